@@ -1,0 +1,35 @@
+"""Errors a user can act on: one line, what was wrong, the nearest valid names, what to do."""
+
+import difflib
+
+
+class UserError(Exception):
+    """Something the user can put right. Commands print its one line and exit with status 2."""
+
+
+def nearest(name, valid, most=3):
+    """The `most` entries of `valid` that look most like `name`, best first."""
+    return difflib.get_close_matches(str(name), [str(v) for v in valid], n=most, cutoff=0.5)
+
+
+def unknown_name(kind, name, valid, hint=""):
+    """Makes the error for a `name` that is not among `valid`.
+
+    Args:
+      kind: what was looked up, e.g. "problem".
+      name: what the user wrote.
+      valid: every name that would have been accepted.
+      hint: what else to do, a clause.
+
+    Returns:
+      A `UserError` to raise.
+    """
+    valid = sorted(valid)
+    close = nearest(name, valid)
+    if close:
+        said = "did you mean " + " or ".join(repr(c) for c in close) + "?"
+    elif valid:
+        said = "valid: " + ", ".join(valid[:20]) + (", …" if len(valid) > 20 else "")
+    else:
+        said = "none is registered"
+    return UserError(f"unknown {kind} {name!r}; {said}" + (f" ({hint})" if hint else ""))

@@ -1,0 +1,177 @@
+"""HParams: every hyper-parameter of model and training, typed, with its meaning and unit.
+
+The registered sets (in `hparams/`) are functions that return one of these. Precedence: set, then gin
+file and bindings, then `--hparams="name=value,…"`; `resolve` applies it and remembers where each value
+came from.
+"""
+
+import ast
+import dataclasses
+from dataclasses import dataclass, field
+
+from t2t_multimodel.errors import UserError, unknown_name
+
+
+@dataclass(frozen=True)
+class HParams:
+    """Defaults are the paper's where the paper says (hidden 1024, 240 experts, dropout 0.4)."""
+
+    # ---- Body (paper §2.1–2.3)
+    hidden_size: int = 1024  # features of every position in the body
+    encoder_blocks: int = 6  # convolution blocks in the encoder; the experts sit in the middle
+    attention_blocks: int = 2  # convolution blocks that mix the target inside the mixer's attention block
+    mixer_blocks: int = 2  # convolution blocks after the mixer's attention block
+    decoder_blocks: int = 4  # pairs of convolution block and attention to the source; experts in the middle
+    small_kernel: int = 3  # taps of a block's first two convolutions
+    large_kernel: int = 15  # taps of its last two
+    large_dilation: int = 8  # dilation of its last one, in positions
+    num_heads: int = 8  # attention heads; divides hidden_size
+    dropout: float = 0.4  # after every convolution block; sits on the residual stream, so it compounds
+    use_attention: bool = True  # False: the ablation; the source reaches the target by position and by its mean
+    use_experts: bool = True  # False: the ablation; no mixture of experts anywhere
+
+    # ---- Mixture of experts (paper §2.2; Shazeer et al. 2017)
+    num_experts: int = 240
+    experts_per_token: int = 4  # k of the noisy top-k gating
+    expert_filter_size: int = 2048  # hidden features inside an expert
+    expert_capacity_factor: float = 2.0  # slots of an expert in training, as a multiple of an even share
+    expert_balance_weight: float = 0.01  # weight of CV²(importance) + CV²(load) in the loss
+
+    # ---- Image net in (Xception entry flow) and class net out (exit flow)
+    image_stem_filters: tuple[int, ...] = (32, 64)  # features of the first two convolutions
+    image_residual_filters: tuple[int, ...] = (128, 256, 0)  # of the residual blocks, each halves the sides; 0 = hidden_size
+    image_stem_stride: int = 2  # stride of the first convolution, in pixels
+    class_filter_ratios: tuple[float, ...] = (1.5, 2.0)  # features of the exit flow's last two convolutions, times hidden_size
+    image_augment: bool = False  # training pictures are flipped at random
+
+    # ---- Audio nets in
+    audio_frame_milliseconds: float = 25.0  # spectrogram: length of a frame
+    audio_hop_milliseconds: float = 10.0  # spectrogram: distance of frames
+    audio_mel_bins: int = 80  # spectrogram: bins
+    audio_blocks: int = 8  # residual blocks, each halves the time
+    audio_filter_multiplier: int = 1  # block i (from 1) has multiplier · 2^i features
+    audio_filters_most: int = 1024  # but at most so many
+
+    # ---- Loss and optimiser
+    label_smoothing: float = 0.0  # share of the target's probability spread over all ids
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3  # the peak, for every schedule
+    learning_rate_schedule: str = "noam"  # constant, noam (rsqrt after warm-up), cosine (to zero at train_steps), exponential
+    learning_rate_warmup_steps: int = 4000  # linear from zero
+    learning_rate_decay_rate: float = 0.5  # exponential: factor …
+    learning_rate_decay_steps: int = 50000  # … every so many steps
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.98
+    adam_epsilon: float = 1e-9
+    clip_norm: float = 1.0  # global norm of the gradient; 0 = no clipping
+    precision: str = "float32"  # or mixed_bfloat16, mixed_float16 (Keras dtype policies)
+
+    # ---- Batches and mixture
+    batch_tokens: int = 4096  # rows × (longest input + longest target) of a batch, where the target is text
+    batch_examples: int = 64  # at most so many rows in a batch
+    audio_positions_per_second: float = 25.0  # how one second of sound counts against batch_tokens
+    image_positions: int = 64  # how one picture counts against batch_tokens
+    max_input_length: int = 256  # ids; longer training examples are left out and counted
+    max_target_length: int = 256
+    max_audio_seconds: float = 20.0
+    length_window: int = 64  # batches that are sorted by length together
+    problems_per_step: int = 1  # draws from the mixture averaged in one update
+    mixture: str = "fixed"  # fixed, size (with temperature), adaptive (by loss), or schedule
+    mixture_temperature: float = 1.0  # size: weight ∝ examples^(1/temperature)
+    mixture_schedule: str = ""  # e.g. "linear @0 1 0 @1000 0.5 0.5": weights over steps, in the order of the problems
+
+    # ---- Length of training
+    train_steps: int = 250_000  # updates; --train_steps overrides
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """HParams together with where each value came from."""
+
+    hparams: HParams
+    sources: dict = field(default_factory=dict)  # field name → "set multimodel_tiny", "gin", "--hparams", …
+
+
+def field_types():
+    return {f.name: f.type for f in dataclasses.fields(HParams)}
+
+
+def override(hparams, values, where):
+    """`hparams` with `values` ({name: value}) put in; each is checked against its field's type.
+
+    Raises:
+      UserError: an unknown name (with the nearest ones), or a value of the wrong type.
+    """
+    names = field_types()
+    checked = {}
+    for name, value in values.items():
+        if name not in names:
+            raise unknown_name("hparam", name, names, where)
+        checked[name] = _checked(name, value, getattr(HParams, name), where)
+    new = dataclasses.replace(hparams, **checked)
+    validate(new)
+    return new
+
+
+def parse(text):
+    """"hidden_size=128,image_stem_filters=(16,32)" → {"hidden_size": 128, …}; values are Python literals or bare words."""
+    values = {}
+    for part in _split(text):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise UserError(f"--hparams: {part!r} is not name=value")
+        try:
+            values[name.strip()] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            lowered = value.strip().lower()
+            values[name.strip()] = {"true": True, "false": False}.get(lowered, value.strip())
+    return values
+
+
+def validate(hparams):
+    """Raises `UserError` where values contradict each other or lie outside their range."""
+    h = hparams
+    if h.hidden_size % h.num_heads or h.hidden_size % 2:
+        raise UserError(f"hidden_size={h.hidden_size} must be even and a multiple of num_heads={h.num_heads}")
+    if h.use_experts and not 1 <= h.experts_per_token <= h.num_experts:
+        raise UserError(f"experts_per_token={h.experts_per_token} must lie between 1 and num_experts={h.num_experts}")
+    if not 0 <= h.dropout < 1:
+        raise UserError(f"dropout={h.dropout} must lie in [0, 1)")
+    choices = {
+        "learning_rate_schedule": ("constant", "noam", "cosine", "exponential"),
+        "optimizer": ("adam",),
+        "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+        "mixture": ("fixed", "size", "adaptive", "schedule"),
+    }
+    for name, valid in choices.items():
+        if getattr(h, name) not in valid:
+            raise unknown_name(name, getattr(h, name), valid)
+    for name in ("hidden_size", "batch_tokens", "batch_examples", "problems_per_step", "train_steps", "length_window"):
+        if getattr(h, name) < 1:
+            raise UserError(f"{name}={getattr(h, name)} must be at least 1")
+
+
+def _split(text):
+    """Splits at commas that stand outside brackets."""
+    parts, depth, start = [], 0, 0
+    for i, c in enumerate(text):
+        depth += (c in "([") - (c in ")]")
+        if c == "," and depth == 0:
+            parts.append(text[start:i])
+            start = i + 1
+    return [p for p in (*parts, text[start:]) if p.strip()]
+
+
+def _checked(name, value, default, where):
+    wanted = type(default)
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if wanted is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if wanted is tuple:
+        value = (value,) if isinstance(value, (int, float)) else value
+        if isinstance(value, (tuple, list)) and all(isinstance(v, (int, float)) for v in value):
+            return tuple(value)
+    elif isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)):
+        return value
+    raise UserError(f"hparam {name!r} wants a {wanted.__name__} like {default!r}, got {value!r} ({where})")

@@ -1,0 +1,171 @@
+"""The registries: problems, mixtures, models and hparams sets, each by name.
+
+Adding a problem, from a user's own folder (`--t2t_usr_dir`) or here:
+
+    @register_problem
+    class CityBirds(LabelledImages):
+        \"\"\"Which of 40 birds is in the picture.\"\"\"
+        directory = "birds"
+        image = Image(64, 64, 3)
+
+The name is the class's name in snake_case (`city_birds`) unless the class says `name = "..."`.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import re
+
+from t2t_multimodel.errors import UserError, unknown_name
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One registered thing: what it is, what it says of itself, where it was written."""
+
+    name: str
+    value: object
+    description: str
+    source: str  # "file:line"
+
+
+class Registry:
+    """Names → entries of one kind, with aliases for names that users of old still type."""
+
+    def __init__(self, kind):
+        self.kind = kind
+        self._entries = {}
+        self._aliases = {}
+
+    def add(self, name, value):
+        """Registers `value`; a second, different value under one name is refused, naming both files."""
+        entry = Entry(name, value, _first_line(value), _source(value))
+        before = self._entries.get(name)
+        if before and before.source != entry.source:
+            raise UserError(
+                f"{self.kind} {name!r} is registered twice: in {before.source} and in {entry.source}; rename one of them"
+            )
+        self._entries[name] = entry
+
+    def alias(self, old, name):
+        """Makes `old` resolve to `name`."""
+        self._aliases[old] = name
+
+    def resolve(self, name):
+        """The registered name that `name` stands for; raises `UserError` with the nearest names."""
+        _load_shipped()
+        name = self._aliases.get(name, name)
+        if name not in self._entries:
+            raise unknown_name(self.kind, name, [*self._entries, *self._aliases])
+        return name
+
+    def __contains__(self, name):
+        _load_shipped()
+        return self._aliases.get(name, name) in self._entries
+
+    def entry(self, name):
+        return self._entries[self.resolve(name)]
+
+    def get(self, name):
+        return self.entry(name).value
+
+    def names(self):
+        _load_shipped()
+        return sorted(self._entries)
+
+    def entries(self):
+        return [self._entries[name] for name in self.names()]
+
+
+problems = Registry("problem")
+mixtures = Registry("mixture")
+models = Registry("model")
+hparams_sets = Registry("hparams set")
+
+_SHIPPED = ("t2t_multimodel.problems", "t2t_multimodel.hparams", "t2t_multimodel.model_names")
+_loaded = False
+
+
+def register_problem(cls=None, *, aliases=()):
+    """Class decorator: registers a `Problem` class under its `name`, or its own name in snake_case."""
+
+    def register(cls):
+        if not cls.__dict__.get("name"):
+            cls.name = snake_case(cls.__name__)
+        problems.add(cls.name, cls)
+        for alias in aliases:
+            problems.alias(alias, cls.name)
+        return cls
+
+    return register(cls) if cls is not None else register
+
+
+def register_hparams(function=None, *, aliases=()):
+    """Function decorator: registers a function that returns an `HParams`, under the function's name."""
+
+    def register(function):
+        hparams_sets.add(function.__name__, function)
+        for alias in aliases:
+            hparams_sets.alias(alias, function.__name__)
+        return function
+
+    return register(function) if function is not None else register
+
+
+def register_model(name, *, aliases=()):
+    """Decorator: registers a function `(hparams, specs) -> keras model`; see `model_names.py`."""
+
+    def register(factory):
+        models.add(name, factory)
+        for alias in aliases:
+            models.alias(alias, name)
+        return factory
+
+    return register
+
+
+def register_mixture(mixture, *, aliases=()):
+    """Registers a `Mixture` under its name."""
+    mixtures.add(mixture.name, mixture)
+    for alias in aliases:
+        mixtures.alias(alias, mixture.name)
+    return mixture
+
+
+def problem(name):
+    """The problem registered as `name`, made; `<name>_rev` is any reversible problem with its sides swapped."""
+    if name not in problems and name.endswith("_rev") and name[: -len("_rev")] in problems:
+        from t2t_multimodel.problem import reversed_problem
+
+        return reversed_problem(problem(name[: -len("_rev")]))
+    return problems.get(name)()
+
+
+def snake_case(name):
+    """"CityBirds" → "city_birds"; "TinyENDE8k" → "tiny_ende8k"."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()
+
+
+def _load_shipped():
+    """Registers what ships with the package, once, at the first look-up (so that imports stay light)."""
+    global _loaded
+    if not _loaded:
+        _loaded = True
+        for module in _SHIPPED:
+            importlib.import_module(module)
+
+
+def _first_line(value):
+    text = getattr(value, "description", None) or inspect.getdoc(value) or ""
+    return text.strip().split("\n")[0]
+
+
+def _source(value):
+    source = getattr(value, "source", None)
+    if source:
+        return source
+    try:
+        return f"{inspect.getsourcefile(value)}:{inspect.getsourcelines(value)[1]}"
+    except (TypeError, OSError):
+        return f"{getattr(value, '__module__', '?')}.{getattr(value, '__qualname__', '?')}"
