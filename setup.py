@@ -22,7 +22,7 @@ INNER = ("modalities", "model", "training", "decoding", "input", "cli")
 setup(
     name="t2t-multimodel",
     version="0.1.0",
-    description="One model that learns many tasks at once: text, pictures, sound, trees; and the framework to add yours.",
+    description="One model learns many tasks at once: text, pictures, sound, trees; and a framework to add yours.",
     long_description=open("README.md", encoding="utf-8").read(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -91,6 +91,17 @@ class Resolved:
     hparams: HParams
     sources: dict = field(default_factory=dict)  # field name → "set multimodel_tiny", "gin", "--hparams", …
 
+    def to_json(self):
+        """{name: {"value", "source"}} of every field, as a run directory's `hparams.json` holds it."""
+        values = dataclasses.asdict(self.hparams)
+        return {name: {"value": value, "source": self.sources.get(name, "default")} for name, value in values.items()}
+
+    @classmethod
+    def from_json(cls, stored, where="hparams.json"):
+        """The inverse of `to_json`; a field that `stored` lacks (written by an older version) has its default."""
+        values = {name: entry["value"] for name, entry in stored.items()}
+        return cls(override(HParams(), values, where), {name: entry["source"] for name, entry in stored.items()})
+
 
 def field_types():
     return {f.name: f.type for f in dataclasses.fields(HParams)}
@@ -102,15 +113,18 @@ def override(hparams, values, where):
     Raises:
       UserError: an unknown name (with the nearest ones), or a value of the wrong type.
     """
-    names = field_types()
-    checked = {}
-    for name, value in values.items():
-        if name not in names:
-            raise unknown_name("hparam", name, names, where)
-        checked[name] = _checked(name, value, getattr(HParams, name), where)
-    new = dataclasses.replace(hparams, **checked)
+    new = dataclasses.replace(hparams, **check(values, where))
     validate(new)
     return new
+
+
+def check(values, where):
+    """`values` ({name: value}) with each value brought to its field's type; raises `UserError` as `override` does."""
+    names = field_types()
+    for name in values:
+        if name not in names:
+            raise unknown_name("hparam", name, names, where)
+    return {name: _checked(name, value, getattr(HParams, name), where) for name, value in values.items()}
 
 
 def parse(text):

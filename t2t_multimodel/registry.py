@@ -54,10 +54,14 @@ class Registry:
     def resolve(self, name):
         """The registered name that `name` stands for; raises `UserError` with the nearest names."""
         _load_shipped()
-        name = self._aliases.get(name, name)
-        if name not in self._entries:
-            raise unknown_name(self.kind, name, [*self._entries, *self._aliases])
-        return name
+        target = self._aliases.get(name, name)
+        if target in self._entries:
+            return target
+        if name in self._aliases:
+            raise UserError(f"{self.kind} {name!r} is the old name of {target!r}, which does not ship yet; "
+                            f"--registry_help lists what does")  # fmt: skip
+        shipped_aliases = [old for old, new in self._aliases.items() if new in self._entries]
+        raise unknown_name(self.kind, name, [*self._entries, *shipped_aliases])
 
     def __contains__(self, name):
         _load_shipped()
@@ -75,6 +79,11 @@ class Registry:
 
     def entries(self):
         return [self._entries[name] for name in self.names()]
+
+    def aliases_of(self, name):
+        """The other names under which the registered `name` resolves."""
+        _load_shipped()
+        return sorted(old for old, new in self._aliases.items() if new == name)
 
 
 problems = Registry("problem")

@@ -1,0 +1,100 @@
+"""The hparams sets of the MultiModel: the paper's, a single problem's, one for a laptop, and their ablations.
+
+A set lists what it changes from its parent and why; what a field means stands in `t2t_multimodel/hyperparameters.py`.
+"""
+
+from dataclasses import replace
+
+from t2t_multimodel.hyperparameters import HParams
+from t2t_multimodel.registry import register_hparams
+
+
+@register_hparams(aliases=("multimodel_1p8", "multimodel1p8"))
+def multimodel_base():
+    """The paper's model for eight problems: hidden size 1024, 240 experts of which 4 at a time, dropout 0.4."""
+    return HParams(
+        hidden_size=1024,  # paper §3: d, also of the image net
+        num_experts=240,  # paper §2.3: when training jointly
+        experts_per_token=4,  # paper §2.3: k
+        dropout=0.4,  # paper §3; large corpora only, see multimodel_tiny
+    )
+
+
+@register_hparams
+def multimodel_single():
+    """The paper's model for one problem alone: 60 experts (paper §2.3)."""
+    return replace(multimodel_base(), num_experts=60)  # a quarter: there is one task to specialise on, not eight
+
+
+@register_hparams
+def multimodel_tiny():
+    """A model of about a million weights for tiny8: eight problems learnt in minutes on a CPU."""
+    return replace(
+        multimodel_base(),
+        hidden_size=96,  # the least that solved all eight in a joint run
+        num_heads=4,  # 24 features a head
+        num_experts=8,  # one a problem, were they to specialise
+        expert_filter_size=192,  # twice the hidden size, as in the paper
+        dropout=0.0,  # on the residual stream it compounds: with 0.1 the model stops reading its source
+        image_stem_filters=(32, 48),  # 32 × 32 pictures need no more
+        image_residual_filters=(64, 0),  # two halvings: 8 × 8 after the stem's stride, then 4 × 4 positions
+        audio_frame_milliseconds=32.0,  # 256 samples at 8 kHz
+        audio_hop_milliseconds=16.0,  # half a frame
+        audio_mel_bins=32,  # the synthesiser's formants are far apart
+        audio_blocks=2,  # 4 times fewer positions: about 40 for a sentence of 2.6 s
+        audio_filter_multiplier=4,  # 8 and 16 features: a layer norm over 2 would keep only a sign
+        learning_rate=1.5e-3,  # small models take larger steps
+        learning_rate_schedule="cosine",  # to zero at the end, since the run is short
+        learning_rate_warmup_steps=100,
+        batch_tokens=2048,  # 64 sentence pairs of about 16 + 16 ids
+        batch_examples=64,
+        max_input_length=128,  # the longest sentence of tiny8 has under 64 ids
+        max_target_length=128,
+        max_audio_seconds=10.0,
+        length_window=16,  # lengths differ little: a small window pads as little and mixes sooner
+        train_steps=3000,
+    )
+
+
+def _without_experts(parent):
+    return replace(parent, use_experts=False)  # paper table 4, "no mixture of experts"
+
+
+def _without_attention(parent):
+    return replace(parent, use_attention=False)  # paper table 4, "no attention"
+
+
+@register_hparams
+def multimodel_base_no_moe():
+    """Ablation of multimodel_base: no mixture of experts anywhere."""
+    return _without_experts(multimodel_base())
+
+
+@register_hparams
+def multimodel_base_no_attention():
+    """Ablation of multimodel_base: no attention; the source reaches the target by position and by its mean."""
+    return _without_attention(multimodel_base())
+
+
+@register_hparams
+def multimodel_single_no_moe():
+    """Ablation of multimodel_single: no mixture of experts anywhere."""
+    return _without_experts(multimodel_single())
+
+
+@register_hparams
+def multimodel_single_no_attention():
+    """Ablation of multimodel_single: no attention; the source reaches the target by position and by its mean."""
+    return _without_attention(multimodel_single())
+
+
+@register_hparams
+def multimodel_tiny_no_moe():
+    """Ablation of multimodel_tiny: no mixture of experts anywhere."""
+    return _without_experts(multimodel_tiny())
+
+
+@register_hparams
+def multimodel_tiny_no_attention():
+    """Ablation of multimodel_tiny: no attention; the source reaches the target by position and by its mean."""
+    return _without_attention(multimodel_tiny())

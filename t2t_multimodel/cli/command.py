@@ -1,0 +1,236 @@
+"""The frame all commands share: flags in groups, help, errors of one line, exit statuses.
+
+A command module declares its flags once and hands its work to `Command.run`:
+
+    command = Command("t2t-datagen", __doc__)
+    command.group("What to make")
+    command.text("problem", None, "names of problems or mixtures", required=True)
+    command.standard_flags()
+
+    def main(argv=None):
+        return command.run(_generate, argv)
+
+Exit statuses: 0 done, 2 something the user can put right, 130 interrupted; a trainer that was told to stop
+ends with 75, "resume me". Anything else is a bug and keeps its traceback.
+"""
+
+import errno
+import os
+import shutil
+import sys
+import textwrap
+
+from absl import flags as absl_flags
+
+from t2t_multimodel.errors import UserError, nearest
+
+BACKENDS = ("tensorflow", "jax")
+USER_ERROR, INTERRUPTED = 2, 130
+
+# What users of Tensor2Tensor type, and what it is called here.
+_OLD_FLAGS = {
+    "eval_early_stopping_metric": "early_stopping_metric",
+    "eval_early_stopping_steps": "early_stopping_patience",
+    "eval_use_test_set": "split",
+    "keep_checkpoint_max": "keep_checkpoints",
+    "local_eval_frequency": "eval_every",
+    "log_step_count_steps": "log_steps",
+    "num_concurrent_processes": "workers",
+    "only_list": "dry_run",
+    "random_seed": "seed",
+}
+
+
+class Command:
+    """One command: its name, its documentation (description, then "Examples:") and its flags."""
+
+    def __init__(self, name, documentation):
+        self.name = name
+        description, _, examples = (documentation or "").partition("\nExamples:\n")
+        self.description = description.strip()
+        self.examples = textwrap.dedent(examples).strip("\n")
+        self._values = absl_flags.FlagValues()  # not absl's global one: libraries put their own flags there
+        self._values.set_gnu_getopt(True)  # flags may follow stray arguments, which are reported by name
+        self._groups = {}
+        self._metavars = {}
+        self._required = []
+        self._group = None
+
+    # ---- Declaring flags
+
+    def group(self, title):
+        """The flags declared from here on belong to the group `title` of the help."""
+        self._group = self._groups.setdefault(title, [])
+
+    def text(self, name, default, meaning, *, metavar="TEXT", required=False, alias=None):
+        absl_flags.DEFINE_string(name, default, meaning, flag_values=self._values)
+        self._declared(name, metavar, required)
+        if alias:
+            absl_flags.DEFINE_alias(alias, name, flag_values=self._values)
+
+    def several(self, name, meaning, *, metavar="TEXT"):
+        """A flag that may be given more than once; its value is a list."""
+        absl_flags.DEFINE_multi_string(name, [], meaning, flag_values=self._values)
+        self._declared(name, metavar)
+
+    def integer(self, name, default, meaning, *, at_least=None, metavar="N"):
+        absl_flags.DEFINE_integer(name, default, meaning, lower_bound=at_least, flag_values=self._values)
+        self._declared(name, metavar)
+
+    def switch(self, name, meaning):
+        """A flag that is off unless given."""
+        absl_flags.DEFINE_bool(name, False, meaning, flag_values=self._values)
+        self._declared(name, None)
+
+    def choice(self, name, default, choices, meaning):
+        absl_flags.DEFINE_enum(name, default, list(choices), meaning, flag_values=self._values)
+        self._declared(name, "|".join(choices))
+
+    def standard_flags(self, *, backend=True):
+        """The flags that every command has; declared last, so that the help shows the command's own first."""
+        self.group("Everywhere")
+        self.text("t2t_usr_dir", None, "folder of your own Python that registers more problems, hparams sets, models "
+                  "(it is imported, so it runs)", metavar="DIR")  # fmt: skip
+        if backend:
+            self.choice("backend", None, BACKENDS, "what Keras computes with; default: $KERAS_BACKEND, else tensorflow")
+        self.switch("registry_help", "list every problem, mixture, model and hparams set, and stop")
+        self.switch("help", "show this text, and stop")
+
+    # ---- Running
+
+    def run(self, function, argv=None):
+        """Parses `argv` (default: the process's), calls `function(flags)` and returns the exit status.
+
+        `function` gets an object with one attribute a flag; it returns None or an exit status, and raises
+        `UserError` for what the user can put right.
+        """
+        try:
+            return self._run(function, sys.argv[1:] if argv is None else list(argv))
+        except UserError as error:
+            details = getattr(error, "details", "")  # the user's own traceback, where their code failed
+            return self._fail(error, details)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except BrokenPipeError:  # e.g. `t2t-trainer --registry_help | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except Exception as error:
+            said = _environment_error(error)
+            if said is None:
+                raise
+            return self._fail(said)
+
+    def parse(self, argv):
+        """The flags' values from `argv`; raises `UserError` for an unknown flag, a bad value, a stray argument."""
+        self._values.unparse_flags()
+        unsupported = next((a for a in argv if a.lstrip("-").split("=")[0] in ("undefok", "flagfile")), None)
+        if unsupported:  # absl's own; `--undefok` would let unknown flags pass
+            raise self._unknown_flag(unsupported.lstrip("-").split("=")[0])
+        try:
+            stray = self._values([self.name, *argv])[1:]
+        except absl_flags.UnrecognizedFlagError as error:
+            raise self._unknown_flag(error.flagname) from None
+        except absl_flags.Error as error:
+            raise UserError(f"{error} (see {self.name} --help)") from None
+        if stray:
+            raise UserError(f"unexpected argument {stray[0]!r}: flags are written --name=value, quoted where the value "
+                            f"has spaces (see {self.name} --help)")  # fmt: skip
+        for name in self._values:
+            value = self._values[name].value
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str) and text.startswith("--"):  # absl takes the next flag for the value
+                    raise UserError(f"flag --{name} needs a value, got {text!r}")
+        return self._values
+
+    def help(self):
+        """The text of `--help`: what the command does, its flags by group with their defaults, examples."""
+        width = max(72, min(shutil.get_terminal_size((100, 24)).columns, 110))
+        paragraphs = [f"{self.name}: {self.description}"]
+        for title, names in self._groups.items():
+            paragraphs.append("\n".join([title, *(self._help_line(name, width) for name in names)]))
+        paragraphs.append("Examples\n" + textwrap.indent(self.examples, "  "))
+        return "\n\n".join(paragraphs)
+
+    def _run(self, function, argv):
+        if any(a in ("--help", "-help", "-h", "--helpfull", "--helpshort") for a in argv):
+            print(self.help())
+            return 0
+        values = self.parse(argv)
+        set_environment(values["backend"].value if "backend" in values else None)
+        self._load_user_code(values.t2t_usr_dir)
+        if values.registry_help:
+            from t2t_multimodel.cli.registry_help import registry_help
+
+            print(registry_help())
+            return 0
+        missing = [f"--{name}" for name in self._required if not values[name].value]
+        if missing:
+            raise UserError(f"{' and '.join(missing)} must be given (see {self.name} --help)")
+        return function(values) or 0
+
+    def _load_user_code(self, directory):
+        from t2t_multimodel.cli import user_code
+
+        if directory is None:
+            os.environ.pop(user_code.ENVIRONMENT_VARIABLE, None)  # the flag alone decides
+        else:
+            print(user_code.load_user_code(directory), file=sys.stderr)
+
+    def _fail(self, message, details=""):
+        if details:
+            print(details.rstrip("\n"), file=sys.stderr)
+        print(f"{self.name}: error: {' '.join(str(message).split())}", file=sys.stderr)
+        return USER_ERROR
+
+    def _declared(self, name, metavar, required=False):
+        self._group.append(name)
+        self._metavars[name] = metavar
+        if required:
+            self._required.append(name)
+
+    def _help_line(self, name, width):
+        flag = self._values[name]
+        left = f"--{name}" + (f"={self._metavars[name]}" if self._metavars[name] else "")
+        if name in self._required:
+            default = " (required)"
+        elif flag.default in (None, False, "", []) or "default:" in flag.help:
+            default = ""
+        else:
+            default = f" (default: {flag.default})"
+        meaning = textwrap.wrap(flag.help + default, width - 32)
+        if len(left) <= 28:
+            first, *rest = meaning
+            return "\n".join([f"  {left:<29} {first}", *(" " * 32 + line for line in rest)])
+        return "\n".join([f"  {left}", *(" " * 32 + line for line in meaning)])
+
+    def _unknown_flag(self, name):
+        from t2t_multimodel.hyperparameters import field_types
+
+        wanted, known = name.replace("-", "_").lower(), list(self._values)
+        close = [wanted] if wanted in known else nearest(wanted, known)
+        if _OLD_FLAGS.get(wanted) in known:
+            close = [_OLD_FLAGS[wanted]]
+        if wanted in field_types():
+            return UserError(f'unknown flag --{name}; {wanted} is an hparam: --hparams="{wanted}=…"')
+        said = "did you mean " + " or ".join(f"--{c}" for c in close) + "?" if close else f"see {self.name} --help"
+        return UserError(f"unknown flag --{name}; {said}")
+
+
+def set_environment(backend=None):
+    """Sets what must stand in the environment before keras and tensorflow are imported."""
+    os.environ["KERAS_BACKEND"] = backend or os.environ.get("KERAS_BACKEND") or BACKENDS[0]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notices; errors still show
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+def _environment_error(error):
+    """One line for an error of the machine that the user can put right, or None."""
+    while error is not None:
+        number = getattr(error, "errno", None)
+        name = getattr(error, "filename", None)
+        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+            return f"disk full{f' while writing {name}' if name else ''}: make room, then run the same command again"
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS) and name:
+            return f"no permission: {name} ({error.strerror})"
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,135 @@
+"""`--t2t_usr_dir`: imports a folder of the user's Python, which registers problems, hparams sets and models.
+
+The import runs the user's code, by design: give only folders you trust. A folder with an `__init__.py` is imported as a
+package, which may use relative imports; of any other folder each `*.py` is imported (not `_*.py`), and the files
+may import each other. The folder is left in the environment variable `T2T_USR_DIR`, so that worker
+processes can import it again (`load_user_code(os.environ["T2T_USR_DIR"])`).
+"""
+
+import dataclasses
+import importlib.util
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from t2t_multimodel import registry
+from t2t_multimodel.errors import UserError
+
+ENVIRONMENT_VARIABLE = "T2T_USR_DIR"
+
+# Besides Python's own modules: names under which the packages that we use are imported.
+_TAKEN = frozenset(
+    "absl gin hypothesis jax jaxlib jiwer keras matplotlib nltk numpy PIL pytest sacrebleu safetensors sentencepiece "
+    "setup soundfile soxr t2t_multimodel tensorboard tensorflow tensorflow_datasets tensorflow_text tqdm".split()
+)
+
+_loaded = {}  # folder → UserCode, so that a second call in one process changes nothing
+
+
+class UserCodeError(UserError):
+    """The user's code failed; `details` is their own traceback."""
+
+    def __init__(self, message, details):
+        super().__init__(message)
+        self.details = details
+
+
+@dataclasses.dataclass(frozen=True)
+class UserCode:
+    """What was imported from a folder, and the names that it added to the registries."""
+
+    directory: str
+    modules: tuple
+    added: tuple  # "problem city_birds", "hparams set my_small", …
+
+    def __str__(self):
+        said = f"usr_dir {self.directory}: imported {', '.join(self.modules)}; "
+        if self.added:
+            return said + "added " + ", ".join(self.added)
+        return (
+            f"warning: {said}it registers nothing (decorate with @register_problem, @register_hparams or "
+            "@register_model of t2t_multimodel.registry)"
+        )
+
+
+def load_user_code(directory):
+    """Imports the folder `directory` and says what that added.
+
+    Returns:
+      A `UserCode`, whose `str` is the report for the user.
+
+    Raises:
+      UserError: no such folder, nothing in it, or a file whose name would hide another module.
+      UserCodeError: the user's code raised; `details` holds their traceback.
+    """
+    folder = Path(directory).expanduser().resolve()
+    if not folder.is_dir():
+        raise UserError(f"--t2t_usr_dir={directory}: {'not a folder' if folder.exists() else 'no such folder'}")
+    if folder not in _loaded:
+        before = _registered()
+        modules = _import_package(folder) if (folder / "__init__.py").exists() else _import_files(folder)
+        _loaded[folder] = UserCode(str(folder), tuple(modules), tuple(n for n in _registered() if n not in before))
+    os.environ[ENVIRONMENT_VARIABLE] = str(folder)
+    return _loaded[folder]
+
+
+def _import_package(folder):
+    _import(folder.name, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    return [folder.name]
+
+
+def _import_files(folder):
+    files = sorted(path for path in folder.glob("*.py") if not path.name.startswith("_"))
+    if not files:
+        raise UserError(f"--t2t_usr_dir={folder}: there is no *.py in it to import")
+    for path in files:
+        _check_name(path.stem, path)  # all of them first: the files may import each other
+    sys.path.insert(0, str(folder))
+    for path in files:
+        _import(path.stem, path)
+    return [path.stem for path in files]
+
+
+def _import(name, path, **options):
+    """Imports the file `path` as the module `name`, in the way the `import` statement would."""
+    _check_name(name, path)
+    if name in sys.modules:  # another of the user's files imported it already
+        return
+    spec = importlib.util.spec_from_file_location(name, path, **options)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: a script without a main guard
+        sys.modules.pop(name, None)
+        if isinstance(error, UserError):
+            raise
+        raise UserCodeError(
+            f"--t2t_usr_dir: importing {path} failed with {type(error).__name__}: {error}", _own_traceback(error)
+        ) from error
+
+
+def _check_name(name, path):
+    if not name.isidentifier():
+        raise UserError(f"--t2t_usr_dir: {path} can't be imported: {name!r} is not a Python name; rename it")
+    if name in sys.stdlib_module_names or name in _TAKEN:
+        raise UserError(f"--t2t_usr_dir: {path} would hide the module {name!r} that other code needs; rename it")
+    present = sys.modules.get(name)
+    if present is not None and Path(getattr(present, "__file__", None) or "").resolve() != path.resolve():
+        raise UserError(f"--t2t_usr_dir: {path} would hide the module {name!r} that is loaded already; rename it")
+
+
+def _own_traceback(error):
+    """The traceback from the user's first line on: without the frames of this file and of the import machinery."""
+    frame = error.__traceback__
+    while frame and (frame.tb_frame.f_code.co_filename == __file__ or "importlib" in frame.tb_frame.f_code.co_filename):
+        frame = frame.tb_next
+    return "".join(traceback.format_exception(type(error), error, frame))
+
+
+def _registered():
+    registries = (registry.problems, registry.mixtures, registry.models, registry.hparams_sets)
+    return [f"{r.kind} {name}" for r in registries for name in r.names()]
