@@ -1,0 +1,176 @@
+"""Makes the vocabulary of a data folder: byte-pair encoding over all text of the problems, and the command table.
+
+Done once for a data folder. Later problems reuse the vocabulary, which byte fallback makes safe: what it has not seen
+costs more ids, nothing is lost. Their commands take the next free control symbols, so the digest stays.
+"""
+
+import io
+import itertools
+import json
+import pathlib
+
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.features import EOS_ID, PAD_ID, UNKNOWN_ID, Text
+from t2t_multimodel.problem import Problem
+from t2t_multimodel.vocabulary import (
+    COMMAND_PIECES,
+    COMMAND_SLOTS,
+    ESCAPES,
+    FORMAT_VERSION,
+    MODEL_FILE,
+    TABLE_FILE,
+    Vocabulary,
+    write_file,
+)
+
+DEFAULT_SIZE = 8192
+MOST_LINES = 10_000_000  # the trainer needs about 11 times the memory of the lines it keeps
+TRAINING = {
+    "model_type": "bpe",
+    "character_coverage": 0.9995,
+    "byte_fallback": True,
+    "normalization_rule_name": "identity",
+    "remove_extra_whitespaces": False,
+    "add_dummy_prefix": False,
+    "allow_whitespace_only_pieces": True,
+    "pad_id": PAD_ID,
+    "eos_id": EOS_ID,
+    "unk_id": UNKNOWN_ID,
+    "bos_id": -1,
+    "user_defined_symbols": ["\n"],  # the trainer reads lines, so it never sees one
+    # Control symbols, not user-defined ones: the latter are recognised in typed text.
+    "control_symbols": list(COMMAND_PIECES),
+    "hard_vocab_limit": False,  # a small corpus gives a smaller vocabulary instead of an error
+    "num_threads": 2,  # fixed, on every machine: the model file depends on it
+    "max_sentence_length": 1 << 16,  # bytes; longer lines would be left out, so `_lines` cuts them
+    "shuffle_input_sentence": True,
+}
+_LONGEST_LINE = 8192  # characters, of at most four bytes each
+_SMALLEST_SIZE = 400  # special ids, commands and bytes take 324
+
+
+def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES):
+    """Trains a vocabulary and writes it into `folder`.
+
+    Args:
+      folder: the data folder's `vocabulary/`.
+      texts: an iterable of strings, read once.
+      size: number of ids asked for; the text may support fewer.
+      most_lines: of more lines than this a random sample is taken, always the same one.
+
+    Returns:
+      The `Vocabulary`.
+
+    Raises:
+      UserError: there is no text, or `size` is too small for its alphabet.
+    """
+    import sentencepiece
+
+    if size < _SMALLEST_SIZE:
+        raise UserError(f"a vocabulary needs at least {_SMALLEST_SIZE} ids (324 are commands and bytes), not {size}")
+    lines = _lines(texts)
+    first = next(lines, None)
+    if first is None:
+        raise UserError("there is no text to make a vocabulary from: the training splits of these problems hold none")
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=itertools.chain([first], lines),
+            model_writer=model,
+            vocab_size=size,
+            input_sentence_size=most_lines,
+            minloglevel=2,
+            **TRAINING,
+        )
+    except RuntimeError as error:
+        if "smaller than required_chars" not in str(error):
+            raise
+        raise UserError(
+            f"a vocabulary of {size} ids is too small for the alphabet of this text; ask for more (--vocab_size)"
+        ) from None
+    vocabulary = Vocabulary(model.getvalue(), {})
+    options = {name: value for name, value in TRAINING.items() if name != "control_symbols"}
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / MODEL_FILE, model.getvalue())
+    _write_table(folder, vocabulary, {"requested_size": size, "most_lines": most_lines, "training": options})
+    return vocabulary
+
+
+def requested_size(folder):
+    """The size that was asked for when the vocabulary in `folder` was trained."""
+    table = _read_table(folder)
+    return table.get("requested_size", table["size"])
+
+
+def assign_commands(folder, names):
+    """Gives every command of `names` that has none yet the next free control symbol; returns the `Vocabulary`.
+
+    To be called by one process at a time (`data_gen/files.py: only_one`).
+
+    Raises:
+      UserError: all 64 control symbols are taken.
+    """
+    vocabulary = Vocabulary.load(folder)
+    new = [name for name in dict.fromkeys(names) if name not in vocabulary.commands]
+    if not new:
+        return vocabulary
+    first_id = UNKNOWN_ID + 1  # sentencepiece numbers control symbols right after the special ids
+    taken = set(vocabulary.commands.values())
+    free = [i for i in range(first_id, first_id + COMMAND_SLOTS) if i not in taken]
+    if len(new) > len(free):
+        raise UserError(
+            f"a data folder has room for {COMMAND_SLOTS} commands; {len(taken)} are taken and {len(new)} more are "
+            f"needed ({', '.join(new[:5])}, …): put these problems into another --data_dir, or let some share a command"
+        )
+    vocabulary.commands.update(zip(new, free))
+    _write_table(folder, vocabulary, {})
+    return vocabulary
+
+
+def training_texts(problem):
+    """Yields every text of both sides of a problem's training split, as `prepare` leaves it.
+
+    For a problem with a picture or a sound on one side, `prepare` would decode every file just for the words beside it;
+    there a side that is a string already is taken as it stands. Records that `prepare` refuses are left to generation.
+    """
+    sides = [side for side in ("inputs", "targets") if isinstance(getattr(problem, side), Text)]
+    if not sides:
+        return
+    needs_prepare = type(problem).prepare is not Problem.prepare
+    for sample in problem.samples("train"):
+        if needs_prepare and not (len(sides) == 1 and isinstance(sample[sides[0]], str)):
+            try:
+                sample = problem.prepare(sample)
+            except (ValueError, OSError):
+                continue
+        for side in sides:
+            if isinstance(sample[side], str):
+                yield sample[side]
+
+
+def _lines(texts):
+    """Cuts texts into escaped lines that the trainer accepts."""
+    for text in texts:
+        text = text.encode("utf-8", "ignore").decode("utf-8")  # invalid records are reported at generation
+        for plain, escaped in ESCAPES:
+            text = text.replace(plain, escaped)
+        for line in text.split("\n"):
+            for start in range(0, len(line), _LONGEST_LINE):
+                yield line[start : start + _LONGEST_LINE]
+
+
+def _read_table(folder):
+    return json.loads((pathlib.Path(folder) / TABLE_FILE).read_text(encoding="utf-8"))
+
+
+def _write_table(folder, vocabulary, more):
+    path = pathlib.Path(folder) / TABLE_FILE
+    before = _read_table(folder) if path.exists() and not more else {}
+    now = {
+        "format_version": FORMAT_VERSION,
+        "size": vocabulary.size,
+        "digest": vocabulary.digest,
+        "commands": vocabulary.commands,
+    }
+    write_file(path, (json.dumps({**before, **more, **now}, indent=2, ensure_ascii=False) + "\n").encode())

@@ -1,0 +1,204 @@
+"""The vocabulary of a data folder: text ⇄ subword ids, and the ids of the command tokens.
+
+A folder holds `bpe.model` (a sentencepiece BPE model) and `vocabulary.json` (size, digest, training options,
+commands). `data_gen/vocabulary_training.py` makes it; everything else only reads it, through `Vocabulary.load`.
+
+Every string survives the round trip: the model keeps each character (identity normalisation), writes what it does not
+know as bytes, and the one character that sentencepiece keeps for itself, U+2581, is escaped before and after.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import pathlib
+
+from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.features import EOS_ID, PAD_ID
+
+MODEL_FILE, TABLE_FILE = "bpe.model", "vocabulary.json"
+FORMAT_VERSION = 1
+COMMAND_SLOTS = 64
+COMMAND_PIECES = tuple(f"<command_{i:02d}>" for i in range(COMMAND_SLOTS))
+
+# Sentencepiece writes a space as U+2581, so a typed U+2581 would come back as a space. In order of application;
+# U+E000, of the private use area, is the escape sign and so has to be escaped itself. Undone in the opposite order.
+ESCAPES = (("\ue000", "\ue0000"), ("\u2581", "\ue0001"))
+
+
+class Vocabulary:
+    """Text ⇄ ids. Ids: 0 padding, 1 end of sequence, 2 unknown, commands, newline, bytes, subwords."""
+
+    def __init__(self, model, commands):
+        """Makes it from the bytes of a sentencepiece `model` and a `commands` table {name: id}; see `load`."""
+        import sentencepiece
+
+        self._model = model
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.commands = dict(commands)
+        self.size = self._processor.get_piece_size()
+        self.digest = digest_of(self._processor)
+        # Padding, end of sequence, unknown and commands stand for no text.
+        self._is_text = [
+            not (self._processor.is_control(i) or self._processor.is_unknown(i)) for i in range(self.size)
+        ]
+
+    @classmethod
+    def load(cls, folder):
+        """Reads the vocabulary in `folder` (a data folder's `vocabulary/`, or a run's copy of it).
+
+        Raises:
+          UserError: nothing is there, or the files are damaged or do not belong together.
+        """
+        folder = pathlib.Path(folder)
+        try:
+            table = json.loads((folder / TABLE_FILE).read_text(encoding="utf-8"))
+            model = (folder / MODEL_FILE).read_bytes()
+        except FileNotFoundError as error:
+            missing = pathlib.Path(error.filename).name
+            raise UserError(f"no vocabulary in {folder}: {missing} is missing; run t2t-datagen first") from None
+        except ValueError as error:
+            raise _damaged(folder / TABLE_FILE, error) from None
+        try:
+            vocabulary = cls(model, table["commands"])
+        except (RuntimeError, OSError) as error:
+            raise _damaged(folder / MODEL_FILE, error) from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(folder / TABLE_FILE, error) from None
+        if table.get("digest") != vocabulary.digest or table.get("size") != vocabulary.size:
+            raise _damaged(folder / MODEL_FILE, f"it is not the model that {TABLE_FILE} describes")
+        return vocabulary
+
+    def encode(self, text):
+        """The ids of `text`, a list of int, without end-of-sequence; `decode` gives exactly `text` back.
+
+        Raises:
+          UserError: `text` is not valid Unicode (it holds half of a surrogate pair).
+        """
+        return self._processor.encode(_escape(text))
+
+    def encode_batch(self, texts):
+        """`[encode(t) for t in texts]`, faster."""
+        return self._processor.encode([_escape(text) for text in texts], num_threads=1)
+
+    def decode(self, ids):
+        """The text of `ids` (any iterable of whole numbers) up to the first end-of-sequence.
+
+        Padding, commands, unknown and ids out of range (a model's embedding may have more rows) stand for nothing.
+        """
+        kept = []
+        for i in ids:
+            i = int(i)
+            if i == EOS_ID:
+                break
+            if 0 <= i < self.size and self._is_text[i]:
+                kept.append(i)
+        return _unescape(self._processor.decode(kept))
+
+    def command_id(self, name):
+        """The id of the command token `name`; raises `UserError` with the nearest names."""
+        if name not in self.commands:
+            raise unknown_name("command", name, self.commands, hint="a command gets its id when its data is generated")
+        return self.commands[name]
+
+    def copy_to(self, folder):
+        """Writes this vocabulary into `folder` (made if need be), for a run to keep: `load(folder)` gives it back."""
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / MODEL_FILE, self._model)
+        table = {"format_version": FORMAT_VERSION, "size": self.size, "digest": self.digest, "commands": self.commands}
+        write_file(folder / TABLE_FILE, (json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def in_graph(self):
+        """The same tokenisation as TensorFlow operations; see `GraphTokenizer`."""
+        return self._graph
+
+    @functools.cached_property
+    def _graph(self):
+        return GraphTokenizer(self._model, self._is_text)
+
+
+class GraphTokenizer:
+    """A vocabulary inside a TensorFlow graph: the same ids as `Vocabulary.encode`, the same text as `decode`.
+
+    Loading a SavedModel that holds one needs `import tensorflow_text` first. Bytes that are not valid UTF-8 are read
+    as U+FFFD here, without an error: a graph can not refuse single strings.
+    """
+
+    def __init__(self, model, is_text):
+        import tensorflow as tf
+        import tensorflow_text
+
+        # Not FastSentencepieceTokenizer: that one knows no byte fallback and cuts BPE models as if they were unigram.
+        self._tokenizer = tensorflow_text.SentencepieceTokenizer(model=model, out_type=tf.int32)
+        self._is_text = tuple(is_text)
+
+    def tokenize(self, strings):
+        """Strings, a tensor [batch] → ids, a ragged int32 tensor [batch, (length)], without end-of-sequence."""
+        import tensorflow as tf
+
+        for plain, escaped in ESCAPES:
+            strings = tf.strings.regex_replace(strings, plain, escaped)
+        return self._tokenizer.tokenize(strings)
+
+    def detokenize(self, ids):
+        """Ids, a ragged (or padded) int32 tensor [batch, (length)] → strings, a tensor [batch]; as `decode`."""
+        import tensorflow as tf
+
+        if not isinstance(ids, tf.RaggedTensor):
+            ids = tf.RaggedTensor.from_tensor(ids)
+        padded = tf.cast(ids.to_tensor(PAD_ID), tf.int32)  # [batch, longest]
+        before_end = tf.cumsum(tf.cast(padded == EOS_ID, tf.int32), axis=1) == 0
+        in_range = (padded >= 0) & (padded < len(self._is_text))
+        stands_for_text = tf.gather(tf.constant(self._is_text), tf.where(in_range, padded, PAD_ID))
+        text_ids = tf.ragged.boolean_mask(padded, before_end & in_range & stands_for_text)
+        strings = self._tokenizer.detokenize(text_ids)
+        for plain, escaped in reversed(ESCAPES):
+            strings = tf.strings.regex_replace(strings, escaped, plain)
+        return strings
+
+
+def digest_of(processor):
+    """The sha256 that names a vocabulary: of the piece list, which ids stand for, and of the escape rules.
+
+    Not of the model file: the file also holds how many threads trained it, and the commands table grows later.
+    """
+    pieces = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
+    return hashlib.sha256(json.dumps([FORMAT_VERSION, ESCAPES, pieces]).encode()).hexdigest()
+
+
+def write_file(path, content):
+    """Writes `content` (bytes) to `path` so that a reader sees the old file or the new one, never a part."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _escape(text):
+    try:
+        text.encode("utf-8")  # sentencepiece would stop with a message that names neither the text nor the place
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"the text is not valid Unicode: half of a surrogate pair at character {error.start} of {text[:40]!r}"
+        ) from None
+    for plain, escaped in ESCAPES:
+        text = text.replace(plain, escaped)
+    return text
+
+
+def _unescape(text):
+    for plain, escaped in reversed(ESCAPES):
+        text = text.replace(escaped, plain)
+    return text
+
+
+def _damaged(path, why):
+    return UserError(f"the vocabulary file {path} is damaged ({why}); put it back, or make the whole data folder again")
