@@ -1,0 +1,349 @@
+"""What a run says of itself: metrics.jsonl, TensorBoard events, a progress bar, learning curves, tables."""
+
+import collections
+import json
+import math
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+METRICS_FILE = "metrics.jsonl"
+CURVES_FILE = "learning_curves.png"
+EVENTS_FOLDER = "events"
+
+# Of several metrics of one evaluation, the one to draw; first that is there.
+_HEADLINES = ("accuracy_top1", "bleu", "cer", "wer", "bracket_f1", "exact_match", "teacher_forced_accuracy")
+
+
+class MetricsLog:
+    """Appends measurements to `metrics.jsonl` and to TensorBoard's events, both in the run directory.
+
+    A line of `metrics.jsonl` is one JSON object: "step", "split" ("train", "dev", …), "problem" (absent where a value
+    belongs to the run as a whole) and the measured values by name.
+    """
+
+    def __init__(self, output_dir, resume_step=0):
+        """Opens the log of a run that is at step `resume_step`; what was logged after that step is dropped.
+
+        A run that was killed goes on from its last checkpoint, so steps after it happen twice: without this the curves
+        would double back.
+        """
+        self.path = Path(output_dir) / METRICS_FILE
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _drop_after(self.path, resume_step)
+        self._file = open(self.path, "a", encoding="utf-8")
+        self._events = _EventFile(self.path.parent / EVENTS_FOLDER, resume_step)
+
+    def write(self, step, values, *, problem="", split="train"):
+        """Logs `values` ({name: number or text}) of one problem, or of the whole run where `problem` is empty."""
+        record = {"step": int(step), "split": split} | ({"problem": problem} if problem else {})
+        numbers = {name: float(value) for name, value in values.items() if _is_number(value)}
+        plain = {name: _plain(numbers[name]) if name in numbers else value for name, value in values.items()}
+        self._file.write(json.dumps(record | plain, ensure_ascii=False) + "\n")
+        self._file.flush()
+        self._events.write(step, {f"{problem or 'run'}/{split}/{name}": v for name, v in numbers.items()})
+
+    def close(self):
+        self._file.close()
+        self._events.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+
+class Progress:
+    """Shows where training is: step, each problem's loss, tokens a second, time left.
+
+    On a terminal a bar with the losses in a line below it; elsewhere a plain line every `seconds_between` seconds.
+    """
+
+    def __init__(self, total_steps, problems, start_step=0, stream=None, seconds_between=15.0):
+        self.total_steps, self.step = total_steps, start_step
+        self._stream = stream or sys.stderr
+        self._seconds_between = seconds_between
+        self._names = short_names(problems)
+        self._losses = {}  # problem → moving average
+        self._tokens = 0
+        self._recent = collections.deque([(time.monotonic(), start_step, 0)], maxlen=50)  # (when, step, tokens)
+        self._last_line = time.monotonic()
+        self._bar = self._below = None
+        if self._stream.isatty():
+            from tqdm import tqdm
+
+            common = dict(file=self._stream, dynamic_ncols=True, leave=True)
+            layout = "step {n_fmt}/{total_fmt} |{bar}| {elapsed} so far{postfix}"
+            self._bar = tqdm(total=total_steps, initial=start_step, bar_format=layout, position=0, **common)
+            self._below = tqdm(total=0, bar_format="{desc}", position=1, **common)
+
+    def update(self, step, losses=None, tokens=0):
+        """Now `step` updates are done; `losses` ({problem: loss}) and `tokens` are those since the last call."""
+        for problem, loss in (losses or {}).items():
+            before = self._losses.get(problem, loss)
+            self._losses[problem] = 0.9 * before + 0.1 * loss if math.isfinite(before) else loss
+        self._tokens += tokens
+        self._recent.append((time.monotonic(), step, self._tokens))
+        self.step = step
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._speed(), refresh=False)
+            self._below.set_description_str("loss  " + self._loss_text(), refresh=False)
+            self._bar.update(step - self._bar.n)
+            if self._bar.n == self._bar.last_print_n:  # the bar has just been drawn: draw the line below with it
+                self._below.refresh()
+        elif time.monotonic() - self._last_line >= self._seconds_between or step >= self.total_steps:
+            self._last_line = time.monotonic()
+            self.say(f"step {step}/{self.total_steps}  {self._speed()}  loss {self._loss_text()}")
+
+    def say(self, text):
+        """Prints `text` without disturbing the bar."""
+        if self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def close(self):
+        if self._bar is not None:
+            self._below.refresh()
+            self._bar.close()
+            self._below.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def _speed(self):
+        (then, first_step, first_tokens), (now, last_step, tokens) = self._recent[0], self._recent[-1]
+        seconds, steps = max(now - then, 1e-9), last_step - first_step
+        if not steps:
+            return ""
+        left = (self.total_steps - last_step) * seconds / steps
+        return f"{(tokens - first_tokens) / seconds:,.0f} tokens/s, {format_seconds(left)} left"
+
+    def _loss_text(self):
+        seen = [(short, self._losses[name]) for name, short in self._names.items() if name in self._losses]
+        return "  ".join(f"{short} {loss:.2f}" for short, loss in seen)
+
+
+def format_table(rows):
+    """Rows of cells as aligned text, the first row being the head; columns of numbers stand to the right.
+
+    Whole numbers get thousands separators, other numbers four significant digits, None stays blank.
+    """
+    head, *body = [list(row) for row in rows]
+    right = [body and all(_is_number(row[i]) or row[i] is None for row in body) for i in range(len(head))]
+    cells = [[str(cell) for cell in head], *([_cell(cell) for cell in row] for row in body)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    lines = []
+    for row in [cells[0], ["-" * width for width in widths], *cells[1:]]:
+        aligned = (f"{cell:>{width}}" if r else f"{cell:<{width}}" for cell, width, r in zip(row, widths, right))
+        lines.append("  ".join(aligned).rstrip())
+    return "\n".join(lines)
+
+
+def format_seconds(seconds):
+    """75 → "1:15", 3675 → "1:01:15"."""
+    minutes, seconds = divmod(int(round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def short_names(names):
+    """{name: name without the words that all of `names` begin with}, for narrow places."""
+    names = list(names)
+    common = os.path.commonprefix(names) if len(names) > 1 else ""
+    common = common[: common.rfind("_") + 1]
+    return {name: name[len(common) :] or name for name in names}
+
+
+def read_metrics(output_dir):
+    """Yields the records of a run's `metrics.jsonl` as dicts; a last line that a kill cut short is left out."""
+    path = Path(output_dir) / METRICS_FILE
+    if not path.exists():
+        return
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            record = _parsed(line)
+            if record:
+                yield record
+
+
+def draw_learning_curves(output_dir, headlines=None):
+    """Draws one small panel a problem: training loss and the headline metric of its evaluations, over steps.
+
+    Args:
+      headlines: {problem: name of the metric to draw}; for others the first of the usual ones.
+
+    Returns:
+      Path of the picture in `output_dir`; None where nothing has been logged yet.
+    """
+    losses, scores, headlines = _curves(read_metrics(output_dir), dict(headlines or {}))
+    problems = sorted({*losses, *scores})
+    if not problems:
+        return None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(4, len(problems))
+    rows = -(-len(problems) // columns)
+    figure = Figure(figsize=(3.6 * columns + 0.4, 2.6 * rows + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    for panel, problem in zip(panels, problems):
+        _draw_panel(panel, problem, losses.get(problem), scores.get(problem), headlines.get(problem, ""))
+    for panel in panels[max(0, len(problems) - columns) : len(problems)]:
+        panel.set_xlabel("step", fontsize=8)
+        panel.tick_params(labelbottom=True)
+    for panel in panels[len(problems) :]:
+        panel.set_visible(False)
+    figure.suptitle("Training loss (grey: measured, blue: smoothed) and score of the evaluations (orange)", fontsize=10)
+    path = Path(output_dir) / CURVES_FILE
+    beside = path.with_name(f".{os.getpid()}.{CURVES_FILE}")
+    figure.savefig(beside, dpi=130)
+    os.replace(beside, path)
+    return path
+
+
+def _curves(records, headlines):
+    """({problem: ([step], [loss])}, {problem: ([step], [score])}, {problem: name of its score})."""
+    losses, scores = {}, {}
+    for record in records:
+        problem, step = record.get("problem"), record["step"]
+        if not problem:
+            continue
+        if record["split"] == "train":
+            name, into = "loss", losses
+        else:
+            found = headlines.get(problem) or next((n for n in _HEADLINES if _is_number(record.get(n))), None)
+            name, into = found, scores
+        if _is_number(record.get(name)):
+            if into is scores:
+                headlines[problem] = name
+            xs, ys = into.setdefault(problem, ([], []))
+            xs.append(step)
+            ys.append(record[name])
+    return losses, scores, headlines
+
+
+def _draw_panel(panel, problem, losses, scores, headline):
+    blue, orange, grey = "#1f5fa8", "#d1600a", "#c8ccd2"
+    panel.set_title(problem, fontsize=10, fontweight="bold", loc="left")
+    panel.tick_params(labelsize=7)
+    panel.tick_params(axis="y", colors=blue)
+    panel.grid(True, color="#eeeeee", linewidth=0.6)
+    panel.spines["top"].set_visible(False)
+    if losses:
+        steps, values = losses
+        panel.plot(steps, values, color=grey, linewidth=0.8)
+        panel.plot(steps, _smoothed(values), color=blue, linewidth=1.6)
+        panel.set_ylabel("loss", fontsize=8, color=blue)
+        panel.set_ylim(bottom=0)
+    if scores:
+        steps, values = scores
+        right = panel.twinx()
+        right.plot(steps, values, color=orange, linewidth=1.4, marker="o", markersize=3)
+        right.set_ylabel(headline.replace("_", " "), fontsize=8, color=orange)
+        right.tick_params(labelsize=7, colors=orange)
+        right.spines["top"].set_visible(False)
+        right.set_ylim(0, _scale_top(headline, values))
+        last = f"{values[-1]:.1f}" if headline in ("bleu", "bracket_f1") else f"{values[-1]:.3f}"
+        panel.set_title(f"{headline.replace('_', ' ')} {last}", fontsize=9, loc="right", color=orange)
+
+
+def _scale_top(headline, values):
+    if headline in ("bleu", "bracket_f1"):
+        return 103
+    return max(1.03, 1.03 * max(values))  # rates; wer and cer can pass 1
+
+
+def _smoothed(values, weight=0.8):
+    """The moving average in which each value counts 1 - weight, corrected for the start."""
+    smooth, total, mass = [], 0.0, 0.0
+    for value in values:
+        total, mass = weight * total + (1 - weight) * value, weight * mass + (1 - weight)
+        smooth.append(total / mass)
+    return smooth
+
+
+class _EventFile:
+    """TensorBoard's event file, written without tensorflow (which the JAX backend would load for nothing else)."""
+
+    def __init__(self, folder, resume_step):
+        from tensorboard.compat.proto import event_pb2
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        # time_ns: two openings of one process within a second must not share a file.
+        name = f"events.out.tfevents.{time.time_ns():020}.{socket.gethostname()}.{os.getpid()}"
+        self._event = event_pb2.Event
+        self._file = open(folder / name, "wb")
+        self._writer = RecordWriter(self._file)
+        self._write(self._event(wall_time=time.time(), file_version="brain.Event:2"))
+        if resume_step:  # tells TensorBoard to forget what earlier files say of later steps
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._write(self._event(wall_time=time.time(), step=resume_step + 1, session_log=start))
+
+    def write(self, step, values):
+        event = self._event(wall_time=time.time(), step=int(step))
+        for tag, value in values.items():
+            event.summary.value.add(tag=tag, simple_value=value)
+        if values:
+            self._write(event)
+
+    def close(self):
+        self._file.close()
+
+    def _write(self, event):
+        self._writer.write(event.SerializeToString())
+        self._file.flush()
+
+
+def _drop_after(path, step):
+    """Rewrites a log without the records after `step` and without broken lines; whole or not at all."""
+    if not path.exists():
+        return
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(path, encoding="utf-8") as lines, open(beside, "w", encoding="utf-8") as kept:
+        for line in lines:
+            record = _parsed(line)
+            if record and record["step"] <= step:
+                kept.write(line)
+        kept.flush()
+        os.fsync(kept.fileno())
+    os.replace(beside, path)
+
+
+def _parsed(line):
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if line.endswith("\n") and isinstance(record, dict) and "step" in record else None
+
+
+def _plain(number):
+    if not math.isfinite(number):
+        return str(number)  # JSON has no NaN
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def _is_number(value):
+    if isinstance(value, bool | str) or value is None:
+        return False
+    return hasattr(value, "__float__")
+
+
+def _cell(value):
+    if value is None:
+        return ""
+    if not _is_number(value):
+        return str(value)
+    number = float(value)
+    if number.is_integer():
+        return f"{int(number):,}"
+    return f"{number:,.4g}" if abs(number) < 10_000 else f"{number:,.0f}"
