@@ -16,6 +16,7 @@ PACKAGE_DIR = {
     "t2t_multimodel.problems.tiny8": "problems/tiny8",
     "t2t_multimodel.hparams": "hparams",
     "t2t_multimodel.data_gen": "data_gen",
+    "t2t_multimodel.data_gen.readers": "data_gen/readers",
 }
 INNER = ("modalities", "model", "training", "decoding", "input", "cli")
 

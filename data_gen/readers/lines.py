@@ -1,0 +1,65 @@
+"""Text files, line by line: UTF-8 or a clear error that names file, line and column."""
+
+import codecs
+
+from t2t_multimodel.errors import UserError
+
+
+def read_lines(path):
+    """Yields `(line number from 1, line)` of a UTF-8 text file; line ends are LF or CRLF, a byte order mark is dropped.
+
+    Raises:
+      UserError: the file can't be opened, or a line is not UTF-8.
+    """
+    try:
+        file = open(path, "rb")
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror})") from None
+    with file:  # bytes, because only "\n" ends a line: str.splitlines would also cut at U+2028 and its like
+        for number, raw in enumerate(file, 1):
+            raw = raw.removesuffix(b"\n").removesuffix(b"\r")
+            yield number, _decode(path, number, raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw)
+
+
+def read_columns(path, names):
+    """Yields `(line number, cells)` of a tab-separated file; no quoting, so that quotes in the text stay as they are.
+
+    Lines without a character are skipped.
+
+    Args:
+      path: the file.
+      names: what each column holds, for errors; their number is the number of columns.
+
+    Raises:
+      UserError: a line with another number of columns, or with an empty one.
+    """
+    for number, line in read_lines(path):
+        if not line:
+            continue
+        cells = line.split("\t")
+        if len(cells) != len(names):
+            expected = " ⇥ ".join(names)
+            raise UserError(
+                f"{path}:{number}: {_count(len(cells), 'column')} between tabs, expected {len(names)}: {expected}"
+            )
+        for column, (name, cell) in enumerate(zip(names, cells), 1):
+            if not cell.strip():
+                raise UserError(f"{path}:{number}: column {column} ({name}) is empty; fill it in or take the line out")
+        yield number, cells
+
+
+def _decode(path, number, raw):
+    try:
+        line = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}:{number}: not UTF-8 (byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line); "
+            "convert the file, for example with iconv -f ISO-8859-1 -t UTF-8"
+        ) from None
+    if "\0" in line:
+        raise UserError(f"{path}:{number}: a NUL byte, so this is UTF-16 or no text file; convert it to UTF-8")
+    return line
+
+
+def _count(number, noun):
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,52 @@
+"""Recordings in any format that libsndfile reads (WAV, FLAC, OGG, MP3, …) → int16, one channel, a given rate."""
+
+import os
+
+import numpy as np
+
+_UNKNOWN_SIZE = 0x7FFFF000  # what programs that write into a pipe put as a WAV's size, or more
+
+
+def read_recording(path, rate):
+    """Reads the recording at `path`; channels are averaged, another rate is resampled to `rate` Hz.
+
+    Returns:
+      int16 `[samples]`, full scale = 32767.
+
+    Raises:
+      ValueError: no such file, or not a recording, or a damaged, cut or empty one; the message names the file.
+    """
+    import soundfile
+
+    path = str(path)
+    if not os.path.exists(path):
+        raise ValueError(f"{path}: no such file")
+    _refuse_cut_wav(path)
+    try:
+        samples, file_rate = soundfile.read(path, dtype="float32", always_2d=True)  # [samples, channels]
+    except Exception as error:  # soundfile raises TypeError too, for a suffix that it takes for headerless sound
+        reason = str(error).strip().split("\n")[0].removeprefix(f"Error opening {path!r}: ")
+        raise ValueError(f"{path}: can't be decoded as a recording ({reason})") from error
+    if not len(samples):
+        raise ValueError(f"{path}: the recording has no samples")
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{path}: the recording has samples that are not finite numbers")
+    mono = samples.mean(axis=1)
+    if file_rate != rate:
+        import soxr
+
+        mono = soxr.resample(mono, file_rate, rate)
+    if not len(mono):
+        raise ValueError(f"{path}: the recording is shorter than one sample at {rate} Hz")
+    return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def _refuse_cut_wav(path):
+    """Compares a WAV with its header: cut short it would read without an error, and no longer fit its transcript."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+    if head[:4] == b"RIFF" and len(head) == 8:
+        promised = int.from_bytes(head[4:], "little") + 8
+        present = os.path.getsize(path)
+        if present < promised - 1 and promised < _UNKNOWN_SIZE:  # some writers leave out the last padding byte
+            raise ValueError(f"{path}: cut short: its header says {promised} bytes, the file has {present}")

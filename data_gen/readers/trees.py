@@ -1,0 +1,88 @@
+"""Bracketed trees, "(S (NP (DT the) (NN dog)) (VP (VBZ barks)))": read, simplified, written on one line."""
+
+from t2t_multimodel.data_gen.readers.lines import read_lines
+from t2t_multimodel.errors import UserError
+
+TRACE = "-NONE-"  # the Penn Treebank's label of leaves that stand for no word
+
+
+def read_trees(path, keep_function_tags=False):
+    """Yields `(line number, nltk.tree.Tree)`, a tree a line; blank lines are skipped.
+
+    Raises:
+      UserError: a line that is not one whole tree; the message names file and line.
+    """
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        try:
+            yield number, parse_tree(line, keep_function_tags)
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: {error} (expected: one whole bracketed tree a line)") from None
+
+
+def parse_tree(text, keep_function_tags=False):
+    """The `nltk.tree.Tree` of one bracketed tree; a root without a label is unwrapped, traces are taken out.
+
+    Args:
+      text: the tree.
+      keep_function_tags: whether "NP-SBJ" stays, rather than becoming "NP".
+
+    Raises:
+      ValueError: with the reason, in one line.
+    """
+    from nltk.tree import Tree
+
+    try:
+        tree = Tree.fromstring(text, remove_empty_top_bracketing=True)
+    except ValueError as error:  # several lines, with a picture of the place
+        reason = " ".join(line.strip() for line in str(error).split("\n")[:2])
+        raise ValueError(f"the tree doesn't parse: {reason}") from None
+    except IndexError:  # nltk, of "(" and of text without brackets
+        raise ValueError("the tree doesn't parse: its brackets are not closed") from None
+    try:
+        tree = _simplified(tree, keep_function_tags)
+    except RecursionError:
+        raise ValueError("the tree is nested some hundred brackets deep") from None
+    if tree is None:
+        raise ValueError("the tree has no words")
+    return tree
+
+
+def linearised(tree, with_words=True):
+    """The tree on one line: "(NP (DT the) (NN dog))", or without words, the tags as leaves: "(NP DT NN)".
+
+    Raises:
+      ValueError: without words, and a word has no tag of its own, as in "(NP the dog)".
+    """
+    if isinstance(tree, str):
+        if not with_words:
+            raise ValueError(f"the word {tree!r} has no tag of its own, and the tree is wanted without words")
+        return tree
+    if not with_words and len(tree) == 1 and isinstance(tree[0], str):
+        return tree.label()
+    return f"({tree.label()} {' '.join(linearised(child, with_words) for child in tree)})"
+
+
+def _simplified(tree, keep_function_tags):
+    """A copy of `tree` without traces, and unless kept without function tags; None where no word is left."""
+    if isinstance(tree, str):
+        return tree
+    if tree.label() == TRACE:
+        return None
+    if not len(tree):
+        raise ValueError(f"the tree doesn't parse: there is nothing in the bracket ({tree.label()})")
+    if not tree.label():
+        raise ValueError("the tree doesn't parse: there is a bracket without a label")
+    children = [child for child in (_simplified(child, keep_function_tags) for child in tree) if child is not None]
+    if not children:
+        return None
+    return type(tree)(tree.label() if keep_function_tags else without_function_tag(tree.label()), children)
+
+
+def without_function_tag(label):
+    """"NP-SBJ-1" → "NP", "NP=2" → "NP"; "-LRB-" and "=" stay."""
+    for i, character in enumerate(label):
+        if i and character in "-=":
+            return label[:i] if label[0] not in "-=" else label
+    return label

@@ -1,0 +1,47 @@
+"""Bracketed trees, one a line: parse a sentence."""
+
+import functools
+
+from t2t_multimodel.data_gen.readers.trees import linearised, read_trees
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.features import Text
+from t2t_multimodel.problems.file_problem import FileProblem
+
+
+class BracketedTrees(FileProblem):
+    """Words to tree from `<directory>/{train,dev,test}.mrg`, a tree a line: `(S (NP (DT the) (NN dog)) (VP (VBZ ran)))`.
+
+        @register_problem
+        class RecipeTrees(BracketedTrees):
+            \"\"\"Constituents of cooking instructions. Own annotation, 900 trees. Metric: bracket F1, expect 70.\"\"\"
+            directory = "recipes"
+            words_in_tree = False
+
+    The input is the words, the target the tree on one line. As parsers are scored, traces (`-NONE-`) are taken out, a
+    root without a label is unwrapped, and function tags go (`NP-SBJ` becomes `NP`) unless `keep_function_tags`.
+    """
+
+    words_in_tree = True  # False: the target's leaves are the tags, (S (NP DT NN) (VP VBZ)): shorter, nothing to copy
+    keep_function_tags = False
+    language = "English"  # of the words, for reports
+    metrics = ("bracket_f1", "exact_match")
+
+    _form = "train.mrg, dev.mrg, test.mrg, a bracketed tree a line"
+    _split_suffix = ".mrg"
+
+    @functools.cached_property
+    def inputs(self):
+        return Text(self.language)
+
+    @functools.cached_property
+    def targets(self):
+        return Text("bracketed tree")
+
+    def samples(self, split):
+        path = self.split_path(split)
+        for number, tree in read_trees(path, self.keep_function_tags):
+            try:
+                target = linearised(tree, self.words_in_tree)
+            except ValueError as error:
+                raise UserError(f"{path}:{number}: {error}") from None
+            yield {"inputs": " ".join(tree.leaves()), "targets": target, "key": f"{path.name}:{number}"}

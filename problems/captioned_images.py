@@ -1,0 +1,84 @@
+"""Pictures with captions in a JSON file: say what is in the picture."""
+
+import functools
+import json
+
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.features import Image, Text
+from t2t_multimodel.problems.file_problem import FileProblem, picture_sample
+
+
+class CaptionedImages(FileProblem):
+    """Picture to text from `<directory>/{train,dev,test}/captions.json` and the pictures beside it.
+
+    The JSON is a list of `{"file": "0007.png", "captions": ["a dog on a sofa", "a sleeping dog"]}`; files are relative
+    to its folder.
+
+        @register_problem
+        class ShopWindows(CaptionedImages):
+            \"\"\"What a shop window shows. Own photographs, 5,000 files, 300 MB. Metric: BLEU, expect 25.\"\"\"
+            directory = "windows"
+            image = Image(96, 96, 3)
+
+    In train each caption makes an example; in dev and test each picture does, and all its captions are right.
+    """
+
+    image = Image(64, 64, 3)  # the size that pictures are brought to; 1 channel = grey
+    language = "English"  # of the captions, for reports
+    every_caption = True  # False: training sees only the first caption of a picture
+    metrics = ("bleu", "exact_match")
+
+    _form = 'train/captions.json (dev, test alike), a list of {"file": …, "captions": […]}, and the pictures beside it'
+
+    @functools.cached_property
+    def inputs(self):
+        return self.image
+
+    @functools.cached_property
+    def targets(self):
+        return Text(self.language)
+
+    def samples(self, split):
+        folder = self.split_path(split)
+        for file, captions in _entries(folder / "captions.json"):
+            sample = {"inputs": str(folder / file), "references": captions}
+            for i, caption in enumerate(captions):
+                yield {**sample, "targets": caption, "key": f"{split}/{file}#{i}"}
+                if split != "train" or not self.every_caption:
+                    break
+
+    def prepare(self, sample):
+        try:
+            return picture_sample(sample, self.inputs)
+        except ValueError as error:
+            split, _, file = sample["key"].partition("#")[0].partition("/")
+            raise ValueError(f"{error} (captions.json of {split} names {file})") from error
+
+    def source_files(self):
+        lists = [self.split_path(split) / "captions.json" for split in self.splits]
+        return [str(path) for path in lists] + [str(path.parent / file) for path in lists for file, _ in _entries(path)]
+
+
+def _entries(path):
+    """The `(file, captions)` of a captions.json; each thing that is not as it should be is a `UserError`."""
+    try:
+        entries = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; expected: {CaptionedImages._form}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start + 1})") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg} at column {error.colno})") from None
+    if not isinstance(entries, list):
+        raise UserError(f"{path}: a list of entries expected, got {type(entries).__name__}")
+    for number, entry in enumerate(entries, 1):
+        where = f"{path}: entry {number}"
+        if not isinstance(entry, dict) or not isinstance(entry.get("file"), str) or "captions" not in entry:
+            raise UserError(f'{where} is not of the form {{"file": "0007.png", "captions": ["…"]}}')
+        captions = entry["captions"]
+        if not isinstance(captions, list) or not captions:
+            raise UserError(f"{where} ({entry['file']}): captions must be a list of at least one string")
+        for caption in captions:
+            if not isinstance(caption, str) or not caption.strip():
+                raise UserError(f"{where} ({entry['file']}): a caption is {caption!r}, a string with words expected")
+    return [(entry["file"], entry["captions"]) for entry in entries]

@@ -1,0 +1,86 @@
+"""Base of the problems over people's own files: where the files lie, which splits there are, errors that say so."""
+
+import functools
+import os
+import re
+import sys
+from pathlib import Path
+
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.problem import Problem
+
+SPLITS = ("train", "dev", "test")
+
+
+class FileProblem(Problem):
+    """A problem over a folder of files. Its subclasses, one for each form of data, are what you derive from.
+
+    The splits of the problem are those of train, dev and test that the folder has.
+    """
+
+    directory = None  # the folder; relative to the file that says so; ~ and $VARIABLES are expanded
+
+    _form = "train, dev, test"  # what the folder should hold, for errors
+    _split_suffix = ""  # a split is the file "train.tsv" where this is ".tsv", the folder "train" where it is empty
+
+    @property
+    def folder(self):
+        """The `Path` of the folder with the data.
+
+        Raises:
+          UserError: the class names no folder, or there is none; the message says what was looked for.
+        """
+        if not self.directory:
+            raise UserError(
+                f"problem {self._called} does not say where its data is: give the class a line directory = \"…\", "
+                f"a folder with {self._form}"
+            )
+        folder = self.base_folder() / os.path.expandvars(os.path.expanduser(self.directory))
+        if not folder.is_dir():
+            unset = re.search(r"\$\{?(\w+)", str(folder))
+            reason = f"environment variable {unset[1]} is not set" if unset else f"no such folder: {folder}"
+            raise UserError(
+                f"problem {self._called}: {reason} (directory = {str(self.directory)!r}); expected there: {self._form}"
+            )
+        return folder
+
+    def base_folder(self):
+        """The folder that a relative `directory` starts from: where the file lies whose class says `directory`."""
+        for cls in type(self).__mro__:
+            if cls.__dict__.get("directory"):
+                file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+                return Path(file).resolve().parent if file else Path.cwd()  # no file: typed into an interpreter
+        return Path.cwd()
+
+    def split_path(self, split):
+        """The file or folder that holds `split`; raises `UserError` where the problem has no such split."""
+        if split not in self.splits:
+            raise UserError(
+                f"problem {self._called} has no split {split!r}: no {split}{self._split_suffix} in {self.folder}; "
+                f"it has {', '.join(self.splits)}"
+            )
+        return self.folder / f"{split}{self._split_suffix}"
+
+    @functools.cached_property
+    def splits(self):
+        folder = self.folder
+        present = {entry.name for entry in folder.iterdir()}
+        found = tuple(split for split in SPLITS if f"{split}{self._split_suffix}" in present)
+        if not found:
+            names = ", ".join(sorted(present)[:8]) or "nothing"
+            raise UserError(f"problem {self._called}: expected in {folder}: {self._form}; found: {names}")
+        return found
+
+    def source_files(self):
+        return [str(self.split_path(split)) for split in self.splits]
+
+    @property
+    def _called(self):
+        return self.name or type(self).__name__
+
+
+def picture_sample(sample, image):
+    """`sample` with the path in its "inputs" replaced by the picture, as the feature `image` says."""
+    from t2t_multimodel.data_gen.readers.pictures import read_picture
+
+    return {**sample, "inputs": read_picture(sample["inputs"], image.height, image.width, image.channels)}

@@ -1,0 +1,42 @@
+"""Sentence pairs in tab-separated files: translation, or any other text to text."""
+
+import functools
+
+from t2t_multimodel.data_gen.readers.lines import read_columns
+from t2t_multimodel.features import Text
+from t2t_multimodel.problems.file_problem import FileProblem
+
+
+class SentencePairs(FileProblem):
+    """Text to text from `<directory>/{train,dev,test}.tsv`, a pair a line: source ⇥ target; UTF-8, no header, no quoting.
+
+        @register_problem
+        class MenuGerman(SentencePairs):
+            \"\"\"Dishes on menus, English to German. Own collection, 20,000 pairs. Metric: BLEU, expect 31.\"\"\"
+            directory = "menus"
+            languages = ("English", "German")
+
+    The other direction is there as `menu_german_rev`; to register it under a name of its own, derive a class with
+    `reverse = True`.
+    """
+
+    languages = ("", "")  # of the first and the second column, for reports
+    reverse = False  # True: from the second column to the first
+
+    _form = "train.tsv, dev.tsv, test.tsv, a pair a line: source ⇥ target"
+    _split_suffix = ".tsv"
+
+    @functools.cached_property
+    def inputs(self):
+        return Text(self.languages[1 if self.reverse else 0])
+
+    @functools.cached_property
+    def targets(self):
+        return Text(self.languages[0 if self.reverse else 1])
+
+    def samples(self, split):
+        path = self.split_path(split)
+        names = [language or side for language, side in zip(self.languages, ("source", "target"))]
+        for number, (first, second) in read_columns(path, names):
+            inputs, targets = (second, first) if self.reverse else (first, second)
+            yield {"inputs": inputs, "targets": targets, "key": f"{path.name}:{number}"}

@@ -1,0 +1,60 @@
+"""Recordings with transcripts in a tab-separated file: write what is said."""
+
+import functools
+
+from t2t_multimodel.data_gen.readers.lines import read_columns
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.features import Audio, Text
+from t2t_multimodel.problems.file_problem import FileProblem
+
+
+class TranscribedSpeech(FileProblem):
+    """Sound to text from `<directory>/{train,dev,test}/transcripts.tsv` (file ⇥ text) and the recordings beside it.
+
+    Recordings are WAV, FLAC, OGG or MP3, of any rate and any number of channels; files are relative to the folder.
+
+        @register_problem
+        class Voicemail(TranscribedSpeech):
+            \"\"\"Messages left on my telephone. 3 hours, 350 MB. Metric: character error rate, expect 0.15.\"\"\"
+            directory = "voicemail"
+            audio = Audio(rate=8000)
+    """
+
+    audio = Audio(rate=16000)  # the rate that recordings are brought to, and what the input net reads
+    language = "English"  # of the transcripts, for reports
+    metrics = ("cer", "wer")
+
+    _form = "train/transcripts.tsv (dev, test alike), a recording a line: file ⇥ text, and the recordings beside it"
+
+    @functools.cached_property
+    def inputs(self):
+        return self.audio
+
+    @functools.cached_property
+    def targets(self):
+        return Text(self.language)
+
+    def samples(self, split):
+        folder = self.split_path(split)
+        for file, text in self._transcripts(split):
+            yield {"inputs": str(folder / file), "targets": text, "key": f"{split}/{file}"}
+
+    def prepare(self, sample):
+        from t2t_multimodel.data_gen.readers.recordings import read_recording
+
+        try:
+            return {**sample, "inputs": read_recording(sample["inputs"], self.inputs.rate)}
+        except ValueError as error:
+            split, _, file = sample["key"].partition("/")
+            raise ValueError(f"{error} (transcripts.tsv of {split} names {file})") from error
+
+    def source_files(self):
+        lists = [str(self.split_path(split) / "transcripts.tsv") for split in self.splits]
+        return lists + [sample["inputs"] for split in self.splits for sample in self.samples(split)]
+
+    def _transcripts(self, split):
+        path = self.split_path(split) / "transcripts.tsv"
+        if not path.exists():
+            raise UserError(f"problem {self._called}: no such file: {path}; expected: {self._form}")
+        for _, cells in read_columns(path, ("file", "text")):
+            yield cells
