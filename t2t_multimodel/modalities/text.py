@@ -1,0 +1,36 @@
+"""Text: embedding in, linear layer and softmax out, over one vocabulary; paper §2.5 (language modality net)."""
+
+import keras
+from keras import ops
+
+from t2t_multimodel.model.layer import Layer
+
+
+class TextNet(Layer):
+    """Both nets of one vocabulary. Its control symbols (command tokens) are rows of the same embedding."""
+
+    def __init__(self, spec, hparams, **kwargs):
+        super().__init__(**kwargs)
+        size = hparams.hidden_size
+        # As large as the timing signal it is added to.
+        normal = keras.initializers.RandomNormal(0.0, 1.0)
+        self.embedding = self.add_weight(shape=(spec.vocabulary_size, size), initializer=normal, name="embedding")
+        self.softmax = self.add_weight(shape=(size, spec.vocabulary_size), initializer="glorot_uniform", name="softmax")
+        self.bias = self.add_weight(shape=(spec.vocabulary_size,), initializer="zeros", name="bias")
+
+    def call(self, batch, training=False):
+        """Input net: ids [batch, length], 0 = padding → ([batch, length, hidden], real [batch, length], no grid)."""
+        ids = batch["inputs"]
+        real = ops.cast(ops.not_equal(ids, 0), "float32")
+        return self.embed(ids) * ops.cast(real, self.compute_dtype)[..., None], real, None
+
+    def embed(self, ids):
+        return ops.cast(ops.take(self.embedding, ids, axis=0), self.compute_dtype)
+
+    def shifted(self, targets, command):
+        """Decoder inputs: the command's vector, then the targets but the last: ids [batch, length] → [batch, length, hidden]."""
+        return self.embed(ops.concatenate([command[:, None], targets[:, :-1]], axis=1))
+
+    def logits(self, x):
+        """Output net: [..., hidden] → float32 [..., vocabulary]."""
+        return ops.cast(ops.matmul(x, ops.cast(self.softmax, x.dtype)) + ops.cast(self.bias, x.dtype), "float32")

@@ -1,0 +1,208 @@
+"""Timing signal, multi-head attention, and the attention block of the mixer; paper §2.1."""
+
+import keras
+from keras import ops
+
+from t2t_multimodel.model.convolution import ConvBlock
+from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.model.normalisation import LayerNorm
+
+MASKED = -1e9  # added to the logits of positions that may not be seen
+
+
+def timing_signal(times, depth):
+    """sin(t·Δ_j), cos(t·Δ_j) with Δ_j = 10000^(−2j/depth) for channel pair (2j, 2j+1) of `depth` (paper §2.1).
+
+    Args:
+      times: [length] positions, or a scalar.
+      depth: number of channels, even.
+
+    Returns:
+      [length, depth] float32 (or [depth]).
+    """
+    rates = ops.exp(ops.arange(0, depth, 2, dtype="float32") * (-9.210340371976184 / depth))  # −ln 10000 / depth
+    angles = ops.cast(times, "float32")[..., None] * rates
+    signal = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)
+    return ops.reshape(signal, [*ops.shape(angles)[:-1], depth])
+
+
+def scaled_dot_product(queries, keys, values, bias):
+    """softmax(q·kᵀ + bias)·v for each head; the queries are already scaled by 1/√(features of a head).
+
+    Args:
+      queries: [batch, heads, length, size]. keys, values: [batch, heads, positions, size].
+      bias: broadcastable to [batch, heads, length, positions]; `MASKED` where a position may not be seen; None: all may.
+    """
+    logits = ops.matmul(queries, ops.swapaxes(keys, -1, -2))
+    if bias is not None:
+        logits = logits + ops.cast(bias, logits.dtype)
+    return ops.matmul(ops.softmax(logits), values)
+
+
+class MultiHeadAttention(Layer):
+    """Queries from `x`, keys and values from `source` by two pointwise convolutions; no biases; output projection."""
+
+    def __init__(self, features, heads, **kwargs):
+        super().__init__(**kwargs)
+        self.heads, self.size = heads, features // heads
+        for name in ("query", "key", "value", "output"):
+            weight = self.add_weight(shape=(features, features), initializer="glorot_uniform", name=name)
+            setattr(self, f"{name}_weight", weight)
+
+    def queries(self, x):
+        """[batch, length, features] → [batch, heads, length, size], scaled."""
+        return self._split(ops.matmul(x, self.query_weight * self.size**-0.5))
+
+    def memory(self, source):
+        """[batch, positions, features] → keys and values, each [batch, heads, positions, size]."""
+        return self._split(ops.matmul(source, self.key_weight)), self._split(ops.matmul(source, self.value_weight))
+
+    def attend(self, queries, memory, bias):
+        """→ [batch, length, features]."""
+        heads = scaled_dot_product(queries, *memory, bias)
+        joined = ops.transpose(heads, [0, 2, 1, 3])
+        joined = ops.reshape(joined, [ops.shape(joined)[0], ops.shape(joined)[1], self.heads * self.size])
+        return ops.matmul(joined, self.output_weight)
+
+    def call(self, x, source, bias=None):
+        return self.attend(self.queries(x), self.memory(source), bias)
+
+    def _split(self, x):
+        x = ops.reshape(x, [ops.shape(x)[0], ops.shape(x)[1], self.heads, self.size])
+        return ops.transpose(x, [0, 2, 1, 3])
+
+
+def source_bias(real):
+    """real [batch, positions], 1 = real → [batch, 1, 1, positions], `MASKED` at padding."""
+    return (1.0 - ops.cast(real, "float32"))[:, None, None, :] * MASKED
+
+
+def causal_bias(length):
+    """[1, 1, length, length], `MASKED` after the diagonal."""
+    row = ops.arange(length)
+    return ops.cast(row[None, :] > row[:, None], "float32")[None, None] * MASKED
+
+
+class SourceAttention(Layer):
+    """x + Attention(LN(x), source): every target position attends to the encoded inputs."""
+
+    def __init__(self, hparams, **kwargs):
+        super().__init__(**kwargs)
+        with keras.name_scope(self.name):
+            self.norm = LayerNorm(hparams.hidden_size, name="norm")
+            self.attention = MultiHeadAttention(hparams.hidden_size, hparams.num_heads, name="attention")
+
+    def call(self, x, source, real):
+        """x [batch, length, features], source [batch, positions, features], real [batch, positions]."""
+        return x + self.attention(self.norm(x), source, source_bias(real))
+
+    def prepare(self, source, real, rows=None):
+        """What decoding needs of the source, computed once."""
+        keys, values = self.attention.memory(source)
+        return {"keys": keys, "values": values, "bias": source_bias(real)}
+
+    def step(self, x, memory, time):
+        queries = self.attention.queries(self.norm(x)[:, None])
+        return x + self.attention.attend(queries, (memory["keys"], memory["values"]), memory["bias"])[:, 0]
+
+
+class SourceWithoutAttention(Layer):
+    """The ablation "no attention": target position t gets the source's position t and the source's mean, projected.
+
+    (The paper does not say what replaces attention; without any path from the source nothing could be translated.)
+    """
+
+    def __init__(self, hparams, **kwargs):
+        super().__init__(**kwargs)
+        size = hparams.hidden_size
+        with keras.name_scope(self.name):
+            self.norm = LayerNorm(size, name="norm")
+        self.aligned = self.add_weight(shape=(size, size), initializer="glorot_uniform", name="aligned")
+        self.mean = self.add_weight(shape=(size, size), initializer="glorot_uniform", name="mean")
+
+    def call(self, x, source, real):
+        length = ops.shape(x)[1]
+        memory = self.prepare(source, real)
+        aligned = ops.pad(memory["aligned"], [[0, 0], [0, length], [0, 0]])[:, :length]
+        return self.norm(x + aligned + memory["mean"][:, None])
+
+    def prepare(self, source, real):
+        weights = ops.cast(real, source.dtype)[..., None]
+        source = source * weights
+        mean = ops.sum(source, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
+        return {"aligned": ops.matmul(source, self.aligned), "mean": ops.matmul(mean, self.mean)}
+
+    def step(self, x, memory, time):
+        positions = ops.shape(memory["aligned"])[1]
+        here = ops.take(memory["aligned"], ops.minimum(time, positions - 1), axis=1)
+        here = here * ops.cast(time < positions, here.dtype)
+        return self.norm(x + here + memory["mean"])
+
+
+def source_reader(hparams, **kwargs):
+    """The layer by which the target reads the encoded inputs: attention, or its ablation."""
+    return (SourceAttention if hparams.use_attention else SourceWithoutAttention)(hparams, **kwargs)
+
+
+class AttentionBlock(Layer):
+    """Timing signal, convolution blocks, causal self-attention, attention to the source; a residual around each attention.
+
+    source [batch, positions, features], target [batch, length, features] → [batch, length, features] (paper §2.1).
+    """
+
+    def __init__(self, hparams, **kwargs):
+        super().__init__(**kwargs)
+        self.hparams = h = hparams
+        with keras.name_scope(self.name):
+            self.blocks = [ConvBlock(h, causal=True, name=f"block{i}") for i in range(h.attention_blocks)]
+            if h.use_attention:
+                self.norm = LayerNorm(h.hidden_size, name="norm")
+                self.self_attention = MultiHeadAttention(h.hidden_size, h.num_heads, name="self_attention")
+            self.source = source_reader(h, name="source")
+
+    def call(self, target, source, source_real, training=False):
+        length = ops.shape(target)[1]
+        x = target + ops.cast(timing_signal(ops.arange(length), self.hparams.hidden_size), target.dtype)
+        for block in self.blocks:
+            x = block(x, training=training)
+        if self.hparams.use_attention:
+            normal = self.norm(x)
+            x = x + self.self_attention(normal, normal, causal_bias(length))
+        return self.source(x, source, source_real)
+
+    def prepare(self, source, source_real):
+        return self.source.prepare(source, source_real)
+
+    def initial_state(self, batch, length):
+        """Ring buffers of the blocks; keys and values of up to `length` positions, [length, batch, heads, size]."""
+        state = {"blocks": [block.initial_state(batch) for block in self.blocks]}
+        if self.hparams.use_attention:
+            shape = (length, batch, self.self_attention.heads, self.self_attention.size)
+            state |= {"keys": ops.zeros(shape, dtype="float32"), "values": ops.zeros(shape, dtype="float32")}
+        return state
+
+    def step(self, x, memory, state, time):
+        """One position: x [batch, features] → ([batch, features], new state)."""
+        x = x + timing_signal(time, self.hparams.hidden_size)
+        new = {"blocks": []}
+        for block, block_state in zip(self.blocks, state["blocks"]):
+            x, block_state = block.step(x, block_state, time)
+            new["blocks"].append(block_state)
+        if self.hparams.use_attention:
+            attention = self.self_attention
+            normal = self.norm(x)[:, None]
+            key, value = attention.memory(normal)  # [batch, heads, 1, size]
+            at = ops.reshape(time, [1, 1])
+            new["keys"] = ops.scatter_update(state["keys"], at, key[None, :, :, 0])
+            new["values"] = ops.scatter_update(state["values"], at, value[None, :, :, 0])
+            x = x + self._attend_to_past(attention.queries(normal)[:, :, 0], new["keys"], new["values"], time)
+        return self.source.step(x, memory, time), new
+
+    def _attend_to_past(self, queries, keys, values, time):
+        """queries [batch, heads, size]; keys, values [length, batch, heads, size] → [batch, features]."""
+        logits = ops.sum(queries[None] * keys, axis=-1)  # [length, batch, heads]
+        future = ops.cast(ops.arange(ops.shape(keys)[0]) > time, "float32")[:, None, None] * MASKED
+        weights = ops.softmax(logits + future, axis=0)
+        heads = ops.sum(weights[..., None] * values, axis=0)  # [batch, heads, size]
+        joined = ops.reshape(heads, [ops.shape(heads)[0], self.hparams.hidden_size])
+        return ops.matmul(joined, self.self_attention.output_weight)

@@ -1,0 +1,104 @@
+"""The body all tasks share: encoder, mixer, decoder; paper §2.3. Every part keeps [batch, length, hidden]."""
+
+import keras
+from keras import ops
+
+from t2t_multimodel.model.attention import AttentionBlock, source_reader, timing_signal
+from t2t_multimodel.model.convolution import ConvBlock
+from t2t_multimodel.model.experts import MixtureOfExperts
+from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.model.normalisation import LayerNorm
+
+
+class Encoder(Layer):
+    """Six convolution blocks, the experts in the middle, a layer norm at the end; timing signal on the input."""
+
+    def __init__(self, hparams, **kwargs):
+        super().__init__(**kwargs)
+        self.hparams = h = hparams
+        with keras.name_scope(self.name):
+            self.blocks = [ConvBlock(h, name=f"block{i}") for i in range(h.encoder_blocks)]
+            self.experts = MixtureOfExperts(h, name="experts") if h.use_experts else None
+            self.norm = LayerNorm(h.hidden_size, name="norm")
+
+    def call(self, x, real, training=False):
+        """x [batch, length, hidden], real [batch, length] → (encoded, zero at padding; the experts' report or None)."""
+        wide = ops.cast(real, x.dtype)[..., None]
+        report = None
+        x = x + ops.cast(timing_signal(ops.arange(ops.shape(x)[1]), self.hparams.hidden_size), x.dtype)
+        for i, block in enumerate(self.blocks):
+            if self.experts is not None and i == len(self.blocks) // 2:
+                x, report = self.experts(x, real, training=training)
+            x = block(x, wide, training=training)
+        return self.norm(x) * wide, report
+
+
+class Mixer(Layer):
+    """Attention block from the shifted outputs to the encoded inputs, then two causal convolution blocks."""
+
+    def __init__(self, hparams, **kwargs):
+        super().__init__(**kwargs)
+        with keras.name_scope(self.name):
+            self.attention_block = AttentionBlock(hparams, name="attention_block")
+            self.blocks = [ConvBlock(hparams, causal=True, name=f"block{i}") for i in range(hparams.mixer_blocks)]
+
+    def call(self, target, source, source_real, training=False):
+        x = self.attention_block(target, source, source_real, training=training)
+        for block in self.blocks:
+            x = block(x, training=training)
+        return x
+
+    def prepare(self, source, source_real):
+        return self.attention_block.prepare(source, source_real)
+
+    def initial_state(self, batch, length):
+        return {
+            "attention_block": self.attention_block.initial_state(batch, length),
+            "blocks": [block.initial_state(batch) for block in self.blocks],
+        }
+
+    def step(self, x, memory, state, time):
+        x, attention_state = self.attention_block.step(x, memory, state["attention_block"], time)
+        blocks = []
+        for block, block_state in zip(self.blocks, state["blocks"]):
+            x, block_state = block.step(x, block_state, time)
+            blocks.append(block_state)
+        return x, {"attention_block": attention_state, "blocks": blocks}
+
+
+class Decoder(Layer):
+    """Four times (causal convolution block, attention to the encoded inputs), the experts in the middle, a layer norm."""
+
+    def __init__(self, hparams, **kwargs):
+        super().__init__(**kwargs)
+        h = hparams
+        with keras.name_scope(self.name):
+            self.blocks = [ConvBlock(h, causal=True, name=f"block{i}") for i in range(h.decoder_blocks)]
+            self.readers = [source_reader(h, name=f"source{i}") for i in range(h.decoder_blocks)]
+            self.experts = MixtureOfExperts(h, name="experts") if h.use_experts else None
+            self.norm = LayerNorm(h.hidden_size, name="norm")
+
+    def call(self, x, target_real, source, source_real, training=False):
+        """→ ([batch, length, hidden], the experts' report or None). The target's padding matters to the experts alone."""
+        report = None
+        for i, (block, reader) in enumerate(zip(self.blocks, self.readers)):
+            if self.experts is not None and i == len(self.blocks) // 2:
+                x, report = self.experts(x, target_real, training=training)
+            x = reader(block(x, training=training), source, source_real)
+        return self.norm(x), report
+
+    def prepare(self, source, source_real):
+        return [reader.prepare(source, source_real) for reader in self.readers]
+
+    def initial_state(self, batch):
+        return [block.initial_state(batch) for block in self.blocks]
+
+    def step(self, x, memory, state, time):
+        new = []
+        for i, (block, reader) in enumerate(zip(self.blocks, self.readers)):
+            if self.experts is not None and i == len(self.blocks) // 2:
+                x = self.experts.step(x)
+            x, block_state = block.step(x, state[i], time)
+            x = reader.step(x, memory[i], time)
+            new.append(block_state)
+        return self.norm(x), new

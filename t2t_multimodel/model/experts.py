@@ -1,0 +1,190 @@
+"""Noisy top-k mixture of experts with both balancing losses; paper §2.2, Shazeer et al. 2017 (arXiv 1701.06538)."""
+
+import keras
+from keras import ops
+
+from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.model.normalisation import LayerNorm
+
+NOISE_FLOOR = 1e-2  # smallest standard deviation of the gating noise
+BLOCK = 16  # tokens of one expert that share a copy of its weights, where no capacity limits them
+
+
+def top_k_gates(logits, k):
+    """Softmax over the k largest logits of each row, zero elsewhere.
+
+    Args:
+      logits: [tokens, experts].
+
+    Returns:
+      gates [tokens, k], expert ids [tokens, k] int32, and the k+1 largest logits [tokens, min(k+1, experts)].
+    """
+    most = min(k + 1, logits.shape[-1])
+    values, ids = ops.top_k(logits, most)
+    return ops.softmax(values[:, :k]), ops.cast(ids[:, :k], "int32"), values
+
+
+def probability_in_top_k(clean, noisy, deviation, top_values, k):
+    """Probability that an expert stays among the k chosen ones when its own noise is drawn again (Shazeer, eq. 8–9).
+
+    Args:
+      clean, noisy: [tokens, experts] logits without and with noise. deviation: their noise's standard deviation.
+      top_values: [tokens, k+1] largest noisy logits.
+    """
+    if_in, if_out = top_values[:, k : k + 1], top_values[:, k - 1 : k]
+    threshold = ops.where(noisy > if_in, if_in, if_out)
+    return 0.5 * (1.0 + ops.erf((clean - threshold) / (deviation * 2**0.5)))
+
+
+def squared_variation(x):
+    """CV²(x) = variance / mean², over a vector; 0 for a single entry."""
+    return ops.var(x) / (ops.square(ops.mean(x)) + 1e-10)
+
+
+class MixtureOfExperts(Layer):
+    """x + Σ_e gate_e(LN(x)) · W2_e ReLU(W1_e LN(x)), the sum over the k experts chosen for each token.
+
+    Three ways to the same result, chosen by the arithmetic they cost:
+    - few experts: all of them on every token, two plain products;
+    - training with many: each expert has a fixed number of slots; tokens that find it full pass by on the residual and
+      are counted;
+    - evaluation with many: tokens sorted by expert, cut into small blocks, each block with its expert's weights: nothing is
+      ever dropped.
+    """
+
+    def __init__(self, hparams, **kwargs):
+        super().__init__(**kwargs)
+        h = hparams
+        self.experts, self.k = h.num_experts, h.experts_per_token
+        self.capacity_factor, self.weight = h.expert_capacity_factor, h.expert_balance_weight
+        size, filters = h.hidden_size, h.expert_filter_size
+        self.gate_weight = self.add_weight(shape=(size, self.experts), initializer="zeros", name="gate")
+        self.noise_weight = self.add_weight(shape=(size, self.experts), initializer="zeros", name="noise")
+        # Glorot of one expert's matrix; Keras would count the experts as a receptive field.
+        bound = (6.0 / (size + filters)) ** 0.5
+        uniform = keras.initializers.RandomUniform(-bound, bound)
+        self.first = self.add_weight(shape=(self.experts, size, filters), initializer=uniform, name="first")
+        self.second = self.add_weight(shape=(self.experts, filters, size), initializer=uniform, name="second")
+        self.noise_seed = keras.random.SeedGenerator(name="noise_seed")
+        with keras.name_scope(self.name):
+            self.norm = LayerNorm(size, name="norm")
+
+    def call(self, x, real=None, training=False):
+        """Args: x [batch, length, features]; real [batch, length], 1 = real: padding is not routed.
+
+        Returns:
+          y like x; and a report {"balance": the loss, "overflow": share of assignments dropped, "load": [experts]
+          share of assignments}.
+        """
+        shape = ops.shape(x)
+        tokens = ops.reshape(self.norm(x), [-1, x.shape[-1]])
+        real = ops.ones(shape[:2], dtype="float32") if real is None else ops.cast(real, "float32")
+        real = ops.reshape(real, [-1, 1])
+        gates, ids, balance, load = self._gating(tokens, real, training)
+        overflow = ops.zeros((), dtype="float32")
+        if self._few_experts(training):
+            y = self._all_experts(tokens, gates, ids)
+        elif training:
+            y, overflow = self._slots(tokens, gates, ids, real)
+        else:
+            y = self._blocks(tokens, gates, ids, BLOCK)
+        report = {"balance": balance, "overflow": overflow, "load": load}
+        return x + ops.reshape(y, shape), report
+
+    def step(self, x):
+        """Decoding: x [batch, features] → the same; the experts' weights are gathered for the tokens at hand."""
+        tokens = self.norm(x)
+        gates, ids, _ = top_k_gates(ops.matmul(tokens, self.gate_weight), self.k)
+        few = self._few_experts(training=False)
+        return x + (self._all_experts(tokens, gates, ids) if few else self._blocks(tokens, gates, ids, 1))
+
+    def _few_experts(self, training):
+        if training:  # slots for everybody cost as much as all experts on every token
+            return self.capacity_factor * self.k >= self.experts
+        return self.experts <= 4 * self.k
+
+    def _gating(self, tokens, real, training):
+        clean = ops.cast(ops.matmul(tokens, self.gate_weight), "float32")
+        noisy = clean
+        if training:
+            raw = ops.cast(ops.matmul(tokens, self.noise_weight), "float32")
+            deviation = ops.softplus(raw) + NOISE_FLOOR
+            noisy = clean + deviation * keras.random.normal(ops.shape(clean), seed=self.noise_seed)
+        gates, ids, top_values = top_k_gates(noisy, self.k)
+        gates = gates * real
+        dense = self._dense_gates(gates, ids)
+        importance = ops.sum(dense, axis=0)
+        chosen = ops.sum(ops.cast(dense > 0, "float32"), axis=0)
+        if training and self.k < self.experts:
+            load = ops.sum(probability_in_top_k(clean, noisy, deviation, top_values, self.k) * real, axis=0)
+        else:
+            load = chosen
+        balance = self.weight * (squared_variation(importance) + squared_variation(load))
+        return ops.cast(gates, tokens.dtype), ids, balance, chosen / ops.maximum(ops.sum(chosen), 1.0)
+
+    def _dense_gates(self, gates, ids):
+        """[tokens, k] gates → [tokens, experts]."""
+        return ops.sum(gates[..., None] * ops.one_hot(ids, self.experts, dtype=gates.dtype), axis=1)
+
+    def _all_experts(self, tokens, gates, ids):
+        filters = self.first.shape[-1]
+        dense = self._dense_gates(gates, ids)
+        first = ops.reshape(ops.transpose(self.first, [1, 0, 2]), [-1, self.experts * filters])
+        hidden = ops.reshape(ops.relu(ops.matmul(tokens, first)), [-1, self.experts, filters])
+        hidden = ops.reshape(hidden * dense[..., None], [-1, self.experts * filters])
+        return ops.matmul(hidden, ops.reshape(self.second, [self.experts * filters, -1]))
+
+    def _sorted(self, ids, gates):
+        """Assignments (token·k + choice) in order of their expert; those with gate 0 come last, as expert number `experts`."""
+        flat = ops.reshape(ops.where(gates > 0, ids, self.experts), [-1])
+        count = ops.shape(flat)[0]
+        order = ops.argsort(flat * count + ops.arange(count, dtype="int32"))  # keys are distinct: the order is definite
+        counts = ops.sum(ops.one_hot(flat, self.experts, dtype="int32"), axis=0)
+        return flat, order, counts, ops.cumsum(counts) - counts
+
+    def _slots(self, tokens, gates, ids, real):
+        flat, order, counts, starts = self._sorted(ids, gates)
+        number = ops.shape(flat)[0]
+        capacity = self._capacity(number)
+        slot = ops.arange(capacity, dtype="int32")[None]
+        used = slot < counts[:, None]  # [experts, capacity]
+        assignment = ops.take(order, ops.minimum(starts[:, None] + slot, number - 1), axis=0)
+        x = ops.take(tokens, assignment // self.k, axis=0) * ops.cast(used, tokens.dtype)[..., None]
+        y = ops.matmul(ops.relu(ops.matmul(x, self.first)), self.second)  # [experts, capacity, features]
+        # Back from slots to tokens: the rank of an assignment among those of its expert.
+        expert = ops.minimum(flat, self.experts - 1)
+        rank = ops.cast(ops.argsort(order), "int32") - ops.take(starts, expert, axis=0)
+        kept = ops.logical_and(flat < self.experts, rank < capacity)
+        place = ops.where(kept, expert * capacity + rank, 0)
+        y = ops.take(ops.reshape(y, [-1, tokens.shape[-1]]), place, axis=0)
+        weights = ops.reshape(gates, [-1]) * ops.cast(kept, gates.dtype)
+        y = ops.sum(ops.reshape(y * weights[:, None], [-1, self.k, tokens.shape[-1]]), axis=1)
+        routed = ops.maximum(ops.sum(real) * self.k, 1.0)
+        return y, 1.0 - ops.sum(ops.cast(kept, "float32")) / routed
+
+    def _capacity(self, assignments):
+        even = assignments * self.capacity_factor / self.experts if isinstance(assignments, int) else None
+        if even is not None:
+            return max(4, int(-(-even // 1)))
+        return ops.maximum(ops.cast(ops.ceil(ops.cast(assignments, "float32") * (self.capacity_factor / self.experts)), "int32"), 4)
+
+    def _blocks(self, tokens, gates, ids, block):
+        flat, order, counts, starts = self._sorted(ids, gates)
+        number = ops.shape(flat)[0]
+        blocks_of = -(-counts // block)
+        ends = ops.cumsum(blocks_of)
+        total = -(-number // block) + (self.experts if block > 1 else 0)  # never needs more
+        index = ops.arange(total, dtype="int32")
+        expert = ops.minimum(ops.cast(ops.searchsorted(ends, index, side="right"), "int32"), self.experts - 1)
+        first_of = ops.take(ends - blocks_of, expert, axis=0)
+        within = (index - first_of)[:, None] * block + ops.arange(block, dtype="int32")[None]  # [total, block]
+        used = within < ops.take(counts, expert, axis=0)[:, None]
+        place = ops.clip(ops.take(starts, expert, axis=0)[:, None] + within, 0, number - 1)
+        assignment = ops.take(order, place, axis=0)
+        x = ops.take(tokens, assignment // self.k, axis=0)
+        y = ops.relu(ops.matmul(x, ops.take(self.first, expert, axis=0)))
+        y = ops.matmul(y, ops.take(self.second, expert, axis=0))  # [total, block, features]
+        weights = ops.take(ops.reshape(gates, [-1]), assignment, axis=0) * ops.cast(used, gates.dtype)
+        y = ops.reshape(y * weights[..., None], [-1, tokens.shape[-1]])
+        owner = ops.reshape(assignment // self.k, [-1])
+        return ops.segment_sum(y, owner, num_segments=ops.shape(tokens)[0])

@@ -1,0 +1,113 @@
+"""The MultiModel: one body between the modality nets of all its problems; Kaiser et al. 2017 (arXiv 1706.05137)."""
+
+import keras
+from keras import ops
+
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.modalities import INPUTS, OUTPUTS, make_net
+from t2t_multimodel.modalities.loss import cross_entropy
+from t2t_multimodel.model.body import Decoder, Encoder, Mixer
+from t2t_multimodel.model.layer import Layer
+
+
+class MultiModel(Layer):
+    """Encoder, mixer and decoder shared by all problems; one net for each modality, vocabulary or shape.
+
+    Called on a batch (see docs/architecture.md) with the `ProblemSpec` it belongs to. Problems of the same signature run
+    the same graph: which one it is stands in the batch, as the command id of each row.
+    """
+
+    def __init__(self, hparams, specs, **kwargs):
+        """Args: hparams, an `HParams`; specs, the `ProblemSpec` of every problem the model shall serve."""
+        super().__init__(name="multimodel", autocast=False, **kwargs)
+        self.hparams = hparams
+        self.specs = {spec.name: spec for spec in specs}
+        features = {}
+        for spec in specs:
+            _check_sides(spec)
+            features |= {spec.inputs.name: spec.inputs, spec.targets.name: spec.targets}
+        autoregressive = any(spec.targets.modality == "text" for spec in specs)
+        with keras.name_scope(self.name):
+            self.nets = {name: make_net(feature, hparams, name) for name, feature in sorted(features.items())}
+            self.encoder = Encoder(hparams, name="encoder")
+            self.mixer = Mixer(hparams, name="mixer") if autoregressive else None
+            self.decoder = Decoder(hparams, name="decoder") if autoregressive else None
+        self.built = True  # every weight exists from here on
+
+    def call(self, batch, spec, training=False):
+        """The forward pass with the right outputs given (teacher forcing).
+
+        Returns:
+          logits, [batch, length, vocabulary] for text or [batch, classes]; and the list of the experts' reports.
+        """
+        source, real, grid, reports = self.encode(batch, spec, training=training)
+        if spec.targets.modality == "label":
+            return self.nets[spec.targets.name](source, real=real, grid=grid), reports
+        net = self.nets[spec.targets.name]
+        targets = batch["targets"]
+        x = self.mixer(net.shifted(targets, batch["command"]), source=source, source_real=real, training=training)
+        x, report = self.decoder(x, ops.cast(ops.not_equal(targets, 0), "float32"), source, real, training=training)
+        return net.logits(x), reports + ([report] if report else [])
+
+    def encode(self, batch, spec, training=False):
+        """→ encoded inputs [batch, positions, hidden], real [batch, positions], grid of 2-D input or None, reports."""
+        x, real, grid = self.nets[spec.inputs.name](batch, training=training)
+        real = real * batch["example_weights"][:, None]
+        encoded, report = self.encoder(x, real, training=training)
+        return encoded, real, grid, [report] if report else []
+
+    def loss(self, batch, spec, training=False):
+        """The training loss of a batch and what is logged of it.
+
+        Returns:
+          loss: mean cross entropy of a target id in nats (smoothed in training) + the experts' balancing losses.
+          report: {"cross_entropy", "weight" (targets counted), "balance", "overflow", "correct", "log_probability",
+            "weights", "logits"}; the last four of every position.
+        """
+        logits, reports = self(batch, spec=spec, training=training)
+        targets = batch["targets"]
+        weights = batch["example_weights"]
+        if spec.targets.modality == "text":
+            weights = ops.cast(ops.not_equal(targets, 0), "float32") * weights[:, None]
+        smoothing = self.hparams.label_smoothing if training else 0.0
+        total, log_probability, correct = cross_entropy(logits, targets, weights, smoothing)
+        count = ops.sum(weights)
+        mean = total / ops.maximum(count, 1.0)
+        zero = ops.zeros((), dtype="float32")
+        balance = sum((report["balance"] for report in reports), zero)
+        overflow = sum((report["overflow"] for report in reports), zero) / max(len(reports), 1)
+        return mean + balance, {
+            "cross_entropy": mean, "weight": count, "balance": balance, "overflow": overflow, "correct": correct,
+            "log_probability": log_probability, "weights": weights, "logits": logits,
+        }  # fmt: skip
+
+    # ---- Decoding, one position at a time (see decoding/)
+
+    def prepare(self, source, real):
+        """What every decoding step needs of the encoded inputs: computed once."""
+        return {"mixer": self.mixer.prepare(source, real), "decoder": self.decoder.prepare(source, real)}
+
+    def initial_state(self, batch, length):
+        """The state before the first of at most `length` positions."""
+        return {"mixer": self.mixer.initial_state(batch, length), "decoder": self.decoder.initial_state(batch)}
+
+    def step(self, ids, spec, memory, state, time):
+        """Logits of the next id: ids [batch] just written (the command at time 0) → (float32 [batch, vocabulary], state)."""
+        net = self.nets[spec.targets.name]
+        x, mixer_state = self.mixer.step(net.embed(ids), memory["mixer"], state["mixer"], time)
+        x, decoder_state = self.decoder.step(x, memory["decoder"], state["decoder"], time)
+        return net.logits(x), {"mixer": mixer_state, "decoder": decoder_state}
+
+    def touched(self, spec):
+        """The trainable variables that a batch of this problem updates, in the order of `trainable_variables`."""
+        parts = [self.nets[spec.inputs.name], self.nets[spec.targets.name], self.encoder]
+        if spec.targets.modality == "text":
+            parts += [self.mixer, self.decoder]
+        mine = {id(v) for part in parts for v in part.trainable_variables}
+        return [v for v in self.trainable_variables if id(v) in mine]
+
+
+def _check_sides(spec):
+    for side, feature, able in (("input", spec.inputs, INPUTS), ("target", spec.targets, OUTPUTS)):
+        if feature.modality not in able:
+            raise UserError(f"{spec.name}: {feature.modality} can't be a {side}; {side}s are {', '.join(able)}")

@@ -1,0 +1,33 @@
+"""Layer normalisation: LN(x) = (x − mean) / √(variance + 1e-6) · scale + bias, over features."""
+
+import keras
+from keras import ops
+
+from t2t_multimodel.model.layer import Layer
+
+EPSILON = 1e-6
+
+
+class LayerNorm(Layer):
+    """Normalises over the last axis, or over the last two where `positions` gives the size of the one before.
+
+    A layer of our own rather than Keras's because the convolution steps need its second half alone (`scale_centred`).
+    """
+
+    def __init__(self, features, positions=None, **kwargs):
+        super().__init__(**kwargs)
+        self.axes = (-1,) if positions is None else (-2, -1)
+        shape = (features,) if positions is None else (positions, features)
+        self.scale = self.add_weight(shape=shape, initializer="ones", name="scale")
+        self.bias = self.add_weight(shape=shape, initializer="zeros", name="bias")
+
+    def call(self, x):
+        x = ops.cast(x, "float32")
+        return self.scale_centred(x - ops.mean(x, axis=self.axes, keepdims=True))
+
+    def scale_centred(self, x):
+        """The same for an `x` whose mean over the normalised axes is zero already."""
+        wide = ops.cast(x, "float32")
+        variance = ops.mean(ops.square(wide), axis=self.axes, keepdims=True)
+        normal = ops.cast(wide * ops.rsqrt(variance + EPSILON), self.compute_dtype)
+        return normal * self.scale + self.bias
