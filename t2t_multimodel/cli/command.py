@@ -16,6 +16,7 @@ ends with 75, "resume me". Anything else is a bug and keeps its traceback.
 
 import errno
 import os
+import shlex
 import shutil
 import sys
 import textwrap
@@ -52,7 +53,7 @@ class Command:
         self._values = absl_flags.FlagValues()  # not absl's global one: libraries put their own flags there
         self._values.set_gnu_getopt(True)  # flags may follow stray arguments, which are reported by name
         self._groups = {}
-        self._metavars = {}
+        self._metavars, self._meanings = {}, {}
         self._required = []
         self._group = None
 
@@ -64,33 +65,33 @@ class Command:
 
     def text(self, name, default, meaning, *, metavar="TEXT", required=False, alias=None):
         absl_flags.DEFINE_string(name, default, meaning, flag_values=self._values)
-        self._declared(name, metavar, required)
+        self._declared(name, meaning, metavar, required)
         if alias:
             absl_flags.DEFINE_alias(alias, name, flag_values=self._values)
 
     def several(self, name, meaning, *, metavar="TEXT"):
         """A flag that may be given more than once; its value is a list."""
         absl_flags.DEFINE_multi_string(name, [], meaning, flag_values=self._values)
-        self._declared(name, metavar)
+        self._declared(name, meaning, metavar)
 
     def integer(self, name, default, meaning, *, at_least=None, metavar="N"):
         absl_flags.DEFINE_integer(name, default, meaning, lower_bound=at_least, flag_values=self._values)
-        self._declared(name, metavar)
+        self._declared(name, meaning, metavar)
 
     def switch(self, name, meaning):
         """A flag that is off unless given."""
         absl_flags.DEFINE_bool(name, False, meaning, flag_values=self._values)
-        self._declared(name, None)
+        self._declared(name, meaning, None)
 
     def choice(self, name, default, choices, meaning):
         absl_flags.DEFINE_enum(name, default, list(choices), meaning, flag_values=self._values)
-        self._declared(name, "|".join(choices))
+        self._declared(name, meaning, "|".join(choices))
 
     def standard_flags(self, *, backend=True):
         """The flags that every command has; declared last, so that the help shows the command's own first."""
         self.group("Everywhere")
-        self.text("t2t_usr_dir", None, "folder of your own Python that registers more problems, hparams sets, models "
-                  "(it is imported, so it runs)", metavar="DIR")  # fmt: skip
+        meaning = "folder of your own Python that registers more problems, hparams sets, models (it is imported: it runs)"
+        self.text("t2t_usr_dir", None, meaning, metavar="DIR")
         if backend:
             self.choice("backend", None, BACKENDS, "what Keras computes with; default: $KERAS_BACKEND, else tensorflow")
         self.switch("registry_help", "list every problem, mixture, model and hparams set, and stop")
@@ -142,6 +143,22 @@ class Command:
                     raise UserError(f"flag --{name} needs a value, got {text!r}")
         return self._values
 
+    def command_line(self, **values):
+        """The command that was parsed, to be pasted into any shell: its flags, with `values` put in.
+
+        The backend is part of it, since the environment variable that chose it may be another one there.
+        """
+        if "backend" in self._values:
+            values = {"backend": os.environ["KERAS_BACKEND"]} | values
+        words = [self.name]
+        for name in [name for names in self._groups.values() for name in names]:
+            flag = self._values[name]
+            if name in values or flag.present or flag.value != flag.default:
+                value = values.get(name, flag.value)
+                for item in value if isinstance(value, list) else [value]:
+                    words.append(f"--{name}={str(item).lower() if isinstance(item, bool) else item}")
+        return shlex.join(words)
+
     def help(self):
         """The text of `--help`: what the command does, its flags by group with their defaults, examples."""
         width = max(72, min(shutil.get_terminal_size((100, 24)).columns, 110))
@@ -182,9 +199,9 @@ class Command:
         print(f"{self.name}: error: {' '.join(str(message).split())}", file=sys.stderr)
         return USER_ERROR
 
-    def _declared(self, name, metavar, required=False):
+    def _declared(self, name, meaning, metavar, required=False):
         self._group.append(name)
-        self._metavars[name] = metavar
+        self._metavars[name], self._meanings[name] = metavar, meaning
         if required:
             self._required.append(name)
 
@@ -193,11 +210,11 @@ class Command:
         left = f"--{name}" + (f"={self._metavars[name]}" if self._metavars[name] else "")
         if name in self._required:
             default = " (required)"
-        elif flag.default in (None, False, "", []) or "default:" in flag.help:
+        elif flag.default is None or flag.default is False or flag.default in ("", []):
             default = ""
         else:
             default = f" (default: {flag.default})"
-        meaning = textwrap.wrap(flag.help + default, width - 32)
+        meaning = textwrap.wrap(self._meanings[name] + default, width - 32)
         if len(left) <= 28:
             first, *rest = meaning
             return "\n".join([f"  {left:<29} {first}", *(" " * 32 + line for line in rest)])

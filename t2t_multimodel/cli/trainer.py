@@ -1,0 +1,106 @@
+"""Trains one model on one problem or on many at once.
+
+The run goes on where it stopped when the same command is given again: weights, optimiser, random state and
+the order of the data are those of a run that was never stopped.
+
+Examples:
+  t2t-trainer --problem=tiny8 --hparams_set=multimodel_tiny --data_dir=data --output_dir=run --train_steps=2000
+  t2t-trainer --problem=tiny_ende,tiny_parse:2 --hparams_set=multimodel_tiny --hparams="hidden_size=128,dropout=0.1" \\
+      --data_dir=data --output_dir=run128
+  t2t-trainer --problem=my_birds --t2t_usr_dir=my_problems --gin_file=my.gin --data_dir=data --output_dir=run_birds \\
+      --early_stopping_metric=my_birds/accuracy_top1 --early_stopping_patience=5
+  t2t-trainer --registry_help
+"""
+
+from t2t_multimodel.cli.command import Command
+
+SCHEDULES = ("train_and_evaluate", "train", "evaluate")
+
+command = Command("t2t-trainer", __doc__)
+
+command.group("What to train")
+command.text("problem", None, "problems or mixtures, with weights where wanted: a,b:2", metavar="NAMES", required=True,
+             alias="problems")  # fmt: skip
+command.text("model", "multimodel", "name of a registered model", metavar="NAME")
+command.text("hparams_set", "multimodel_base", "name of a registered hparams set", metavar="NAME")
+command.text("hparams", "", "changes to the set: \"name=value,name=value\"", metavar="CHANGES")
+command.several("gin_file", "gin file with lines HParams.name = value; may be given more than once", metavar="FILE")
+command.several("gin_bindings", "one such line, quoted; may be given more than once", metavar="LINE")
+command.integer("train_steps", None, "train until this many updates; default: the hparam train_steps", at_least=1)
+command.integer("seed", 0, "of weights, data order, dropout and the mixture's draws", at_least=0)
+
+command.group("Where")
+command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
+command.text("output_dir", None, "the run directory: checkpoints, hparams.json, metrics.jsonl, TensorBoard events",
+             metavar="DIR", required=True)  # fmt: skip
+
+command.group("Evaluating and saving")
+command.choice("schedule", SCHEDULES[0], SCHEDULES, "what to do")
+command.integer("eval_every", 1000, "updates between evaluations", at_least=1)
+command.integer("eval_steps", 0, "batches of each problem in an evaluation; 0 = all", at_least=0)
+command.integer("save_steps", 1000, "updates between checkpoints", at_least=1)
+command.integer("keep_checkpoints", 5, "so many of the newest checkpoints are kept", at_least=1)
+command.text("early_stopping_metric", "", "stop when it no longer improves: a metric, meaning its mean over the "
+             "problems, or problem/metric", metavar="METRIC")  # fmt: skip
+command.integer("early_stopping_patience", 0, "evaluations without improvement before stopping; 0 = never stop",
+                at_least=0)  # fmt: skip
+command.integer("log_steps", 50, "updates between lines of metrics.jsonl", at_least=1)
+
+command.standard_flags()
+
+
+def main(argv=None):
+    return command.run(_train, argv)
+
+
+def _train(flags):
+    from t2t_multimodel import mixture, registry
+    from t2t_multimodel.cli import settings
+    from t2t_multimodel.errors import UserError
+
+    if bool(flags.early_stopping_metric) != bool(flags.early_stopping_patience):
+        raise UserError("--early_stopping_metric and --early_stopping_patience need each other: give both or neither")
+    model = registry.models.resolve(flags.model)
+    problems = mixture.parse(flags.problem)
+    resolved = settings.resolve(
+        flags.hparams_set, flags.hparams, flags.gin_file, flags.gin_bindings, flags.train_steps
+    )
+    settings.check_unchanged(resolved, flags.output_dir)
+    print(f"model {model}; problems {_shares(problems)}; seed {flags.seed}\n{settings.settings_table(resolved)}")
+
+    from t2t_multimodel.training.trainer import RunSettings, Trainer
+
+    trainer = Trainer(RunSettings(
+        model=model,
+        resolved=resolved,
+        mixture=problems,
+        data_dir=flags.data_dir,
+        output_dir=flags.output_dir,
+        seed=flags.seed,
+        schedule=flags.schedule,
+        save_steps=flags.save_steps,
+        eval_every=flags.eval_every,
+        eval_steps=flags.eval_steps,
+        keep_checkpoints=flags.keep_checkpoints,
+        early_stopping_metric=flags.early_stopping_metric,
+        early_stopping_patience=flags.early_stopping_patience,
+        log_steps=flags.log_steps,
+    ))  # fmt: skip
+    settings.store(resolved, flags.output_dir)
+    try:
+        return trainer.run()
+    finally:
+        print(_continuation(flags, resolved.hparams.train_steps))
+
+
+def _shares(problems):
+    total = sum(weight for _, weight in problems.problems)
+    return ", ".join(f"{name} {weight / total:.0%}" for name, weight in problems.problems)
+
+
+def _continuation(flags, train_steps):
+    """The command that continues this run; the step count is spelt out, so that it can be raised."""
+    if flags.schedule == "evaluate":
+        return f"again: {command.command_line()}"
+    return (f"to continue (beyond step {train_steps}: with more --train_steps):\n  "
+            f"{command.command_line(train_steps=train_steps)}")  # fmt: skip

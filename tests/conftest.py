@@ -1,0 +1,68 @@
+"""What all tests share: a quiet tensorflow, folders of the repository, commands run in this process."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared"  # golden numbers and real corpora, where they are at hand
+
+
+@pytest.fixture
+def repository():
+    return REPOSITORY
+
+
+@pytest.fixture
+def shared():
+    """The folder of golden numbers and real corpora; tests that need it are skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not here")
+    return SHARED
+
+
+@pytest.fixture
+def run_command(capsys):
+    """run_command(main, "--flag=value", …) → (exit status, standard output, standard error)."""
+
+    def run(main, *argv):
+        capsys.readouterr()
+        try:
+            status = main(list(argv))
+        except SystemExit as stop:
+            status = stop.code
+        captured = capsys.readouterr()
+        return status or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def user_folder(tmp_path, monkeypatch):
+    """user_folder(**{"file.py": "source"}) → a folder of user code; what it registers is forgotten afterwards."""
+    from t2t_multimodel import registry
+
+    registries = (registry.problems, registry.mixtures, registry.models, registry.hparams_sets)
+    for each in registries:
+        each.names()  # loads what ships, so that this stays
+        monkeypatch.setattr(each, "_entries", dict(each._entries))
+        monkeypatch.setattr(each, "_aliases", dict(each._aliases))
+    modules, path = set(sys.modules), list(sys.path)
+
+    def make(files, name="my_problems"):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file, source in files.items():
+            (folder / file).write_text(source, encoding="utf-8")
+        return folder
+
+    yield make
+    for module in set(sys.modules) - modules:
+        if str(tmp_path) in str(getattr(sys.modules[module], "__file__", "")):
+            del sys.modules[module]
+    sys.path[:] = path
