@@ -3,13 +3,14 @@
 import functools
 
 from t2t_multimodel.data_gen.readers.trees import linearised, read_trees
+from t2t_multimodel.problems.file_problem import FileProblem
+
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Text
-from t2t_multimodel.problems.file_problem import FileProblem
 
 
 class BracketedTrees(FileProblem):
-    """Words to tree from `<directory>/{train,dev,test}.mrg`, a tree a line: `(S (NP (DT the) (NN dog)) (VP (VBZ ran)))`.
+    """Words to tree from `<directory>/{train,dev,test}.mrg`: `(S (NP (DT the) (NN dog)) (VP (VBD ran)))`.
 
         @register_problem
         class RecipeTrees(BracketedTrees):

@@ -3,12 +3,13 @@
 import functools
 
 from t2t_multimodel.data_gen.readers.lines import read_columns
-from t2t_multimodel.features import Text
 from t2t_multimodel.problems.file_problem import FileProblem
+
+from t2t_multimodel.features import Text
 
 
 class SentencePairs(FileProblem):
-    """Text to text from `<directory>/{train,dev,test}.tsv`, a pair a line: source ⇥ target; UTF-8, no header, no quoting.
+    """Text to text from `<directory>/{train,dev,test}.tsv`, a pair a line: source ⇥ target, UTF-8, no header.
 
         @register_problem
         class MenuGerman(SentencePairs):
