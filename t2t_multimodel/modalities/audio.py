@@ -6,12 +6,12 @@ import keras
 from keras import ops
 
 from t2t_multimodel.model.convolution import ConvRes, ConvStep2D
-from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.model.layer import ModalityNet
 
 POWER_FLOOR = 1e-5  # of the mel spectrogram; quieter is silence
 
 
-class SpectrogramNet(Layer):
+class SpectrogramNet(ModalityNet):
     """float32 [batch, samples] → [batch, frames / 2^blocks, hidden]; strides along time only, keeps every frequency bin.
 
     Block i (from 1) has multiplier · 2^i features; layer norm over frequency × features: over few features alone it would
@@ -54,7 +54,7 @@ class SpectrogramNet(Layer):
         return self.project(x) * ops.cast(real, x.dtype)[..., None], real, None
 
 
-class WaveformNet(Layer):
+class WaveformNet(ModalityNet):
     """float32 [batch, samples] → [batch, samples / 2^blocks, hidden], one dimension throughout."""
 
     def __init__(self, spec, hparams, **kwargs):

@@ -4,10 +4,10 @@ import keras
 from keras import ops
 
 from t2t_multimodel.model.convolution import ConvRes, ConvStep2D
-from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.model.layer import ModalityNet
 
 
-class ImageNet(Layer):
+class ImageNet(ModalityNet):
     """uint8 [batch, height, width, channels] → a sequence [batch, height'·width', hidden].
 
     The first convolution is a full one with bias on standardised pixels and has no ReLU before it, as in Xception: a separable

@@ -4,10 +4,10 @@ import keras
 from keras import ops
 
 from t2t_multimodel.model.convolution import ConvStep2D, max_pool
-from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.model.layer import ModalityNet
 
 
-class LabelNet(Layer):
+class LabelNet(ModalityNet):
     """Reads the encoder's result directly: a class needs no autoregression.
 
     skip = ConvStep_{3×3,s2}(x); h = skip + MaxPool_{3×3,s2}(ConvStep(ConvStep(x))); two wider steps; ReLU; average; linear.

@@ -1,5 +1,7 @@
 """Cross entropy with label smoothing, for every modality that ends in a softmax."""
 
+import math
+
 from keras import ops
 
 
@@ -16,12 +18,13 @@ def cross_entropy(logits, targets, weights, label_smoothing=0.0):
       loss (sum), log_probability [...] of the right id, correct [...] (1.0 where the right id is the likeliest).
     """
     classes = logits.shape[-1]
-    log_probabilities = ops.log_softmax(logits)
-    right = ops.take_along_axis(log_probabilities, targets[..., None], axis=-1)[..., 0]
-    loss = -right
+    # The fused operation: picking the right id out of a log-softmax costs a scatter over all ids in the gradient.
+    nats = ops.sparse_categorical_crossentropy(targets, logits, from_logits=True)
+    loss = nats
     if label_smoothing:
         high, low = 1.0 - label_smoothing, label_smoothing / (classes - 1)
-        entropy = -(high * ops.log(high) + (classes - 1) * low * ops.log(low + 1e-20))
-        loss = -(high - low) * right - low * ops.sum(log_probabilities, axis=-1) - entropy
+        entropy = -(high * math.log(high) + (classes - 1) * low * math.log(low))
+        total = ops.sum(logits, axis=-1) - classes * ops.logsumexp(logits, axis=-1)  # of all log-probabilities
+        loss = (high - low) * nats - low * total - entropy
     correct = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), targets.dtype), targets), "float32")
-    return ops.sum(loss * weights), right, correct
+    return ops.sum(loss * weights), -nats, correct

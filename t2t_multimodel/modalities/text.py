@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.model.layer import ModalityNet
 
 
-class TextNet(Layer):
+class TextNet(ModalityNet):
     """Both nets of one vocabulary. Its control symbols (command tokens) are rows of the same embedding."""
 
     def __init__(self, spec, hparams, **kwargs):
@@ -30,6 +30,10 @@ class TextNet(Layer):
     def shifted(self, targets, command):
         """Decoder inputs: the command's vector, then the targets but the last: ids [batch, length] → [batch, length, hidden]."""
         return self.embed(ops.concatenate([command[:, None], targets[:, :-1]], axis=1))
+
+    @property
+    def input_variables(self):
+        return [self.embedding]
 
     def logits(self, x):
         """Output net: [..., hidden] → float32 [..., vocabulary]."""

@@ -11,3 +11,17 @@ class Layer(keras.layers.Layer):
 
     def build(self, *shapes):
         self.built = True
+
+
+class ModalityNet(Layer):
+    """Base of the modality nets. One that serves as input and as output says which of its variables each side uses."""
+
+    @property
+    def input_variables(self):
+        """The trainable variables that a batch with this input updates."""
+        return self.trainable_variables
+
+    @property
+    def output_variables(self):
+        """The trainable variables that a batch with this target updates."""
+        return self.trainable_variables

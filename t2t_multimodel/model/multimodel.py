@@ -100,10 +100,11 @@ class MultiModel(Layer):
 
     def touched(self, spec):
         """The trainable variables that a batch of this problem updates, in the order of `trainable_variables`."""
-        parts = [self.nets[spec.inputs.name], self.nets[spec.targets.name], self.encoder]
+        inputs, targets = self.nets[spec.inputs.name], self.nets[spec.targets.name]
+        variables = [*inputs.input_variables, *targets.output_variables, *self.encoder.trainable_variables]
         if spec.targets.modality == "text":
-            parts += [self.mixer, self.decoder]
-        mine = {id(v) for part in parts for v in part.trainable_variables}
+            variables += [*self.mixer.trainable_variables, *self.decoder.trainable_variables]
+        mine = {id(v) for v in variables}
         return [v for v in self.trainable_variables if id(v) in mine]
 
 

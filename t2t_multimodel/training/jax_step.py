@@ -1,0 +1,89 @@
+"""The training step on JAX: the one place of the trainer that knows it (see tensorflow_step.py for its twin)."""
+
+import jax
+import keras
+import numpy as np
+
+REPORTED = ("cross_entropy", "weight", "balance", "overflow")
+
+
+class JaxStep:
+    """Updates a model's variables from batches. One compiled program for each signature and shape: batches come in few shapes."""
+
+    def __init__(self, model, optimizer, hparams):
+        self.model, self.optimizer, self.hparams = model, optimizer, hparams
+        optimizer.build(model.trainable_variables)
+        self._updates, self._evaluations = {}, {}
+
+    def variables(self):
+        """Everything that makes up the state of training, in a fixed order: weights, random state, optimiser."""
+        return [*self.model.variables, *self.optimizer.variables]
+
+    def update(self, draws, learning_rate):
+        """One update from the average over `draws`, a list of (spec, batch of numpy arrays); see `TensorFlowStep.update`."""
+        specs = tuple(spec for spec, _ in draws)
+        key = tuple(spec.signature for spec in specs)
+        if key not in self._updates:
+            self._updates[key] = jax.jit(self._make_update(specs), donate_argnums=0)
+        variables = self.variables()
+        batches = [batch for _, batch in draws]
+        values, norm, reports = self._updates[key]([v.value for v in variables], batches, np.float32(learning_rate))
+        for variable, value in zip(variables, values):
+            variable.assign(value)
+        return [{name: float(value) for name, value in report.items()} for report in reports], float(norm)
+
+    def evaluate(self, spec, batch):
+        """Teacher-forced log-probability of each right id, whether it was the likeliest, and its weight: numpy arrays."""
+        if spec.signature not in self._evaluations:
+
+            def evaluation(values, batch):
+                with keras.StatelessScope(state_mapping=list(zip(self.model.variables, values))):
+                    _, report = self.model.loss(batch, spec, training=False)
+                return report["log_probability"], report["correct"], report["weights"]
+
+            self._evaluations[spec.signature] = jax.jit(evaluation)
+        values = [v.value for v in self.model.variables]
+        return tuple(np.asarray(x) for x in self._evaluations[spec.signature](values, batch))
+
+    def _make_update(self, specs):
+        trainable, state = self.model.trainable_variables, self.model.non_trainable_variables
+        touched_ids = {id(v) for spec in specs for v in self.model.touched(spec)}
+        touched = [v for v in trainable if id(v) in touched_ids]
+        variables = self.variables()
+
+        def loss_of(weights, rest, batches):
+            total, reports = 0.0, []
+            with keras.StatelessScope(state_mapping=[*zip(touched, weights), *rest]) as scope:
+                for spec, batch in zip(specs, batches):
+                    loss, report = self.model.loss(batch, spec, training=True)
+                    total = total + loss / len(specs)
+                    reports.append({"loss": loss} | {name: report[name] for name in REPORTED})
+                return total, (reports, [scope.get_current_value(v) for v in state])
+
+        def update(values, batches, rate):
+            by_id = {id(v): value for v, value in zip(variables, values)}
+            rest = [(v, by_id[id(v)]) for v in self.model.variables if id(v) not in touched_ids]
+            weights = [by_id[id(v)] for v in touched]
+            gradients, (reports, new_state) = jax.grad(loss_of, has_aux=True)(weights, rest, batches)
+            norm = jax.numpy.sqrt(sum(jax.numpy.sum(g.astype("float32") ** 2) for g in gradients))
+            if self.hparams.clip_norm:
+                scale = jax.numpy.minimum(1.0, self.hparams.clip_norm / jax.numpy.maximum(norm, 1e-12))
+                gradients = [g * scale for g in gradients]
+            by_id |= {id(v): value for v, value in zip(state, new_state)}
+            by_id[id(self.optimizer.learning_rate)] = rate
+            # Inside the scope the optimiser's assignments are recorded, not made; a subset of the variables is welcome.
+            with keras.StatelessScope(state_mapping=[(v, by_id[id(v)]) for v in variables]) as scope:
+                self.optimizer.apply(gradients, touched)
+                return [scope.get_current_value(v) for v in variables], norm, reports
+
+        return update
+
+
+def compiled(function):
+    """`function` of tensors as one compiled program, for decoding."""
+    return jax.jit(function)
+
+
+def seed(value):
+    """Seeds what is drawn outside of the model's own seed generators (initial weights)."""
+    keras.utils.set_random_seed(value)

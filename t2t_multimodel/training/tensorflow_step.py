@@ -1,0 +1,153 @@
+"""The training step on TensorFlow: the one place of the trainer that knows it (see jax_step.py for its twin)."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+REPORTED = ("cross_entropy", "weight", "balance", "overflow")
+
+
+class TensorFlowStep:
+    """Updates a model's variables from batches. One traced graph for each signature, whatever the lengths.
+
+    Gradients come from `tf.gradients` with pairwise aggregation: a tape's AddN sums three or more terms in an order that depends
+    on which buffer is free, so two runs would differ in the last bits.
+    """
+
+    def __init__(self, model, optimizer, hparams):
+        self.model, self.optimizer, self.hparams = model, optimizer, hparams
+        optimizer.build(model.trainable_variables)
+        self._updates, self._gradients, self._applies, self._evaluations = {}, {}, {}, {}
+
+    def variables(self):
+        """Everything that makes up the state of training, in a fixed order: weights, random state, optimiser."""
+        return [*self.model.variables, *self.optimizer.variables]
+
+    def update(self, draws, learning_rate):
+        """One update from the average over `draws`, a list of (spec, batch of numpy arrays).
+
+        Returns:
+          for each draw a dict of floats: loss, cross_entropy, weight, balance, overflow; and the gradient's norm before clipping.
+        """
+        rate = tf.constant(learning_rate, tf.float32)
+        if len(draws) == 1:
+            spec, batch = draws[0]
+            norm, reports = self._update(spec)(batch, rate)
+            return [_floats(reports)], float(norm)
+        results = [self._gradient(spec)(batch) for spec, batch in draws]
+        total = {}
+        for (spec, _), (gradients, _) in zip(draws, results):
+            for variable, gradient in zip(self.model.touched(spec), gradients):
+                before = total.get(id(variable))
+                total[id(variable)] = gradient if before is None else before + gradient
+        touched = [v for v in self.model.trainable_variables if id(v) in total]
+        gradients = [total[id(v)] / len(draws) for v in touched]
+        norm = self._apply(touched)(gradients, rate)
+        return [_floats(reports) for _, reports in results], float(norm)
+
+    def evaluate(self, spec, batch):
+        """Teacher-forced log-probability of each right id, whether it was the likeliest, and its weight: numpy arrays."""
+        if spec.signature not in self._evaluations:
+
+            @tf.function(input_signature=[batch_signature(spec)], autograph=False)
+            def evaluation(batch):
+                _, report = self.model.loss(batch, spec, training=False)
+                return report["log_probability"], report["correct"], report["weights"]
+
+            self._evaluations[spec.signature] = evaluation
+        return tuple(np.asarray(x) for x in self._evaluations[spec.signature](batch))
+
+    def _loss_and_gradients(self, spec, batch, touched):
+        loss, report = self.model.loss(batch, spec, training=True)
+        method = tf.AggregationMethod.EXPERIMENTAL_TREE
+        gradients = tf.gradients(loss, [v.value for v in touched], aggregation_method=method)
+        missing = [v.path for v, g in zip(touched, gradients) if g is None]
+        if missing:
+            raise RuntimeError(f"no gradient reaches {', '.join(missing)}")
+        gradients = [tf.convert_to_tensor(g) for g in gradients]
+        return gradients, {"loss": loss} | {name: report[name] for name in REPORTED}
+
+    def _clip_and_apply(self, gradients, touched, rate):
+        norm = tf.linalg.global_norm(gradients)
+        if self.hparams.clip_norm:
+            scale = tf.minimum(1.0, self.hparams.clip_norm / tf.maximum(norm, 1e-12))
+            gradients = [g * scale for g in gradients]
+        self.optimizer.learning_rate.assign(rate)
+        self.optimizer.apply(gradients, touched)
+        return norm
+
+    def _update(self, spec):
+        if spec.signature not in self._updates:
+            touched = self.model.touched(spec)
+
+            @tf.function(input_signature=[batch_signature(spec), tf.TensorSpec([], tf.float32)], autograph=False)
+            def update(batch, rate):
+                gradients, report = self._loss_and_gradients(spec, batch, touched)
+                return self._clip_and_apply(gradients, touched, rate), report
+
+            self._updates[spec.signature] = update
+        return self._updates[spec.signature]
+
+    def _gradient(self, spec):
+        if spec.signature not in self._gradients:
+            touched = self.model.touched(spec)
+
+            @tf.function(input_signature=[batch_signature(spec)], autograph=False)
+            def gradient(batch):
+                return self._loss_and_gradients(spec, batch, touched)
+
+            self._gradients[spec.signature] = gradient
+        return self._gradients[spec.signature]
+
+    def _apply(self, touched):
+        key = tuple(v.path for v in touched)
+        if key not in self._applies:
+            signature = [[tf.TensorSpec(v.shape, tf.float32) for v in touched], tf.TensorSpec([], tf.float32)]
+
+            @tf.function(input_signature=signature, autograph=False)
+            def apply(gradients, rate):
+                return self._clip_and_apply(gradients, touched, rate)
+
+            self._applies[key] = apply
+        return self._applies[key]
+
+
+class FusedAdam(keras.optimizers.Adam):
+    """Keras's Adam with each variable's update as TensorFlow's one operation for it: one pass over memory, not a dozen."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        time = tf.cast(self.iterations + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.value.handle, m=self._momentums[index].value.handle, v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(self.beta_1, time), beta2_power=tf.pow(self.beta_2, time), lr=learning_rate,
+            beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon, grad=gradient,
+        )  # fmt: skip
+
+
+def batch_signature(spec):
+    """The shapes of a batch with everything dynamic that may be: one trace serves every length."""
+    shapes = {"command": ([None], tf.int32), "example_weights": ([None], tf.float32)}
+    inputs = spec.inputs
+    if inputs.modality == "text":
+        shapes["inputs"] = ([None, None], tf.int32)
+    elif inputs.modality == "image":
+        shapes["inputs"] = ([None, inputs.height, inputs.width, inputs.channels], tf.uint8)
+    else:
+        shapes |= {"inputs": ([None, None], tf.float32), "inputs_length": ([None], tf.int32)}
+    shapes["targets"] = ([None] if spec.targets.modality == "label" else [None, None], tf.int32)
+    return {name: tf.TensorSpec(shape, dtype, name=name) for name, (shape, dtype) in shapes.items()}
+
+
+def _floats(report):
+    return {name: float(value) for name, value in report.items()}
+
+
+def compiled(function):
+    """`function` of tensors as a graph, for decoding."""
+    return tf.function(function, autograph=False, reduce_retracing=True)
+
+
+def seed(value):
+    """Seeds what is drawn outside of the model's own seed generators (initial weights)."""
+    keras.utils.set_random_seed(value)
