@@ -59,7 +59,8 @@ setup(
     ],
     extras_require={
         "jax": ["jax>=0.5,<0.11"],
-        "test": ["hypothesis>=6.100", "jax>=0.5,<0.11", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "setuptools>=77"],
+        "test": ["hypothesis>=6.100", "jax>=0.5,<0.11", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9",
+                 "setuptools>=77"],
     },
     entry_points={
         "console_scripts": [f"{name} = t2t_multimodel.cli.{module}:main" for name, module in COMMANDS.items()]

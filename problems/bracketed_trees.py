@@ -3,10 +3,9 @@
 import functools
 
 from t2t_multimodel.data_gen.readers.trees import linearised, read_trees
-from t2t_multimodel.problems.file_problem import FileProblem
-
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Text
+from t2t_multimodel.problems.file_problem import FileProblem
 
 
 class BracketedTrees(FileProblem):

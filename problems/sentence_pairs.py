@@ -3,9 +3,8 @@
 import functools
 
 from t2t_multimodel.data_gen.readers.lines import read_columns
-from t2t_multimodel.problems.file_problem import FileProblem
-
 from t2t_multimodel.features import Text
+from t2t_multimodel.problems.file_problem import FileProblem
 
 
 class SentencePairs(FileProblem):

@@ -90,7 +90,7 @@ class Command:
     def standard_flags(self, *, backend=True):
         """The flags that every command has; declared last, so that the help shows the command's own first."""
         self.group("Everywhere")
-        meaning = "folder of your own Python that registers more problems, hparams sets, models (it is imported: it runs)"
+        meaning = "folder of your own Python that registers more problems, hparams sets, models (it is run)"
         self.text("t2t_usr_dir", None, meaning, metavar="DIR")
         if backend:
             self.choice("backend", None, BACKENDS, "what Keras computes with; default: $KERAS_BACKEND, else tensorflow")

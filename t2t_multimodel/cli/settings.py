@@ -12,6 +12,7 @@ from pathlib import Path
 from t2t_multimodel import hyperparameters, registry
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.hyperparameters import HParams, Resolved
+from t2t_multimodel.vocabulary import write_file
 
 HPARAMS_FILE = "hparams.json"
 GIN_FILE = "operative_config.gin"
@@ -100,8 +101,9 @@ def load(output_dir):
 def store(resolved, output_dir):
     """Writes `hparams.json` and `operative_config.gin` (the same values as a gin file) into `output_dir`."""
     Path(output_dir).mkdir(parents=True, exist_ok=True)
-    _write(Path(output_dir) / HPARAMS_FILE, json.dumps(resolved.to_json(), indent=1, sort_keys=True) + "\n")
-    _write(Path(output_dir) / GIN_FILE, _as_gin(resolved))
+    stored = json.dumps(resolved.to_json(), indent=1, sort_keys=True) + "\n"
+    write_file(Path(output_dir) / HPARAMS_FILE, stored.encode())
+    write_file(Path(output_dir) / GIN_FILE, _as_gin(resolved).encode())
 
 
 def _different(one, other):
@@ -168,16 +170,3 @@ def _as_gin(resolved):
     for name, value in dataclasses.asdict(resolved.hparams).items():
         lines.append(f"HParams.{name} = {value!r}  # {resolved.sources.get(name, 'default')}")
     return "\n".join(lines) + "\n"
-
-
-def _write(path, text):
-    """Writes a file whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

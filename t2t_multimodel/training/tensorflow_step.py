@@ -119,7 +119,7 @@ class FusedAdam(keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         time = tf.cast(self.iterations + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
-            var=variable.value.handle, m=self._momentums[index].value.handle, v=self._velocities[index].value.handle,
+            var=variable.handle, m=self._momentums[index].value.handle, v=self._velocities[index].value.handle,
             beta1_power=tf.pow(self.beta_1, time), beta2_power=tf.pow(self.beta_2, time), lr=learning_rate,
             beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon, grad=gradient,
         )  # fmt: skip
