@@ -1,0 +1,238 @@
+"""Data generation: problems → example stores in a data folder. `t2t-datagen` is a thin command around `generate`.
+
+The steps, for the problems of one call: hold the data folder · see which stores are there and still fit · train the
+vocabulary, or reuse it · give each problem's command an id · make each missing store with one pool of workers.
+A store that is done stays, whatever happens to the next.
+"""
+
+import dataclasses
+import importlib
+import pathlib
+import sys
+
+from t2t_multimodel.data_gen import files
+from t2t_multimodel.data_gen.fingerprint import fingerprint
+from t2t_multimodel.data_gen.plan import describe_plan
+from t2t_multimodel.data_gen.shards import SHARD_BYTES
+from t2t_multimodel.data_gen.store import (
+    VOCABULARY_FOLDER,
+    declarations,
+    read_manifest,
+    uses_text,
+    why_not_current,
+    write_manifest,
+    write_store,
+)
+from t2t_multimodel.data_gen.vocabulary_training import (
+    DEFAULT_SIZE,
+    assign_commands,
+    requested_size,
+    train_vocabulary,
+    training_texts,
+)
+from t2t_multimodel.data_gen.workers import Workers
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.features import Audio, Text
+from t2t_multimodel.vocabulary import TABLE_FILE, Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What became of one problem."""
+
+    problem: str
+    made: bool  # False: the store was there and fits
+    manifest: dict
+    seconds: float = 0.0
+
+
+def generate(
+    problems,
+    data_dir,
+    *,
+    vocabulary_size=None,
+    workers=None,
+    overwrite=False,
+    dry_run=False,
+    max_bad_records=0,
+    shard_bytes=SHARD_BYTES,
+    seed=0,
+    report=print,
+    progress=None,
+):
+    """Makes the stores of `problems` in `data_dir`; those that are there and still fit are left as they are.
+
+    Args:
+      problems: `Problem` instances.
+      data_dir: a folder, made if need be.
+      vocabulary_size: ids to ask for when this call trains the vocabulary; None: the largest `vocabulary_size` of
+        the problems, or 8192.
+      workers: number of processes; None: as many as there are processors. The files do not depend on it.
+      overwrite: makes all stores again. The vocabulary stays: other stores may be written in it.
+      dry_run: says what would be made, and writes nothing.
+      max_bad_records: how many records of a problem may be left out because their files can't be read, or their
+        sides are not what the problem's features say.
+      shard_bytes: size at which a shard is closed.
+      seed: of the order of the examples on disk.
+      report: called with each line for the user.
+      progress: whether to show progress bars on stderr; None: if it is a terminal.
+
+    Returns:
+      A list of `Result`, one for each problem; [] after a dry run.
+
+    Raises:
+      UserError: a store is there that was made from something else (the message says what changed), data that can't
+        be used, the folder in use by another process, or a full disk. Nothing half-written is left.
+    """
+    problems, data_dir = list(problems), pathlib.Path(data_dir)
+    _check_names(problems)
+    settings = {"seed": seed, "shard_bytes": shard_bytes}
+    size = vocabulary_size or max((p.vocabulary_size or 0 for p in problems), default=0) or DEFAULT_SIZE
+    if dry_run:
+        describe_plan(problems, data_dir, _existing_vocabulary(data_dir), size, settings, report)
+        return []
+    with files.disk_full_in_words(data_dir), files.only_one(data_dir):
+        files.sweep(data_dir)
+        vocabulary = _existing_vocabulary(data_dir, vocabulary_size)
+        to_make = [p for p in problems if _must_be_made(p, data_dir, vocabulary, settings, overwrite)]
+        bars = _progress_bars(progress)
+        if to_make:
+            importlib.import_module("tensorflow")  # takes seconds; here, so that no problem's time includes them
+            vocabulary = _vocabulary_for(to_make, data_dir, vocabulary, size, report, bars)
+        results = []
+        with Workers(to_make, workers) as pool:
+            for problem in problems:
+                if problem not in to_make:
+                    results.append(_kept(problem, data_dir, report))
+                    continue
+                own_vocabulary = vocabulary if uses_text(problem) else None
+                made = write_store(
+                    problem,
+                    data_dir,
+                    pool,
+                    own_vocabulary,
+                    fingerprint(problem, own_vocabulary, settings),
+                    max_bad_records=max_bad_records,
+                    shard_bytes=shard_bytes,
+                    seed=seed,
+                    progress=bars,
+                )
+                results.append(Result(problem.name, True, made.manifest, made.seconds))
+                _report_store(problem, made, report)
+    return results
+
+
+def _check_names(problems):
+    if not problems:
+        raise UserError("no problem is named; give one or more, e.g. --problem=tiny8")
+    names = [problem.name for problem in problems]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"problem {name} is named twice")
+        if not (name and name.isidentifier() and name.isascii()) or name == VOCABULARY_FOLDER:
+            raise UserError(
+                f"problem {name!r}: a folder and files are called after it, so the name must be letters, digits and "
+                f"underscores, a letter first, and not {VOCABULARY_FOLDER!r}"
+            )
+
+
+def _existing_vocabulary(data_dir, asked_for=None):
+    """The data folder's `Vocabulary`; None if none was trained yet."""
+    folder = data_dir / VOCABULARY_FOLDER
+    if not (folder / TABLE_FILE).exists():  # written last
+        return None
+    if asked_for and asked_for != requested_size(folder):
+        raise UserError(
+            f"{folder} was made for {requested_size(folder)} ids, and the stores beside it are written in it; to have "
+            f"{asked_for}, use another --data_dir, or remove {folder} and make all problems again with --overwrite"
+        )
+    return Vocabulary.load(folder)
+
+
+def _must_be_made(problem, data_dir, vocabulary, settings, overwrite):
+    """True: there is no store, or it is to be replaced; False: there is one that fits."""
+    folder = data_dir / problem.name
+    own_vocabulary = vocabulary if uses_text(problem) else None
+    why = why_not_current(folder, fingerprint(problem, own_vocabulary, settings))
+    if why and not overwrite:
+        raise UserError(
+            f"{folder} does not fit problem {problem.name} any more: {'; '.join(why[:5])}"
+            + (f"; and {len(why) - 5} more" if len(why) > 5 else "")
+            + "; --overwrite makes it again"
+        )
+    return why is None or overwrite
+
+
+def _kept(problem, data_dir, report):
+    """The `Result` of a store that fits; what the problem only declares, a metric say, is brought up to date in it."""
+    folder = data_dir / problem.name
+    before = read_manifest(folder)
+    vocabulary = None
+    if isinstance(problem.targets, Text):
+        vocabulary = assign_commands(data_dir / VOCABULARY_FOLDER, [problem.command_name])
+    manifest = before | declarations(problem, vocabulary)
+    line = "complete and unchanged, nothing to do"
+    if manifest != before:
+        write_manifest(folder, manifest)
+        changed = [name for name in manifest if manifest[name] != before.get(name)]
+        line = f"complete; its manifest now has the new {', '.join(changed)}"
+    report(f"{problem.name}: {line} ({_counts(manifest)})")
+    return Result(problem.name, False, manifest)
+
+
+def _vocabulary_for(problems, data_dir, vocabulary, size, report, bars):
+    """The vocabulary with a command for every one of `problems` that has text; None if none has."""
+    with_text = [problem for problem in problems if uses_text(problem)]
+    if not with_text:
+        return vocabulary
+    folder = data_dir / VOCABULARY_FOLDER
+    if vocabulary is None:
+        texts = (text for problem in with_text for text in training_texts(problem))
+        trained = train_vocabulary(folder, bars("reading text for the vocabulary", texts), size=size)
+        fewer = f", fewer than the {size} asked for: the text supports no more" if trained.size < size else ""
+        names = ", ".join(problem.name for problem in with_text)
+        report(f"vocabulary: {trained.size:,} ids{fewer}; trained on {names}")
+    else:
+        report(f"vocabulary: the {vocabulary.size:,} ids of {folder} are reused")
+    commands = [problem.command_name for problem in with_text if isinstance(problem.targets, Text)]
+    return assign_commands(folder, commands)
+
+
+def _progress_bars(show):
+    """`(stage, iterable) → iterable`, which draws a bar on stderr; without a known end, since samples are lazy."""
+    import tqdm
+
+    def bar(stage, iterable):
+        disable = None if show is None else not show  # None: if stderr is no terminal
+        return tqdm.tqdm(iterable, stage, unit=" examples", file=sys.stderr, disable=disable, leave=False)
+
+    return bar
+
+
+def _report_store(problem, made, report):
+    manifest = made.manifest
+    lengths = " → ".join(_mean_length(problem, side, manifest) for side in ("inputs", "targets"))
+    size = sum(split["bytes"] for split in manifest["splits"].values()) / 1e6
+    line = f"{problem.name}: {_counts(manifest)}; {size:,.1f} MB; mean length {lengths}"
+    if made.characters:
+        line += f"; {made.text_ids / made.characters:.2f} tokens a character"
+        line += f"; {made.text_ids / made.seconds:,.0f} tokens/s"
+    report(f"{line}; {made.seconds:.1f} s")
+
+
+def _counts(manifest):
+    line = ", ".join(f"{split} {about['examples']:,}" for split, about in manifest["splits"].items()) + " examples"
+    if manifest["dropped_count"]:
+        line += f", {manifest['dropped_count']} bad records left out"
+    return line
+
+
+def _mean_length(problem, side, manifest):
+    feature = getattr(problem, side)
+    total = sum(split[f"{side[:-1]}_tokens"] for split in manifest["splits"].values())
+    mean = total / sum(split["examples"] for split in manifest["splits"].values())
+    if isinstance(feature, Text):
+        return f"{mean:.1f} tokens"
+    if isinstance(feature, Audio):
+        return f"{mean / feature.rate:.1f} s of sound"
+    return feature.modality

@@ -1,0 +1,83 @@
+"""What data generation would do, for `--dry_run`: looks at the first samples, guesses the rest, writes nothing."""
+
+import itertools
+import time
+
+from t2t_multimodel.data_gen import examples
+from t2t_multimodel.data_gen.fingerprint import fingerprint
+from t2t_multimodel.data_gen.store import VOCABULARY_FOLDER, uses_text, why_not_current
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.features import Text
+
+_LOOKED_AT = 200  # samples of a split that are made
+_COUNTING_SECONDS = 3.0  # spent on counting the samples of a split
+_CHARACTERS_A_TOKEN, _BYTES_A_TOKEN = 3, 2  # before there is a vocabulary
+
+
+def describe_plan(problems, data_dir, vocabulary, vocabulary_size, settings, report):
+    """Reports, line by line, what `generate` would do with the same arguments."""
+    report(f"dry run: nothing is written to {data_dir}")
+    made = 0
+    for problem in problems:
+        own_vocabulary = vocabulary if uses_text(problem) else None
+        why = why_not_current(data_dir / problem.name, fingerprint(problem, own_vocabulary, settings))
+        if why == []:
+            report(f"{problem.name}: complete and unchanged, nothing to do")
+            continue
+        made += 1
+        if why:
+            report(f"{problem.name}: has to be made again with --overwrite: {'; '.join(why[:5])}")
+        for split in problem.splits:
+            report(f"{problem.name} {split}: {_estimate(problem, split, own_vocabulary)}")
+    if made and any(uses_text(problem) for problem in problems):
+        if vocabulary is None:
+            report(f"vocabulary: to be trained on these problems' text, {vocabulary_size:,} ids")
+        else:
+            report(f"vocabulary: the {vocabulary.size:,} ids of {data_dir / VOCABULARY_FOLDER} are reused")
+
+
+def _estimate(problem, split, vocabulary):
+    samples = problem.samples(split)
+    first = list(itertools.islice(samples, _LOOKED_AT))
+    if not first:
+        return "no examples, which is an error"
+    start = time.monotonic()
+    sizes, bad = [], []
+    for number, raw in enumerate(first):
+        try:
+            sizes.append(_size(problem, problem.prepare(raw), vocabulary))
+        except (ValueError, OSError, UserError) as error:
+            bad.append(f"{raw.get('key', f'{split}-{number}')}: {error}")
+    seconds_each = (time.monotonic() - start) / len(first)
+    count, counted_all = _count(samples, len(first))
+    text = f"{'' if counted_all else 'more than '}{count:,} examples"
+    if sizes:
+        megabytes = count * sum(sizes) / len(sizes) / 1e6
+        text += f", about {megabytes:,.1f} MB, {count * seconds_each:,.0f} s on one processor"
+    if bad:
+        text += f"; {len(bad)} of the first {len(first)} are bad records, the first is {bad[0]}"
+    return text
+
+
+def _count(samples, count):
+    """Goes on counting for a while: (number of samples, whether these are all)."""
+    end = time.monotonic() + _COUNTING_SECONDS
+    for _ in samples:
+        count += 1
+        if time.monotonic() > end:
+            return count, False
+    return count, True
+
+
+def _size(problem, sample, vocabulary):
+    """About how many bytes a prepared sample will take."""
+    size = 80  # keys, names and checksums
+    for side in examples.SIDES:
+        feature, value = getattr(problem, side), sample[side]
+        feature.check(value)
+        if isinstance(feature, Text):
+            tokens = len(vocabulary.encode(value)) if vocabulary else len(value) / _CHARACTERS_A_TOKEN
+            size += tokens * _BYTES_A_TOKEN
+        else:
+            size += getattr(value, "nbytes", 1)
+    return size + sum(len(reference.encode()) for reference in sample.get("references", ()))

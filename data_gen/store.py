@@ -1,0 +1,221 @@
+"""One problem's store: its records made and written, its manifest, and whether one that is there still fits.
+
+The layout is described in docs/architecture.md, "The example store".
+"""
+
+import dataclasses
+import inspect
+import json
+import time
+
+from t2t_multimodel.data_gen import examples, shards
+from t2t_multimodel.data_gen.files import written_whole
+from t2t_multimodel.data_gen.fingerprint import FORMAT_VERSION, changes
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.features import Label, Text
+from t2t_multimodel.problem import Problem
+from t2t_multimodel.vocabulary import MODEL_FILE, write_file
+
+MANIFEST = "manifest.json"
+VOCABULARY_FOLDER = "vocabulary"
+_MOST_DROPPED_LISTED = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Generated:
+    """What `write_store` made of a problem."""
+
+    manifest: dict
+    seconds: float
+    text_ids: int  # of both sides, all splits
+    characters: int
+
+
+def uses_text(problem):
+    return isinstance(problem.inputs, Text) or isinstance(problem.targets, Text)
+
+
+def read_manifest(folder):
+    """The manifest of the store in `folder`; None if `folder` is not there.
+
+    Raises:
+      UserError: `folder` is something else than a store, or its manifest is damaged.
+    """
+    if not folder.exists():
+        return None
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder} is in the way: it is no data of ours (no {MANIFEST}); move it elsewhere") from None
+    except ValueError:
+        raise UserError(f"{folder / MANIFEST} is damaged; remove the folder and run the same command again") from None
+
+
+def why_not_current(folder, fingerprint):
+    """What speaks against using the store in `folder` as it is: clauses; [] if nothing does; None if there is no store.
+
+    Looks at the fingerprint and at the sizes of the files; `verify.py` reads their content.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return None
+    found = changes(manifest.get("fingerprint", {}), fingerprint)
+    for split in manifest.get("splits", {}).values():
+        for name, about in split["files"].items():
+            path = folder / name
+            if not path.exists():
+                found.append(f"{name} is missing")
+            elif path.stat().st_size != about["bytes"]:
+                found.append(f"{name} is damaged: {path.stat().st_size} bytes instead of {about['bytes']}")
+    return found
+
+
+def write_store(problem, data_dir, workers, vocabulary, fingerprint, *, max_bad_records, shard_bytes, seed, progress):
+    """Makes all splits of a problem and puts them into `data_dir/<problem>`, whole or not at all.
+
+    Args:
+      workers: a `Workers` that knows the problem.
+      vocabulary: the data folder's `Vocabulary`; None if neither side is text.
+      progress: `(stage, iterable) → iterable`, shows how far an iterable has been read.
+
+    Returns:
+      A `Generated`.
+
+    Raises:
+      UserError: too many bad records, a split without examples, a key twice.
+    """
+    start = time.monotonic()
+    with_references = any(_has_references(problem, split) for split in problem.splits)
+    vocabulary_folder = data_dir / VOCABULARY_FOLDER if vocabulary else None
+    counts = _Counts(problem, max_bad_records)
+    splits = {}
+    with written_whole(data_dir / problem.name) as folder:
+        for split in problem.splits:
+            chunks = workers.chunks(problem, split, vocabulary_folder, with_references)
+            records = progress(f"{problem.name} {split}", counts.records(split, chunks))
+            splits[split] = shards.write_split(
+                folder, problem.name, split, records, seed=seed, shard_bytes=shard_bytes
+            )
+            if not splits[split].examples:
+                raise UserError(
+                    f"problem {problem.name}: split {split!r} has no examples"
+                    + (f" ({len(counts.bad)} bad records were left out)" if counts.bad else "")
+                    + "; look at its samples() and its files, or take the split out of its `splits`"
+                )
+        shards.refuse_shared_keys(folder, problem.name, splits)
+        _write_tfds_metadata(folder, problem, splits, examples.store_features(problem, with_references))
+        manifest = _manifest(problem, splits, vocabulary, fingerprint, counts.bad)
+        write_manifest(folder, manifest)
+    return Generated(manifest, time.monotonic() - start, counts.text_ids, counts.characters)
+
+
+class _Counts:
+    """Passes records on, counting; stops at one bad record too many."""
+
+    def __init__(self, problem, max_bad_records):
+        self._problem, self._max_bad_records = problem, max_bad_records
+        self.bad = []  # [split, BadRecord]
+        self.text_ids = self.characters = 0
+
+    def records(self, split, chunks):
+        for chunk in chunks:
+            self._add_bad(split, chunk.bad)
+            self.text_ids += chunk.text_ids
+            self.characters += chunk.characters
+            yield from chunk.records
+
+    def _add_bad(self, split, bad):
+        for record in bad:
+            self.bad.append((split, record))
+            if len(self.bad) > self._max_bad_records:
+                allowed = f"up to {self._max_bad_records} are left out" if self._max_bad_records else "none is left out"
+                raise UserError(
+                    f"problem {self._problem.name}, split {split!r}: bad record {record} ({allowed}; "
+                    "--max_bad_records=N leaves out up to N)"
+                )
+
+
+def _has_references(problem, split):
+    """Looks at the first sample, as it comes and as `prepare` leaves it."""
+    for raw in problem.samples(split):
+        if "references" in raw:
+            return True
+        try:
+            return "references" in problem.prepare(raw)
+        except (ValueError, OSError, UserError):  # a bad record, reported when it is made
+            return False
+    return False
+
+
+def _write_tfds_metadata(folder, problem, splits, features):
+    import tensorflow_datasets as tfds
+
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=folder,
+        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+        dataset_name=problem.name,
+        filetype_suffix="tfrecord",
+    )
+    infos = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[file["examples"] for file in on_disk.files.values()],
+            num_bytes=on_disk.content_bytes,
+            filename_template=template.replace(split=split),
+        )
+        for split, on_disk in splits.items()
+    ]
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder, features=features, split_infos=infos, description=_description(problem), check_data=False
+    )
+
+
+def _manifest(problem, splits, vocabulary, fingerprint, bad):
+    return {
+        "format_version": FORMAT_VERSION,
+        "problem": problem.name,
+        "inputs": problem.inputs.spec(problem.name, vocabulary).to_json(),
+        "targets": problem.targets.spec(problem.name, vocabulary).to_json(),
+        "classes": [str(name) for name in problem.targets.classes] if isinstance(problem.targets, Label) else None,
+        **declarations(problem, vocabulary),
+        "vocabulary": vocabulary
+        and {"digest": vocabulary.digest, "size": vocabulary.size, "file": f"{VOCABULARY_FOLDER}/{MODEL_FILE}"},
+        "splits": {
+            split: {
+                "examples": on_disk.examples,
+                "bytes": sum(file["bytes"] for file in on_disk.files.values()),
+                "input_tokens": int(on_disk.index["input_length"].sum(dtype="int64")),
+                "target_tokens": int(on_disk.index["target_length"].sum(dtype="int64")),
+                "files": on_disk.files,
+            }
+            for split, on_disk in splits.items()
+        },
+        "fingerprint": fingerprint,
+        "dropped": [
+            {"split": split, "key": record.key, "file": record.file, "reason": record.reason}
+            for split, record in bad[:_MOST_DROPPED_LISTED]
+        ],
+        "dropped_count": len(bad),
+    }
+
+
+def declarations(problem, vocabulary):
+    """The part of a manifest that a problem only declares: the examples do not depend on it."""
+    command_id = vocabulary.command_id(problem.command_name) if isinstance(problem.targets, Text) else 0
+    return {
+        "description": _description(problem),
+        "command": {"name": problem.command_name, "id": command_id},
+        "metrics": list(problem.metric_names),
+        "evaluation_split": problem.evaluation_split,
+    }
+
+
+def write_manifest(folder, manifest):
+    write_file(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _description(problem):
+    """The first line of what a problem says of itself."""
+    classes = type(problem).__mro__[: type(problem).__mro__.index(Problem)]
+    texts = (getattr(problem, "description", None), *(cls.__doc__ for cls in classes))
+    return inspect.cleandoc(next((text for text in texts if text), "")).split("\n")[0]

@@ -1,0 +1,162 @@
+"""Re-reads stores and compares every byte with what their manifests say: `t2t-datagen --verify`."""
+
+import json
+import pathlib
+
+import numpy as np
+
+from t2t_multimodel.data_gen import examples
+from t2t_multimodel.data_gen.files import sha256_of
+from t2t_multimodel.data_gen.shards import INDEX_DTYPES, index_name
+from t2t_multimodel.data_gen.store import VOCABULARY_FOLDER, read_manifest
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.features import EOS_ID, PAD_ID
+from t2t_multimodel.vocabulary import Vocabulary
+
+
+def verify(problem_names, data_dir, report=print):
+    """Checks the stores of the problems named: sizes, digests, checksums of records, index, counts, range of ids.
+
+    Raises:
+      UserError: a store is not there or damaged. It names the first damage; every one is reported before.
+    """
+    data_dir = pathlib.Path(data_dir)
+    damage = []
+    for name in problem_names:
+        folder = data_dir / name
+        manifest = read_manifest(folder)
+        if manifest is None:
+            command = f"t2t-datagen --problem={name} --data_dir={data_dir}"
+            found = [f"no data for problem {name!r} in {data_dir}; run: {command}"]
+        else:
+            try:
+                found = list(_damage(folder, manifest, data_dir / VOCABULARY_FOLDER))
+            except (KeyError, TypeError, AttributeError) as error:
+                found = [f"{folder / 'manifest.json'}: damaged ({error!r} where something else belongs)"]
+        for line in found:
+            report(line)
+        if not found:
+            total = sum(split["examples"] for split in manifest["splits"].values())
+            report(f"{name}: {total:,} examples, every byte as it was written")
+        damage += found
+    if damage:
+        more = f" (and {len(damage) - 1} more, listed above)" if len(damage) > 1 else ""
+        raise UserError(f"{damage[0]}{more}; t2t-datagen with --overwrite makes a damaged store again")
+
+
+def _damage(folder, manifest, vocabulary_folder):
+    """Yields a line for every damage of one store."""
+    size = 0
+    if manifest["vocabulary"]:
+        vocabulary = Vocabulary.load(vocabulary_folder)
+        size = vocabulary.size
+        if vocabulary.digest != manifest["vocabulary"]["digest"]:
+            yield f"{folder}: it is written in another vocabulary than the one in {vocabulary_folder}"
+    for name in ("dataset_info.json", "features.json"):
+        try:
+            json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            yield f"{folder / name}: can't be read ({error})"
+    for split, about in manifest["splits"].items():
+        if sum(file["examples"] for file in about["files"].values()) != about["examples"]:
+            yield f"{folder / 'manifest.json'}: the shards of {split!r} do not add up to {about['examples']} examples"
+        index = None
+        try:
+            index = _read_index(folder / index_name(split))
+        except (OSError, ValueError) as error:
+            yield f"{folder / index_name(split)}: can't be read ({error})"
+        else:
+            if len(index["size"]) != about["examples"]:
+                rows = len(index["size"])
+                yield f"{folder / index_name(split)}: {rows} rows instead of {about['examples']}"
+        first_row = 0
+        for number, (name, file) in enumerate(about["files"].items()):
+            rows = slice(first_row, first_row + file["examples"])
+            first_row = rows.stop
+            shard_index = index and {column: values[rows] for column, values in index.items()}
+            yield from _shard_damage(folder / name, number, file, shard_index, manifest, size)
+
+
+def _shard_damage(path, number, about, index, manifest, vocabulary_size):
+    """Yields the damage of one shard: of the file as a whole, else of the first record that is wrong."""
+    if not path.exists():
+        yield f"{path}: is missing"
+        return
+    size = path.stat().st_size
+    if size != about["bytes"]:
+        yield f"{path}: {size} bytes instead of {about['bytes']}" + (": truncated" if size < about["bytes"] else "")
+    count = 0
+    try:
+        for count, (content, offset) in enumerate(_records(path), 1):
+            row = None
+            if index is not None and count <= len(index["size"]):
+                row = {column: int(values[count - 1]) for column, values in index.items()}
+            wrong = _record_damage(content, offset, number, row, manifest, vocabulary_size)
+            if wrong:
+                yield f"{path}, record {count - 1}: {wrong}"
+                return
+    except _BadChecksum:
+        yield f"{path}, record {count}: it is cut off or its checksum is wrong"
+        return
+    if count != about["examples"]:
+        yield f"{path}: {count} records instead of {about['examples']}"
+    elif size == about["bytes"] and sha256_of(path) != about["sha256"]:
+        yield f"{path}: its sha256 is not the one that was written down"
+
+
+def _record_damage(content, offset, number, row, manifest, vocabulary_size):
+    """Why a record is wrong; None if it is not."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    try:
+        fields = tf_example_pb2.Example.FromString(content).features.feature
+    except Exception as error:  # protobuf's DecodeError, whose place differs from version to version
+        return f"it is no tf.train.Example ({error})"
+    if row is not None and (row["shard"], row["offset"], row["size"]) != (number, offset, len(content)):
+        return f"it lies at byte {offset}, {len(content)} bytes long; the index says {row['offset']}, {row['size']}"
+    for side in examples.SIDES:
+        spec = manifest[side]
+        numbers = np.array(fields[side].int64_list.value, np.int64)
+        length = 1
+        if spec["modality"] == "text":
+            length = len(numbers)
+            if not length or numbers.min() <= max(PAD_ID, EOS_ID) or numbers.max() >= vocabulary_size:
+                return f"{side}: ids outside of the vocabulary of {vocabulary_size}"
+        elif spec["modality"] == "label":
+            if len(numbers) != 1 or not 0 <= numbers[0] < spec["classes"]:
+                return f"{side}: no class of the {spec['classes']}"
+        else:
+            sizes = [len(value) for value in fields[side].bytes_list.value]
+            if spec["modality"] == "image":
+                if sizes != [spec["height"] * spec["width"] * spec["channels"]]:
+                    return f"{side}: not a picture of {spec['height']}×{spec['width']}×{spec['channels']}"
+            else:
+                length = sum(sizes) // 2
+                if len(sizes) != 1 or not length:
+                    return f"{side}: no sound"
+        if row is not None and row[f"{side[:-1]}_length"] != length:
+            return f"{side}: {length} long; the index says {row[f'{side[:-1]}_length']}"
+    return None
+
+
+class _BadChecksum(Exception):
+    pass
+
+
+def _records(path):
+    """Yields (content, its place in the file) of a TFRecord file; the reader checks the checksums."""
+    import tensorflow as tf
+
+    offset = 12
+    try:
+        for content in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            yield content, offset
+            offset += len(content) + 16
+    except tf.errors.DataLossError:
+        raise _BadChecksum from None
+
+
+def _read_index(path):
+    with np.load(path, allow_pickle=False) as stored:
+        index = {name: stored[name] for name in INDEX_DTYPES}
+    return index
