@@ -1,0 +1,179 @@
+"""Batches from an example store: endless ones for training, at an exact position; each example once for evaluation."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.input.ahead import Ahead
+from t2t_multimodel.input.padding import make_batch
+from t2t_multimodel.input.plan import BatchPlan
+
+_READ_BYTES = 256 * 1024  # of stored examples that are parsed together: a call costs as much as 50 short sentences
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of one problem."""
+
+    arrays: dict  # name → array, see docs/architecture.md, "A batch"
+    problem: str
+    epoch: int
+    position: int  # how many batches the stream gave before this one
+    examples: int  # rows that are examples; further rows only fill up a shape
+    rows: np.ndarray  # their row numbers in the split
+    input_tokens: int  # positions that hold something: ids with end-of-sequence, pictures' and sound's positions
+    target_tokens: int
+
+
+class BatchStream:
+    """Endless training batches of one problem.
+
+    Every epoch holds each example once, in an order that follows from seed, problem and epoch; no batch mixes two
+    epochs. Batches are read ahead in a thread; `state()` speaks of the batches handed out.
+    """
+
+    def __init__(
+        self, store, split, hparams, seed, *, length_multiple=1, audio_multiple=1, fixed_rows=False, bucket=False
+    ):
+        """
+        Args:
+          store: an `ExampleStore`.
+          split: name of the split.
+          hparams: the `HParams`; see "Batches and mixture" there.
+          seed: of the order.
+          length_multiple: texts are padded to a multiple of so many ids.
+          audio_multiple: sound is padded to a multiple of so many samples.
+          fixed_rows: every batch has the rows of a full one of its lengths; what is left over is filled up with
+            rows of example weight 0.
+          bucket: lengths are padded up to one of few, and `fixed_rows` is on: few shapes, for JAX.
+
+        Raises:
+          UserError: no such split, or every example is too long.
+        """
+        self.problem = store.name
+        self.hparams = hparams
+        options = {"length_multiple": length_multiple, "audio_multiple": audio_multiple, "bucket": bucket}
+        self._spec = store.spec
+        self._split = store.split(split)
+        self._plan = BatchPlan(self._split, self._spec, hparams, seed, **options)
+        self._fixed_rows = fixed_rows or bucket
+        names = ("batch_tokens", "batch_examples", "audio_positions_per_second", "image_positions", "max_input_length",
+                 "max_target_length", "max_audio_seconds", "length_window")  # fmt: skip
+        decides_the_order = [store.digest, split, seed, options, [getattr(hparams, name) for name in names]]
+        self._digest = hashlib.sha256(json.dumps(decides_the_order).encode()).hexdigest()[:16]
+        self._position = (0, 0, 0)  # epoch, window, batch of what next() gives next
+        self._given = 0
+        self._ahead = None
+
+    @property
+    def left_out(self):
+        """Examples that are too long to be trained on."""
+        return self._plan.left_out
+
+    def __len__(self):
+        """Examples that are trained on in an epoch."""
+        return len(self._split) - self._plan.left_out
+
+    def next(self):
+        """The next `Batch`. What goes wrong while it is read is raised here, as it was raised there."""
+        if self._ahead is None:
+            self._ahead = Ahead(_batches_from(self._position, self._plan, self._split, self._spec, self._fixed_rows))
+        try:
+            epoch, rows, arrays, following = self._ahead.next()
+        except BaseException:
+            self.close()  # a further next() tries the same batch again
+            raise
+        batch = _batch(arrays, self._plan, self._split, rows, epoch, self._given)
+        self._position = following
+        self._given += 1
+        return batch
+
+    def state(self):
+        """The position after the batches handed out so far, as plain values for JSON."""
+        epoch, window, batch = self._position
+        return {"epoch": epoch, "window": window, "batch": batch, "batches": self._given, "order": self._digest}
+
+    def restore(self, state):
+        """Goes on where `state()` was taken.
+
+        Raises:
+          UserError: the state is of other data, another seed or other batch settings, where it would mean nothing.
+        """
+        if state["order"] != self._digest:
+            raise UserError(
+                f"{self.problem}: the checkpoint's place in the data is of other data, another seed or other batch "
+                f"settings; give the old ones to continue that run, or another --output_dir to start a new one"
+            )
+        self.close()
+        self._position = (state["epoch"], state["window"], state["batch"])
+        self._given = state["batches"]
+
+    def close(self):
+        """Ends the thread that reads ahead; `next()` may be called again and goes on."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+
+def evaluation_batches(
+    store, split, hparams, most_examples=0, *, length_multiple=1, audio_multiple=1, fixed_rows=False, bucket=False
+):
+    """Yields `Batch`es that hold every example of a split once, the long ones too, sorted by length.
+
+    `Batch.rows` says which examples they are, to put results back in order. `most_examples`: only the first so
+    many of the files (whose order is random); 0 = all. The options are those of `BatchStream`.
+    """
+    examples = store.split(split)
+    options = {"length_multiple": length_multiple, "audio_multiple": audio_multiple, "bucket": bucket}
+    plan = BatchPlan(examples, store.spec, hparams, 0, **options, training=False)
+    count = min(most_examples, len(examples)) if most_examples else len(examples)
+    batches = _read(plan.cut(np.arange(count)), plan, examples, store.spec, fixed_rows or bucket)
+    for position, (rows, arrays) in enumerate(batches):
+        yield _batch(arrays, plan, examples, rows, 0, position)
+
+
+def _batches_from(position, plan, split, spec, fixed_rows):
+    """Yields (epoch, rows, arrays, the position that follows), endlessly."""
+    epoch, window, start = position
+    while True:
+        batches = plan.window(epoch, window)
+        after_window = (epoch, window + 1, 0) if window + 1 < plan.windows else (epoch + 1, 0, 0)
+        for i, (rows, arrays) in enumerate(_read(batches[start:], plan, split, spec, fixed_rows), start):
+            yield epoch, rows, arrays, (epoch, window, i + 1) if i + 1 < len(batches) else after_window
+        epoch, window, start = after_window
+
+
+def _read(batches, plan, split, spec, fixed_rows):
+    """Yields (rows, arrays) for each of `batches` (row numbers); small ones are read and parsed several at a time."""
+    sizes = [split.stored_bytes(rows) for rows in batches]
+    while batches:
+        count = max(1, int(np.searchsorted(np.cumsum(sizes), _READ_BYTES, side="right")))
+        together, batches, sizes = batches[:count], batches[count:], sizes[count:]
+        inputs, targets = split.columns(np.concatenate(together))
+        ends = np.cumsum([len(rows) for rows in together]).tolist()
+        for rows, end in zip(together, ends):
+            part = slice(end - len(rows), end)
+            yield rows, make_batch(
+                spec,
+                inputs[part] if isinstance(inputs, np.ndarray) else inputs.part(part),
+                targets[part] if isinstance(targets, np.ndarray) else targets.part(part),
+                rows=plan.full_rows(rows) if fixed_rows else len(rows),
+                input_length=int(plan.input_padded[rows].max()),
+                target_length=int(plan.target_padded[rows].max()),
+            )
+
+
+def _batch(arrays, plan, split, rows, epoch, position):
+    return Batch(
+        arrays=arrays,
+        problem=split.store.name,
+        epoch=epoch,
+        position=position,
+        examples=len(rows),
+        rows=rows,
+        input_tokens=int(plan.input_lengths.tokens(split.input_length[rows]).sum()),
+        target_tokens=int(plan.target_lengths.tokens(split.target_length[rows]).sum()),
+    )

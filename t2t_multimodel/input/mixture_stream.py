@@ -1,0 +1,83 @@
+"""The batches of a mixture: each step draws problems and takes the next batch of each."""
+
+import numpy as np
+
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.mixture import LossAverages
+
+
+class MixtureStream:
+    """Draws batches of several problems, and keeps count of what was planned and what was drawn.
+
+    For one seed, the draws follow from the step and, where the mixture is adaptive, from the losses recorded.
+    """
+
+    def __init__(self, streams, schedule, seed):
+        """
+        Args:
+          streams: {problem: BatchStream}, one for each problem of the schedule.
+          schedule: a `MixtureSchedule`.
+          seed: of the draws.
+        """
+        self.streams = {problem: streams[problem] for problem in schedule.problems}
+        self._schedule = schedule
+        self._seed = seed
+        self._losses = LossAverages(schedule.problems)
+        self._planned = np.zeros(len(schedule.problems))  # sum over all draws of the probabilities
+        self._drawn = dict.fromkeys(schedule.problems, 0)
+
+    def probabilities(self, step):
+        """{problem: probability} of a draw at this step."""
+        return dict(zip(self._schedule.problems, self._probabilities(step).tolist()))
+
+    def draws(self, step, count=None):
+        """The list of `count` (`problems_per_step`) batches of a step; a problem that is drawn twice gives two."""
+        probabilities = self._probabilities(step)
+        batches = []
+        for i in range(count or self._schedule.problems_per_step):
+            problem = self._schedule.draw(self._seed, step, i, probabilities, count)
+            batches.append(self.streams[problem].next())
+            self._drawn[problem] += 1
+            self._planned += probabilities
+        return batches
+
+    def record_loss(self, problem, loss):
+        """Tells the adaptive mixture a training loss, once for each draw."""
+        self._losses.record(problem, loss)
+
+    def shares(self):
+        """{problem: (planned share, actual share)} of all draws so far; zeros before the first."""
+        total = max(1, sum(self._drawn.values()))
+        planned = (self._planned / total).tolist()
+        return {p: (share, self._drawn[p] / total) for p, share in zip(self._schedule.problems, planned)}
+
+    def state(self):
+        """Positions, losses and counts, as plain values for JSON; small."""
+        return {
+            "streams": {problem: stream.state() for problem, stream in self.streams.items()},
+            "losses": self._losses.state(),
+            "planned": dict(zip(self._schedule.problems, self._planned.tolist())),
+            "drawn": dict(self._drawn),
+        }
+
+    def restore(self, state):
+        """Goes on where `state()` was taken; raises `UserError` where that was another mixture or other data."""
+        before, now = sorted(state["streams"]), sorted(self.streams)
+        if before != now:
+            raise UserError(
+                f"the checkpoint was trained on {', '.join(before)}, this run is to train on {', '.join(now)}; name "
+                f"the same problems to continue it, or another --output_dir to start anew"
+            )
+        for problem, stream in self.streams.items():
+            stream.restore(state["streams"][problem])
+        self._losses.restore(state["losses"])
+        self._planned = np.array([state["planned"][problem] for problem in self._schedule.problems])
+        self._drawn = {problem: state["drawn"][problem] for problem in self._schedule.problems}
+
+    def close(self):
+        """Ends the streams' threads."""
+        for stream in self.streams.values():
+            stream.close()
+
+    def _probabilities(self, step):
+        return self._schedule.probabilities(step, self._losses.relative())

@@ -1,0 +1,110 @@
+"""Which examples make up which batch: by row numbers and lengths alone, before anything is read.
+
+An epoch is a permutation of the rows, cut into windows of about `length_window` batches. A window is sorted
+by length and cut into batches by the token budget, whose order is then shuffled. A window can be had without
+the ones before it, so a position is three small integers: epoch, window, batch.
+"""
+
+import numpy as np
+
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.input.lengths import InputLengths, TargetLengths
+from t2t_multimodel.mixture import permutation
+
+
+class BatchPlan:
+    """The batches of one split under given hparams, as row numbers.
+
+    `left_out` is the number of training examples that are longer than the hparams allow, or that alone exceed
+    `batch_tokens`.
+    """
+
+    def __init__(self, split, spec, hparams, seed, *, length_multiple=1, audio_multiple=1, bucket=False, training=True):
+        """Raises `UserError` if no example can be used. `training=False`: nothing is left out."""
+        options = {"multiple": length_multiple, "audio_multiple": audio_multiple, "bucket": bucket}
+        self.input_lengths = InputLengths(spec.inputs, hparams, **options)
+        self.target_lengths = TargetLengths(spec.targets, hparams, **options)
+        self._key = (seed, spec.name, split.name)
+        self._batch_tokens, self._batch_examples = hparams.batch_tokens, hparams.batch_examples
+        # Of each row: what its sides are padded to, and what they count against the budget.
+        self.input_padded = self.input_lengths.padded(split.input_length)
+        self.target_padded = self.target_lengths.padded(split.target_length)
+        self._input_positions = self.input_lengths.positions(self.input_padded)
+        self._target_positions = self.target_lengths.positions(self.target_padded)
+        positions = self._input_positions + self._target_positions
+        self._rows = np.arange(len(split))
+        if training:
+            too_long = self.input_lengths.too_long(split.input_length)
+            too_long |= self.target_lengths.too_long(split.target_length)
+            self._rows = np.flatnonzero(~too_long & (positions <= self._batch_tokens))
+        self.left_out = len(split) - len(self._rows)
+        if not len(split):
+            raise UserError(f"{spec.name}: its {split.name} split has no examples")
+        if not len(self._rows):
+            raise UserError(
+                f"{spec.name}: all {len(split)} {split.name} examples are too long (shortest input "
+                f"{split.input_length.min()}, shortest target {split.target_length.min()}); raise max_input_length, "
+                f"max_target_length, max_audio_seconds or batch_tokens"
+            )
+        # How many rows a batch has, about: those that fit at the mean length.
+        fitting = self._batch_tokens / max(1.0, positions[self._rows].mean())
+        self._rows_per_batch = max(1.0, min(self._batch_examples, fitting))
+        self.windows = max(1, round(len(self._rows) / (hparams.length_window * self._rows_per_batch)))
+        self._epoch, self._order = None, None
+
+    def window(self, epoch, window):
+        """The batches of one window of an epoch, in the order of training: a list of arrays of row numbers."""
+        if epoch != self._epoch:
+            self._order = self._rows[permutation(len(self._rows), "examples", *self._key, epoch)]
+            self._epoch = epoch
+        size, more = divmod(len(self._order), self.windows)  # all windows alike: the last one is no tiny rest
+        start = window * size + min(window, more)
+        batches = self.cut(self._order[start : start + size + (window < more)])
+        return [batches[i] for i in permutation(len(batches), "batches", *self._key, epoch, window)]
+
+    def cut(self, rows):
+        """Sorts `rows` by length and cuts them into batches that keep to the budget: a list of arrays."""
+        rows = self._by_length(rows)
+        batches, start, inputs, targets = [], 0, 0, 0
+        lengths = zip(self._input_positions[rows].tolist(), self._target_positions[rows].tolist())
+        for end, (more_inputs, more_targets) in enumerate(lengths):
+            inputs, targets = max(inputs, more_inputs), max(targets, more_targets)
+            if end > start and not self._fits(end + 1 - start, inputs + targets):
+                batches.append(rows[start:end])
+                start, inputs, targets = end, more_inputs, more_targets
+        batches.append(rows[start:])
+        return self._levelled(batches)
+
+    def _by_length(self, rows):
+        """`rows` in an order in which neighbours are alike on both sides.
+
+        Sorted by input length, cut into strips, and each strip sorted by target length, up and down in turn. The
+        more the inputs' lengths vary beside the targets', the more strips: one where only targets vary, and one
+        strip a batch where only inputs do.
+        """
+        inputs, targets = self._input_positions[rows], self._target_positions[rows]
+        batches = len(rows) / self._rows_per_batch
+        spread = [side.std() + 1e-3 for side in (inputs, targets)]
+        strips = int(np.clip(np.sqrt(batches * spread[0] / spread[1]), 1, max(1, batches)))
+        strip = np.empty(len(rows), np.int64)
+        strip[np.lexsort((targets, inputs))] = np.arange(len(rows)) * strips // max(1, len(rows))
+        return rows[np.lexsort((inputs, np.where(strip % 2, -targets, targets), strip))]
+
+    def full_rows(self, rows):
+        """How many rows a full batch has at the padded lengths of these `rows`."""
+        positions = self._input_positions[rows].max() + self._target_positions[rows].max()
+        return int(max(len(rows), min(self._batch_examples, self._batch_tokens // max(1, positions))))
+
+    def _fits(self, count, positions):
+        return count <= self._batch_examples and count * positions <= self._batch_tokens
+
+    def _levelled(self, batches):
+        """Shares the last two batches evenly where the budget allows: one example alone would weigh as much as 64."""
+        if len(batches) < 2 or 2 * len(batches[-1]) >= len(batches[-2]):
+            return batches
+        rows = np.concatenate(batches[-2:])
+        halves = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+        for half in halves:
+            if not self._fits(len(half), self._input_positions[half].max() + self._target_positions[half].max()):
+                return batches
+        return [*batches[:-2], *halves]

@@ -1,0 +1,278 @@
+"""Reads the example store of a problem: `data_dir/<problem>/`, as docs/architecture.md describes it."""
+
+import hashlib
+import json
+import os
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.features import FeatureSpec, ProblemSpec
+from t2t_multimodel.input.padding import Ragged
+
+FORMAT_VERSION = 1
+MOST_OPEN_FILES = 32  # shards of one split kept open
+
+
+class ExampleStore:
+    """One problem's examples on disk. Opening it reads the manifest and compares every file's size with it."""
+
+    def __init__(self, data_dir, problem_name):
+        """
+        Raises:
+          UserError: nothing is there, the store is of another format version, or a file is missing, cut or changed;
+            with the command that makes it.
+        """
+        self.data_dir = Path(data_dir)
+        self.name = problem_name
+        self.folder = self.data_dir / problem_name
+        self._command = f"t2t-datagen --problem={problem_name} --data_dir={data_dir}"
+        self.manifest = self._read_manifest()
+        self._check_files()
+        self._splits = {}
+
+    @property
+    def spec(self):
+        """The `ProblemSpec`."""
+        command = self.manifest.get("command") or {}
+        sides = (FeatureSpec.from_json(self.manifest[side]) for side in ("inputs", "targets"))
+        return ProblemSpec(self.name, *sides, command.get("id", 0))
+
+    @property
+    def metrics(self):
+        """Names of the metrics on decoded output, the headline first."""
+        return tuple(self.manifest.get("metrics", ()))
+
+    @property
+    def classes(self):
+        """The names of the classes in the order of their ids; () where the target is no class."""
+        return tuple(self.manifest.get("classes") or ())
+
+    @property
+    def evaluation_split(self):
+        return self.manifest["evaluation_split"]
+
+    @property
+    def vocabulary_folder(self):
+        """The folder of the vocabulary that the texts are written in, or None where there is no text."""
+        return self.data_dir / "vocabulary" if self.manifest.get("vocabulary") else None
+
+    @property
+    def digest(self):
+        """A sha256 of all that training can see of this store: examples, features, command and vocabulary."""
+        names = ("format_version", "problem", "inputs", "targets", "classes", "command", "vocabulary", "splits")
+        matters = {name: self.manifest.get(name) for name in names}
+        return hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()
+
+    def split(self, name):
+        """The `Split`; raises `UserError` with the splits that there are."""
+        if name not in self.manifest["splits"]:
+            raise unknown_name(f"split of {self.name}", name, self.manifest["splits"])
+        if name not in self._splits:
+            self._splits[name] = Split(self, name)
+        return self._splits[name]
+
+    def close(self):
+        """Closes the files; the store opens them again when it is read again."""
+        for split in self._splits.values():
+            split.close()
+
+    def damaged(self, path, reason):
+        """The `UserError` about a file of this store."""
+        return UserError(f"{path}: {reason}; make the data again: {self._command} --overwrite")
+
+    def _read_manifest(self):
+        path = self.folder / "manifest.json"
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            if self.folder.is_dir():
+                raise self.damaged(self.folder, "the data is incomplete, it has no manifest.json") from None
+            raise UserError(f"no data for problem {self.name!r} in {self.data_dir}; run: {self._command}") from None
+        except ValueError as error:
+            raise self.damaged(path, f"damaged ({error})") from None
+        except OSError as error:
+            raise UserError(f"{path} can't be read: {error.strerror}") from None
+        version = manifest.get("format_version") if isinstance(manifest, dict) else None
+        if version != FORMAT_VERSION:
+            reason = f"written in format version {version}, this program reads version {FORMAT_VERSION}"
+            raise self.damaged(path, reason)
+        missing = [n for n in ("problem", "inputs", "targets", "splits", "evaluation_split") if n not in manifest]
+        if missing:
+            raise self.damaged(path, f"damaged ({missing[0]!r} is missing)")
+        if manifest["problem"] != self.name:
+            raise self.damaged(path, f"it is the data of problem {manifest['problem']!r}, not of {self.name!r}")
+        return manifest
+
+    def _check_files(self):
+        try:
+            sizes = {}
+            for split, about in self.manifest["splits"].items():
+                sizes |= {name: facts["bytes"] for name, facts in about["files"].items()}
+                sizes[f"index-{split}.npz"] = None  # not in the manifest; it is checked when it is read
+        except (KeyError, TypeError, AttributeError) as error:
+            raise self.damaged(self.folder / "manifest.json", f"damaged ({error!r})") from None
+        for name, expected in sizes.items():
+            path = self.folder / name
+            try:
+                actual = path.stat().st_size
+            except OSError:
+                raise self.damaged(path, "the data is incomplete, this file is missing") from None
+            if expected is not None and actual != expected:
+                kind = "truncated shard" if actual < expected else "changed shard"
+                raise self.damaged(path, f"{kind}, {actual:,} bytes instead of {expected:,}")
+
+
+class Split:
+    """The examples of one split, by row number (their order in the files).
+
+    `input_length` and `target_length` (int32 [rows]): ids, samples of sound, or 1.
+    """
+
+    def __init__(self, store, name):
+        self.store = store
+        self.name = name
+        self._spec = store.spec
+        about = store.manifest["splits"][name]
+        self._shards = [store.folder / n for n in sorted(about["files"]) if ".tfrecord-" in n]
+        path = store.folder / f"index-{name}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as index:
+                columns = [index[n] for n in ("shard", "offset", "size", "input_length", "target_length")]
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise store.damaged(path, f"damaged ({error})") from None
+        if any(len(column) != about["examples"] for column in columns):
+            raise store.damaged(path, f"{len(columns[0])} rows instead of {about['examples']}")
+        self._shard, self._offset, self._size, self.input_length, self.target_length = columns
+        if len(self) and not 0 <= self._shard.min() <= self._shard.max() < len(self._shards):
+            raise store.damaged(path, "it names a shard that is not there")
+        self._files = {}  # path → open file, in the order of their last use
+        self._lock = threading.Lock()  # evaluation may read what the training thread reads too
+
+    def __len__(self):
+        return len(self._offset)
+
+    def stored_bytes(self, rows):
+        """How many bytes the records of `rows` have on disk."""
+        return int(self._size[rows].sum())
+
+    def read(self, rows):
+        """The serialised examples of `rows` (row numbers, [n]), in that order; reads in the order of the disk."""
+        rows = np.asarray(rows, np.int64)
+        records = [b""] * len(rows)
+        places = np.lexsort((self._offset[rows], self._shard[rows]))
+        sorted_rows = rows[places]
+        where = zip(places.tolist(), self._shard[sorted_rows].tolist(), self._offset[sorted_rows].tolist(),
+                    self._size[sorted_rows].tolist())  # fmt: skip
+        with self._lock:
+            for place, shard, offset, size in where:
+                record = os.pread(self._file(shard).fileno(), size, offset)
+                if len(record) != size:
+                    raise self.store.damaged(self._shards[shard], "truncated shard, it was changed since it was opened")
+                records[place] = record
+        return records
+
+    def columns(self, rows):
+        """The two sides of `rows` as arrays, all at once.
+
+        Returns:
+          (inputs, targets); text is a `Ragged` of int64 ids without end-of-sequence, a picture uint8
+          [n, height, width, channels], sound a `Ragged` of int16, a class int64 [n].
+        """
+        rows = np.asarray(rows, np.int64)
+        parsed = self._parse(rows, self._features())
+        return self._column("inputs", parsed, rows), self._column("targets", parsed, rows)
+
+    def examples(self, rows):
+        """The examples of `rows` as dicts: `inputs`, `targets` (arrays; a class is an int), `key` (str), `references`
+        (list of str, only where there are some)."""
+        import tensorflow as tf
+
+        rows = np.asarray(rows, np.int64)
+        if not len(rows):
+            return []
+        more = {
+            "key": tf.io.FixedLenFeature([], tf.string, default_value=""),
+            "references": tf.io.RaggedFeature(tf.string),
+        }
+        parsed = self._parse(rows, self._features() | more)
+        inputs, targets = (_rows(self._column(side, parsed, rows)) for side in ("inputs", "targets"))
+        keys = [key.decode("utf-8", "replace") for key in parsed["key"].numpy()]
+        examples = [{"inputs": i, "targets": t, "key": k} for i, t, k in zip(inputs, targets, keys)]
+        for example, references in zip(examples, parsed["references"].to_list()):
+            if references:
+                example["references"] = [reference.decode("utf-8") for reference in references]
+        return examples
+
+    def close(self):
+        with self._lock:
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
+
+    def __del__(self):
+        for file in getattr(self, "_files", {}).values():
+            file.close()
+
+    def _file(self, shard):
+        path = self._shards[shard]
+        file = self._files.pop(path, None)
+        if file is None:
+            if len(self._files) >= MOST_OPEN_FILES:
+                self._files.pop(next(iter(self._files))).close()
+            try:
+                file = open(path, "rb", buffering=0)
+            except OSError as error:
+                raise self.store.damaged(path, f"it can't be read: {error.strerror}") from None
+        self._files[path] = file
+        return file
+
+    def _features(self):
+        """What `tf.io.parse_example` needs to know of the two sides."""
+        import tensorflow as tf
+
+        kinds = {"text": tf.io.RaggedFeature(tf.int64), "label": tf.io.FixedLenFeature([], tf.int64)}
+        raw = tf.io.FixedLenFeature([], tf.string)  # pictures and sound
+        return {side: kinds.get(getattr(self._spec, side).modality, raw) for side in ("inputs", "targets")}
+
+    def _parse(self, rows, features):
+        import tensorflow as tf
+
+        records = self.read(rows)
+        try:
+            with tf.device("CPU"):
+                return tf.io.parse_example(records, features)
+        except (tf.errors.InvalidArgumentError, UnicodeDecodeError):  # the latter from TensorFlow's own message
+            reason = f"a record among rows {rows.min()} to {rows.max()} of {self.name!r} is damaged"
+            raise self.store.damaged(self.store.folder, reason) from None
+
+    def _column(self, side, parsed, rows):
+        """One side of parsed examples as an array or a `Ragged`; its lengths must be those of the index."""
+        spec, value = getattr(self._spec, side), parsed[side]
+        lengths = (self.input_length if side == "inputs" else self.target_length)[rows].astype(np.int64)
+        if spec.modality == "label":
+            return value.numpy()
+        if spec.modality == "text":
+            column = Ragged(value.values.numpy(), np.diff(value.row_splits.numpy()))
+            matches = np.array_equal(column.lengths, lengths)
+        else:
+            strings = value.numpy().tolist()
+            size = spec.height * spec.width * spec.channels if spec.modality == "image" else 2 * lengths
+            matches = np.array_equal(np.broadcast_to(size, len(rows)), [len(s) for s in strings])
+            column = b"".join(strings)
+        if not matches:
+            reason = f"{side} of a record among rows {rows.min()} to {rows.max()} are not as long as the index says"
+            raise self.store.damaged(self.store.folder, reason)
+        if spec.modality == "image":
+            return np.frombuffer(column, np.uint8).reshape(len(rows), spec.height, spec.width, spec.channels)
+        return Ragged(np.frombuffer(column, "<i2"), lengths) if spec.modality != "text" else column
+
+
+def _rows(column):
+    """A column as one value a row."""
+    if isinstance(column, Ragged):
+        return np.split(column.values, np.cumsum(column.lengths)[:-1])
+    return column.tolist() if column.ndim == 1 else list(column)
