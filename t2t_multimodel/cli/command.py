@@ -23,9 +23,9 @@ import textwrap
 
 from absl import flags as absl_flags
 
+from t2t_multimodel import startup
 from t2t_multimodel.errors import UserError, nearest
 
-BACKENDS = ("tensorflow", "jax")
 USER_ERROR, INTERRUPTED = 2, 130
 
 # What users of Tensor2Tensor type, and what it is called here.
@@ -93,7 +93,8 @@ class Command:
         meaning = "folder of your own Python that registers more problems, hparams sets, models (it is run)"
         self.text("t2t_usr_dir", None, meaning, metavar="DIR")
         if backend:
-            self.choice("backend", None, BACKENDS, "what Keras computes with; default: $KERAS_BACKEND, else tensorflow")
+            meaning = "what Keras computes with; default: $KERAS_BACKEND, else tensorflow"
+            self.choice("backend", None, startup.BACKENDS, meaning)
         self.switch("registry_help", "list every problem, mixture, model and hparams set, and stop")
         self.switch("help", "show this text, and stop")
 
@@ -173,7 +174,7 @@ class Command:
             print(self.help())
             return 0
         values = self.parse(argv)
-        set_environment(values["backend"].value if "backend" in values else None)
+        startup.set_environment(values["backend"].value if "backend" in values else None)
         self._load_user_code(values.t2t_usr_dir)
         if values.registry_help:
             from t2t_multimodel.cli.registry_help import registry_help
@@ -231,13 +232,6 @@ class Command:
             return UserError(f'unknown flag --{name}; {wanted} is an hparam: --hparams="{wanted}=…"')
         said = "did you mean " + " or ".join(f"--{c}" for c in close) + "?" if close else f"see {self.name} --help"
         return UserError(f"unknown flag --{name}; {said}")
-
-
-def set_environment(backend=None):
-    """Sets what must stand in the environment before keras and tensorflow are imported."""
-    os.environ["KERAS_BACKEND"] = backend or os.environ.get("KERAS_BACKEND") or BACKENDS[0]
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notices; errors still show
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 def _environment_error(error):

@@ -12,6 +12,7 @@ Examples:
   t2t-trainer --registry_help
 """
 
+from t2t_multimodel import startup
 from t2t_multimodel.cli.command import Command
 
 SCHEDULES = ("train_and_evaluate", "train", "evaluate")
@@ -68,6 +69,7 @@ def _train(flags):
     settings.check_unchanged(resolved, flags.output_dir)
     print(f"model {model}; problems {_shares(problems)}; seed {flags.seed}\n{settings.settings_table(resolved)}")
 
+    startup.import_tensorflow()
     from t2t_multimodel.training.trainer import RunSettings, Trainer
 
     trainer = Trainer(RunSettings(

@@ -1,0 +1,63 @@
+"""Prepares the data of problems: samples → examples in DATA_DIR/<problem>/, and the vocabulary they share.
+
+A store is complete or not there; a second call does nothing where nothing changed. The files are the same for
+any number of workers.
+
+Examples:
+  t2t-datagen --problem=tiny8 --data_dir=data
+  t2t-datagen --problem=my_birds,tiny_ende --t2t_usr_dir=my_problems --data_dir=data --vocabulary_size=4096 --workers=4
+  t2t-datagen --problem=tiny8 --data_dir=data --dry_run
+  t2t-datagen --problem=tiny8 --data_dir=data --verify
+"""
+
+from t2t_multimodel import startup
+from t2t_multimodel.cli.command import Command
+
+command = Command("t2t-datagen", __doc__)
+
+command.group("What to make")
+command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True, alias="problems")
+command.text("data_dir", None, "folder for the data; made if need be", metavar="DIR", required=True)
+command.integer("vocabulary_size", None, "ids of the vocabulary, when this call trains it; default: what the problems "
+                "ask for, else 8192", at_least=1)  # fmt: skip
+command.integer("seed", 0, "of the order of the examples on disk", at_least=0)
+command.integer("max_bad_records", 0, "records of a problem that may be left out because their files can't be read",
+                at_least=0)  # fmt: skip
+
+command.group("How")
+command.switch("dry_run", "say what would be made, and write nothing")
+command.switch("verify", "re-read everything that is there and check it against its digests; make nothing")
+command.switch("overwrite", "make again what is there already")
+command.integer("workers", None, "processes; default: as many as there are processors", at_least=1)
+
+command.standard_flags(backend=False)
+
+
+def main(argv=None):
+    return command.run(_generate, argv)
+
+
+def _generate(flags):
+    from t2t_multimodel import mixture, registry
+    from t2t_multimodel.errors import UserError
+
+    if flags.verify and (flags.dry_run or flags.overwrite):
+        raise UserError("--verify makes nothing: give it without --dry_run and --overwrite")
+    names = mixture.parse(flags.problem).problem_names
+
+    startup.import_tensorflow()
+    from t2t_multimodel.data_gen import generate, verify
+
+    if flags.verify:
+        verify.verify(names, flags.data_dir)
+        return
+    generate.generate(
+        [registry.problem(name) for name in names],
+        flags.data_dir,
+        vocabulary_size=flags.vocabulary_size,
+        workers=flags.workers,
+        overwrite=flags.overwrite,
+        dry_run=flags.dry_run,
+        max_bad_records=flags.max_bad_records,
+        seed=flags.seed,
+    )

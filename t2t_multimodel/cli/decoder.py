@@ -1,0 +1,142 @@
+"""Decodes with a trained model: a file line by line, or what is typed.
+
+A line is the input text, or the path of a picture or a recording, as the problem's input is. Output line n
+answers input line n; blank lines stay blank.
+
+Examples:
+  t2t-decoder --problem=tiny_ende --data_dir=data --output_dir=run --decode_from_file=in.txt --decode_to_file=out.txt
+  t2t-decoder --problem=tiny_ende --output_dir=run --decode_from_file=- --decode_hparams="beam_size=4" < in.txt
+  t2t-decoder --problem=tiny_caption --output_dir=run --decode_interactive
+"""
+
+import sys
+from pathlib import Path
+
+from t2t_multimodel import startup
+from t2t_multimodel.cli.command import Command
+from t2t_multimodel.errors import UserError
+
+command = Command("t2t-decoder", __doc__)
+
+command.group("What to decode with")
+command.text("problem", None, "a problem that the run was trained on", metavar="NAME", required=True)
+command.text("output_dir", None, "the run directory that t2t-trainer made", metavar="DIR", required=True)
+command.text("data_dir", None, "folder of the data; if given, its vocabulary must be the run's", metavar="DIR")
+command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
+command.text("decode_hparams", "", 'how to decode, e.g. "beam_size=4,alpha=0.6"; default: greedily', metavar="SETTINGS")
+
+command.group("What to decode")
+command.text("decode_from_file", None, "file with one input a line, UTF-8; - is standard input", metavar="FILE")
+command.text("decode_to_file", None, "file for the outputs; default: standard output", metavar="FILE")
+command.switch("decode_interactive", "answer what is typed, line by line, until end of file (Ctrl-D)")
+
+command.standard_flags()
+
+
+def main(argv=None):
+    return command.run(_decode, argv)
+
+
+def _decode(flags):
+    from t2t_multimodel import hyperparameters
+
+    if flags.decode_interactive == bool(flags.decode_from_file):
+        raise UserError("give either --decode_from_file=FILE or --decode_interactive")
+    if flags.decode_to_file and flags.decode_interactive:
+        raise UserError("--decode_to_file goes with --decode_from_file; --decode_interactive answers on the terminal")
+    decode_hparams = hyperparameters.parse(flags.decode_hparams)
+    lines = None
+    if flags.decode_from_file:
+        _check_output(flags.decode_from_file, flags.decode_to_file)
+        lines = read_lines(flags.decode_from_file)
+
+    startup.import_tensorflow()
+    from t2t_multimodel.decoding.predictor import load
+
+    predictor = load(flags.output_dir, step=flags.step)
+    if flags.data_dir:
+        _check_vocabulary(flags.output_dir, flags.data_dir)
+
+    def decode(inputs):
+        return predictor.decode(flags.problem, inputs, **decode_hparams)
+
+    if lines is None:
+        return _interact(decode)
+    text = "".join(line + "\n" for line in decode_lines(decode, lines))
+    if flags.decode_to_file:
+        from t2t_multimodel.vocabulary import write_file
+
+        write_file(flags.decode_to_file, text.encode("utf-8"))
+    else:
+        sys.stdout.write(text)
+
+
+def read_lines(path):
+    """The lines of the UTF-8 file `path` ("-": of standard input), without their ends, LF or CRLF.
+
+    Only these end a line: a text may hold U+2028 and its like, and must stay one line.
+
+    Raises:
+      UserError: the file can't be read, or a line is not UTF-8.
+    """
+    try:
+        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"--decode_from_file={path}: {error.strerror or error}") from None
+    lines = content.split(b"\n")
+    if lines[-1] == b"":
+        lines.pop()
+    decoded = []
+    for number, line in enumerate(lines, 1):
+        try:
+            decoded.append(line.removesuffix(b"\r").decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise UserError(f"--decode_from_file={path}: line {number} is not UTF-8 ({error.reason})") from None
+    return decoded
+
+
+def decode_lines(decode, lines):
+    """The output for each of `lines`, one line each; a blank line stays blank.
+
+    Args:
+      decode: function from a list of inputs to the list of their outputs.
+    """
+    places = [i for i, line in enumerate(lines) if line.strip()]
+    outputs = [""] * len(lines)
+    if places:
+        for place, output in zip(places, decode([lines[i] for i in places]), strict=True):
+            outputs[place] = output.replace("\r", " ").replace("\n", " ")  # else later lines would shift
+    return outputs
+
+
+def _interact(decode):
+    prompt = "> " if sys.stdin.isatty() else ""
+    if prompt:
+        print("Type an input, or the path of a picture or a recording; Ctrl-D ends.")
+    while True:
+        try:
+            line = input(prompt)
+        except EOFError:
+            return
+        try:
+            print(decode_lines(decode, [line])[0], flush=True)
+        except UserError as error:  # a path mistyped: the model is loaded, go on
+            print(f"{command.name}: error: {error}", file=sys.stderr)
+
+
+def _check_output(source, target):
+    if target is None:
+        return
+    if Path(target).is_dir() or not Path(target).absolute().parent.is_dir():
+        raise UserError(f"--decode_to_file={target}: {'is a folder' if Path(target).is_dir() else 'no such folder'}")
+    if source != "-" and Path(source).exists() and Path(target).exists() and Path(target).samefile(source):
+        raise UserError(f"--decode_to_file={target} is the input file; name another")
+
+
+def _check_vocabulary(output_dir, data_dir):
+    from t2t_multimodel.vocabulary import Vocabulary
+
+    run, data = Path(output_dir) / "vocabulary", Path(data_dir) / "vocabulary"
+    if run.is_dir() and data.is_dir() and Vocabulary.load(run).digest != Vocabulary.load(data).digest:
+        raise UserError(f"the vocabulary of {data_dir} is not the one that {output_dir} was trained with; "
+                        f"give the --data_dir of its training")  # fmt: skip

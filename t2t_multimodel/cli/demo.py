@@ -1,0 +1,116 @@
+"""The whole way in one command: data of the eight problems of tiny8, training, scores, decoded examples.
+
+Examples:
+  python -m t2t_multimodel.cli.demo
+  python -m t2t_multimodel.cli.demo --output_dir=my_demo
+"""
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+from t2t_multimodel import startup
+from t2t_multimodel.cli.command import Command
+
+MIXTURE, HPARAMS_SET = "tiny8", "multimodel_tiny"
+DEMO_STEPS = 2400  # updates; at most 8 minutes on 2 cores
+SHOWN = ("tiny_ende", "tiny_parse", "tiny_caption")  # problems of which examples are shown
+
+command = Command("demo", __doc__)
+command.group("What to do")
+command.text("output_dir", "demo", "folder for the data (data/) and the run (run/)", metavar="DIR")
+command.integer("train_steps", DEMO_STEPS, "updates", at_least=1)
+command.integer("seed", 0, "of weights, data order and draws", at_least=0)
+command.standard_flags()
+
+
+def main(argv=None):
+    return command.run(_demo, argv)
+
+
+def _demo(flags):
+    from t2t_multimodel import mixture, registry
+    from t2t_multimodel.cli import datagen, trainer
+
+    folder = Path(flags.output_dir)
+    data_dir, run = folder / "data", folder / "run"
+    problems = mixture.parse(MIXTURE).problem_names
+    clock = _Clock()
+
+    where = [f"--problem={MIXTURE}", f"--data_dir={data_dir}"]
+    with clock.phase("prepare the data"):
+        _check(datagen.main(where))
+    with clock.phase("train"):
+        _check(trainer.main([
+            *where, f"--output_dir={run}", f"--hparams_set={HPARAMS_SET}", f"--train_steps={flags.train_steps}",
+            f"--seed={flags.seed}", f"--eval_every={max(1, flags.train_steps // 4)}", "--eval_steps=4",
+            f"--backend={flags.backend or startup.BACKENDS[0]}",
+        ]))  # fmt: skip
+
+    from t2t_multimodel.cli.baselines import baselines
+    from t2t_multimodel.cli.evaluate import headline_table, write_scores
+    from t2t_multimodel.decoding.predictor import load
+    from t2t_multimodel.training.checkpoints import Checkpoints
+    from t2t_multimodel.training.evaluation import evaluate_run
+    from t2t_multimodel.training.reporting import draw_learning_curves
+
+    with clock.phase("score the test scenes"):
+        step = Checkpoints(run).newest()
+        scores = evaluate_run(run, problems, data_dir, step=step)
+        write_scores(scores, run, step)
+        trivial = {name: baselines(data_dir, name) for name in problems}
+    with clock.phase("decode examples"):
+        predictor = load(run, step=step)
+        shown = [_example(predictor, registry.problem(name), folder) for name in SHOWN]
+    with clock.phase("draw the curves"):
+        curves = draw_learning_curves(run, {name: next(iter(metrics)) for name, metrics in trivial.items()})
+
+    print(f"\nOne model, eight problems, {flags.train_steps} updates; scenes that it has never seen:\n")
+    print(headline_table(scores, trivial))
+    print("\n" + "\n\n".join(shown))
+    print(f"\n{clock}\nlearning curves: {curves}")
+
+
+def _example(predictor, problem, folder):
+    """One scene of the test split: what goes in, what the model says, what is right."""
+    sample = problem.prepare(next(iter(problem.samples("test"))))
+    answer = predictor.decode(problem.name, [sample["inputs"]])[0]
+    given = sample["inputs"]
+    if not isinstance(given, str):
+        from PIL import Image
+
+        given = folder / f"{problem.name}.png"
+        Image.fromarray(sample["inputs"]).save(given)
+    right = " | ".join(sample.get("references", [sample["targets"]]))
+    return f"{problem.name}\n  input   {given}\n  model   {answer}\n  right   {right}"
+
+
+def _check(status):
+    """A phase that failed has said why."""
+    if status:
+        raise SystemExit(status)
+
+
+class _Clock:
+    """Time spent in each phase."""
+
+    def __init__(self):
+        self._phases = {}
+
+    @contextlib.contextmanager
+    def phase(self, name):
+        print(f"\n== {name}", flush=True)
+        start = time.monotonic()
+        yield
+        self._phases[name] = time.monotonic() - start
+
+    def __str__(self):
+        from t2t_multimodel.training.reporting import format_seconds
+
+        listed = ", ".join(f"{name} {format_seconds(seconds)}" for name, seconds in self._phases.items())
+        return f"{listed}; together {format_seconds(sum(self._phases.values()))} (minutes:seconds)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Scores a trained model: each problem's metrics on decoded output, and the teacher-forced ones.
+
+Prints a table with the trivial baselines beside the scores, and writes OUTPUT_DIR/eval/step-N.json:
+{problem: {metric: value}}. Rates are fractions of 1; BLEU and bracket F1 run to 100.
+
+Examples:
+  t2t-eval --problem=tiny8 --data_dir=data --output_dir=run
+  t2t-eval --problem=tiny_ende,tiny_deen --data_dir=data --output_dir=run --split=dev --eval_steps=10
+  t2t-eval --problem=tiny_ende --data_dir=data --output_dir=run --decode_hparams="beam_size=4,alpha=0.6"
+"""
+
+import json
+from pathlib import Path
+
+from t2t_multimodel import startup
+from t2t_multimodel.cli.command import Command
+
+command = Command("t2t-eval", __doc__)
+
+command.group("What to score")
+command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True, alias="problems")
+command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
+command.text("output_dir", None, "the run directory that t2t-trainer made", metavar="DIR", required=True)
+command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
+command.text("split", None, "split of the data; default: test where a problem has one, else dev", metavar="SPLIT")
+command.integer("eval_steps", 0, "batches of each problem; 0 = all", at_least=0)
+command.text("decode_hparams", "", 'how to decode, e.g. "beam_size=4,alpha=0.6"; default: greedily', metavar="SETTINGS")
+
+command.standard_flags()
+
+
+def main(argv=None):
+    return command.run(_evaluate, argv)
+
+
+def _evaluate(flags):
+    from t2t_multimodel import hyperparameters, mixture
+    from t2t_multimodel.cli.baselines import baselines
+
+    problems = mixture.parse(flags.problem).problem_names
+    decode_hparams = hyperparameters.parse(flags.decode_hparams)
+
+    startup.import_tensorflow()
+    from t2t_multimodel.training.checkpoints import Checkpoints
+    from t2t_multimodel.training.evaluation import evaluate_run
+
+    step = Checkpoints(flags.output_dir).newest() if flags.step is None else flags.step
+    scores = evaluate_run(
+        flags.output_dir, problems, flags.data_dir, split=flags.split, step=step, eval_steps=flags.eval_steps,
+        decode_hparams=decode_hparams,
+    )  # fmt: skip
+    trivial = {name: baselines(flags.data_dir, name, flags.split) for name in problems}
+    print(score_table(scores, trivial))
+    print(f"step {step}: {write_scores(scores, flags.output_dir, step)}")
+
+
+def score_table(scores, trivial):
+    """The headline metrics as `headline_table` shows them, then all metrics of each problem.
+
+    Args:
+      scores: {problem: {metric: value}} of `evaluate_run`.
+      trivial: {problem: {metric: (value, name of the baseline)}} of `baselines`, the headline first.
+    """
+    from t2t_multimodel.training.reporting import format_table
+
+    rows = [("problem", "metric", "value", "trivial")]
+    for problem, values in scores.items():
+        for metric in [*trivial[problem], *sorted(set(values) - set(trivial[problem]))]:
+            rows.append((problem, metric, values[metric], trivial[problem].get(metric, (None,))[0]))
+    return f"{headline_table(scores, trivial)}\n\n{format_table(rows)}"
+
+
+def headline_table(scores, trivial):
+    """A line a problem: its headline metric, the better trivial baseline beside it and which that is."""
+    from t2t_multimodel.training.reporting import format_table
+
+    rows = [("problem", "metric", "score", "trivial", "trivial answer", "examples")]
+    for problem, values in scores.items():
+        headline, (value, baseline) = next(iter(trivial[problem].items()))
+        rows.append((problem, headline, values[headline], value, baseline.replace("_", " "), values.get("examples")))
+    return format_table(rows)
+
+
+def write_scores(scores, output_dir, step):
+    """Writes `scores` to OUTPUT_DIR/eval/step-N.json, whole or not at all; returns the path."""
+    from t2t_multimodel.vocabulary import write_file
+
+    path = Path(output_dir) / "eval" / f"step-{step}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, (json.dumps(scores, indent=1, ensure_ascii=False) + "\n").encode())
+    return path

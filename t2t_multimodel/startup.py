@@ -1,0 +1,47 @@
+"""How a process starts: the environment that keras and tensorflow read when they are imported, and a quiet import."""
+
+import contextlib
+import os
+import sys
+import tempfile
+
+BACKENDS = ("tensorflow", "jax")
+
+
+def set_environment(backend=None):
+    """Sets what must stand in the environment before keras and tensorflow are imported.
+
+    Args:
+      backend: what Keras computes with; None: what `KERAS_BACKEND` says, else tensorflow.
+    """
+    os.environ["KERAS_BACKEND"] = backend or os.environ.get("KERAS_BACKEND") or BACKENDS[0]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors still show
+
+
+def import_tensorflow():
+    """Imports tensorflow and finds its devices without the notices that it writes before it reads any setting."""
+    if "tensorflow" not in sys.modules:
+        with hold_back_standard_error():
+            import tensorflow
+
+            tensorflow.config.list_physical_devices()  # without a GPU it complains at the first look for one
+
+
+@contextlib.contextmanager
+def hold_back_standard_error():
+    """Keeps what is written to standard error meanwhile, by C++ too, to itself; if the body raises, it is let out."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            sys.stderr.flush()
+            held_back.seek(0)
+            os.write(before, held_back.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(before, 2)
+            os.close(before)
