@@ -94,9 +94,15 @@ def _source_files(problem):
 def _code(problem):
     """{module name: digest of its code}."""
     classes = [cls for cls in type(problem).__mro__ if issubclass(cls, Problem) and cls is not Problem]
-    waiting = list(dict.fromkeys(cls.__module__ for cls in classes))
-    own = {name.split(".")[0] for name in waiting}
-    folders = {path.parent for name in waiting if (path := _file_of(name))}
+    defining = list(dict.fromkeys(cls.__module__ for cls in classes if cls.__module__ != Problem.__module__))
+    own = {name.split(".")[0] for name in defining}
+    folders = {path.parent for name in defining if (path := _file_of(name))}
+
+    def is_ours(module_name):  # cheaply, since looking for a module imports the packages that it is in
+        top = module_name.split(".")[0]
+        return top in own or any((folder / f"{top}.py").exists() or (folder / top).is_dir() for folder in folders)
+
+    waiting = list(defining)
     found = {}
     while waiting:
         name = waiting.pop()
@@ -104,16 +110,14 @@ def _code(problem):
         if name in found or path is None:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        if name in sys.modules:
+        if name in defining:
             tree.body = _without_other_problems(tree.body, sys.modules[name], classes)
         found[name] = hashlib.sha256(repr(_plain(tree)).encode()).hexdigest()[:16]
-        for imported in _imports(tree, name, is_package=path.name == "__init__.py"):
-            top = imported.split(".")[0]
-            if top in own or any((folder / f"{top}.py").exists() or (folder / top).is_dir() for folder in folders):
-                file = _file_of(imported)
-                near = file and any(folder == file.parent or folder in file.parents for folder in folders)
-                if file and (near or imported.startswith(_READERS)):
-                    waiting.append(imported)
+        for imported in _imports(tree, name, path.name == "__init__.py", is_ours):
+            file = _file_of(imported) if is_ours(imported) else None
+            near = file and any(folder in file.parents for folder in folders)
+            if near or (file and imported.startswith(_READERS)):
+                waiting.append(imported)
     return dict(sorted(found.items()))
 
 
@@ -165,8 +169,8 @@ def _names(tree):
             yield node.attr
 
 
-def _imports(tree, module_name, is_package):
-    """Names that a module may import other modules by; some are names inside of modules."""
+def _imports(tree, module_name, is_package, is_ours):
+    """The names of the modules that a module imports."""
     package = module_name.split(".") if is_package else module_name.split(".")[:-1]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -174,9 +178,10 @@ def _imports(tree, module_name, is_package):
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*base, *([node.module] if node.module else [])])
-            if base:
-                yield base
-                yield from (f"{base}.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                # A sub-module is not its package: the package's __init__ may import everything there is.
+                inside = f"{base}.{alias.name}" if base else alias.name
+                yield inside if is_ours(inside) and _file_of(inside) else base
 
 
 def _plain(node):
