@@ -1,0 +1,5 @@
+"""One model that learns many tasks at once: text, pictures, sound, trees; and the framework to add yours."""
+
+from t2t_multimodel.predictor import load
+
+__all__ = ["load"]

@@ -4,15 +4,17 @@ import jax
 import keras
 import numpy as np
 
+FEW_SHAPES = True  # every shape is compiled anew
 REPORTED = ("cross_entropy", "weight", "balance", "overflow")
 
 
-class JaxStep:
+class Step:
     """Updates a model's variables from batches. One compiled program for each signature and shape: batches come in few shapes."""
 
     def __init__(self, model, optimizer, hparams):
         self.model, self.optimizer, self.hparams = model, optimizer, hparams
-        optimizer.build(model.trainable_variables)
+        if optimizer is not None:
+            optimizer.build(model.trainable_variables)
         self._updates, self._evaluations = {}, {}
 
     def variables(self):
@@ -20,7 +22,7 @@ class JaxStep:
         return [*self.model.variables, *self.optimizer.variables]
 
     def update(self, draws, learning_rate):
-        """One update from the average over `draws`, a list of (spec, batch of numpy arrays); see `TensorFlowStep.update`."""
+        """One update from the average over `draws`, a list of (spec, batch of numpy arrays); see the twin."""
         specs = tuple(spec for spec, _ in draws)
         key = tuple(spec.signature for spec in specs)
         if key not in self._updates:
@@ -79,11 +81,23 @@ class JaxStep:
         return update
 
 
-def compiled(function):
-    """`function` of tensors as one compiled program, for decoding."""
-    return jax.jit(function)
+def compiled(model, spec, function, scalars=()):
+    """`function(batch without targets, *scalars)` of a model as one program; `scalars` are the dtypes of the rest."""
+
+    def with_values(values, batch, *rest):
+        with keras.StatelessScope(state_mapping=list(zip(model.variables, values))):
+            return function(batch, *rest)
+
+    program = jax.jit(with_values)
+
+    def run(batch, *values):
+        batch = {name: array for name, array in batch.items() if name != "targets"}
+        values = [np.asarray(value, dtype) for value, dtype in zip(values, scalars)]
+        return tuple(np.asarray(x) for x in program([v.value for v in model.variables], batch, *values))
+
+    return run
 
 
 def seed(value):
-    """Seeds what is drawn outside of the model's own seed generators (initial weights)."""
+    """Seeds what is drawn once: initial weights, and the seeds of the model's own generators."""
     keras.utils.set_random_seed(value)

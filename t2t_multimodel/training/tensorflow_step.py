@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+FEW_SHAPES = False  # one trace serves every length
 REPORTED = ("cross_entropy", "weight", "balance", "overflow")
 
 
-class TensorFlowStep:
+class Step:
     """Updates a model's variables from batches. One traced graph for each signature, whatever the lengths.
 
     Gradients come from `tf.gradients` with pairwise aggregation: a tape's AddN sums three or more terms in an order that depends
@@ -16,7 +17,8 @@ class TensorFlowStep:
 
     def __init__(self, model, optimizer, hparams):
         self.model, self.optimizer, self.hparams = model, optimizer, hparams
-        optimizer.build(model.trainable_variables)
+        if optimizer is not None:
+            optimizer.build(model.trainable_variables)
         self._updates, self._gradients, self._applies, self._evaluations = {}, {}, {}, {}
 
     def variables(self):
@@ -143,11 +145,19 @@ def _floats(report):
     return {name: float(value) for name, value in report.items()}
 
 
-def compiled(function):
-    """`function` of tensors as a graph, for decoding."""
-    return tf.function(function, autograph=False, reduce_retracing=True)
+def compiled(model, spec, function, scalars=()):
+    """`function(batch without targets, *scalars)` of a model as a graph; `scalars` are the dtypes of the rest."""
+    batch = {name: shape for name, shape in batch_signature(spec).items() if name != "targets"}
+    signature = [batch, *(tf.TensorSpec([], dtype) for dtype in scalars)]
+    graph = tf.function(function, input_signature=signature, autograph=False)
+
+    def run(batch, *values):
+        values = [tf.constant(value, dtype) for value, dtype in zip(values, scalars)]
+        return tuple(np.asarray(x) for x in graph({name: batch[name] for name in signature[0]}, *values))
+
+    return run
 
 
 def seed(value):
-    """Seeds what is drawn outside of the model's own seed generators (initial weights)."""
+    """Seeds what is drawn once: initial weights, and the seeds of the model's own generators."""
     keras.utils.set_random_seed(value)

@@ -1,0 +1,146 @@
+"""Evaluation: each problem by itself, teacher-forced and on decoded output; never a mix of problems in one number."""
+
+from pathlib import Path
+
+from t2t_multimodel.decoding.batch_decoder import BatchDecoder
+from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.input.batching import evaluation_batches
+from t2t_multimodel.input.store import ExampleStore
+from t2t_multimodel.training import metrics
+from t2t_multimodel.training.backend import adapter
+from t2t_multimodel.vocabulary import Vocabulary
+
+DECODE_DEFAULTS = {"beam_size": 1, "alpha": 0.6, "max_length": 0}  # max_length 0: a little over the longest training target
+
+
+class Evaluator:
+    """Scores a model on splits of example stores. Reads weights, changes nothing."""
+
+    def __init__(self, model, run, hparams, step=None):
+        """Args:
+        model, run, hparams: see `training/run.py`.
+        step: the backend's `Step` whose compiled evaluation to use; None: one is made, without an optimiser.
+        """
+        backend = adapter()
+        self._run, self._hparams = run, hparams
+        self._step = step or backend.Step(model, None, hparams)
+        self._decoder = BatchDecoder(model, backend.compiled, backend.FEW_SHAPES)
+        self._few_shapes = backend.FEW_SHAPES
+        self._vocabularies = {}
+
+    def evaluate(self, store, split, eval_steps=0, decode_hparams=None, examples=None):
+        """All metrics of one problem.
+
+        Args:
+          store: its `ExampleStore`. split: name.
+          eval_steps: only the first so many batches; 0 = all.
+          decode_hparams: see `DECODE_DEFAULTS`.
+          examples: a list to which {"key", "input", "prediction", "references"} of each example are added.
+
+        Returns:
+          {metric: value} with "examples" and "split"; rates are fractions of 1, BLEU and bracket F1 run to 100.
+        """
+        decode = decode_settings(decode_hparams)
+        problem = self._run.problem(store.name)
+        teacher_forced = metrics.TeacherForced()
+        predictions, references = [], []
+        reader = store.split(split)
+        most = eval_steps * self._hparams.batch_examples
+        for batch in evaluation_batches(store, split, self._hparams, most, bucket=self._few_shapes):
+            teacher_forced.add(*self._step.evaluate(problem.spec, batch.arrays))
+            predicted = self.predict(problem, batch.arrays, store, decode)[: batch.examples]
+            stored = reader.examples(batch.rows)
+            right = [self._references(problem, store, example) for example in stored]
+            predictions += predicted
+            references += right
+            if examples is not None:
+                examples += [
+                    {"key": e["key"], "input": self._shown(problem, store, e), "prediction": p, "references": r}
+                    for e, p, r in zip(stored, predicted, right)
+                ]
+        scores = metrics.score(problem.metrics, predictions, references)
+        forced = teacher_forced.result()
+        return scores | {name: value for name, value in forced.items() if name.startswith("teacher_forced")} | {"split": split}
+
+    def predict(self, problem, arrays, store, decode):
+        """Decoded strings of a batch, or for classes their names, likeliest first."""
+        if problem.spec.targets.modality == "label":
+            order, _ = self._decoder.classes(problem.spec, arrays)
+            return [[problem.classes[i] for i in row] for row in order]
+        limit = decode["max_length"] or int(1.2 * problem.longest_target) + 4
+        ids, _ = self._decoder.ids(problem.spec, arrays, limit, int(decode["beam_size"]), decode["alpha"])
+        vocabulary = self._vocabulary(store)
+        return [vocabulary.decode(row) for row in ids.tolist()]
+
+    def _references(self, problem, store, example):
+        if problem.spec.targets.modality == "label":
+            return [problem.classes[example["targets"]]]
+        return example.get("references") or [self._vocabulary(store).decode(example["targets"].tolist())]
+
+    def _shown(self, problem, store, example):
+        if problem.spec.inputs.modality == "text":
+            return self._vocabulary(store).decode(example["inputs"].tolist())
+        return f"({problem.spec.inputs.modality} {example['key']})"
+
+    def _vocabulary(self, store):
+        folder = store.vocabulary_folder
+        if folder not in self._vocabularies:
+            self._vocabularies[folder] = Vocabulary.load(folder)
+        return self._vocabularies[folder]
+
+
+def decode_settings(values=None):
+    """`DECODE_DEFAULTS` with `values` put in; raises `UserError` for an unknown name or a value out of range."""
+    values = dict(values or {})
+    for name in values:
+        if name not in DECODE_DEFAULTS:
+            raise unknown_name("decode hparam", name, DECODE_DEFAULTS)
+    settings = DECODE_DEFAULTS | values
+    for name, least in (("beam_size", 1), ("max_length", 0)):
+        if not isinstance(settings[name], int) or settings[name] < least:
+            raise UserError(f"decode hparam {name}={settings[name]!r} must be a whole number of at least {least}")
+    if not isinstance(settings["alpha"], (int, float)) or settings["alpha"] < 0:
+        raise UserError(f"decode hparam alpha={settings['alpha']!r} must be a number of at least 0")
+    return settings
+
+
+def open_stores(data_dir, run, names):
+    """{name: ExampleStore} of problems of a run; raises `UserError` where the data isn't what the run was trained on."""
+    stores = {}
+    for name in names:
+        store = ExampleStore(data_dir, name)
+        trained = run.problem(name).spec
+        for side in ("inputs", "targets"):
+            before, now = getattr(trained, side), getattr(store.spec, side)
+            if before != now:
+                raise UserError(
+                    f"{name}: the data's {side} are {now.name}, the run was trained with {before.name} (another vocabulary, "
+                    f"shape or classes); give the --data_dir of its training"
+                )
+        stores[name] = store
+    return stores
+
+
+def evaluate_run(output_dir, problem_names, data_dir, split=None, step=None, eval_steps=0, decode_hparams=None,
+                 examples=None, report=print):  # fmt: skip
+    """Scores a run's checkpoint on each of the problems.
+
+    Args:
+      split: None: "test" where a problem has one, else "dev".
+      step: which checkpoint; None: the newest.
+      examples: a dict that gets {problem: list of examples with their predictions}, if given.
+
+    Returns:
+      {problem: {metric: value}}.
+    """
+    from t2t_multimodel.training.run import load_model
+
+    decode_settings(decode_hparams)
+    model, run, hparams, _ = load_model(Path(output_dir), step, report)
+    stores = open_stores(data_dir, run, problem_names)
+    evaluator = Evaluator(model, run, hparams)
+    scores = {}
+    for name, store in stores.items():
+        kept = None if examples is None else examples.setdefault(name, [])
+        scores[name] = evaluator.evaluate(store, split or store.evaluation_split, eval_steps, decode_hparams, kept)
+    return scores

@@ -1,0 +1,177 @@
+"""The run directory: what was trained, on what; and the model it holds, made and loaded again."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from t2t_multimodel import hyperparameters, registry
+from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.features import FeatureSpec, ProblemSpec
+from t2t_multimodel.vocabulary import Vocabulary, write_file
+
+RUN_FILE = "run.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunProblem:
+    """What a run remembers of a problem, so that decoding needs no data folder."""
+
+    spec: ProblemSpec
+    digest: str  # of the example store it was trained on
+    classes: tuple  # names, for label targets
+    metrics: tuple
+    longest_target: int  # ids, with end-of-sequence, of the longest training target
+
+    def to_json(self):
+        values = dataclasses.asdict(self)
+        spec = {"inputs": self.spec.inputs.to_json(), "targets": self.spec.targets.to_json(), "command_id": self.spec.command_id}
+        return values | {"spec": spec}
+
+    @classmethod
+    def from_json(cls, name, values):
+        spec = values["spec"]
+        sides = (FeatureSpec.from_json(spec[side]) for side in ("inputs", "targets"))
+        return cls(ProblemSpec(name, *sides, spec["command_id"]), values["digest"], tuple(values["classes"]),
+                   tuple(values["metrics"]), values["longest_target"])  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The contents of `run.json`."""
+
+    model: str
+    seed: int
+    backend: str
+    problems: dict  # name → RunProblem
+
+    @classmethod
+    def of(cls, model, seed, backend, stores):
+        problems = {}
+        for name, store in stores.items():
+            longest = int(store.split("train").target_length.max()) + 1 if store.spec.targets.modality == "text" else 1
+            problems[name] = RunProblem(store.spec, store.digest, store.classes, store.metrics, longest)
+        _check_commands(problems)
+        return cls(model, seed, backend, problems)
+
+    def problem(self, name):
+        if name not in self.problems:
+            raise unknown_name("problem of this run", name, self.problems)
+        return self.problems[name]
+
+    @property
+    def specs(self):
+        return [problem.spec for problem in self.problems.values()]
+
+    def store(self, output_dir, stores):
+        """Writes `run.json` and a copy of the vocabulary."""
+        output_dir = Path(output_dir)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        folders = {store.vocabulary_folder for store in stores.values()} - {None}
+        for folder in folders:
+            Vocabulary.load(folder).copy_to(output_dir / "vocabulary")
+        values = {"model": self.model, "seed": self.seed, "backend": self.backend}
+        values["problems"] = {name: problem.to_json() for name, problem in self.problems.items()}
+        write_file(output_dir / RUN_FILE, (json.dumps(values, indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, output_dir):
+        """Raises `UserError` where there is no run, or it can't be read."""
+        path = Path(output_dir) / RUN_FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            problems = {name: RunProblem.from_json(name, p) for name, p in values["problems"].items()}
+            return cls(values["model"], values["seed"], values["backend"], problems)
+        except FileNotFoundError:
+            raise UserError(f"{output_dir} holds no run ({RUN_FILE} is missing); make one with t2t-trainer") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged: {error}") from None
+
+    def check_same(self, output_dir):
+        """Raises `UserError` where `output_dir` holds a run of another model, seed, backend, problems or data."""
+        if not (Path(output_dir) / RUN_FILE).exists():
+            return
+        old = Run.load(output_dir)
+        changes = [
+            f"{name}: {getattr(old, name)!r} → {getattr(self, name)!r}"
+            for name in ("model", "seed", "backend")
+            if getattr(old, name) != getattr(self, name)
+        ]
+        if set(old.problems) != set(self.problems):
+            changes.append(f"problems: {', '.join(sorted(old.problems))} → {', '.join(sorted(self.problems))}")
+        for name in sorted(set(old.problems) & set(self.problems)):
+            before, now = old.problems[name], self.problems[name]
+            if (before.spec.inputs, before.spec.targets) != (now.spec.inputs, now.spec.targets):
+                changes.append(f"{name}: its vocabulary, shape or classes changed")
+            elif before.digest != now.digest:
+                changes.append(f"{name}: its data was made anew with other content")
+        if changes:
+            raise UserError(
+                f"{output_dir} holds another run ({'; '.join(changes)}); give another --output_dir, or what it was trained with"
+            )
+
+
+def build_model(run, hparams):
+    """The registered model for a run's problems, with fresh weights."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(hparams.precision)
+    try:
+        return registry.models.get(run.model)(hparams, run.specs)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def load_model(output_dir, step=None, report=print):
+    """The model of a run with the weights of a checkpoint.
+
+    Args:
+      step: which checkpoint; None: the newest whole one.
+
+    Returns:
+      (model, `Run`, `HParams`, step).
+    """
+    from t2t_multimodel.training import checkpoints
+
+    run = Run.load(output_dir)
+    hparams = load_hparams(output_dir)
+    folder = Path(output_dir) / "checkpoints"
+    checkpoint = checkpoints.load(folder, step) if step is not None else checkpoints.latest(folder, report)
+    if checkpoint is None:
+        raise UserError(f"{output_dir} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_steps")
+    model = build_model(run, hparams)
+    load_variables(model.variables, checkpoint.arrays, folder)
+    return model, run, hparams, checkpoint.step
+
+
+def load_hparams(output_dir):
+    """The `HParams` of a run."""
+    path = Path(output_dir) / "hparams.json"
+    try:
+        values = {name: entry["value"] for name, entry in json.loads(path.read_text(encoding="utf-8")).items()}
+    except FileNotFoundError:
+        raise UserError(f"{output_dir} holds no run (hparams.json is missing); make one with t2t-trainer") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    return hyperparameters.override(hyperparameters.HParams(), values, str(path))
+
+
+def load_variables(variables, arrays, where):
+    """Assigns `arrays` ({path: array}) to the variables; raises `UserError` where names or shapes don't fit."""
+    missing = [v.path for v in variables if v.path not in arrays]
+    if missing:
+        raise UserError(f"{where}: the checkpoint is of another model: it has no {missing[0]} (and {len(missing) - 1} more)")
+    for variable in variables:
+        array = arrays[variable.path]
+        if tuple(array.shape) != tuple(variable.shape):
+            shapes = f"{tuple(array.shape)}, not {tuple(variable.shape)}"
+            raise UserError(f"{where}: the checkpoint is of another model: {variable.path} has shape {shapes}")
+        variable.assign(array)
+
+
+def _check_commands(problems):
+    """A command token without a place in the vocabulary would be some other word."""
+    for name, problem in problems.items():
+        spec = problem.spec
+        if spec.targets.modality == "text" and not 0 < spec.command_id < spec.targets.vocabulary_size:
+            raise UserError(f"{name}: its command token has id {spec.command_id}, which its vocabulary lacks; make its data again")
