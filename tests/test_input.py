@@ -145,6 +145,8 @@ SHARD = "words-train.tfrecord-00001-of-00003"
         (_edit_manifest(format_version=99), ["format version 99"]),
         (_edit_manifest(problem="other"), ["'other'"]),
         (_edit_manifest(splits=None), ["manifest.json", "damaged"]),
+        (_edit_manifest(inputs={"colour": 1}), ["manifest.json", "damaged"]),
+        (_edit_manifest(command=None), ["manifest.json", "damaged"]),
         (lambda f: (f / SHARD).unlink(), ["incomplete", SHARD]),
         (_cut(SHARD), ["truncated shard", SHARD, "bytes instead of"]),
         (lambda f: (f / SHARD).open("ab").write(b"more"), ["changed shard", SHARD]),

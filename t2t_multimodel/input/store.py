@@ -18,7 +18,10 @@ MOST_OPEN_FILES = 32  # shards of one split kept open
 
 
 class ExampleStore:
-    """One problem's examples on disk. Opening it reads the manifest and compares every file's size with it."""
+    """One problem's examples on disk. Opening it reads the manifest and compares every file's size with it.
+
+    `spec` is the `ProblemSpec`, `manifest` the manifest as it stands in the file.
+    """
 
     def __init__(self, data_dir, problem_name):
         """
@@ -31,15 +34,13 @@ class ExampleStore:
         self.folder = self.data_dir / problem_name
         self._command = f"t2t-datagen --problem={problem_name} --data_dir={data_dir}"
         self.manifest = self._read_manifest()
-        self._check_files()
+        try:
+            self.spec = self._read_spec()
+            sizes = self._sizes()
+        except (KeyError, TypeError, AttributeError) as error:
+            raise self.damaged(self.folder / "manifest.json", f"damaged ({error!r})") from None
+        self._check_sizes(sizes)
         self._splits = {}
-
-    @property
-    def spec(self):
-        """The `ProblemSpec`."""
-        command = self.manifest.get("command") or {}
-        sides = (FeatureSpec.from_json(self.manifest[side]) for side in ("inputs", "targets"))
-        return ProblemSpec(self.name, *sides, command.get("id", 0))
 
     @property
     def metrics(self):
@@ -100,21 +101,22 @@ class ExampleStore:
         if version != FORMAT_VERSION:
             reason = f"written in format version {version}, this program reads version {FORMAT_VERSION}"
             raise self.damaged(path, reason)
-        missing = [n for n in ("problem", "inputs", "targets", "splits", "evaluation_split") if n not in manifest]
-        if missing:
-            raise self.damaged(path, f"damaged ({missing[0]!r} is missing)")
-        if manifest["problem"] != self.name:
-            raise self.damaged(path, f"it is the data of problem {manifest['problem']!r}, not of {self.name!r}")
+        if manifest.get("problem") != self.name:
+            raise self.damaged(path, f"it is the data of problem {manifest.get('problem')!r}, not of {self.name!r}")
         return manifest
 
-    def _check_files(self):
-        try:
-            sizes = {}
-            for split, about in self.manifest["splits"].items():
-                sizes |= {name: facts["bytes"] for name, facts in about["files"].items()}
-                sizes[f"index-{split}.npz"] = None  # not in the manifest; it is checked when it is read
-        except (KeyError, TypeError, AttributeError) as error:
-            raise self.damaged(self.folder / "manifest.json", f"damaged ({error!r})") from None
+    def _read_spec(self):
+        sides = (FeatureSpec.from_json(self.manifest[side]) for side in ("inputs", "targets"))
+        return ProblemSpec(self.name, *sides, self.manifest["command"]["id"])
+
+    def _sizes(self):
+        """{file name: bytes}; None for an index, which the manifest does not list and which is checked when read."""
+        sizes = {}
+        for split, about in self.manifest["splits"].items():
+            sizes |= {name: facts["bytes"] for name, facts in about["files"].items()} | {f"index-{split}.npz": None}
+        return sizes
+
+    def _check_sizes(self, sizes):
         for name, expected in sizes.items():
             path = self.folder / name
             try:

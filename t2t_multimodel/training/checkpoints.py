@@ -1,0 +1,253 @@
+"""Checkpoints: arrays and state of a run at a step, in folders that are whole or not there.
+
+    run/checkpoints/step-000300/arrays.safetensors   weights, optimiser state, …: {name: array}
+                                state.json           positions in the data, counters, …: plain values
+                                …                    further files, e.g. the vocabulary
+                                manifest.json        bytes and sha256 of each of them
+
+A checkpoint is written beside its place, flushed to the disk and renamed, so that a run killed at any moment, or
+a full disk, leaves the earlier ones as they were. What rots afterwards is noticed by its digest. No pickle.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from t2t_multimodel.errors import UserError
+
+FORMAT_VERSION = 1
+ARRAYS_FILE, STATE_FILE, MANIFEST_FILE = "arrays.safetensors", "state.json", "manifest.json"
+_STEP_FOLDER = re.compile(r"step-(\d+)")
+_TEMPORARY = ".unfinished-"  # prefix of folders that are being written or removed
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `save` was given."""
+
+    step: int
+    folder: Path
+    arrays: dict  # {name: array}
+    state: dict
+    files: dict  # {name: path}
+
+
+def save(folder, step, arrays, state, files=None):
+    """Writes a checkpoint; when this returns, it is on the disk, and a crash of the machine does not undo it.
+
+    Args:
+      folder: of all checkpoints of the run; made if need be. One process writes to it at a time.
+      step: the global step, 0 or more. One of that step that is there already is replaced.
+      arrays: {name: array}, of any shape and of number or bool types, bfloat16 included.
+      state: plain values for JSON.
+      files: {file name: path of a file to copy, or bytes}.
+
+    Returns:
+      The checkpoint's folder.
+
+    Raises:
+      UserError: the disk is full, or can't be written for another reason; nothing is left of the attempt.
+    """
+    folder = Path(folder)
+    final, temporary = folder_of(folder, step), folder / f"{_TEMPORARY}{step}-{os.getpid()}"
+    contents = {_checked_name(n): c if isinstance(c, bytes) else Path(c).read_bytes() for n, c in (files or {}).items()}
+    contents[STATE_FILE] = _json(state)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        temporary.mkdir()
+        _write_arrays(temporary / ARRAYS_FILE, arrays)
+        for name, content in contents.items():
+            _write(temporary / name, content)
+        written = {path.name: _facts(path) for path in sorted(temporary.iterdir())}
+        manifest = {"format_version": FORMAT_VERSION, "step": step, "files": written}
+        _write(temporary / MANIFEST_FILE, _json(manifest))
+        _flush(temporary)
+        if final.exists():
+            os.rename(final, folder / f"{_TEMPORARY}replaced-{step}-{os.getpid()}")
+        os.rename(temporary, final)
+        _flush(folder)
+    except OSError as error:
+        todo = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "put that right"
+        raise UserError(
+            f"the checkpoint of step {step} could not be written to {folder}: {error.strerror or error}; {todo} and "
+            f"run the same command again, earlier checkpoints are unharmed"
+        ) from error
+    finally:
+        _sweep(folder)
+    return final
+
+
+def steps(folder):
+    """The steps that `folder` has checkpoints of, ascending; whether they are whole is not looked at."""
+    folder = Path(folder)
+    found = (_STEP_FOLDER.fullmatch(path.name) for path in (folder.iterdir() if folder.is_dir() else ()))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def latest(folder, warn=None):
+    """The newest step whose checkpoint is whole, None where there is none at all.
+
+    Args:
+      folder: of all checkpoints of the run.
+      warn: a function that is told, a line each, about damaged checkpoints newer than that; None: standard error.
+
+    Raises:
+      UserError: there are checkpoints, and all of them are damaged.
+    """
+    damaged = []
+    for step in reversed(steps(folder)):
+        reason = damage(folder, step)
+        if reason is None:
+            for line in damaged:
+                (warn or _warn)(f"{line}; the one of step {step} is used instead")
+            return step
+        damaged.append(f"the checkpoint {folder_of(folder, step)} is damaged ({reason})")
+    if damaged:
+        more = f", like all {len(damaged)} of this run" if len(damaged) > 1 else ", and there is no other"
+        raise UserError(f"{damaged[0]}{more}; put one back from a copy, or start again with another --output_dir")
+    return None
+
+
+def damage(folder, step):
+    """What is wrong with the checkpoint of a step, a clause; None if every file has the digest of its manifest."""
+    checkpoint = folder_of(folder, step)
+    try:
+        manifest = json.loads((checkpoint / MANIFEST_FILE).read_bytes())
+        if manifest["format_version"] != FORMAT_VERSION:
+            return f"its format version is {manifest['format_version']}, this program reads {FORMAT_VERSION}"
+        if manifest["step"] != step or not {ARRAYS_FILE, STATE_FILE} <= manifest["files"].keys():
+            return f"its {MANIFEST_FILE} is not one of step {step}"
+        for name, facts in manifest["files"].items():
+            size = (checkpoint / name).stat().st_size
+            if size != facts["bytes"]:
+                return f"{name} has {size:,} bytes instead of {facts['bytes']:,}"
+            if _facts(checkpoint / name) != facts:
+                return f"{name} was changed"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except OSError as error:
+        return f"{Path(error.filename or checkpoint).name} can't be read: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"its {MANIFEST_FILE} can't be read"
+    return None
+
+
+def load(folder, step, verify=True):
+    """Reads the checkpoint of a step.
+
+    Args:
+      verify: compare all digests first; not needed for what `latest` just returned.
+
+    Returns:
+      A `Checkpoint`.
+
+    Raises:
+      UserError: there is none of this step (the steps that there are are named), or it is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    checkpoint = folder_of(folder, step)
+    if not checkpoint.is_dir():
+        there = ", ".join(map(str, steps(folder))) or "none"
+        raise UserError(f"no checkpoint of step {step} in {folder}; there are: {there}")
+    reason = damage(folder, step) if verify else None
+    if reason:
+        raise UserError(f"the checkpoint {checkpoint} is damaged ({reason}); use another one of {folder}")
+    try:
+        arrays = load_file(checkpoint / ARRAYS_FILE)
+        state = json.loads((checkpoint / STATE_FILE).read_bytes())
+        names = json.loads((checkpoint / MANIFEST_FILE).read_bytes())["files"].keys() - {ARRAYS_FILE, STATE_FILE}
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise UserError(f"the checkpoint {checkpoint} is damaged ({error}); use another one of {folder}") from error
+    return Checkpoint(step, checkpoint, arrays, state, {name: checkpoint / name for name in sorted(names)})
+
+
+def prune(folder, keep_last, keep_every=0, keep_steps=()):
+    """Removes checkpoints, but not the newest `keep_last` (at least one), not those whose step is a multiple of
+    `keep_every` (0: none is kept for that), and not those of `keep_steps`. Returns the steps removed."""
+    there = steps(folder)
+    regular = [step for step in there if keep_every and step % keep_every == 0]
+    keep = {*there[-max(1, keep_last) :], *regular, *keep_steps}
+    removed = [step for step in there if step not in keep]
+    for step in removed:
+        # Renamed first, so that a kill half-way leaves no damaged checkpoint, only something to sweep.
+        os.rename(folder_of(folder, step), Path(folder) / f"{_TEMPORARY}pruned-{step}-{os.getpid()}")
+    _sweep(Path(folder))
+    return removed
+
+
+def folder_of(folder, step):
+    """Where the checkpoint of a step is, or would be."""
+    return Path(folder) / f"step-{step:06d}"
+
+
+def _write_arrays(path, arrays):
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    # save_file writes an array's memory as it lies: one that is not in C order would come back scrambled.
+    # Not np.ascontiguousarray, which makes scalars one-dimensional.
+    ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    try:
+        save_file(ordered, path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if not number:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+    _flush(path)
+
+
+def _write(path, content):
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush(path):
+    """Has the disk keep a file's content, or a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _facts(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return {"bytes": file.tell(), "sha256": digest.hexdigest()}
+
+
+def _json(values):
+    return json.dumps(values, indent=1).encode()  # no newline at the end: a file cut by any byte is not JSON
+
+
+def _checked_name(name):
+    if name in ("", ".", "..", ARRAYS_FILE, STATE_FILE, MANIFEST_FILE) or Path(name).name != name:
+        raise ValueError(f"{name!r} can't be the name of a further file of a checkpoint")
+    return name
+
+
+def _sweep(folder):
+    """Removes what killed runs left half-written or half-removed."""
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _warn(line):
+    import sys
+
+    print(f"warning: {line}", file=sys.stderr)
