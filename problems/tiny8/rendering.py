@@ -1,0 +1,98 @@
+"""Renders the pictures of tiny8: coloured shapes on a dark ground, with light from a side and noise."""
+
+import numpy as np
+
+SIDE = 32  # pixels
+_SAMPLES = 2  # a pixel's side, in points that are averaged
+
+_COLOURS = {
+    "red": (215, 45, 40),
+    "green": (45, 170, 70),
+    "blue": (50, 90, 220),
+    "yellow": (235, 205, 50),
+    "purple": (150, 55, 180),
+    "white": (240, 240, 240),
+}
+
+
+def render(figures, seed):
+    """Renders figures, the later ones over the earlier.
+
+    Args:
+      figures: tuples (shape, colour, x, y, radius), in pixels from the upper left corner.
+      seed: decides ground, light, tilt and noise; equal seeds give equal pictures.
+
+    Returns:
+      uint8 [32, 32, 3].
+    """
+    rng = np.random.default_rng(seed)
+    grid = (np.arange(SIDE * _SAMPLES) + 0.5) / _SAMPLES
+    points = [SIDE * _SAMPLES] * 2
+    picture = np.broadcast_to(rng.uniform(20, 85) + rng.uniform(-10, 10, 3), [*points, 3])
+    for shape, colour, x, y, radius in figures:
+        u, v = (grid[None, :] - x) / radius, (grid[:, None] - y) / radius
+        tilt = rng.uniform(-0.12, 0.12)  # radians
+        u, v = u * np.cos(tilt) - v * np.sin(tilt), u * np.sin(tilt) + v * np.cos(tilt)
+        inside = _SHAPES[shape](u, v)[..., None]
+        picture = np.where(inside, np.asarray(_COLOURS[colour]) + rng.uniform(-12, 12, 3), picture)
+    picture = picture.reshape(SIDE, _SAMPLES, SIDE, _SAMPLES, 3).mean((1, 3))
+    return _lit(picture, rng)
+
+
+def _lit(picture, rng):
+    """Light that falls off along a random direction, with a slight tint; then noise of the sensor."""
+    direction = rng.uniform(0, 2 * np.pi)
+    across = np.linspace(-1, 1, SIDE)
+    slope = across[None, :] * np.cos(direction) + across[:, None] * np.sin(direction)
+    light = rng.uniform(0.75, 1.1) * (1 + rng.uniform(0, 0.2) * slope)
+    picture = picture * light[..., None] * rng.uniform(0.93, 1.07, 3)
+    picture = picture + rng.normal(0, rng.uniform(3, 10), picture.shape)
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+
+# Each shape: a function of coordinates in radii (x to the right, y down) → which points lie inside.
+
+
+def _square(u, v):
+    return np.maximum(abs(u), abs(v)) <= 0.84
+
+
+def _triangle(u, v):
+    return (v <= 0.75) & (2 * abs(u) <= 1.12 * (v + 1))
+
+
+def _star(u, v):
+    """Five points; between point and notch the edge is straight."""
+    sector = 2 * np.pi / 5
+    angle = abs((np.arctan2(u, -v) + sector / 2) % sector - sector / 2)
+    distance = np.hypot(u, v)
+    point, notch = np.array([1.08, 0.0]), 0.42 * np.array([np.cos(sector / 2), np.sin(sector / 2)])
+    edge = notch - point
+    x, y = distance * np.cos(angle), distance * np.sin(angle)
+    return edge[0] * (y - point[1]) - edge[1] * (x - point[0]) >= 0
+
+
+def _cross(u, v):
+    a, b = abs(u), abs(v)
+    return (np.minimum(a, b) <= 0.3) & (np.maximum(a, b) <= 1)
+
+
+def _ring(u, v):
+    distance = np.hypot(u, v)
+    return (distance <= 1) & (distance >= 0.56)
+
+
+def _moon(u, v):
+    return (np.hypot(u, v) <= 1) & (np.hypot(u - 0.55, v) > 0.8)
+
+
+_SHAPES = {
+    "circle": lambda u, v: np.hypot(u, v) <= 0.95,
+    "square": _square,
+    "triangle": _triangle,
+    "star": _star,
+    "cross": _cross,
+    "ring": _ring,
+    "diamond": lambda u, v: abs(u) / 0.72 + abs(v) <= 1.05,
+    "moon": _moon,
+}
