@@ -36,7 +36,7 @@ class Workers:
         if self.count < 1:
             raise UserError(f"--workers={count}: at least one process has to do the work")
         self._problems = list(problems)
-        self._recipes = [_recipe(problem) for problem in self._problems]
+        self._recipes = [recipe_of(problem) for problem in self._problems]
         self._pool = None
 
     def __enter__(self):
@@ -121,7 +121,7 @@ class Recipe:
         return pickle.loads(self.pickled) if self.pickled else registry.problem(self.name)
 
 
-def _recipe(problem):
+def recipe_of(problem):
     """The `Recipe` of a problem; None if a worker could not make the same one, so that it stays in this process."""
     modules = tuple(_module_and_packages(problem))
     try:

@@ -1,0 +1,1 @@
+"""The commands: one thin module each, over the frame in `command.py`."""

@@ -51,7 +51,7 @@ def _decode(flags):
         lines = read_lines(flags.decode_from_file)
 
     startup.import_tensorflow()
-    from t2t_multimodel.decoding.predictor import load
+    from t2t_multimodel.predictor import load
 
     predictor = load(flags.output_dir, step=flags.step)
     if flags.data_dir:

@@ -50,7 +50,7 @@ def _demo(flags):
 
     from t2t_multimodel.cli.baselines import baselines
     from t2t_multimodel.cli.evaluate import headline_table, write_scores
-    from t2t_multimodel.decoding.predictor import load
+    from t2t_multimodel.predictor import load
     from t2t_multimodel.training.checkpoints import Checkpoints
     from t2t_multimodel.training.evaluation import evaluate_run
     from t2t_multimodel.training.reporting import draw_learning_curves

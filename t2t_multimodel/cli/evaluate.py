@@ -41,10 +41,10 @@ def _evaluate(flags):
     decode_hparams = hyperparameters.parse(flags.decode_hparams)
 
     startup.import_tensorflow()
-    from t2t_multimodel.training.checkpoints import Checkpoints
+    from t2t_multimodel.training import checkpoints
     from t2t_multimodel.training.evaluation import evaluate_run
 
-    step = Checkpoints(flags.output_dir).newest() if flags.step is None else flags.step
+    step = checkpoints.latest(Path(flags.output_dir) / "checkpoints") if flags.step is None else flags.step
     scores = evaluate_run(
         flags.output_dir, problems, flags.data_dir, split=flags.split, step=step, eval_steps=flags.eval_steps,
         decode_hparams=decode_hparams,

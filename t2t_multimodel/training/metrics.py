@@ -63,7 +63,7 @@ def score(names, predictions, references):
 
 
 def trivial_baselines(names, train_targets, inputs, references):
-    """The scores that need no model: always the most frequent training target, and the input itself.
+    """The scores that need no model: always the most frequent training target, the input itself, nothing at all.
 
     Args:
       names: as in `score`.
@@ -72,7 +72,8 @@ def trivial_baselines(names, train_targets, inputs, references):
       references: as in `score`.
 
     Returns:
-      {"most_frequent": {metric: value, …}, "copy": {…}}, the second only where inputs are text.
+      {"most_frequent": {metric: value, …}, "copy": {…}, "empty": {…}}; "copy" only where inputs are text, "empty" only
+      with error rates: where all targets differ, saying nothing makes fewer errors than saying one of them.
     """
     counts = train_targets if isinstance(train_targets, Counter) else Counter(train_targets)
     if not counts:
@@ -82,6 +83,8 @@ def trivial_baselines(names, train_targets, inputs, references):
     baselines = {"most_frequent": score(names, [constant] * len(references), references)}
     if inputs is not None:
         baselines["copy"] = score(names, list(inputs), references)
+    if {"wer", "cer"} & set(names):
+        baselines["empty"] = score(names, [""] * len(references), references)
     return baselines
 
 

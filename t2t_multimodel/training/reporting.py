@@ -278,13 +278,14 @@ class _EventFile:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         folder.mkdir(parents=True, exist_ok=True)
+        goes_on = any(folder.iterdir())
         # time_ns: two openings of one process within a second must not share a file.
         name = f"events.out.tfevents.{time.time_ns():020}.{socket.gethostname()}.{os.getpid()}"
         self._event = event_pb2.Event
         self._file = open(folder / name, "wb")
         self._writer = RecordWriter(self._file)
         self._write(self._event(wall_time=time.time(), file_version="brain.Event:2"))
-        if resume_step:  # tells TensorBoard to forget what earlier files say of later steps
+        if goes_on:  # tells TensorBoard to forget what earlier files say of later steps
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._write(self._event(wall_time=time.time(), step=resume_step + 1, session_log=start))
 

@@ -136,9 +136,10 @@ def load_model(output_dir, step=None, report=print):
     run = Run.load(output_dir)
     hparams = load_hparams(output_dir)
     folder = Path(output_dir) / "checkpoints"
-    checkpoint = checkpoints.load(folder, step) if step is not None else checkpoints.latest(folder, report)
-    if checkpoint is None:
+    newest = checkpoints.latest(folder, report) if step is None else None
+    if step is None and newest is None:
         raise UserError(f"{output_dir} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_steps")
+    checkpoint = checkpoints.load(folder, newest, verify=False) if step is None else checkpoints.load(folder, step)
     model = build_model(run, hparams)
     load_variables(model.variables, checkpoint.arrays, folder)
     return model, run, hparams, checkpoint.step

@@ -168,9 +168,10 @@ class Trainer:
         checkpoints.prune(self._folder, self.settings.keep_checkpoints)
 
     def _restore(self):
-        checkpoint = checkpoints.latest(self._folder, print)
-        if checkpoint is None:
+        newest = checkpoints.latest(self._folder)
+        if newest is None:
             return
+        checkpoint = checkpoints.load(self._folder, newest, verify=False)
         load_variables(self.train_step.variables(), checkpoint.arrays, self._folder)
         self.step = checkpoint.state["step"]
         self.stream.restore(checkpoint.state["stream"])
