@@ -174,7 +174,7 @@ class TeacherForced:
         if not np.shape(log_probabilities) == np.shape(correct) == shape:
             shapes = f"{np.shape(log_probabilities)}, {np.shape(correct)}, {shape}"
             raise ValueError(f"log-probabilities, correct and mask must have one shape, got {shapes}")
-        mask = np.asarray(mask, bool).reshape(shape[0], -1)
+        mask = np.asarray(mask, bool).reshape(shape[0], int(np.prod(shape[1:])))
         correct = np.asarray(correct, bool).reshape(mask.shape)
         log_probabilities = np.asarray(log_probabilities, np.float64).reshape(mask.shape)
         rows = mask.any(axis=1)
