@@ -15,7 +15,8 @@ def set_environment(backend=None):
       backend: what Keras computes with; None: what `KERAS_BACKEND` says, else tensorflow.
     """
     os.environ["KERAS_BACKEND"] = backend or os.environ.get("KERAS_BACKEND") or BACKENDS[0]
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors still show
+    # Notices, warnings and remarks on the processor at the level of errors; real errors come as exceptions.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def import_tensorflow():

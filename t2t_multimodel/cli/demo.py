@@ -30,7 +30,7 @@ def main(argv=None):
 
 
 def _demo(flags):
-    from t2t_multimodel import mixture, registry
+    from t2t_multimodel import mixture
     from t2t_multimodel.cli import datagen, trainer
 
     folder = Path(flags.output_dir)
@@ -50,40 +50,39 @@ def _demo(flags):
 
     from t2t_multimodel.cli.baselines import baselines
     from t2t_multimodel.cli.evaluate import headline_table, write_scores
-    from t2t_multimodel.predictor import load
-    from t2t_multimodel.training.checkpoints import Checkpoints
+    from t2t_multimodel.input.store import ExampleStore
+    from t2t_multimodel.training import checkpoints
     from t2t_multimodel.training.evaluation import evaluate_run
-    from t2t_multimodel.training.reporting import draw_learning_curves
+    from t2t_multimodel.training.reporting import CURVES_FILE
 
     with clock.phase("score the test scenes"):
-        step = Checkpoints(run).newest()
-        scores = evaluate_run(run, problems, data_dir, step=step)
+        step, decoded = checkpoints.latest(run / "checkpoints"), {}
+        scores = evaluate_run(run, problems, data_dir, step=step, examples=decoded)
         write_scores(scores, run, step)
+    with clock.phase("score the trivial answers"):
         trivial = {name: baselines(data_dir, name) for name in problems}
-    with clock.phase("decode examples"):
-        predictor = load(run, step=step)
-        shown = [_example(predictor, registry.problem(name), folder) for name in SHOWN]
-    with clock.phase("draw the curves"):
-        curves = draw_learning_curves(run, {name: next(iter(metrics)) for name, metrics in trivial.items()})
 
-    print(f"\nOne model, eight problems, {flags.train_steps} updates; scenes that it has never seen:\n")
+    print(f"\nOne model, {len(problems)} problems, {step} updates; scenes that it has never seen:\n")
     print(headline_table(scores, trivial))
-    print("\n" + "\n\n".join(shown))
-    print(f"\n{clock}\nlearning curves: {curves}")
+    for name in SHOWN:
+        print("\n" + _example(ExampleStore(data_dir, name), decoded[name], folder))
+    print(f"\nlearning curves: {run / CURVES_FILE}\n{clock}")
 
 
-def _example(predictor, problem, folder):
-    """One scene of the test split: what goes in, what the model says, what is right."""
-    sample = problem.prepare(next(iter(problem.samples("test"))))
-    answer = predictor.decode(problem.name, [sample["inputs"]])[0]
-    given = sample["inputs"]
-    if not isinstance(given, str):
+def _example(store, decoded, folder):
+    """The first scene of the test split: what goes in, what the model says, what is right."""
+    import numpy as np
+
+    stored = store.split(store.evaluation_split).examples(np.array([0]))[0]
+    example = next(e for e in decoded if e["key"] == stored["key"])
+    given = example["input"]
+    if store.spec.inputs.modality == "image":
         from PIL import Image
 
-        given = folder / f"{problem.name}.png"
-        Image.fromarray(sample["inputs"]).save(given)
-    right = " | ".join(sample.get("references", [sample["targets"]]))
-    return f"{problem.name}\n  input   {given}\n  model   {answer}\n  right   {right}"
+        given = folder / f"{store.name}.png"
+        Image.fromarray(stored["inputs"]).resize((256, 256), Image.Resampling.NEAREST).save(given)
+    right = " | ".join(example["references"][:3]) + (" | …" if len(example["references"]) > 3 else "")
+    return f"{store.name}\n  input  {given}\n  model  {example['prediction']}\n  right  {right}"
 
 
 def _check(status):

@@ -63,21 +63,26 @@ def score_table(scores, trivial):
     """
     from t2t_multimodel.training.reporting import format_table
 
-    rows = [("problem", "metric", "value", "trivial")]
+    rows, notes = [("problem", "metric", "value", "trivial")], {}
     for problem, values in scores.items():
-        for metric in [*trivial[problem], *sorted(set(values) - set(trivial[problem]))]:
-            rows.append((problem, metric, values[metric], trivial[problem].get(metric, (None,))[0]))
-    return f"{headline_table(scores, trivial)}\n\n{format_table(rows)}"
+        for metric in [*trivial[problem], *sorted(set(values) - set(trivial[problem]) - {"examples", "split"})]:
+            if isinstance(values[metric], str):  # such as sacrebleu's signature, mostly the same for all problems
+                notes.setdefault(f"{metric}: {values[metric]}", []).append(problem)
+            else:
+                rows.append((problem, metric, values[metric], trivial[problem].get(metric, (None,))[0]))
+    said = [note if len(of) == len(scores) else f"{note} ({', '.join(of)})" for note, of in notes.items()]
+    return "\n\n".join([headline_table(scores, trivial), "\n".join([format_table(rows), *said])])
 
 
 def headline_table(scores, trivial):
     """A line a problem: its headline metric, the better trivial baseline beside it and which that is."""
     from t2t_multimodel.training.reporting import format_table
 
-    rows = [("problem", "metric", "score", "trivial", "trivial answer", "examples")]
+    rows = [("problem", "metric", "score", "trivial", "trivial answer", "split", "examples")]
     for problem, values in scores.items():
-        headline, (value, baseline) = next(iter(trivial[problem].items()))
-        rows.append((problem, headline, values[headline], value, baseline.replace("_", " "), values.get("examples")))
+        metric, (value, baseline) = next(iter(trivial[problem].items()))
+        rows.append((problem, metric, values[metric], value, baseline.replace("_", " "), values["split"],
+                     values["examples"]))  # fmt: skip
     return format_table(rows)
 
 

@@ -90,9 +90,12 @@ def _train(flags):
     ))  # fmt: skip
     settings.store(resolved, flags.output_dir)
     try:
-        return trainer.run()
-    finally:
+        status = trainer.run()
+    except KeyboardInterrupt:
         print(_continuation(flags, resolved.hparams.train_steps))
+        raise
+    print(_continuation(flags, resolved.hparams.train_steps))
+    return status
 
 
 def _shares(problems):

@@ -1,0 +1,158 @@
+"""Settings have one path, set → gin → flags, every value knows where it came from, and no typo passes."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from t2t_multimodel import hyperparameters, registry
+from t2t_multimodel.cli import settings
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.hyperparameters import HParams
+
+FIELDS = [f.name for f in dataclasses.fields(HParams)]
+
+
+@pytest.mark.parametrize("name", registry.hparams_sets.names())
+def test_every_set_that_ships_is_valid(name):
+    values = registry.hparams_sets.get(name)()
+    hyperparameters.validate(values)
+    assert settings.resolve(name).hparams == values
+
+
+@pytest.mark.parametrize("old, name", [("multimodel_1p8", "multimodel_base"), ("multimodel1p8", "multimodel_base")])
+def test_names_of_old_resolve(old, name):
+    assert settings.resolve(old).hparams == registry.hparams_sets.get(name)()
+
+
+def test_the_ablations_differ_from_their_parent_in_one_field():
+    for parent in ("multimodel_base", "multimodel_single", "multimodel_tiny"):
+        for suffix, field in (("no_moe", "use_experts"), ("no_attention", "use_attention")):
+            whole, without = (registry.hparams_sets.get(n)() for n in (parent, f"{parent}_{suffix}"))
+            assert dataclasses.replace(whole, **{field: False}) == without != whole
+
+
+def test_the_papers_numbers():
+    base, single = (registry.hparams_sets.get(n)() for n in ("multimodel_base", "multimodel_single"))
+    assert (base.hidden_size, base.num_experts, base.experts_per_token, base.dropout) == (1024, 240, 4, 0.4)
+    assert (single.num_experts, single.hidden_size) == (60, 1024)
+
+
+def test_later_sources_win_and_are_remembered(tmp_path):
+    gin_file = tmp_path / "mine.gin"
+    gin_file.write_text("SIZE = 64\nHParams.hidden_size = %SIZE\nHParams.dropout = 0.2\nHParams.num_heads = 2\n")
+    resolved = settings.resolve(
+        "multimodel_tiny", "num_heads=8,label_smoothing=0.1", [str(gin_file)], ["HParams.dropout = 0.3"], 77
+    )
+    h, sources = resolved.hparams, resolved.sources
+    assert (h.hidden_size, sources["hidden_size"]) == (64, f"gin file {gin_file}")
+    assert (h.dropout, sources["dropout"]) == (0.3, "--gin_bindings")
+    assert (h.num_heads, sources["num_heads"]) == (8, "--hparams")
+    assert (h.train_steps, sources["train_steps"]) == (77, "--train_steps")
+    assert (h.num_experts, sources["num_experts"]) == (8, "set multimodel_tiny")
+    assert "adam_epsilon" not in sources  # a default
+
+
+def test_values_are_judged_together_not_one_source_after_another():
+    """hidden_size=100 contradicts the set's 8 heads, 5 heads its hidden size; together they are right."""
+    resolved = settings.resolve("multimodel_base", "num_heads=5", gin_bindings=["HParams.hidden_size = 100"])
+    assert (resolved.hparams.hidden_size, resolved.hparams.num_heads) == (100, 5)
+
+
+def test_one_call_leaves_nothing_behind_for_the_next():
+    settings.resolve("multimodel_tiny", gin_bindings=["HParams.dropout = 0.3"])
+    assert settings.resolve("multimodel_tiny", gin_bindings=["HParams.num_experts = 6"]).hparams.dropout == 0.0
+
+
+def test_the_gin_file_that_ships_is_found_by_its_name():
+    assert settings.resolve("multimodel_tiny", gin_files=["example.gin"]).hparams.hidden_size == 128
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (dict(hparams="hiden_size=3"), ["hiden_size", "hidden_size", "--hparams"]),
+        (dict(hparams="hidden_size"), ["not name=value"]),
+        (dict(hparams="hidden_size=big"), ["hidden_size", "int", "'big'"]),
+        (dict(hparams="use_experts=1"), ["use_experts", "bool"]),
+        (dict(hparams="hidden_size=90"), ["hidden_size=90", "num_heads"]),
+        (dict(hparams="experts_per_token=9"), ["experts_per_token=9", "num_experts=8"]),
+        (dict(hparams="precision=float16"), ["float16", "mixed_float16"]),
+        (dict(gin_bindings=["HParams.hiden_size = 3"]), ["hiden_size", "hidden_size"]),
+        (dict(gin_bindings=["hparams.hidden_size = 3"]), ["hparams", "HParams"]),
+        (dict(gin_bindings=["HParams.mixture = size"]), ["quotes"]),
+        (dict(gin_bindings=["HParams.hidden_size = "]), ["--gin_bindings"]),
+        (dict(gin_files=["nowhere.gin"]), ["nowhere.gin", "no such file"]),
+        (dict(train_steps=0), ["train_steps=0"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(arguments, words):
+    with pytest.raises(UserError) as error:
+        settings.resolve("multimodel_tiny", **arguments)
+    for word in words:
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_set_shows_the_nearest():
+    with pytest.raises(UserError, match="multimodel_tiny"):
+        settings.resolve("multimodel_tinny")
+
+
+def test_a_run_directory_gives_its_settings_back(tmp_path):
+    resolved = settings.resolve("multimodel_tiny", "dropout=0.1,image_stem_filters=(8,16)")
+    settings.store(resolved, tmp_path)
+    assert settings.load(tmp_path).hparams == resolved.hparams
+    stored = json.loads((tmp_path / "hparams.json").read_text())
+    assert set(stored) == set(FIELDS)
+    assert stored["dropout"] == {"value": 0.1, "source": "--hparams"}
+    assert stored["adam_epsilon"]["source"] == "default"
+    again = settings.resolve("multimodel_base", gin_files=[str(tmp_path / "operative_config.gin")])
+    assert again.hparams == resolved.hparams
+
+
+def test_a_run_can_be_continued_but_not_with_other_settings(tmp_path):
+    settings.check_unchanged(settings.resolve("multimodel_tiny"), tmp_path)  # nothing there yet
+    settings.store(settings.resolve("multimodel_tiny", "dropout=0.1"), tmp_path)
+    settings.check_unchanged(settings.resolve("multimodel_tiny", "dropout=0.1", train_steps=9), tmp_path)
+    with pytest.raises(UserError) as error:
+        settings.check_unchanged(settings.resolve("multimodel_tiny", "hidden_size=64"), tmp_path)
+    assert "dropout: 0.1 → 0.0 (--hparams → set multimodel_tiny)" in str(error.value)
+    assert "hidden_size: 96 → 64" in str(error.value)
+
+
+def test_the_table_shows_what_is_not_default():
+    table = settings.settings_table(settings.resolve("multimodel_base", "label_smoothing=0.1"))
+    assert [line.split() for line in table.splitlines()[2:3]] == [["label_smoothing", "0.1", "--hparams"]]
+
+
+def test_a_damaged_settings_file_is_named(tmp_path):
+    (tmp_path / "hparams.json").write_text('{"hidden_size": 3')
+    with pytest.raises(UserError, match="hparams.json is damaged"):
+        settings.load(tmp_path)
+
+
+@given(st.data())
+def test_hparams_text_round_trips(data):
+    """Whatever values fields may have, writing them as --hparams text and reading that gives them back."""
+    names = data.draw(st.lists(st.sampled_from(FIELDS), max_size=5, unique=True))
+    made = {
+        int: st.integers(1, 10**6),
+        float: st.floats(0, 1e6, allow_nan=False),
+        bool: st.booleans(),
+        str: st.text(st.characters(categories=["L", "N"]), min_size=1).filter(lambda s: not s.isnumeric()),
+        tuple: st.tuples(st.integers(1, 99), st.integers(1, 99)),
+    }
+    values = {name: data.draw(made[type(getattr(HParams, name))]) for name in names}
+    text = ",".join(f"{name}={value!r}" for name, value in values.items())
+    assert hyperparameters.check(hyperparameters.parse(text), "here") == values
+
+
+@given(st.text(max_size=40))
+def test_any_text_as_hparams_is_values_or_one_error(text):
+    try:
+        hyperparameters.check(hyperparameters.parse(text), "--hparams")
+    except UserError:
+        pass
