@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import zipfile
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def _damage(folder, manifest, vocabulary_folder):
         index = None
         try:
             index = _read_index(folder / index_name(split))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             yield f"{folder / index_name(split)}: can't be read ({error})"
         else:
             if len(index["size"]) != about["examples"]:

@@ -32,7 +32,7 @@ class Workers:
     """Makes records of the samples of `problems` in `count` processes; used as a context."""
 
     def __init__(self, problems, count=None):
-        self.count = count or available_processors()
+        self.count = available_processors() if count is None else count
         if self.count < 1:
             raise UserError(f"--workers={count}: at least one process has to do the work")
         self._problems = list(problems)

@@ -1,0 +1,376 @@
+"""Data generation's promises: the store is what the problem says, the same bytes always, and notices what changed."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from t2t_multimodel.cli.user_code import load_user_code
+from t2t_multimodel.data_gen import shards, workers
+from t2t_multimodel.data_gen.examples import Record, key_of
+from t2t_multimodel.data_gen.fingerprint import fingerprint
+from t2t_multimodel.data_gen.generate import generate
+from t2t_multimodel.data_gen.verify import verify
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.features import Audio, Image, Label, Text
+from t2t_multimodel.problem import Problem
+from t2t_multimodel.registry import problem as registered_problem
+from t2t_multimodel.vocabulary import Vocabulary
+
+# ---- One problem of every kind of feature. They are not registered: tests over "every problem" are not about them.
+
+WORDS = "small large red blue circle star left right of the is ein kleiner Kreis großer Stern".split()
+
+
+class Sampled(Problem):
+    """Base of these problems."""
+
+    sizes = {"train": 600, "dev": 40}
+    splits = ("train", "dev")
+
+    def samples(self, split):
+        random = np.random.default_rng(len(split))
+        for number in range(self.sizes[split]):
+            yield self.sample(" ".join(random.choice(WORDS, random.integers(1, 12))), number)
+
+
+class Reverse(Sampled):
+    """Words to the same words backwards."""
+
+    name = "test_reverse"
+    inputs, targets = Text("English"), Text()
+    separator = " "
+
+    def sample(self, words, number):
+        backwards = self.separator.join(words.split()[::-1])
+        return {"inputs": words, "targets": backwards, "references": [backwards, words]}
+
+
+class Picture(Sampled):
+    name = "test_picture"
+    inputs, targets = Image(6, 5, 3), Label(("even", "odd"))
+
+    def sample(self, words, number):
+        return {"inputs": number, "targets": ("even", "odd")[number % 2], "key": f"{len(words)}/{number}/{words}"}
+
+    def prepare(self, sample):
+        return {**sample, "inputs": np.random.default_rng(sample["inputs"]).integers(0, 256, (6, 5, 3), np.uint8)}
+
+
+class Sound(Sampled):
+    name = "test_sound"
+    inputs, targets = Audio(8000), Text()
+
+    def sample(self, words, number):
+        return {"inputs": number, "targets": words}
+
+    def prepare(self, sample):
+        length = 20 + sample["inputs"] % 50
+        return {**sample, "inputs": np.random.default_rng(length).integers(-(2**15), 2**15, length).astype(np.int16)}
+
+
+class Sentiment(Sampled):
+    name = "test_sentiment"
+    inputs, targets = Text(), Label(("0", "1"))  # names that look like numbers
+    command = "to_feeling"
+
+    def sample(self, words, number):
+        return {"inputs": words, "targets": str(1 - number % 2)}
+
+
+KINDS = (Reverse, Picture, Sound, Sentiment)
+
+
+def silent(line):
+    pass
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    generate([kind() for kind in KINDS], folder, workers=2, report=silent)
+    return folder
+
+
+@pytest.fixture
+def own_data_dir(data_dir, tmp_path):
+    return shutil.copytree(data_dir, tmp_path / "data")
+
+
+def content_of(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def expected_examples(problem, split):
+    """{key: prepared sample}"""
+    samples = enumerate(problem.samples(split))
+    return {raw.get("key", f"{split}-{number}"): problem.prepare(raw) for number, raw in samples}
+
+
+# ---- What is stored
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_workers(data_dir, tmp_path):
+    assert all(workers.recipe_of(kind()) for kind in KINDS), "workers can not make these problems"
+    generate([kind() for kind in KINDS], tmp_path, workers=1, report=silent)
+    assert content_of(tmp_path) == content_of(data_dir)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tfds_opens_the_store_and_finds_the_samples(data_dir, kind):
+    import tensorflow_datasets as tfds
+
+    problem, vocabulary = kind(), Vocabulary.load(data_dir / "vocabulary")
+    builder = tfds.builder_from_directory(data_dir / problem.name)
+    for split in problem.splits:
+        expected = expected_examples(problem, split)
+        assert builder.info.splits[split].num_examples == len(expected)
+        keys = []
+        for example in builder.as_dataset(split=split).as_numpy_iterator():
+            keys.append(example["key"].decode())
+            sample = expected[keys[-1]]
+            for side in ("inputs", "targets"):
+                feature, stored = getattr(problem, side), example[side]
+                if isinstance(feature, Text):
+                    assert stored.dtype == np.int64 and stored.min() > 1  # no padding, no end-of-sequence
+                    assert vocabulary.decode(stored) == sample[side]
+                elif isinstance(feature, Label):
+                    assert builder.info.features[side].int2str(stored) == sample[side]
+                else:
+                    assert stored.dtype == sample[side].dtype
+                    np.testing.assert_array_equal(stored, sample[side])
+            references = [text.decode() for text in example.get("references", ())]
+            assert references == list(sample.get("references", ()))
+        assert sorted(keys) == sorted(expected)
+        assert keys != list(expected), "the examples are not shuffled"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_index_points_at_every_record(data_dir, kind):
+    problem, vocabulary = kind(), Vocabulary.load(data_dir / "vocabulary")
+    folder = data_dir / problem.name
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for split, about in manifest["splits"].items():
+        index = np.load(folder / f"index-{split}.npz", allow_pickle=False)
+        types = {name: index[name].dtype for name in index.files}
+        assert types.pop("offset") == np.int64
+        assert types == dict.fromkeys(("shard", "size", "input_length", "target_length"), np.int32)
+        expected = expected_examples(problem, split)
+        assert len(index["size"]) == about["examples"] == len(expected)
+        files = [(folder / name).read_bytes() for name in about["files"]]
+        for shard, offset, size, input_length, target_length in zip(*(index[name] for name in shards.INDEX_DTYPES)):
+            sample = expected.pop(key_of(files[shard][offset : offset + size]))
+            lengths = []
+            for side in ("inputs", "targets"):
+                if isinstance(getattr(problem, side), Text):
+                    lengths.append(len(vocabulary.encode(sample[side])))
+                else:
+                    lengths.append(len(sample[side]) if isinstance(getattr(problem, side), Audio) else 1)
+            assert [input_length, target_length] == lengths
+        assert not expected
+        assert about["input_tokens"] == index["input_length"].sum()
+        assert about["target_tokens"] == index["target_length"].sum()
+
+
+def test_the_manifest_says_what_the_model_and_the_user_need(data_dir):
+    vocabulary = Vocabulary.load(data_dir / "vocabulary")
+    manifests = {kind: json.loads((data_dir / kind.name / "manifest.json").read_text()) for kind in KINDS}
+    for kind, manifest in manifests.items():
+        assert manifest["problem"] == kind.name
+        assert manifest["inputs"] == kind.inputs.spec(kind.name, vocabulary).to_json()
+        assert manifest["targets"] == kind.targets.spec(kind.name, vocabulary).to_json()
+        assert manifest["metrics"] == list(kind().metric_names)
+        assert manifest["evaluation_split"] == "dev"
+        assert manifest["dropped"] == []
+    reverse, picture = manifests[Reverse], manifests[Picture]
+    assert reverse["description"] == "Words to the same words backwards."
+    assert reverse["vocabulary"]["digest"] == vocabulary.digest
+    assert (data_dir / reverse["vocabulary"]["file"]).exists()
+    assert reverse["command"] == {"name": "to_test_reverse", "id": vocabulary.commands["to_test_reverse"]}
+    assert manifests[Sentiment]["command"] == {"name": "to_feeling", "id": 0}  # the target is no text
+    assert picture["vocabulary"] is None
+    assert picture["classes"] == ["even", "odd"] and reverse["classes"] is None
+
+
+def test_many_small_shards_hold_the_same_records_in_the_same_order(data_dir, tmp_path):
+    generate([Picture()], tmp_path, workers=1, shard_bytes=20_000, report=silent)
+    (few,), many = ([*sorted(d.glob("test_picture/test_picture-train.*"))] for d in (data_dir, tmp_path))
+    assert len(many) > 3
+    assert few.read_bytes() == b"".join(shard.read_bytes() for shard in many)
+    verify(["test_picture"], tmp_path, report=silent)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    keys=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), unique=True, max_size=30),
+    shuffled=st.randoms(),
+    memory=st.sampled_from([0, 200, 10**6]),
+)
+def test_the_order_depends_on_the_keys_alone(tmp_path_factory, keys, shuffled, memory):
+    def in_order(keys, memory):
+        shuffle = shards.HashShuffle(tmp_path_factory.mktemp("buckets"), seed=1, memory_bytes=memory)
+        for key in keys:
+            shuffle.add(Record(key, key.encode() * 20, len(key), 1))
+        return list(shuffle.in_order())
+
+    other = list(keys)
+    shuffled.shuffle(other)
+    entries = in_order(keys, 10**6)
+    assert entries == in_order(other, memory)
+    assert sorted(content for *_, content in entries) == sorted(key.encode() * 20 for key in keys)
+    assert [digest for digest, *_ in entries] == sorted(digest for digest, *_ in entries)
+
+
+# ---- A second run
+
+
+def test_a_second_run_does_nothing_and_says_so(own_data_dir):
+    before = {path: path.stat().st_mtime_ns for path in own_data_dir.rglob("*/*")}
+    lines = []
+    results = generate([kind() for kind in KINDS], own_data_dir, report=lines.append)
+    assert {path: path.stat().st_mtime_ns for path in own_data_dir.rglob("*/*")} == before
+    assert not any(result.made for result in results)
+    assert len(lines) == len(KINDS) and all("nothing to do" in line for line in lines)
+
+
+def test_a_changed_argument_is_noticed_and_overwrite_makes_the_store_again(own_data_dir):
+    changed = Reverse()
+    changed.separator = "_"
+    with pytest.raises(UserError, match="argument separator was ' ', is '_'.*--overwrite"):
+        generate([changed], own_data_dir, report=silent)
+    assert content_of(own_data_dir / "test_reverse")  # still there
+    (result,) = generate([changed], own_data_dir, overwrite=True, report=silent)
+    assert result.made and result.manifest["fingerprint"]["arguments"]["separator"] == "'_'"
+    (result,) = generate([changed], own_data_dir, report=silent)
+    assert not result.made
+    assert not list(own_data_dir.glob("incomplete.*"))
+
+
+def test_a_changed_source_file_is_noticed(tmp_path):
+    class FromFile(Reverse):
+        def source_files(self):
+            return [str(tmp_path / "corpus.txt")]
+
+    with pytest.raises(UserError, match="can't read its source .*corpus.txt: No such file"):
+        generate([FromFile()], tmp_path / "data", report=silent)
+    (tmp_path / "corpus.txt").write_text("one")
+    generate([FromFile()], tmp_path / "data", report=silent)
+    (tmp_path / "corpus.txt").write_text("one two")
+    with pytest.raises(UserError, match=r"source file .*corpus.txt was \[3, .*, is \[7, "):
+        generate([FromFile()], tmp_path / "data", report=silent)
+
+
+def test_another_vocabulary_is_noticed(own_data_dir):
+    shutil.rmtree(own_data_dir / "vocabulary")
+    with pytest.raises(UserError, match="the vocabulary was .*, is absent"):
+        generate([Reverse()], own_data_dir, report=silent)
+    generate([Reverse()], own_data_dir, overwrite=True, vocabulary_size=400, report=silent)
+    with pytest.raises(UserError, match="test_sound does not fit .* the vocabulary was"):
+        generate([Sound()], own_data_dir, report=silent)
+    with pytest.raises(UserError, match="was made for 400 ids"):
+        generate([Reverse()], own_data_dir, vocabulary_size=500, report=silent)
+
+
+def test_what_a_problem_only_declares_is_updated_in_place(own_data_dir):
+    renamed = Reverse()
+    renamed.metrics, renamed.command = ("exact_match",), "backwards"
+    before = content_of(own_data_dir / "test_reverse")
+    (result,) = generate([renamed], own_data_dir, report=silent)
+    after = content_of(own_data_dir / "test_reverse")
+    assert [name for name in before if before[name] != after[name]] == ["manifest.json"]
+    assert result.manifest["metrics"] == ["exact_match"]
+    assert result.manifest["command"]["id"] == Vocabulary.load(own_data_dir / "vocabulary").commands["backwards"]
+
+
+def test_a_later_problem_reuses_the_vocabulary_and_gets_the_next_command(own_data_dir):
+    class Later(Reverse):
+        """Text in letters that the vocabulary has never seen."""
+
+        name = "test_later"
+
+        def sample(self, words, number):
+            return {"inputs": "маленький круг", "targets": words}
+
+    before = Vocabulary.load(own_data_dir / "vocabulary")
+    lines = []
+    generate([Later()], own_data_dir, report=lines.append)
+    after = Vocabulary.load(own_data_dir / "vocabulary")
+    assert after.digest == before.digest
+    assert after.commands == before.commands | {"to_test_later": max(before.commands.values()) + 1}
+    assert any("reused" in line for line in lines) and any("tokens a character" in line for line in lines)
+    verify(["test_later"], own_data_dir, report=silent)
+
+
+def test_the_vocabulary_is_asked_for_by_flag_then_by_problem(tmp_path):
+    class Asks(Reverse):
+        vocabulary_size = 410
+
+    for folder, flag, expected in (("a", None, 410), ("b", 420, 420)):
+        generate([Asks(), Sound()], tmp_path / folder, vocabulary_size=flag, report=silent)
+        table = json.loads((tmp_path / folder / "vocabulary" / "vocabulary.json").read_text())
+        assert table["requested_size"] == expected
+
+
+# ---- A user's own folder
+
+
+def test_problems_of_a_user_folder_work_in_worker_processes(user_folder, tmp_path):
+    folder = user_folder(
+        {
+            "__init__.py": "from . import birds",
+            "songs.py": "SONG = 'tirili tralala'",
+            "birds.py": (
+                "from t2t_multimodel.features import Text\n"
+                "from t2t_multimodel.problem import Problem\n"
+                "from t2t_multimodel.registry import register_problem\n"
+                "from . import songs\n"
+                "@register_problem\n"
+                "class UserBirds(Problem):\n"
+                "    inputs = targets = Text()\n"
+                "    splits = ('train',)\n"
+                "    def samples(self, split):\n"
+                "        return ({'inputs': str(i), 'targets': 'x'} for i in range(600))\n"
+                "    def prepare(self, sample):\n"
+                "        return {**sample, 'targets': songs.SONG + sample['inputs']}\n"
+            ),
+        }
+    )
+    load_user_code(folder)
+    problems = [registered_problem("user_birds"), registered_problem("user_birds_rev")]
+    assert all(workers.recipe_of(problem) for problem in problems)
+    for count in (1, 2):
+        generate(problems, tmp_path / str(count), workers=count, report=silent)
+    assert content_of(tmp_path / "1") == content_of(tmp_path / "2")
+
+    def digests():
+        return fingerprint(problems[0], None, {})["code"]
+
+    before = digests()
+    assert sorted(before) == ["my_problems.birds", "my_problems.songs"]
+    (folder / "songs.py").write_text('"""Songs."""\n\n# of birds\nSONG = "tirili tralala"\n')
+    assert digests() == before  # words about the code are not code
+    (folder / "songs.py").write_text("SONG = 'kikeriki'")
+    assert digests() != before and digests()["my_problems.birds"] == before["my_problems.birds"]
+
+
+# ---- Planning
+
+
+def test_a_dry_run_says_what_it_would_make_and_writes_nothing(tmp_path, own_data_dir):
+    lines = []
+    assert generate([kind() for kind in KINDS], tmp_path / "new", dry_run=True, report=lines.append) == []
+    assert not (tmp_path / "new").exists()
+    said = "\n".join(lines)
+    assert "test_reverse train: 600 examples" in said and "test_picture dev: 40 examples" in said
+    assert "vocabulary: to be trained" in said
+    before = content_of(own_data_dir)
+    lines.clear()
+    changed = Reverse()
+    changed.separator = "_"
+    generate([changed, Sound()], own_data_dir, dry_run=True, report=lines.append)
+    assert "made again with --overwrite: argument separator" in lines[1]
+    assert "test_sound: complete and unchanged, nothing to do" in lines
+    assert content_of(own_data_dir) == before
