@@ -1,4 +1,4 @@
-"""French: a meaning → a sentence, with gender and number agreement, adjectives on both sides, elision and contraction."""
+"""French: a meaning → a sentence, with agreement, adjectives on both sides of the noun, elision and contraction."""
 
 from t2t_multimodel.problems.tiny8 import lexicon
 from t2t_multimodel.problems.tiny8.scenes import Group, members
@@ -35,7 +35,7 @@ def place(where):
 
 
 def agreement(phrase):
-    """Index into an adjective's four forms: 0 masculine, 1 feminine, 2 and 3 their plurals; a mixed group is masculine."""
+    """Index into an adjective's forms: 0 masculine, 1 feminine, 2 and 3 their plurals; a mixed group is masculine."""
     masculine = any(lexicon.nouns()[thing.noun].french_gender == "m" for thing in members(phrase))
     return 2 * phrase.plural + (not masculine)
 
@@ -68,7 +68,8 @@ def _noun_and_adjectives(thing):
     before = [adjective for adjective in adjectives if adjective.french_before]
     after = [adjective.french[forms] for adjective in reversed(adjectives) if _stands_after(adjective)]
     words = noun.french_plural if thing.plural else noun.french
-    for adjective in sorted(reversed(before), key=lambda adjective: adjective.english in _OPINIONS):  # the last stands first
+    before = sorted(reversed(before), key=lambda adjective: adjective.english in _OPINIONS)  # the last stands first
+    for adjective in before:
         form = adjective.french[forms]
         if forms == 0 and adjective.french_before_vowel and vowel(words):
             form = adjective.french_before_vowel

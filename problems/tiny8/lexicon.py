@@ -19,12 +19,12 @@ class Noun(NamedTuple):
     french_gender: str
     french: str
     french_plural: str
-    role: str = "object"  # "shape" and "object" stand in scenes, a "part" belongs to one, a "tool" is what an act is done with
+    role: str = "object"  # "shape", "object": stand in scenes; "part": belongs to one; "tool": an act is done with it
     rare: bool = False
 
 
 class Adjective(NamedTuple):
-    """`french` is (masculine, feminine, masculine plural, feminine plural), or one invariable phrase such as "en bois"."""
+    """`french`: (masculine, feminine, masculine plural, feminine plural), or an invariable phrase such as "en bois"."""
 
     english: str
     german: str  # the stem that takes endings
@@ -176,7 +176,15 @@ VERBS = (
     Verb("transfer", ("throws", "throw"), ("wirft", "werfen"), ("lance", "lancent"), with_tool=True),
     Verb("transfer", ("drags", "drag"), ("schleift", "schleifen"), ("traîne", "traînent"), with_tool=True, rare=True),
     Verb("particle", ("picks", "pick"), ("hebt", "heben"), ("ramasse", "ramassent"), "up", "auf", with_tool=True),
-    Verb("particle", ("knocks", "knock"), ("wirft", "werfen"), ("renverse", "renversent"), "over", "um", with_tool=True),
+    Verb(
+        "particle",
+        ("knocks", "knock"),
+        ("wirft", "werfen"),
+        ("renverse", "renversent"),
+        particle="over",
+        german_prefix="um",
+        with_tool=True,
+    ),
     Verb("particle", ("sets", "set"), ("setzt", "setzen"), ("pose", "posent"), "down", "ab", with_tool=True),
     Verb("particle", ("turns", "turn"), ("dreht", "drehen"), ("retourne", "retournent"), "over", "um", rare=True),
 )

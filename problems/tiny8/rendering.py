@@ -1,5 +1,7 @@
 """Renders the pictures of tiny8: coloured shapes on a dark ground, with light from a side and noise."""
 
+import math
+
 import numpy as np
 
 SIDE = 32  # pixels
@@ -26,27 +28,29 @@ def render(figures, seed):
       uint8 [32, 32, 3].
     """
     rng = np.random.default_rng(seed)
-    grid = (np.arange(SIDE * _SAMPLES) + 0.5) / _SAMPLES
+    grid = (np.arange(SIDE * _SAMPLES, dtype=np.float32) + 0.5) / _SAMPLES
     points = [SIDE * _SAMPLES] * 2
-    picture = np.broadcast_to(rng.uniform(20, 85) + rng.uniform(-10, 10, 3), [*points, 3])
+    ground = rng.uniform(20, 85) + rng.uniform(-10, 10, 3)
+    picture = np.broadcast_to(ground.astype(np.float32), [*points, 3])
     for shape, colour, x, y, radius in figures:
         u, v = (grid[None, :] - x) / radius, (grid[:, None] - y) / radius
-        tilt = rng.uniform(-0.12, 0.12)  # radians
-        u, v = u * np.cos(tilt) - v * np.sin(tilt), u * np.sin(tilt) + v * np.cos(tilt)
-        inside = _SHAPES[shape](u, v)[..., None]
-        picture = np.where(inside, np.asarray(_COLOURS[colour]) + rng.uniform(-12, 12, 3), picture)
-    picture = picture.reshape(SIDE, _SAMPLES, SIDE, _SAMPLES, 3).mean((1, 3))
+        tilt = float(rng.uniform(-0.12, 0.12))  # radians
+        cosine, sine = math.cos(tilt), math.sin(tilt)
+        u, v = u * cosine - v * sine, u * sine + v * cosine
+        paint = np.asarray(_COLOURS[colour]) + rng.uniform(-12, 12, 3)
+        picture = np.where(_SHAPES[shape](u, v)[..., None], paint.astype(np.float32), picture)
+    picture = sum(picture[i::_SAMPLES, j::_SAMPLES] for i, j in np.ndindex(_SAMPLES, _SAMPLES)) / _SAMPLES**2
     return _lit(picture, rng)
 
 
 def _lit(picture, rng):
     """Light that falls off along a random direction, with a slight tint; then noise of the sensor."""
     direction = rng.uniform(0, 2 * np.pi)
-    across = np.linspace(-1, 1, SIDE)
-    slope = across[None, :] * np.cos(direction) + across[:, None] * np.sin(direction)
+    across = np.linspace(-1, 1, SIDE, dtype=np.float32)
+    slope = across[None, :] * math.cos(direction) + across[:, None] * math.sin(direction)
     light = rng.uniform(0.75, 1.1) * (1 + rng.uniform(0, 0.2) * slope)
-    picture = picture * light[..., None] * rng.uniform(0.93, 1.07, 3)
-    picture = picture + rng.normal(0, rng.uniform(3, 10), picture.shape)
+    picture = picture * light[..., None] * rng.uniform(0.93, 1.07, 3).astype(np.float32)
+    picture = picture + np.float32(rng.uniform(3, 10)) * rng.standard_normal(picture.shape, np.float32)
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 

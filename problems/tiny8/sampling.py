@@ -238,10 +238,10 @@ class _Draw:
             return Sentence("plain", (Clause("is", subject, complement=self.word(_adjectives("colour"))),))
         if kind == "contact":
             return Sentence("plain", (Clause(verb, subject, object=self._short_thing()),))
-        place = None
-        if kind != "action":
-            place = self.place(lexicon.PLACES if kind == "posture" else lexicon.GOALS, False, self._short_thing())
-        return Sentence("plain", (Clause(verb, subject, place=place, adverb=self.adverb(verb, 0.3 * (kind == "action"))),))
+        if kind == "action":
+            return Sentence("plain", (Clause(verb, subject, adverb=self.adverb(verb, 0.3)),))
+        place = self.place(lexicon.PLACES if kind == "posture" else lexicon.GOALS, False, self._short_thing())
+        return Sentence("plain", (Clause(verb, subject, place=place),))
 
     def _short_thing(self):
         role = self.pick(("size", 1), ("colour", 1), ("", 1))
@@ -356,4 +356,5 @@ def _verbs(kind):
 
 @functools.cache
 def _adverbs(calm):
-    return _table(list(lexicon.CALM_ADVERBS if calm else lexicon.ADVERBS), lambda word: RARE_WEIGHT if word in lexicon.RARE_FUNCTION_WORDS else 1.0)
+    words = list(lexicon.CALM_ADVERBS if calm else lexicon.ADVERBS)
+    return _table(words, lambda word: RARE_WEIGHT if word in lexicon.RARE_FUNCTION_WORDS else 1.0)

@@ -84,8 +84,7 @@ def things(sentence):
 
 def clauses(sentence):
     """Every clause, relative ones included."""
-    for clause in sentence.clauses:
-        yield clause
+    yield from sentence.clauses
     for thing in things(sentence):
         if thing.clause:
             yield thing.clause

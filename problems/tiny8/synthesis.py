@@ -34,20 +34,25 @@ def speak(text, seed):
         return np.repeat(np.array([sound[column] for sound in sounds], np.float32), lengths)
 
     first, second, loudness, breath = (per_sample(column) for column in range(4))
-    seconds = np.arange(samples) / RATE
-    pitch = rng.uniform(90, 220) * np.linspace(1.08, 0.92, samples)
-    pitch = pitch * (1 + 0.02 * np.sin(2 * np.pi * rng.uniform(3, 6) * seconds))
-    since_pulse = ((np.cumsum(pitch) / RATE % 1) / pitch).astype(np.float32)  # seconds since the last pulse
+    seconds = np.arange(samples, dtype=np.float32) / np.float32(RATE)
+    pitch = rng.uniform(90, 220) * np.linspace(1.08, 0.92, samples, dtype=np.float32)
+    pitch = pitch * (1 + 0.02 * np.sin(float(2 * np.pi * rng.uniform(3, 6)) * seconds))
+    since_pulse = _fraction(np.cumsum(pitch, dtype=np.float64) / RATE) / pitch  # seconds since the last pulse
     voice = np.zeros(samples, np.float32)
     for formant, damping in zip((first, second), _DAMPING):
         voice += np.exp(-damping * since_pulse) * np.sin(np.float32(2 * np.pi * tract) * formant * since_pulse)
-    turns = np.cumsum(second, dtype=np.float64) * (tract / RATE) % 1
-    hiss = rng.standard_normal(samples, np.float32) * np.sin(2 * np.pi * turns.astype(np.float32))
+    turns = _fraction(np.cumsum(second, dtype=np.float64) * (tract / RATE))
+    hiss = rng.standard_normal(samples, np.float32) * np.sin(2 * np.pi * turns)
     signal = loudness * _envelope(lengths) * ((1 - breath) * voice + breath * hiss)
 
     signal /= np.sqrt(np.mean(signal**2)) + 1e-9
     noise = rng.standard_normal(samples, np.float32) * np.float32(10 ** (-rng.uniform(14, 30) / 20))
     return np.clip(np.rint((signal + noise) * rng.uniform(2000, 5000)), -32768, 32767).astype(np.int16)
+
+
+def _fraction(turns):
+    """What is left of a count of turns without the whole ones."""
+    return (turns - np.floor(turns)).astype(np.float32)
 
 
 def _sound(letter):
