@@ -30,8 +30,11 @@ def depthwise(x, kernel, dilation=1, causal=False):
         return _shifted_taps(x, kernel, dilation, before, after)
     batch, length, features = ops.shape(x)[0], ops.shape(x)[1], x.shape[-1]
     rows = -(-length // dilation)
+    if dilation > 1:  # taps that fall outside a short sequence see padding only: leave them out
+        kernel = kernel[before - ops.minimum(before, rows - 1) : before + ops.minimum(after, rows - 1) + 1]
+        before, after = ops.minimum(before, rows - 1), ops.minimum(after, rows - 1)
     folded = ops.pad(x, [[0, 0], [before * dilation, after * dilation + rows * dilation - length], [0, 0]])
-    folded = ops.reshape(folded, [batch, rows + taps - 1, dilation, features])
+    folded = ops.reshape(folded, [batch, rows + before + after, dilation, features])
     out = ops.depthwise_conv(folded, kernel[:, None, :, None], strides=1, padding="valid", data_format="channels_last")
     out = ops.reshape(out, [batch, rows * dilation, features])
     return out if dilation == 1 else out[:, :length]
