@@ -6,10 +6,10 @@ A store that is done stays, whatever happens to the next.
 """
 
 import dataclasses
-import importlib
 import pathlib
 import sys
 
+from t2t_multimodel import startup
 from t2t_multimodel.data_gen import files
 from t2t_multimodel.data_gen.fingerprint import fingerprint
 from t2t_multimodel.data_gen.plan import describe_plan
@@ -94,10 +94,12 @@ def generate(
     with files.disk_full_in_words(data_dir), files.only_one(data_dir):
         files.sweep(data_dir)
         vocabulary = _existing_vocabulary(data_dir, vocabulary_size)
-        to_make = [p for p in problems if _must_be_made(p, data_dir, vocabulary, settings, overwrite)]
+        # Taken before the sources are read: if one changes meanwhile, the next call will notice.
+        made_from = {p.name: fingerprint(p, vocabulary if uses_text(p) else None, settings) for p in problems}
+        to_make = [p for p in problems if _must_be_made(p, data_dir, made_from[p.name], overwrite)]
         bars = _progress_bars(progress)
         if to_make:
-            importlib.import_module("tensorflow")  # takes seconds; here, so that no problem's time includes them
+            startup.import_tensorflow()  # takes seconds; here, so that no problem's time includes them
             vocabulary = _vocabulary_for(to_make, data_dir, vocabulary, size, report, bars)
         results = []
         with Workers(to_make, workers) as pool:
@@ -111,7 +113,7 @@ def generate(
                     data_dir,
                     pool,
                     own_vocabulary,
-                    fingerprint(problem, own_vocabulary, settings),
+                    made_from[problem.name] | {"vocabulary": own_vocabulary and own_vocabulary.digest},
                     max_bad_records=max_bad_records,
                     shard_bytes=shard_bytes,
                     seed=seed,
@@ -149,11 +151,10 @@ def _existing_vocabulary(data_dir, asked_for=None):
     return Vocabulary.load(folder)
 
 
-def _must_be_made(problem, data_dir, vocabulary, settings, overwrite):
+def _must_be_made(problem, data_dir, made_from, overwrite):
     """True: there is no store, or it is to be replaced; False: there is one that fits."""
     folder = data_dir / problem.name
-    own_vocabulary = vocabulary if uses_text(problem) else None
-    why = why_not_current(folder, fingerprint(problem, own_vocabulary, settings))
+    why = why_not_current(folder, made_from)
     if why and not overwrite:
         raise UserError(
             f"{folder} does not fit problem {problem.name} any more: {'; '.join(why[:5])}"

@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 
+from t2t_multimodel import startup
 from t2t_multimodel.data_gen import examples
 from t2t_multimodel.data_gen.files import sha256_of
 from t2t_multimodel.data_gen.shards import INDEX_DTYPES, index_name
@@ -22,6 +23,7 @@ def verify(problem_names, data_dir, report=print):
       UserError: a store is not there or damaged. It names the first damage; every one is reported before.
     """
     data_dir = pathlib.Path(data_dir)
+    startup.import_tensorflow()
     damage = []
     for name in problem_names:
         folder = data_dir / name

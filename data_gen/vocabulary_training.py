@@ -86,7 +86,7 @@ def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES)
         if "smaller than required_chars" not in str(error):
             raise
         raise UserError(
-            f"a vocabulary of {size} ids is too small for the alphabet of this text; ask for more (--vocab_size)"
+            f"a vocabulary of {size} ids is too small for the alphabet of this text; ask for more (--vocabulary_size)"
         ) from None
     vocabulary = Vocabulary(model.getvalue(), {})
     options = {name: value for name, value in TRAINING.items() if name != "control_symbols"}
