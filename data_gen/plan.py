@@ -53,7 +53,8 @@ def _estimate(problem, split, vocabulary):
     text = f"{'' if counted_all else 'more than '}{count:,} examples"
     if sizes:
         megabytes = count * sum(sizes) / len(sizes) / 1e6
-        text += f", about {megabytes:,.1f} MB, {count * seconds_each:,.0f} s on one processor"
+        seconds = count * seconds_each
+        text += f", about {megabytes:,.1f} MB, {f'{seconds:,.0f} s' if seconds >= 1 else 'under 1 s'} on one processor"
     if bad:
         text += f"; {len(bad)} of the first {len(first)} are bad records, the first is {bad[0]}"
     return text
