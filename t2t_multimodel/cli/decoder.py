@@ -14,7 +14,7 @@ from pathlib import Path
 
 from t2t_multimodel import startup
 from t2t_multimodel.cli.command import Command
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.errors import UserError, unknown_name
 
 command = Command("t2t-decoder", __doc__)
 
@@ -52,8 +52,12 @@ def _decode(flags):
 
     startup.import_tensorflow()
     from t2t_multimodel.predictor import load
+    from t2t_multimodel.training.evaluation import decode_settings
 
+    decode_settings(decode_hparams)
     predictor = load(flags.output_dir, step=flags.step)
+    if flags.problem not in predictor.problems:
+        raise unknown_name("problem of this run", flags.problem, predictor.problems)
     if flags.data_dir:
         _check_vocabulary(flags.output_dir, flags.data_dir)
 

@@ -61,7 +61,7 @@ def score_table(scores, trivial):
       scores: {problem: {metric: value}} of `evaluate_run`.
       trivial: {problem: {metric: (value, name of the baseline)}} of `baselines`, the headline first.
     """
-    from t2t_multimodel.training.reporting import format_table
+    from t2t_multimodel.training.reporting import format_score, format_table
 
     rows, notes = [("problem", "metric", "value", "trivial")], {}
     for problem, values in scores.items():
@@ -69,20 +69,21 @@ def score_table(scores, trivial):
             if isinstance(values[metric], str):  # such as sacrebleu's signature, mostly the same for all problems
                 notes.setdefault(f"{metric}: {values[metric]}", []).append(problem)
             else:
-                rows.append((problem, metric, values[metric], trivial[problem].get(metric, (None,))[0]))
+                beside = format_score(metric, trivial[problem][metric][0]) if metric in trivial[problem] else None
+                rows.append((problem, metric, format_score(metric, values[metric]), beside))
     said = [note if len(of) == len(scores) else f"{note} ({', '.join(of)})" for note, of in notes.items()]
     return "\n\n".join([headline_table(scores, trivial), "\n".join([format_table(rows), *said])])
 
 
 def headline_table(scores, trivial):
     """A line a problem: its headline metric, the better trivial baseline beside it and which that is."""
-    from t2t_multimodel.training.reporting import format_table
+    from t2t_multimodel.training.reporting import format_score, format_table
 
     rows = [("problem", "metric", "score", "trivial", "trivial answer", "split", "examples")]
     for problem, values in scores.items():
         metric, (value, baseline) = next(iter(trivial[problem].items()))
-        rows.append((problem, metric, values[metric], value, baseline.replace("_", " "), values["split"],
-                     values["examples"]))  # fmt: skip
+        score, beside = format_score(metric, values[metric]), format_score(metric, value)
+        rows.append((problem, metric, score, beside, baseline.replace("_", " "), values["split"], values["examples"]))
     return format_table(rows)
 
 

@@ -30,4 +30,6 @@ def make_optimizer(hparams):
     adam = keras.optimizers.Adam
     if keras.backend.backend() == "tensorflow":
         from t2t_multimodel.training.tensorflow_step import FusedAdam as adam  # noqa: N813
-    return adam(learning_rate=h.learning_rate, beta_1=h.adam_beta1, beta_2=h.adam_beta2, epsilon=h.adam_epsilon)
+    # The name is part of the names in a checkpoint; Keras would number it anew for each optimiser of a process.
+    betas = {"beta_1": h.adam_beta1, "beta_2": h.adam_beta2}
+    return adam(h.learning_rate, **betas, epsilon=h.adam_epsilon, name="adam")

@@ -131,12 +131,12 @@ class Progress:
 
 
 def format_table(rows):
-    """Rows of cells as aligned text, the first row being the head; columns of numbers stand to the right.
+    """Rows of cells as aligned text, the first row being the head; columns of numbers (or of text that is) stand right.
 
     Whole numbers get thousands separators, other numbers four significant digits, None stays blank.
     """
     head, *body = [list(row) for row in rows]
-    right = [body and all(_is_number(row[i]) or row[i] is None for row in body) for i in range(len(head))]
+    right = [body and all(row[i] is None or _reads_as_number(row[i]) for row in body) for i in range(len(head))]
     cells = [[str(cell) for cell in head], *([_cell(cell) for cell in row] for row in body)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     lines = []
@@ -144,6 +144,11 @@ def format_table(rows):
         aligned = (f"{cell:>{width}}" if r else f"{cell:<{width}}" for cell, width, r in zip(row, widths, right))
         lines.append("  ".join(aligned).rstrip())
     return "\n".join(lines)
+
+
+def format_score(metric, value):
+    """A metric as people write it: BLEU and F1, which run to 100, with one digit after the point, rates with three."""
+    return f"{value:.1f}" if metric in ("bleu", "bracket_f1") else f"{value:.3f}"
 
 
 def format_seconds(seconds):
@@ -251,7 +256,7 @@ def _draw_panel(panel, problem, losses, scores, headline):
         right.tick_params(labelsize=7, colors=orange)
         right.spines["top"].set_visible(False)
         right.set_ylim(0, _scale_top(headline, values))
-        last = f"{values[-1]:.1f}" if headline in ("bleu", "bracket_f1") else f"{values[-1]:.3f}"
+        last = format_score(headline, values[-1])
         panel.set_title(f"{headline.replace('_', ' ')} {last}", fontsize=9, loc="right", color=orange)
 
 
@@ -337,6 +342,14 @@ def _is_number(value):
     if isinstance(value, bool | str) or value is None:
         return False
     return hasattr(value, "__float__")
+
+
+def _reads_as_number(cell):
+    try:
+        float(cell)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(cell, bool)
 
 
 def _cell(value):
