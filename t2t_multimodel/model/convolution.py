@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.model.layer import Dropout, Layer
 from t2t_multimodel.model.normalisation import LayerNorm
 
 
@@ -123,7 +123,7 @@ class ConvBlock(Layer):
             self.step2 = ConvStep(h.hidden_size, h.small_kernel, causal=causal, name="step2")
             self.step3 = ConvStep(h.hidden_size, h.large_kernel, causal=causal, name="step3")
             self.step4 = ConvStep(h.hidden_size, h.large_kernel, h.large_dilation, causal=causal, name="step4")
-            self.dropout = keras.layers.Dropout(h.dropout, name="dropout")
+            self.dropout = Dropout(h.dropout, name="dropout")
 
     def call(self, x, real=None, training=False):
         h = self.step1(x, real)

@@ -25,3 +25,18 @@ class ModalityNet(Layer):
     def output_variables(self):
         """The trainable variables that a batch with this target updates."""
         return self.trainable_variables
+
+
+class Dropout(Layer):
+    """Dropout whose seed has a name of its own: Keras's layer numbers its seeds in the order of their making in the process,
+    so no other process would find them in a checkpoint."""
+
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+        if rate:
+            with keras.name_scope(self.name):
+                self.seed = keras.random.SeedGenerator(name="seed")
+
+    def call(self, x, training=False):
+        return keras.random.dropout(x, self.rate, seed=self.seed) if training and self.rate else x

@@ -1,0 +1,58 @@
+"""A few examples of tiny8 and a model of a few thousand weights: the smallest run that is a run of everything."""
+
+import sys
+from pathlib import Path
+
+from t2t_multimodel.hyperparameters import HParams, Resolved
+from t2t_multimodel.mixture import Mixture
+
+PROBLEMS = ("tiny_ende", "tiny_image", "tiny_speech")
+
+HPARAMS = HParams(
+    hidden_size=8, num_heads=2, encoder_blocks=2, attention_blocks=1, mixer_blocks=1, decoder_blocks=2,
+    num_experts=3, experts_per_token=2, expert_filter_size=8, dropout=0.1, large_dilation=2,
+    image_stem_filters=(4, 4), image_residual_filters=(8, 0), audio_blocks=2, audio_mel_bins=8,
+    audio_frame_milliseconds=64.0, audio_hop_milliseconds=64.0, batch_tokens=128, batch_examples=8, learning_rate=5e-3,
+    learning_rate_warmup_steps=3, length_window=2, train_steps=12, max_target_length=100, max_input_length=100,
+)  # fmt: skip
+
+
+def make_data(data_dir):
+    """Writes small stores of `PROBLEMS` to `data_dir`."""
+    from t2t_multimodel import registry
+    from t2t_multimodel.data_gen.generate import generate
+
+    problems = [registry.problem(name) for name in PROBLEMS]
+    for problem in problems:
+        problem.train_examples, problem.dev_examples, problem.test_examples = 40, 6, 6
+    generate(problems, data_dir, vocabulary_size=400, workers=1, report=lambda line: None, progress=False)
+    return Path(data_dir)
+
+
+def make_trainer(data_dir, output_dir, hparams=HPARAMS, problems=PROBLEMS, **settings):
+    """A `Trainer` of a run in `output_dir`, which gets its hparams.json."""
+    from t2t_multimodel.cli.settings import store
+    from t2t_multimodel.training.trainer import RunSettings, Trainer
+
+    resolved = Resolved(hparams)
+    mixture = Mixture("small", "a test's", tuple(problems))
+    settings = {"schedule": "train", "save_steps": 4, "log_steps": 2, "seed": 3} | settings
+    trainer = Trainer(RunSettings(resolved, mixture, str(data_dir), str(output_dir), **settings))
+    store(resolved, output_dir)
+    return trainer
+
+
+def weights(output_dir, step):
+    """Everything that the checkpoint of a step holds, as {name: bytes}, and its state."""
+    from t2t_multimodel.training import checkpoints
+
+    checkpoint = checkpoints.load(Path(output_dir) / "checkpoints", step)
+    return {name: array.tobytes() for name, array in checkpoint.arrays.items()}, checkpoint.state
+
+
+if __name__ == "__main__":  # python small_world.py DATA_DIR OUTPUT_DIR SAVE_STEPS TRAIN_STEPS: one run, to be killed
+    from dataclasses import replace
+
+    data, output, save_steps, train_steps = sys.argv[1:]
+    trainer = make_trainer(data, output, replace(HPARAMS, train_steps=int(train_steps)), save_steps=int(save_steps))
+    sys.exit(trainer.run())
