@@ -88,6 +88,15 @@ def test_the_decoder_answers_line_by_line_and_keeps_blank_ones(where, run_comman
     assert len(lines) == 5 and lines[1] == "" and lines[0] == lines[3] and shown.endswith("\n".join(lines))
 
 
+def test_an_input_longer_than_any_in_training_is_an_error_or_a_warning(where, run_command, tmp_path):
+    (tmp_path / "in.txt").write_text("1 2 " * 100 + "\n")
+    flags = arguments(where, f"--decode_from_file={tmp_path / 'in.txt'}")
+    status, out, error = run_command(decoder.main, *flags)
+    assert (status, out) == (2, "") and "input 1 is longer" in error
+    status, out, error = run_command(decoder.main, *flags, "--long_inputs=warn")
+    assert status == 0 and out.count("\n") == 1 and "t2t-decoder: warning: " in error.splitlines()[-1]
+
+
 def test_typing_is_answered_until_end_of_file(where, run_command, monkeypatch):
     typed = iter(["1 2", ""])
 

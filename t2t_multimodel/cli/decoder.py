@@ -10,6 +10,7 @@ Examples:
 """
 
 import sys
+import warnings
 from pathlib import Path
 
 from t2t_multimodel import startup
@@ -28,6 +29,7 @@ command.text("decode_hparams", "", 'how to decode, e.g. "beam_size=4,alpha=0.6";
 command.group("What to decode")
 command.text("decode_from_file", None, "file with one input a line, UTF-8; - is standard input", metavar="FILE")
 command.text("decode_to_file", None, "file for the outputs; default: standard output", metavar="FILE")
+command.choice("long_inputs", "error", ("error", "warn"), "what an input longer than any in training is; none is cut")
 command.switch("decode_interactive", "answer what is typed, line by line, until end of file (Ctrl-D)")
 
 command.standard_flags()
@@ -62,7 +64,10 @@ def _decode(flags):
         _check_vocabulary(flags.output_dir, flags.data_dir)
 
     def decode(inputs):
-        return predictor.decode(flags.problem, inputs, **decode_hparams)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.showwarning = lambda said, *_: print(f"{command.name}: warning: {said}", file=sys.stderr)
+            return predictor.decode(flags.problem, inputs, flags.long_inputs, **decode_hparams)
 
     if lines is None:
         return _interact(decode)
