@@ -46,7 +46,8 @@ class MultiModel(Layer):
         net = self.nets[spec.targets.name]
         targets = batch["targets"]
         x = self.mixer(net.shifted(targets, batch["command"]), source=source, source_real=real, training=training)
-        x, report = self.decoder(x, ops.cast(ops.not_equal(targets, 0), "float32"), source, real, training=training)
+        target_real = ops.cast(ops.not_equal(targets, 0), "float32") * batch["example_weights"][:, None]
+        x, report = self.decoder(x, target_real, source, real, training=training)
         return net.logits(x), reports + ([report] if report else [])
 
     def encode(self, batch, spec, training=False):
