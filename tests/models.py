@@ -1,4 +1,4 @@
-"""A model with every size small, problems of every pair of modalities, batches for them; and what runs them on either backend."""
+"""A model with every size small, problems of every pair of modalities, their batches; what runs on either backend."""
 
 import functools
 import zlib
@@ -51,9 +51,9 @@ TO_TEXT = {name: spec for name, spec in SPECS.items() if spec.targets is TEXT}
 TRANSLATION = SPECS["text_to_text"]
 
 
-def make_model(hparams=HPARAMS, specs=tuple(SPECS.values())):
-    """A `MultiModel` with known random weights."""
-    return randomise(MultiModel(hparams, specs))
+def make_model(hparams=HPARAMS, specs=None):
+    """A `MultiModel` of all problems, or of `specs`, with known random weights."""
+    return randomise(MultiModel(hparams, specs or list(SPECS.values())))
 
 
 @functools.cache
@@ -63,7 +63,7 @@ def shared_model():
 
 
 def randomise(owner):
-    """Gives every weight of a layer a value that depends on its path alone: the same on each backend, no gate at zero."""
+    """Gives every weight of a layer a value by its path alone: the same on each backend, and no gate at zero."""
     for variable in owner.trainable_variables:
         noise = np.random.default_rng(zlib.crc32(variable.path.encode())).normal(size=variable.shape)
         if variable.name == "scale":
@@ -112,8 +112,8 @@ def random_ids(rng, rows, longest):
 def program(owner, function):
     """`function` of tensors that uses the variables of `owner`, to be called on numpy arrays; the answer is numpy too.
 
-    On TensorFlow it runs eagerly: nothing is compiled. On JAX it is one compiled program for each shape: eagerly every small
-    operation would be compiled by itself.
+    On TensorFlow it runs eagerly: nothing is compiled. On JAX it is one compiled program for each shape: eagerly every
+    small operation would be compiled by itself.
     """
     if BACKEND != "jax":
         return lambda *values: to_numpy(function(*keras.tree.map_structure(ops.convert_to_tensor, values)))
@@ -142,15 +142,16 @@ def forward_of(spec):
 
 @functools.cache
 def training_outputs(spec):
-    """{"logits", "loss", "gradients": {path: array or None}} of `make_batch(spec)` in training mode with the gating noise given."""
+    """{"logits", "loss", "gradients": {path: array or None}} of `make_batch(spec)` in training mode, noise given."""
     model, batch = shared_model(), make_batch(spec)
     original, keras.random.normal = keras.random.normal, _given_noise
     try:
         loss, logits, gradients = _differentiate(model, spec, batch)
     finally:
         keras.random.normal = original
-    gradients = {v.path: None if g is None else ops.convert_to_numpy(g) for v, g in zip(model.trainable_variables, gradients)}
-    return {"loss": float(loss), "logits": ops.convert_to_numpy(logits), "gradients": gradients}
+    paths = [v.path for v in model.trainable_variables]
+    gradients = {path: None if g is None else to_numpy(g) for path, g in zip(paths, gradients)}
+    return {"loss": float(loss), "logits": to_numpy(logits), "gradients": gradients}
 
 
 def _given_noise(shape, seed):
@@ -264,7 +265,7 @@ def causal_block(name):
 
 
 def block_inputs(batch=2, length=18, positions=7, seed=0):
-    """x [batch, length, features], source [batch, positions, features], real [batch, positions]: the last row has padding."""
+    """x [batch, length, features], source [batch, positions, features], real [batch, positions]: some padding."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(batch, length, SIZE)).astype(np.float32)
     source = rng.normal(size=(batch, positions, SIZE)).astype(np.float32)
