@@ -1,0 +1,191 @@
+"""What every problem may count on: gradients reach its variables and no others, it learns, it is saved and loaded."""
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from models import (
+    BACKEND,
+    COMMAND,
+    HPARAMS,
+    NO_ATTENTION,
+    NO_EXPERTS,
+    OTHER_COMMAND,
+    SPECS,
+    TO_TEXT,
+    TRANSLATION,
+    forward_of,
+    make_batch,
+    make_model,
+    program,
+    randomise,
+    shared_model,
+    to_numpy,
+    training_outputs,
+)
+
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.features import ProblemSpec
+from t2t_multimodel.model.multimodel import MultiModel
+from t2t_multimodel.training import checkpoints
+from t2t_multimodel.training.backend import adapter
+from t2t_multimodel.training.optimizer import make_optimizer
+from t2t_multimodel.training.run import Run, RunProblem, build_model, load_variables
+
+# A training step is compiled for each signature, and on JAX that costs three times as much: there these two, which hold
+# every part of the body. (test_backends_agree.py compares the gradients of all signatures.)
+TRAINED = list(SPECS) if BACKEND == "tensorflow" else ["text_to_text", "image_to_label"]
+
+
+@pytest.mark.parametrize("spec", TO_TEXT.values(), ids=TO_TEXT)
+def test_command_changes_the_output(spec):
+    batch = make_batch(spec)
+    first, second = (
+        forward_of(spec)(batch | {"command": np.full(3, command, np.int32)}) for command in (COMMAND, OTHER_COMMAND)
+    )
+    assert np.abs(first[:, 0] - second[:, 0]).max() > 1e-2  # where it is fed …
+    assert np.abs(first[:, 1:] - second[:, 1:]).max() > 1e-2  # … and behind
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_gradient_reaches_what_is_touched_and_nothing_else(spec):
+    gradients = training_outputs(spec)["gradients"]
+    touched = {v.path for v in shared_model().touched(spec)}
+    for path, gradient in gradients.items():
+        reached = gradient is not None and bool(np.abs(gradient).max() > 0)
+        assert reached == (path in touched), path
+        assert gradient is None or np.isfinite(gradient).all(), path
+
+
+def test_every_variable_belongs_to_a_problem():
+    model = shared_model()
+    paths = [v.path for v in model.variables]
+    assert len(set(paths)) == len(paths)
+    touched = {v.path for spec in SPECS.values() for v in model.touched(spec)}
+    assert touched == {v.path for v in model.trainable_variables}
+    assert all(not v.path.startswith("/") and "//" not in v.path for v in model.variables)
+
+
+def test_all_weights_exist_before_the_first_call():
+    """So that a model can be counted, saved and loaded at once; and no call adds one."""
+    model = MultiModel(HPARAMS, [TRANSLATION])
+    before = [v.path for v in model.variables]
+    program(model, lambda batch: model(batch, spec=TRANSLATION)[0])(make_batch(TRANSLATION))
+    assert [v.path for v in model.variables] == before
+
+
+# ---- Training
+
+
+@functools.cache
+def training():
+    """A model and its training step, shared since each signature's program is compiled once."""
+    model = make_model()
+    return model, adapter().Step(model, make_optimizer(HPARAMS), HPARAMS)
+
+
+def fresh_training():
+    """The same with known weights and an optimiser that has seen nothing."""
+    model, step = training()
+    randomise(model)
+    for variable in step.optimizer.variables:
+        if variable is not step.optimizer.learning_rate:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+    return model, step
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_training_lowers_the_loss(name):
+    """Thirty updates on one batch."""
+    _, step = fresh_training()
+    spec = SPECS[name]
+    batch = make_batch(spec)
+    losses = [step.update([(spec, batch)], learning_rate=3e-3)[0][0]["loss"] for _ in range(30)]
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-3:]) < 0.75 * losses[0], losses
+
+
+@pytest.mark.parametrize("name, other", [("text_to_text", "image_to_label"), ("image_to_label", "text_to_text")])
+def test_other_problems_stay_bit_identical(name, other):
+    """An update moves its own variables and their optimiser state; everything else keeps every bit."""
+    model, step = fresh_training()
+    for each in (name, other):  # so that no slot of the optimiser is at zero
+        step.update([(SPECS[each], make_batch(SPECS[each]))], learning_rate=1e-3)
+    before = {v.path: to_numpy(v) for v in step.variables()}
+    assert len(before) == len(step.variables())
+    step.update([(SPECS[name], make_batch(SPECS[name]))], learning_rate=1e-3)
+    moved = {v.path for v in step.variables() if not np.array_equal(to_numpy(v), before[v.path])}
+
+    mine = {path for v in model.touched(SPECS[name]) for path in (v.path, *slots(v))}
+    everything = {path for v in model.trainable_variables for path in (v.path, *slots(v))}
+    assert everything <= set(before)
+    assert moved & everything == mine
+    others = {v.path for v in model.non_trainable_variables} | {v.path for v in step.optimizer.variables[:2]}
+    assert moved - everything <= others  # random state, number of updates, learning rate
+
+
+def slots(variable):
+    """The paths of a variable's two slots in Adam."""
+    return [f"adam/{variable.path.replace('/', '_')}_{slot}" for slot in ("momentum", "velocity")]
+
+
+def test_update_over_several_draws_is_their_average():
+    """Adam's first momentum is a multiple of the gradient: that of two draws is the mean of both's."""
+    hparams = replace(NO_EXPERTS, clip_norm=0.0)  # no gating noise, no clipping
+    specs = [SPECS["text_to_label"], SPECS["image_to_label"]]
+    draws = [(spec, make_batch(spec)) for spec in specs]
+    momenta = []
+    for chosen in ([draws[0]], [draws[1]], draws):
+        model = make_model(hparams, specs)
+        step = adapter().Step(model, make_optimizer(hparams), hparams)
+        reports, norm = step.update(chosen, learning_rate=1e-3)
+        assert len(reports) == len(chosen) and norm > 0
+        momenta.append({v.path: to_numpy(v) for v in step.optimizer.variables if v.path.endswith("_momentum")})
+    first, second, both = momenta
+    assert len(both) == len(model.trainable_variables)
+    for path in both:
+        np.testing.assert_allclose(both[path], (first[path] + second[path]) / 2, atol=1e-6, rtol=1e-4)
+
+
+# ---- Saving
+
+
+def test_saved_and_loaded_model_has_the_same_output(tmp_path):
+    """Through a checkpoint's files into a model made anew as the trainer makes it: equal to the last bit."""
+    model = shared_model()
+    checkpoints.save(tmp_path, 3, {v.path: to_numpy(v) for v in model.variables}, {"step": 3})
+    problems = {name: RunProblem(spec, "", (), (), 6) for name, spec in SPECS.items()}
+    loaded = build_model(Run("multimodel", 0, BACKEND, problems), HPARAMS)
+    for variable, other in zip(loaded.variables, model.variables, strict=True):
+        assert variable.path == other.path
+    arrays = checkpoints.load(tmp_path, 3).arrays
+    load_variables(loaded.variables, arrays, tmp_path)
+    for spec in [TRANSLATION, SPECS["image_to_label"]]:
+        forward = program(loaded, lambda batch, spec=spec: loaded(batch, spec=spec)[0])
+        np.testing.assert_array_equal(forward(make_batch(spec)), forward_of(spec)(make_batch(spec)))
+    with pytest.raises(UserError, match="of another model"):
+        load_variables(loaded.variables, dict(list(arrays.items())[1:]), tmp_path)
+
+
+# ---- What a problem may be
+
+
+def test_ablations_lack_the_part():
+    without_experts = [v.path for v in MultiModel(NO_EXPERTS, [TRANSLATION]).variables]
+    assert not any("expert" in path for path in without_experts)
+    without_attention = [v.path for v in MultiModel(NO_ATTENTION, [TRANSLATION]).variables]
+    assert not any("query" in path or "key" in path for path in without_attention)
+    assert any("expert" in path for path in without_attention) and any("query" in path for path in without_experts)
+
+
+def test_a_model_without_text_targets_has_no_decoder():
+    model = MultiModel(HPARAMS, [SPECS["image_to_label"]])
+    assert not any(part in v.path for v in model.variables for part in ("decoder", "mixer"))
+
+
+@pytest.mark.parametrize("inputs, targets", [("image", "image"), ("label", "text"), ("text", "audio_waveform")])
+def test_sides_that_no_net_serves_are_refused(inputs, targets):
+    features = {f.modality: f for spec in SPECS.values() for f in (spec.inputs, spec.targets)}
+    with pytest.raises(UserError, match="can't be a"):
+        MultiModel(HPARAMS, [ProblemSpec("odd", features[inputs], features[targets], 0)])
