@@ -32,6 +32,10 @@ def multimodel_tiny():
     return replace(
         multimodel_base(),
         hidden_size=96,  # the least that solved all eight in a joint run
+        encoder_blocks=3,  # half the paper's depth learns more in the same minutes: 90 against 45 BLEU after one
+        attention_blocks=1,
+        mixer_blocks=1,
+        decoder_blocks=2,
         num_heads=4,  # 24 features a head
         num_experts=8,  # one a problem, were they to specialise
         expert_filter_size=192,  # twice the hidden size, as in the paper
@@ -43,11 +47,11 @@ def multimodel_tiny():
         audio_mel_bins=32,  # the synthesiser's formants are far apart
         audio_blocks=2,  # 4 times fewer positions: about 40 for a sentence of 2.6 s
         audio_filter_multiplier=4,  # 8 and 16 features: a layer norm over 2 would keep only a sign
-        learning_rate=1.5e-3,  # small models take larger steps
+        learning_rate=3e-3,  # small models take larger steps
         learning_rate_schedule="cosine",  # to zero at the end, since the run is short
         learning_rate_warmup_steps=100,
-        batch_tokens=2048,  # 64 sentence pairs of about 16 + 16 ids
-        batch_examples=64,
+        batch_tokens=1536,
+        batch_examples=32,  # many small steps: twice the examples a step learns less in the same time
         max_input_length=128,  # the longest sentence of tiny8 has under 64 ids
         max_target_length=128,
         max_audio_seconds=10.0,

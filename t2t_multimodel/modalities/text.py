@@ -12,8 +12,10 @@ class TextNet(ModalityNet):
     def __init__(self, spec, hparams, **kwargs):
         super().__init__(**kwargs)
         size = hparams.hidden_size
-        # As large as the timing signal it is added to.
-        normal = keras.initializers.RandomNormal(0.0, 1.0)
+        # Small weights, scaled up on the way: vectors as large as the timing signal they are added to, and yet quick to learn
+        # (an Adam step moves every weight by about the learning rate, whatever its size).
+        self.scale = size**0.5
+        normal = keras.initializers.RandomNormal(0.0, size**-0.5)
         self.embedding = self.add_weight(shape=(spec.vocabulary_size, size), initializer=normal, name="embedding")
         self.softmax = self.add_weight(shape=(size, spec.vocabulary_size), initializer="glorot_uniform", name="softmax")
         self.bias = self.add_weight(shape=(spec.vocabulary_size,), initializer="zeros", name="bias")
@@ -25,7 +27,8 @@ class TextNet(ModalityNet):
         return self.embed(ids) * ops.cast(real, self.compute_dtype)[..., None], real, None
 
     def embed(self, ids):
-        return ops.cast(ops.take(self.embedding, ids, axis=0), self.compute_dtype)
+        """ids [...] → [..., hidden]."""
+        return ops.cast(ops.take(self.embedding, ids, axis=0) * self.scale, self.compute_dtype)
 
     def shifted(self, targets, command):
         """Decoder inputs: the command's vector, then the targets but the last: ids [batch, length] → [batch, length, hidden]."""

@@ -102,7 +102,7 @@ class SourceAttention(Layer):
         return {"keys": keys, "values": values, "bias": source_bias(real)}
 
     def step(self, x, memory, time):
-        queries = self.attention.queries(self.norm(x)[:, None])
+        queries = self.attention.queries(self.norm.call(x)[:, None])
         return x + self.attention.attend(queries, (memory["keys"], memory["values"]), memory["bias"])[:, 0]
 
 
@@ -136,7 +136,7 @@ class SourceWithoutAttention(Layer):
         positions = ops.shape(memory["aligned"])[1]
         here = ops.take(memory["aligned"], ops.minimum(time, positions - 1), axis=1)
         here = here * ops.cast(time < positions, here.dtype)
-        return self.norm(x + here + memory["mean"])
+        return self.norm.call(x + here + memory["mean"])
 
 
 def source_reader(hparams, **kwargs):
@@ -190,7 +190,7 @@ class AttentionBlock(Layer):
             new["blocks"].append(block_state)
         if self.hparams.use_attention:
             attention = self.self_attention
-            normal = self.norm(x)[:, None]
+            normal = self.norm.call(x)[:, None]
             key, value = attention.memory(normal)  # [batch, heads, 1, size]
             at = ops.reshape(time, [1, 1])
             new["keys"] = ops.scatter_update(state["keys"], at, key[None, :, :, 0])

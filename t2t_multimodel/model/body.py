@@ -101,4 +101,4 @@ class Decoder(Layer):
             x, block_state = block.step(x, state[i], time)
             x = reader.step(x, memory[i], time)
             new.append(block_state)
-        return self.norm(x), new
+        return self.norm.call(x), new

@@ -93,7 +93,7 @@ class MixtureOfExperts(Layer):
 
     def step(self, x):
         """Decoding: x [batch, features] → the same; the experts' weights are gathered for the tokens at hand."""
-        tokens = self.norm(x)
+        tokens = self.norm.call(x)
         gates, ids, _ = top_k_gates(ops.matmul(tokens, self.gate_weight), self.k)
         few = self._few_experts(training=False)
         return x + (self._all_experts(tokens, gates, ids) if few else self._blocks(tokens, gates, ids, 1))

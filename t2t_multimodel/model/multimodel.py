@@ -82,7 +82,8 @@ class MultiModel(Layer):
             "log_probability": log_probability, "weights": weights, "logits": logits,
         }  # fmt: skip
 
-    # ---- Decoding, one position at a time (see decoding/)
+    # ---- Decoding, one position at a time (see decoding/). It runs in float32 whatever the precision of training: the
+    # functions from here on are not layer calls, where Keras would cast (hence `norm.call` in the layers' steps).
 
     def prepare(self, source, real):
         """What every decoding step needs of the encoded inputs: computed once."""
@@ -95,7 +96,8 @@ class MultiModel(Layer):
     def step(self, ids, spec, memory, state, time):
         """Logits of the next id: ids [batch] just written (the command at time 0) → (float32 [batch, vocabulary], state)."""
         net = self.nets[spec.targets.name]
-        x, mixer_state = self.mixer.step(net.embed(ids), memory["mixer"], state["mixer"], time)
+        x = ops.cast(net.embed(ids), "float32")
+        x, mixer_state = self.mixer.step(x, memory["mixer"], state["mixer"], time)
         x, decoder_state = self.decoder.step(x, memory["decoder"], state["decoder"], time)
         return net.logits(x), {"mixer": mixer_state, "decoder": decoder_state}
 

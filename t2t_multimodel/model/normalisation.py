@@ -29,5 +29,5 @@ class LayerNorm(Layer):
         """The same for an `x` whose mean over the normalised axes is zero already."""
         wide = ops.cast(x, "float32")
         variance = ops.mean(ops.square(wide), axis=self.axes, keepdims=True)
-        normal = ops.cast(wide * ops.rsqrt(variance + EPSILON), self.compute_dtype)
+        normal = ops.cast(wide * ops.rsqrt(variance + EPSILON), self.scale.dtype)  # 16 bits inside a mixed-precision call
         return normal * self.scale + self.bias
