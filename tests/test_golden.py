@@ -266,7 +266,8 @@ def test_shift_right():
     numbers = golden("layers")
     net = TextNet(FeatureSpec("text", "text", vocabulary_size=14), replace(HPARAMS, hidden_size=6), name="text")
     # Ids 0 … 11 stand for the vectors of x3, 12 and 13 for the two rows' pad values.
-    assign(net, embedding=np.concatenate([numbers["x3"].reshape(12, 6), numbers["shift_pad_value"][:, 0]]))
+    vectors = np.concatenate([numbers["x3"].reshape(12, 6), numbers["shift_pad_value"][:, 0]])
+    assign(net, embedding=vectors / net.scale)  # scaled up on the way
     targets = ops.convert_to_tensor(np.arange(12, dtype="int32").reshape(2, 6))
     close(net.shifted(targets, ops.convert_to_tensor(np.array([12, 13], "int32"))), numbers["shift_right_3d_pad"])
 

@@ -51,7 +51,7 @@ class SpectrogramNet(ModalityNet):
             x = block(x, ops.cast(real, x.dtype)[:, :, None, None])
             real = real[:, ::2]
         x = ops.reshape(x, [ops.shape(x)[0], ops.shape(x)[1], x.shape[2] * x.shape[3]])
-        return self.project(x) * ops.cast(real, x.dtype)[..., None], real, None
+        return _project(self.project, x, real), real, None
 
 
 class WaveformNet(ModalityNet):
@@ -79,7 +79,13 @@ class WaveformNet(ModalityNet):
         for block in self.blocks:
             x = block(x, ops.cast(real, x.dtype)[:, :, None, None])
             real = real[:, ::2]
-        return self.project(x[:, :, 0]) * ops.cast(real, x.dtype)[..., None], real, None
+        return _project(self.project, x[:, :, 0], real), real, None
+
+
+def _project(project, x, real):
+    """The last layer, zero at padding; there `max_pool` left minus infinity, which in 16 bits must not be summed."""
+    wide = ops.cast(real, x.dtype)[..., None]
+    return project(x * wide) * wide
 
 
 def _filters(hparams):

@@ -1,0 +1,308 @@
+"""Decoding one position at a time equals the whole forward pass; greedy and beam search find what they promise."""
+
+import functools
+import itertools
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from models import (
+    BACKEND,
+    CAUSAL_BLOCKS,
+    FIRST_WORD,
+    HPARAMS,
+    NO_ATTENTION,
+    NO_EXPERTS,
+    SPECS,
+    TO_TEXT,
+    TRANSLATION,
+    VOCABULARY,
+    block_inputs,
+    causal_block,
+    make_batch,
+    make_model,
+    program,
+    randomise,
+    shared_model,
+    to_numpy,
+)
+
+from t2t_multimodel.decoding.batch_decoder import BatchDecoder
+from t2t_multimodel.decoding.decode import decode_text, rank_classes
+from t2t_multimodel.decoding.search import beam_search, greedy_search, length_penalty
+from t2t_multimodel.features import EOS_ID
+from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.training.backend import adapter
+from t2t_multimodel.training.optimizer import make_optimizer
+from t2t_multimodel.training.run import Run, RunProblem, build_model
+
+# ---- One position at a time
+
+
+@pytest.mark.parametrize("name", CAUSAL_BLOCKS)
+def test_steps_equal_the_whole(name):
+    """Over more positions than any ring buffer holds, and more than the source has."""
+    block = causal_block(name)
+    x, source, real = block_inputs()
+    whole = program(block.layer, block.full)(x, source, real)
+    start = program(block.layer, lambda source, real: block.start(source, real, x.shape[0], x.shape[1] + 3))
+    step = program(block.layer, block.step)
+    memory, state = start(source, real)
+    for time in range(x.shape[1]):
+        y, state = step(x[:, time], memory, state, np.int32(time))
+        np.testing.assert_allclose(y, whole[:, time], atol=1e-5, rtol=1e-5, err_msg=f"position {time}")
+
+
+@functools.cache
+def model_of(kind):
+    """The whole model, or one of its ablations."""
+    hparams = {"whole": HPARAMS, "without_experts": NO_EXPERTS, "without_attention": NO_ATTENTION}[kind]
+    return shared_model() if kind == "whole" else make_model(hparams, [TRANSLATION])
+
+
+KINDS = ("whole", "without_experts", "without_attention")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_model_steps_equal_the_forward_pass(kind):
+    """Fed the right ids one by one, the model gives the logits of the teacher-forced pass, from every input length."""
+    model = model_of(kind)
+    batch = make_batch(TRANSLATION)
+    rng = np.random.default_rng(3)
+    batch["targets"] = rng.integers(FIRST_WORD, VOCABULARY, (3, 16)).astype(np.int32)  # longer than all ring buffers
+    whole = program(model, lambda batch: model(batch, spec=TRANSLATION)[0])(batch)
+
+    def start(batch):
+        source, real, _, _ = model.encode(batch, TRANSLATION)
+        return model.prepare(source, real), model.initial_state(3, 20)
+
+    memory, state = program(model, start)(batch)
+    step = program(model, lambda ids, *rest: model.step(ids, TRANSLATION, *rest))
+    ids = batch["command"]
+    for time in range(16):
+        logits, state = step(ids, memory, state, np.int32(time))
+        np.testing.assert_allclose(logits, whole[:, time], atol=2e-5, rtol=1e-4, err_msg=f"position {time}")
+        ids = batch["targets"][:, time]
+
+
+# ---- Greedy search
+
+LENGTH, LIMIT = 12, 9  # of the output buffer; at most so many ids
+
+
+def decoder(model, spec, **options):
+    return program(model, lambda batch, limit: decode_text(model, spec, batch, limit, LENGTH, **options))
+
+
+def without_targets(batch):
+    return {name: array for name, array in batch.items() if name != "targets"}
+
+
+@pytest.mark.parametrize("name", TO_TEXT if BACKEND == "tensorflow" else ["text_to_text"])
+def test_greedy_is_the_likeliest_id_again_and_again(name):
+    """Found by brute force: the whole forward pass for each id. Ends at the end-of-sequence, zeros behind it."""
+    check_greedy(shared_model(), SPECS[name])
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_greedy_of_the_ablations(kind):
+    check_greedy(model_of(kind), TRANSLATION)
+
+
+def check_greedy(model, spec):
+    batch = make_batch(spec, rows=4)
+    original = to_numpy(model.nets[spec.targets.name].bias)
+    try:
+        model.nets[spec.targets.name].bias.assign(original + 2.0 * (np.arange(VOCABULARY) == EOS_ID))  # some rows end
+        ids, scores = decoder(model, spec)(without_targets(batch), np.int32(LIMIT))
+        expected, log_probabilities = brute_force(model, spec, batch)
+    finally:
+        model.nets[spec.targets.name].bias.assign(original)
+    np.testing.assert_array_equal(ids, expected)
+    np.testing.assert_allclose(scores, log_probabilities, atol=1e-4, rtol=1e-4)
+    assert not ids[:, LIMIT:].any()
+
+
+def brute_force(model, spec, batch):
+    """Greedy ids [rows, LENGTH] and the sums of their log-probabilities by teacher forcing alone."""
+    forward = program(model, lambda batch: ops.log_softmax(model(batch, spec=spec)[0]))
+    rows = len(batch["command"])
+    ids, scores, done = np.zeros((rows, LENGTH), np.int32), np.zeros(rows), np.zeros(rows, bool)
+    for time in range(LIMIT):
+        # What stands from here on is not seen, but must not be padding: padding is not routed to experts.
+        targets = np.where(np.arange(LENGTH) < time, np.maximum(ids, 1), FIRST_WORD).astype(np.int32)
+        log_probabilities = forward(batch | {"targets": targets})[:, time]
+        best = np.where(done, 0, log_probabilities.argmax(-1))
+        scores += np.where(done, 0.0, log_probabilities.max(-1))
+        ids[:, time] = best
+        done |= best == EOS_ID
+    return ids, scores
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_compiled_decoding_equals_eager(beam):
+    """The program that the commands run, `compiled` of the backend's adapter, writes the ids of the plain function."""
+    model, spec = shared_model(), TRANSLATION
+    batch = without_targets(make_batch(spec, rows=3))
+    compiled = BatchDecoder(model, adapter().compiled, few_shapes=True)
+    ids, scores = compiled.ids(spec, batch, LIMIT, beam_size=beam, alpha=0.6)
+    tensors = keras.tree.map_structure(ops.convert_to_tensor, batch)
+    expected = decode_text(model, spec, tensors, ops.convert_to_tensor(LIMIT), ids.shape[1], beam, 0.6)
+    np.testing.assert_array_equal(ids, to_numpy(expected[0]))
+    np.testing.assert_allclose(scores, to_numpy(expected[1]), atol=1e-4, rtol=1e-4)
+
+
+def test_classes_are_ranked():
+    model, spec = shared_model(), SPECS["image_to_label"]
+    batch = make_batch(spec)
+    order, scores = BatchDecoder(model, adapter().compiled, few_shapes=True).classes(spec, batch)
+    logits = program(model, lambda batch: model(batch, spec=spec)[0])(batch)
+    np.testing.assert_array_equal(order, np.argsort(-logits, axis=1))
+    np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1.0, atol=1e-5)
+    expected = program(model, lambda batch: rank_classes(model, spec, batch))(batch)
+    np.testing.assert_array_equal(order, expected[0])
+
+
+# ---- Searches over a table: logits of the next id = table[time, last id]
+
+
+def search_table(table, first_ids, limit, beam=None, alpha=0.0):
+    """Greedy search, or beam search where `beam` is given, as numpy."""
+    table, length = ops.convert_to_tensor(table.astype("float32")), len(table)
+
+    def search(first_ids):
+        def step(ids, state, time):
+            return ops.take(ops.take(table, time, axis=0), ids, axis=0), state
+
+        if beam is None:
+            return greedy_search(step, {}, first_ids, length, limit)
+        return beam_search(step, {}, first_ids, length, limit, beam, alpha, table.shape[-1])
+
+    return program(Layer(name="no_variables"), search)(np.array(first_ids, np.int32))
+
+
+def log_softmax(logits):
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+def test_rows_that_ended_stay_zero_while_others_go_on():
+    table = np.full((6, 4, 4), -5.0)
+    table[:, 2, 2] = table[:, 3, 3] = 5.0  # 2 and 3 repeat themselves
+    table[1, 2, EOS_ID] = 9.0  # but 2 ends at the second id
+    ids, _ = search_table(table, [2, 3], limit=5)
+    assert ids.tolist() == [[2, EOS_ID, 0, 0, 0, 0], [3, 3, 3, 3, 3, 0]]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7])
+def test_limit_is_kept(limit):
+    table = np.random.default_rng(0).normal(size=(7, 5, 5))
+    table[..., EOS_ID] = -20.0  # nothing ends by itself
+    for beam in (None, 2):
+        ids, _ = search_table(table, [2, 3], limit, beam)
+        ids = ids.reshape(2, -1, 7)
+        assert not ids[..., limit:].any()
+    greedy, score = search_table(table, [2, 3], limit)
+    for row, first in enumerate([2, 3]):
+        last, total = first, 0.0
+        for time in range(limit):
+            log_probabilities = log_softmax(table[time, last])
+            last = log_probabilities.argmax()
+            total += log_probabilities.max()
+            assert greedy[row, time] == last
+        np.testing.assert_allclose(score[row], total, rtol=1e-5)
+
+
+def test_beam_of_one_is_greedy():
+    """Where nothing ends early, so that the one beam is never given up for a finished hypothesis."""
+    table = 2.0 * np.random.default_rng(1).normal(size=(8, 9, 9))
+    table[..., EOS_ID] = -20.0
+    ids, score = search_table(table, [3, 5, 8], limit=8)
+    beam_ids, beam_score = search_table(table, [3, 5, 8], limit=8, beam=1)
+    np.testing.assert_array_equal(beam_ids[:, 0], ids)
+    np.testing.assert_allclose(beam_score[:, 0], score, rtol=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_wide_beam_finds_the_best_of_all(alpha, seed):
+    """A beam that holds every prefix finds the finished hypothesis with the highest log P / penalty: by brute force."""
+    words, limit = 4, 3
+    table = 2.0 * np.random.default_rng(seed).normal(size=(limit, words, words))
+    ids, scores = search_table(table, [3], limit, beam=words**2, alpha=alpha)
+    best, best_score = None, -np.inf
+    for length in range(1, limit + 1):
+        for words_before in itertools.product([i for i in range(words) if i != EOS_ID], repeat=length - 1):
+            hypothesis = (*words_before, EOS_ID)
+            steps = enumerate(zip((3, *hypothesis), hypothesis))
+            log_probability = sum(log_softmax(table[time, last])[now] for time, (last, now) in steps)
+            score = log_probability / ((5 + length) / 6) ** alpha
+            if score > best_score:
+                best, best_score = hypothesis, score
+    assert ids[0, 0, : len(best)].tolist() == list(best)
+    assert not ids[0, 0, len(best) :].any()
+    np.testing.assert_allclose(scores[0, 0], best_score, rtol=1e-5)
+
+
+def test_length_penalty():
+    np.testing.assert_allclose(to_numpy(length_penalty(ops.convert_to_tensor(7), 0.6)), 2.0**0.6, rtol=1e-6)
+
+
+def test_beam_is_never_worse_than_greedy_here():
+    """Without length penalty a beam of four finds at least greedy's log-probability (no law, but so on this model)."""
+    model, spec = shared_model(), TRANSLATION
+    batch = without_targets(make_batch(spec, rows=4))
+    original = to_numpy(model.nets[spec.targets.name].bias)
+    try:
+        model.nets[spec.targets.name].bias.assign(original + 2.0 * (np.arange(VOCABULARY) == EOS_ID))
+        greedy_ids, greedy = decoder(model, spec)(batch, np.int32(LIMIT))
+        ids, beam = decoder(model, spec, beam_size=4, alpha=0.0)(batch, np.int32(LIMIT))
+    finally:
+        model.nets[spec.targets.name].bias.assign(original)
+    ended = (greedy_ids == EOS_ID).any(axis=1)
+    assert ended.any()
+    assert (beam[ended] >= greedy[ended] - 1e-5).all()
+    for row in ids:  # whatever was found ends once, with nothing behind it
+        ends = np.flatnonzero(row == EOS_ID)
+        assert len(ends) <= 1 and (not len(ends) or not row[ends[0] + 1 :].any())
+
+
+# ---- Half precision
+
+
+IN_HALF = list(SPECS.values()) if BACKEND == "tensorflow" else [TRANSLATION]  # JAX compiles each anew
+
+
+@functools.cache
+def half_model(precision, *specs):
+    """A model as the trainer makes it for that precision."""
+    problems = {spec.name: RunProblem(spec, "", (), (), 6) for spec in specs}
+    return randomise(build_model(Run("multimodel", 0, BACKEND, problems), replace(HPARAMS, precision=precision)))
+
+
+@pytest.mark.parametrize("spec", IN_HALF, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_is_near_full_precision(precision, spec):
+    """The loss of training, with padding and a row that only fills up; weights stay float32."""
+    model = half_model(precision, *IN_HALF)
+    assert {str(v.dtype) for v in model.trainable_variables} == {"float32"}
+    batch = {name: np.concatenate([a, np.zeros_like(a[:1])]) for name, a in make_batch(spec).items()}
+    half = program(model, lambda batch: model.loss(batch, spec)[0])(batch)
+    full = program(shared_model(), lambda batch: shared_model().loss(batch, spec)[0])(batch)
+    np.testing.assert_allclose(half, full, rtol=0.1)  # an expert may be chosen otherwise
+    assert half != full
+
+
+def test_half_precision_trains_and_decodes():
+    """A few steps lower the loss; greedy and beam search run."""
+    model = half_model("mixed_bfloat16", TRANSLATION)
+    step = adapter().Step(model, make_optimizer(model.hparams), model.hparams)
+    batch = make_batch(TRANSLATION)
+    losses = [step.update([(TRANSLATION, batch)], learning_rate=1e-3)[0][0]["loss"] for _ in range(5)]
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    assert all(np.isfinite(to_numpy(v)).all() for v in model.trainable_variables)
+    decode = BatchDecoder(model, adapter().compiled)
+    for beam in (1, 2):
+        ids, scores = decode.ids(TRANSLATION, without_targets(batch), LIMIT, beam_size=beam)
+        assert ids[:, 0].any() and np.isfinite(scores).all()
