@@ -154,6 +154,16 @@ def training_outputs(spec):
     return {"loss": float(loss), "logits": to_numpy(logits), "gradients": gradients}
 
 
+def write_outputs(file):
+    """Writes the shared model's `training_outputs` of every problem, for the process of another backend."""
+    arrays = {"paths": np.array([v.path for v in shared_model().variables])}
+    for name, spec in SPECS.items():
+        outputs = training_outputs(spec)
+        arrays |= {f"{name}:logits": outputs["logits"], f"{name}:loss": outputs["loss"]}
+        arrays |= {f"{name}:gradient:{path}": g for path, g in outputs["gradients"].items() if g is not None}
+    np.savez(file, **arrays)
+
+
 def _given_noise(shape, seed):
     """Both backends draw their own random numbers; these are the same on both."""
     return ops.convert_to_tensor(np.random.default_rng(1).normal(size=tuple(shape)).astype("float32"))

@@ -22,7 +22,7 @@ class SpectrogramNet(ModalityNet):
         super().__init__(autocast=False, **kwargs)  # sound stays float32 up to the first convolution
         h = hparams
         self.hop = round(spec.rate * h.audio_hop_milliseconds / 1000)
-        self.frame = round(spec.rate * h.audio_frame_milliseconds / 1000)
+        self.frame = 2 * round(spec.rate * h.audio_frame_milliseconds / 2000)  # windows of odd length differ by backend
         bins = h.audio_mel_bins
         filters = _filters(h)
         with keras.name_scope(self.name):
