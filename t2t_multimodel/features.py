@@ -121,7 +121,9 @@ class Audio(Feature):
 
     def check(self, value):
         if not isinstance(value, np.ndarray) or value.dtype != np.int16 or value.ndim != 1:
-            raise ValueError(f"a one-dimensional int16 array expected, got {getattr(value, 'dtype', type(value).__name__)}")
+            raise ValueError(
+                f"a one-dimensional int16 array expected, got {getattr(value, 'dtype', type(value).__name__)}"
+            )
         if not len(value):
             raise ValueError("the recording has no samples")
 
@@ -138,7 +140,9 @@ class Label(Feature):
 
     def check(self, value):
         if value not in self.classes:
-            raise ValueError(f"{value!r} is not one of the {len(self.classes)} classes ({', '.join(map(str, self.classes[:5]))}, …)")
+            raise ValueError(
+                f"{value!r} is not one of the {len(self.classes)} classes ({', '.join(map(str, self.classes[:5]))}, …)"
+            )
 
     def spec(self, problem_name, vocabulary=None):
         digest = hashlib.sha256("\0".join(map(str, self.classes)).encode()).hexdigest()

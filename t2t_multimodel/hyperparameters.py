@@ -39,9 +39,10 @@ class HParams:
 
     # ---- Image net in (Xception entry flow) and class net out (exit flow)
     image_stem_filters: tuple[int, ...] = (32, 64)  # features of the first two convolutions
-    image_residual_filters: tuple[int, ...] = (128, 256, 0)  # of the residual blocks, each halves the sides; 0 = hidden_size
+    image_residual_filters: tuple[int, ...] = (128, 256, 0)  # features of residual blocks; 0 = hidden size
     image_stem_stride: int = 2  # stride of the first convolution, in pixels
-    class_filter_ratios: tuple[float, ...] = (1.5, 2.0)  # features of the exit flow's last two convolutions, times hidden_size
+    image_norm: str = "features"  # what layer norm spans: features (of each position), or picture (all positions)
+    class_filter_ratios: tuple[float, ...] = (1.5, 2.0)  # exit flow: last two convolutions, times hidden size
     image_augment: bool = False  # training pictures are flipped at random
 
     # ---- Audio nets in
@@ -56,7 +57,7 @@ class HParams:
     label_smoothing: float = 0.0  # share of the target's probability spread over all ids
     optimizer: str = "adam"
     learning_rate: float = 1e-3  # the peak, for every schedule
-    learning_rate_schedule: str = "noam"  # constant, noam (rsqrt after warm-up), cosine (to zero at train_steps), exponential
+    learning_rate_schedule: str = "noam"  # constant, noam (∝ 1/√step), cosine (to zero at train_steps), exponential
     learning_rate_warmup_steps: int = 4000  # linear from zero
     learning_rate_decay_rate: float = 0.5  # exponential: factor …
     learning_rate_decay_steps: int = 50000  # … every so many steps
@@ -128,7 +129,9 @@ def check(values, where):
 
 
 def parse(text):
-    """"hidden_size=128,image_stem_filters=(16,32)" → {"hidden_size": 128, …}; values are Python literals or bare words."""
+    """ "hidden_size=128,image_stem_filters=(16,32)" → {"hidden_size": 128, …}; values are Python literals or bare
+    words.
+    """
     values = {}
     for part in _split(text):
         name, equals, value = part.partition("=")
@@ -155,6 +158,7 @@ def validate(hparams):
         "learning_rate_schedule": ("constant", "noam", "cosine", "exponential"),
         "optimizer": ("adam",),
         "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+        "image_norm": ("features", "picture"),
         "mixture": ("fixed", "size", "adaptive", "schedule"),
     }
     for name, valid in choices.items():

@@ -53,9 +53,12 @@ class Predictor:
 
         Args:
           problem: its name.
-          inputs: strings for text; paths or uint8 arrays for pictures; paths or int16 arrays (at the problem's rate) for sound.
-          long_inputs: what to do with an input longer than any the model was trained on: "error" or "warn". None is ever cut.
-          decode_hparams: beam_size (1 = greedy), alpha (exponent of the length penalty), max_length (ids; 0: by training).
+          inputs: strings for text; paths or uint8 arrays for pictures; paths or int16 arrays (at the problem's rate)
+            for sound.
+          long_inputs: what to do with an input longer than any the model was trained on: "error" or "warn". None is
+            ever cut.
+          decode_hparams: beam_size (1 = greedy), alpha (exponent of the length penalty), max_length (ids; 0: by
+            training).
 
         Returns:
           A list of strings: text, or the name of the likeliest class.

@@ -43,7 +43,8 @@ class Registry:
         before = self._entries.get(name)
         if before and before.source != entry.source:
             raise UserError(
-                f"{self.kind} {name!r} is registered twice: in {before.source} and in {entry.source}; rename one of them"
+                f"{self.kind} {name!r} is registered twice: in {before.source} and in {entry.source}; "
+                "rename one of them"
             )
         self._entries[name] = entry
 
@@ -151,7 +152,7 @@ def problem(name):
 
 
 def snake_case(name):
-    """"CityBirds" → "city_birds"; "TinyENDE8k" → "tiny_ende8k"."""
+    """ "CityBirds" → "city_birds"; "TinyENDE8k" → "tiny_ende8k"."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()
 

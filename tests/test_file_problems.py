@@ -161,19 +161,20 @@ def trees(folder, content, **attributes):
 
 def test_trees_with_and_without_words(tmp_path):
     content = "( (S  (NP-SBJ-1 (DT the)\t(NN dog)) (VP (VBZ barks) (NP=2 (-NONE- *T*-1))) (-LRB- -LRB-)))\n\n"
-    whole = "(S (NP (DT the) (NN dog)) (VP (VBZ barks)) (-LRB- -LRB-))"
+    whole = "(S (NP (DT the )DT (NN dog )NN )NP (VP (VBZ barks )VBZ )VP (-LRB- -LRB- )-LRB- )S"
     assert trees(tmp_path, content) == [("the dog barks -LRB-", whole)]
-    assert trees(tmp_path, content, words_in_tree=False) == [("the dog barks -LRB-", "(S (NP DT NN) (VP VBZ) -LRB-)")]
+    without = trees(tmp_path, content, words_in_tree=False)
+    assert without == [("the dog barks -LRB-", "(S (NP DT NN )NP (VP VBZ )VP -LRB- )S")]
     kept = trees(tmp_path, content, words_in_tree=False, keep_function_tags=True)
-    assert kept == [("the dog barks -LRB-", "(S (NP-SBJ-1 DT NN) (VP VBZ) -LRB-)")]
+    assert kept == [("the dog barks -LRB-", "(S (NP-SBJ-1 DT NN )NP-SBJ-1 (VP VBZ )VP -LRB- )S")]
     assert trees(tmp_path, "(NN dog)\n", words_in_tree=False) == [("dog", "NN")]
 
 
 words = st.text("abc.,'", min_size=1, max_size=4)
 label = st.sampled_from(["S", "NP", "VP", "X"])
 tree_text = st.recursive(
-    st.builds("({} {})".format, label, words),
-    lambda below: st.builds("({} {})".format, label, st.lists(below, min_size=1).map(" ".join)),
+    st.builds("({0} {1} ){0}".format, label, words),
+    lambda below: st.builds("({0} {1} ){0}".format, label, st.lists(below, min_size=1).map(" ".join)),
     max_leaves=12,
 )
 
@@ -198,6 +199,6 @@ def test_a_tree_that_does_not_parse_is_named_by_file_and_line(content, tmp_path)
 
 
 def test_a_word_without_a_tag_needs_the_words_in_the_tree(tmp_path):
-    assert trees(tmp_path, "(NP the (NN dog))\n") == [("the dog", "(NP the (NN dog))")]
+    assert trees(tmp_path, "(NP the (NN dog))\n") == [("the dog", "(NP the (NN dog )NN )NP")]
     with pytest.raises(UserError, match=r"train\.mrg:1: the word 'the' has no tag"):
         trees(tmp_path, "(NP the (NN dog))\n", words_in_tree=False)

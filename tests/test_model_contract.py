@@ -27,6 +27,7 @@ from models import (
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import ProblemSpec
+from t2t_multimodel.model.experts import MixtureOfExperts
 from t2t_multimodel.model.multimodel import MultiModel
 from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.backend import adapter
@@ -81,6 +82,7 @@ def test_all_weights_exist_before_the_first_call():
 @functools.cache
 def training():
     """A model and its training step, shared since each signature's program is compiled once."""
+    adapter().seed(0)  # of the gating noise
     model = make_model()
     return model, adapter().Step(model, make_optimizer(HPARAMS), HPARAMS)
 
@@ -146,6 +148,41 @@ def test_update_over_several_draws_is_their_average():
     assert len(both) == len(model.trainable_variables)
     for path in both:
         np.testing.assert_allclose(both[path], (first[path] + second[path]) / 2, atol=1e-6, rtol=1e-4)
+
+
+# ---- Experts
+
+
+@pytest.mark.parametrize("factor", [0.25, 1.0])
+def test_full_experts_pass_words_by(factor):
+    """In training an expert takes its first words, up to its number of slots; the rest have their other experts alone.
+
+    Padding is neither routed nor does it take a slot. By brute force, word by word.
+    """
+    layer = randomise(MixtureOfExperts(replace(HPARAMS, expert_capacity_factor=factor), name="full_experts"))
+    rng = np.random.default_rng(2)
+    tokens = rng.normal(size=(60, HPARAMS.hidden_size)).astype(np.float32)
+    real = (rng.uniform(size=(60, 1)) < 0.8).astype(np.float32)
+
+    def run(tokens, real):
+        gates, ids, _, load = layer._gating(tokens, real, training=False)
+        return *layer._slots(tokens, gates, ids, real), gates, ids, load
+
+    y, overflow, gates, ids, load = program(layer, run)(tokens, real)
+    first, second = to_numpy(layer.first), to_numpy(layer.second)
+    capacity = max(4, int(np.ceil(60 * 2 * factor / 10)))
+    expected, taken, dropped = np.zeros_like(tokens), np.zeros(10, int), 0
+    for word in np.flatnonzero(real):
+        for gate, expert in zip(gates[word], ids[word]):
+            taken[expert] += 1
+            if taken[expert] > capacity:
+                dropped += 1
+            else:
+                expected[word] += gate * (np.maximum(tokens[word] @ first[expert], 0) @ second[expert])
+    assert dropped > 0
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    np.testing.assert_allclose(overflow, dropped / (2 * real.sum()), rtol=1e-5)
+    np.testing.assert_allclose(load, taken / taken.sum(), rtol=1e-5)
 
 
 # ---- Saving

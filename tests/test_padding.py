@@ -1,5 +1,7 @@
 """Padding leaks nowhere: longer buffers, and rows that only fill up a shape, change nothing that is real."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from keras import ops
@@ -190,6 +192,16 @@ def test_rows_that_fill_up_count_nothing(spec, filler):
     np.testing.assert_allclose(filled["cross_entropy"], alone["cross_entropy"], **TOLERANCE)
     np.testing.assert_allclose(filled["loss"], alone["loss"], **TOLERANCE)
     assert np.isfinite(filled["logits"]).all()
+
+
+@pytest.mark.parametrize("norm", ["features", "picture"])
+def test_pictures_do_not_depend_on_their_neighbours(norm):
+    spec = SPECS["image_to_label"]
+    model = make_model(replace(HPARAMS, image_norm=norm), [spec])
+    run = evaluation(model, spec)
+    batch = make_batch(spec)
+    alone = run({name: array[:1] for name, array in batch.items()})
+    np.testing.assert_allclose(run(batch)["logits"][:1], alone["logits"], **TOLERANCE)
 
 
 @pytest.mark.parametrize("target", ["text", "label"])

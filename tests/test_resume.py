@@ -35,7 +35,9 @@ def undisturbed(data, tmp_path_factory):
 
 
 def test_sigkill_at_random_moments_changes_nothing(data, undisturbed, tmp_path):
-    """With a checkpoint after every update most moments fall into the writing of one. (Starting a process costs seconds.)"""
+    """With a checkpoint after every update most moments fall into the writing of one. (Starting a process costs
+    seconds.)
+    """
     moments = random.Random(5)
     checkpoints = tmp_path / "checkpoints"
     for _ in range(3):

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -211,7 +212,7 @@ def test_grammar(name):
     assert english.text(english.sentence_tree(sentence)) == in_english
     assert german.sentence_text(sentence) == in_german
     assert french.sentence_text(sentence) == in_french
-    assert english.bracketed(english.sentence_tree(sentence)) == tree
+    assert re.sub(r" \)\w+", ")", english.bracketed(english.sentence_tree(sentence))) == tree
 
 
 def test_a_scene_is_the_same_in_any_wording():
@@ -310,7 +311,8 @@ def test_captions_are_true_of_their_figures():
 def test_trees_fit_their_sentences():
     for split in ("train", "dev", "test"):
         for sample in raw_samples("tiny_parse", split):
-            assert len(Tree.fromstring(sample["targets"]).leaves()) == len(english.words(sample["inputs"]))
+            plain = re.sub(r"\)\w+", ")", sample["targets"])
+            assert len(Tree.fromstring(plain).leaves()) == len(english.words(sample["inputs"]))
 
 
 def test_a_third_of_the_test_trees_has_what_the_training_trees_lack():

@@ -1,4 +1,5 @@
-"""What a training run promises: exact repetition, exact resume, evaluation that disturbs nothing, errors that stop it."""
+"""What a training run promises: exact repetition, exact resume, evaluation that disturbs nothing, errors that stop it.
+"""
 
 import json
 import math

@@ -50,7 +50,9 @@ def parse_tree(text, keep_function_tags=False):
 
 
 def linearised(tree, with_words=True):
-    """The tree on one line: "(NP (DT the) (NN dog))", or without words, the tags as leaves: "(NP DT NN)".
+    """The tree on one line: "(NP (DT the )DT (NN dog )NN )NP", or without words, the tags as leaves: "(NP DT NN )NP".
+
+    Closing brackets carry their label (as in Vinyals et al. 2015, arXiv 1412.7449): a decoder need not count them.
 
     Raises:
       ValueError: without words, and a word has no tag of its own, as in "(NP the dog)".
@@ -61,7 +63,7 @@ def linearised(tree, with_words=True):
         return tree
     if not with_words and len(tree) == 1 and isinstance(tree[0], str):
         return tree.label()
-    return f"({tree.label()} {' '.join(linearised(child, with_words) for child in tree)})"
+    return f"({tree.label()} {' '.join(linearised(child, with_words) for child in tree)} ){tree.label()}"
 
 
 def _simplified(tree, keep_function_tags):

@@ -1,7 +1,7 @@
 """Greedy and beam search over one incremental step function, as one compiled loop.
 
-A step function maps (last ids [rows], state, time) to (logits float32 [rows, vocabulary], new state). Every array of a state has
-its rows on axis 1. Nothing here knows the model.
+A step function maps (last ids [rows], state, time) to (logits float32 [rows, vocabulary], new state). Every array of a
+state has its rows on axis 1. Nothing here knows the model.
 """
 
 import keras

@@ -6,8 +6,8 @@ from t2t_multimodel.modalities.image import ImageNet
 from t2t_multimodel.modalities.label import LabelNet
 from t2t_multimodel.modalities.text import TextNet
 
-# FeatureSpec.modality → its net. A net is made as Net(spec, hparams, name=…). An input net is called on a batch (→ sequence, mask,
-# grid); a label net on the encoded inputs (→ logits); a text net is both: `embed` and `logits`.
+# FeatureSpec.modality → its net. A net is made as Net(spec, hparams, name=…). An input net is called on a batch (→
+# sequence, mask, grid); a label net on the encoded inputs (→ logits); a text net is both: `embed` and `logits`.
 NETS = {
     "text": TextNet,
     "image": ImageNet,

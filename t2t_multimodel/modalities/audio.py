@@ -12,10 +12,11 @@ POWER_FLOOR = 1e-5  # of the mel spectrogram; quieter is silence
 
 
 class SpectrogramNet(ModalityNet):
-    """float32 [batch, samples] → [batch, frames / 2^blocks, hidden]; strides along time only, keeps every frequency bin.
+    """float32 [batch, samples] → [batch, frames / 2^blocks, hidden]; strides along time only, keeps every frequency
+    bin.
 
-    Block i (from 1) has multiplier · 2^i features; layer norm over frequency × features: over few features alone it would
-    keep little but signs.
+    Block i (from 1) has multiplier · 2^i features; layer norm over frequency × features: over few features alone it
+    would keep little but signs.
     """
 
     def __init__(self, spec, hparams, **kwargs):
@@ -41,7 +42,8 @@ class SpectrogramNet(ModalityNet):
     def call(self, batch, training=False):
         """→ ([batch, positions, hidden], real [batch, positions], no grid)."""
         sound, lengths = batch["inputs"], batch["inputs_length"]
-        # Frames are centred and the ends reflected; zeros behind every recording keep its end from depending on padding.
+        # Frames are centred and the ends reflected; zeros behind every recording keep its end from depending on
+        # padding.
         sound = ops.pad(sound, [[0, 0], [0, self.frame]])
         power = ops.transpose(self.mel(sound), [0, 2, 1])  # [batch, frames, bins]
         x = (ops.log(power + POWER_FLOOR) - math.log(POWER_FLOOR)) / 10.0  # 0 = silence; about 0 to 2
@@ -89,7 +91,10 @@ def _project(project, x, real):
 
 
 def _filters(hparams):
-    return [min(hparams.audio_filter_multiplier * 2**i, hparams.audio_filters_most) for i in range(1, hparams.audio_blocks + 1)]
+    return [
+        min(hparams.audio_filter_multiplier * 2**i, hparams.audio_filters_most)
+        for i in range(1, hparams.audio_blocks + 1)
+    ]
 
 
 def _mask(lengths, hop, positions):

@@ -10,8 +10,8 @@ from t2t_multimodel.model.layer import ModalityNet
 class ImageNet(ModalityNet):
     """uint8 [batch, height, width, channels] → a sequence [batch, height'·width', hidden].
 
-    The first convolution is a full one with bias on standardised pixels and has no ReLU before it, as in Xception: a separable
-    one on three raw channels has too few filters to learn from.
+    The first convolution is a full one with bias on standardised pixels and has no ReLU before it, as in Xception: a
+    separable one on three raw channels has too few filters to learn from.
     """
 
     def __init__(self, spec, hparams, **kwargs):
@@ -23,16 +23,19 @@ class ImageNet(ModalityNet):
             self.flip_seed = keras.random.SeedGenerator(name="flip_seed")
         with keras.name_scope(self.name):
             stride = (hparams.image_stem_stride,) * 2
+            norm = {"whole_picture": hparams.image_norm == "picture"}
             self.stem = [
-                ConvStep2D(spec.channels, first, strides=stride, relu=False, full=True, name="stem0"),
-                ConvStep2D(first, second, name="stem1"),
+                ConvStep2D(spec.channels, first, strides=stride, relu=False, full=True, name="stem0", **norm),
+                ConvStep2D(first, second, name="stem1", **norm),
             ]
             self.residual = [
-                ConvRes(before, after, name=f"residual{i}") for i, (before, after) in enumerate(zip([second, *filters], filters))
+                ConvRes(before, after, name=f"residual{i}", **norm)
+                for i, (before, after) in enumerate(zip([second, *filters], filters))
             ]
             self.project = (
-                None if filters and filters[-1] == hparams.hidden_size else
-                ConvStep2D(filters[-1] if filters else second, hparams.hidden_size, taps=1, name="project")
+                None
+                if filters and filters[-1] == hparams.hidden_size
+                else ConvStep2D(filters[-1] if filters else second, hparams.hidden_size, taps=1, name="project", **norm)
             )
 
     def call(self, batch, training=False):

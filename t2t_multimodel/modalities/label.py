@@ -1,4 +1,6 @@
-"""Classes out: the Xception exit flow, global average, pointwise to the classes; paper §2.5 (categorical modality net)."""
+"""Classes out: the Xception exit flow, global average, pointwise to the classes; paper §2.5 (categorical modality
+net).
+"""
 
 import keras
 from keras import ops
@@ -10,24 +12,27 @@ from t2t_multimodel.model.layer import ModalityNet
 class LabelNet(ModalityNet):
     """Reads the encoder's result directly: a class needs no autoregression.
 
-    skip = ConvStep_{3×3,s2}(x); h = skip + MaxPool_{3×3,s2}(ConvStep(ConvStep(x))); two wider steps; ReLU; average; linear.
+    skip = ConvStep_{3×3,s2}(x); h = skip + MaxPool_{3×3,s2}(ConvStep(ConvStep(x))); two wider steps; ReLU; average;
+    linear.
     """
 
     def __init__(self, spec, hparams, **kwargs):
         super().__init__(**kwargs)
         size = hparams.hidden_size
         third, fourth = (int(size * ratio) for ratio in hparams.class_filter_ratios)
+        norm = {"whole_picture": hparams.image_norm == "picture"}
         with keras.name_scope(self.name):
-            self.skip = ConvStep2D(size, size, strides=(2, 2), name="skip")
-            self.step1 = ConvStep2D(size, size, name="step1")
-            self.step2 = ConvStep2D(size, size, name="step2")
-            self.step3 = ConvStep2D(size, third, name="step3")
-            self.step4 = ConvStep2D(third, fourth, name="step4")
+            self.skip = ConvStep2D(size, size, strides=(2, 2), name="skip", **norm)
+            self.step1 = ConvStep2D(size, size, name="step1", **norm)
+            self.step2 = ConvStep2D(size, size, name="step2", **norm)
+            self.step3 = ConvStep2D(size, third, name="step3", **norm)
+            self.step4 = ConvStep2D(third, fourth, name="step4", **norm)
         self.output_weight = self.add_weight(shape=(fourth, spec.classes), initializer="glorot_uniform", name="output")
         self.bias = self.add_weight(shape=(spec.classes,), initializer="zeros", name="bias")
 
     def call(self, encoded, real, grid=None):
-        """Args: encoded [batch, positions, hidden]; real [batch, positions]; grid (height, width) of 2-D input, or None.
+        """Args: encoded [batch, positions, hidden]; real [batch, positions]; grid (height, width) of 2-D input, or
+        None.
 
         Returns:
           float32 [batch, classes].

@@ -8,8 +8,8 @@ from keras import ops
 def cross_entropy(logits, targets, weights, label_smoothing=0.0):
     """Sum of weighted cross entropies in nats, and what evaluation needs of each position.
 
-    With smoothing s the target distribution is 1 − s on the right id and s / (classes − 1) on every other; the entropy of that
-    distribution is subtracted, so a perfect prediction costs 0.
+    With smoothing s the target distribution is 1 − s on the right id and s / (classes − 1) on every other; the entropy
+    of that distribution is subtracted, so a perfect prediction costs 0.
 
     Args:
       logits: [..., classes] float32. targets: [...] ids. weights: [...], 0 = does not count.

@@ -12,8 +12,8 @@ class TextNet(ModalityNet):
     def __init__(self, spec, hparams, **kwargs):
         super().__init__(**kwargs)
         size = hparams.hidden_size
-        # Small weights, scaled up on the way: vectors as large as the timing signal they are added to, and yet quick to learn
-        # (an Adam step moves every weight by about the learning rate, whatever its size).
+        # Small weights, scaled up on the way: vectors as large as the timing signal they are added to, and yet quick
+        # to learn (an Adam step moves every weight by about the learning rate, whatever its size).
         self.scale = size**0.5
         normal = keras.initializers.RandomNormal(0.0, size**-0.5)
         self.embedding = self.add_weight(shape=(spec.vocabulary_size, size), initializer=normal, name="embedding")
@@ -31,7 +31,9 @@ class TextNet(ModalityNet):
         return ops.cast(ops.take(self.embedding, ids, axis=0) * self.scale, self.compute_dtype)
 
     def shifted(self, targets, command):
-        """Decoder inputs: the command's vector, then the targets but the last: ids [batch, length] → [batch, length, hidden]."""
+        """Decoder inputs: the command's vector, then the targets but the last: ids [batch, length] → [batch, length,
+        hidden].
+        """
         return self.embed(ops.concatenate([command[:, None], targets[:, :-1]], axis=1))
 
     @property

@@ -31,7 +31,8 @@ def scaled_dot_product(queries, keys, values, bias):
 
     Args:
       queries: [batch, heads, length, size]. keys, values: [batch, heads, positions, size].
-      bias: broadcastable to [batch, heads, length, positions]; `MASKED` where a position may not be seen; None: all may.
+      bias: broadcastable to [batch, heads, length, positions]; `MASKED` where a position may not be seen; None: all
+      may.
     """
     logits = ops.matmul(queries, ops.swapaxes(keys, -1, -2))
     if bias is not None:
@@ -145,7 +146,8 @@ def source_reader(hparams, **kwargs):
 
 
 class AttentionBlock(Layer):
-    """Timing signal, convolution blocks, causal self-attention, attention to the source; a residual around each attention.
+    """Timing signal, convolution blocks, causal self-attention, attention to the source; a residual around each
+    attention.
 
     source [batch, positions, features], target [batch, length, features] → [batch, length, features] (paper §2.1).
     """

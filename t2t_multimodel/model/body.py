@@ -67,7 +67,8 @@ class Mixer(Layer):
 
 
 class Decoder(Layer):
-    """Four times (causal convolution block, attention to the encoded inputs), the experts in the middle, a layer norm."""
+    """Four times (causal convolution block, attention to the encoded inputs), the experts in the middle, a layer norm.
+    """
 
     def __init__(self, hparams, **kwargs):
         super().__init__(**kwargs)
@@ -79,7 +80,8 @@ class Decoder(Layer):
             self.norm = LayerNorm(h.hidden_size, name="norm")
 
     def call(self, x, target_real, source, source_real, training=False):
-        """→ ([batch, length, hidden], the experts' report or None). The target's padding matters to the experts alone."""
+        """→ ([batch, length, hidden], the experts' report or None). The target's padding matters to the experts alone.
+        """
         report = None
         for i, (block, reader) in enumerate(zip(self.blocks, self.readers)):
             if self.experts is not None and i == len(self.blocks) // 2:

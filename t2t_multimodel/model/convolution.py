@@ -10,9 +10,9 @@ from t2t_multimodel.model.normalisation import LayerNorm
 def depthwise(x, kernel, dilation=1, causal=False):
     """Depthwise convolution along time: every feature has its own taps.
 
-    On TensorFlow the length is folded by the dilation, [batch, length/dilation, dilation, features], and meets an undilated
-    kernel on the height axis: the same result, several times faster on a CPU than a dilated call. XLA has no fast
-    depthwise convolution on a CPU; there it is a sum over shifted taps.
+    On TensorFlow the length is folded by the dilation, [batch, length/dilation, dilation, features], and meets an
+    undilated kernel on the height axis: the same result, several times faster on a CPU than a dilated call. XLA has no
+    fast depthwise convolution on a CPU; there it is a sum over shifted taps.
 
     Args:
       x: [batch, length, features].
@@ -62,9 +62,7 @@ def depthwise_2d(x, kernel):
     rows, columns = kernel.shape[:2]
     height, width = x.shape[1:3]
     padded = ops.pad(x, [[0, 0], [rows // 2] * 2, [columns // 2] * 2, [0, 0]])
-    return sum(
-        padded[:, i : i + height, j : j + width] * kernel[i, j] for i in range(rows) for j in range(columns)
-    )
+    return sum(padded[:, i : i + height, j : j + width] * kernel[i, j] for i in range(rows) for j in range(columns))
 
 
 class ConvStep(Layer):
@@ -73,14 +71,18 @@ class ConvStep(Layer):
     def __init__(self, features, taps, dilation=1, causal=False, **kwargs):
         super().__init__(**kwargs)
         self.taps, self.dilation, self.causal = taps, dilation, causal
-        self.kernel = self.add_weight(shape=(taps, features), initializer=_depthwise_initializer(taps), name="depthwise")
+        self.kernel = self.add_weight(
+            shape=(taps, features), initializer=_depthwise_initializer(taps), name="depthwise"
+        )
         self.pointwise = self.add_weight(shape=(features, features), initializer="glorot_uniform", name="pointwise")
         self.bias = self.add_weight(shape=(features,), initializer="zeros", name="bias")
         with keras.name_scope(self.name):
             self.norm = LayerNorm(features, name="norm")
 
     def call(self, x, real=None):
-        """Args: x [batch, length, features]; real [batch, length, 1], 1 = real: padding is zeroed before the convolution."""
+        """Args: x [batch, length, features]; real [batch, length, 1], 1 = real: padding is zeroed before the
+        convolution.
+        """
         x = ops.relu(x)
         if real is not None:
             x = x * real
@@ -149,25 +151,32 @@ class ConvStep2D(Layer):
     A stride takes every second output of the separable convolution, so that padding never shifts the grid.
     """
 
-    def __init__(self, in_features, features, taps=3, strides=(1, 1), relu=True, full=False, norm_positions=None, **kwargs):
+    def __init__(self, in_features, features, taps=3, strides=(1, 1), relu=True, full=False, norm_positions=None,
+                 whole_picture=False, **kwargs):  # fmt: skip
         """Args:
         full: a full convolution instead of a separable one, with a random bias (for a net's first layer: three raw
           channels have too few depthwise filters).
         norm_positions: width of the grid, to normalise over width × features instead of features alone (spectrograms).
+        whole_picture: normalise each picture as a whole, where no padding would take part.
         """
         super().__init__(**kwargs)
         self.strides, self.relu, self.full, self.taps = strides, relu, full, taps
+        self.whole_picture = whole_picture
         if full:
             self.kernel = self.add_weight(
                 shape=(taps, taps, in_features, features), initializer="glorot_uniform", name="kernel"
             )
-            self.bias = self.add_weight(shape=(features,), initializer=keras.initializers.RandomNormal(0.0, 0.1), name="bias")
+            self.bias = self.add_weight(
+                shape=(features,), initializer=keras.initializers.RandomNormal(0.0, 0.1), name="bias"
+            )
         else:
             if taps > 1:
                 self.kernel = self.add_weight(
                     shape=(taps, taps, in_features), initializer=_depthwise_initializer(taps * taps), name="depthwise"
                 )
-            self.pointwise = self.add_weight(shape=(in_features, features), initializer="glorot_uniform", name="pointwise")
+            self.pointwise = self.add_weight(
+                shape=(in_features, features), initializer="glorot_uniform", name="pointwise"
+            )
             self.bias = self.add_weight(shape=(features,), initializer="zeros", name="bias")
         with keras.name_scope(self.name):
             self.norm = LayerNorm(features, positions=norm_positions, name="norm")
@@ -180,7 +189,9 @@ class ConvStep2D(Layer):
             x = x * real
         down, right = self.strides
         if self.full:
-            x = ops.conv(x, self.kernel, strides=1 if down != right else down, padding="same", data_format="channels_last")
+            x = ops.conv(
+                x, self.kernel, strides=1 if down != right else down, padding="same", data_format="channels_last"
+            )
             if down != right:
                 x = x[:, ::down, ::right]
         else:
@@ -189,7 +200,7 @@ class ConvStep2D(Layer):
             if (down, right) != (1, 1):
                 x = x[:, ::down, ::right]
             x = ops.matmul(x, self.pointwise)
-        return self.norm(x + self.bias)
+        return self.norm(x + self.bias, axes=(1, 2, 3) if self.whole_picture and real is None else None)
 
 
 def max_pool(x, strides, real=None):
@@ -207,11 +218,11 @@ def max_pool(x, strides, real=None):
 class ConvRes(Layer):
     """ConvRes(x, f) = MaxPool_{3×3,s}(ConvStep_f(ConvStep_f(x))) + ConvStep_{1×1,s,f}(x) (paper §2.5)."""
 
-    def __init__(self, in_features, features, strides=(2, 2), norm_positions=None, **kwargs):
+    def __init__(self, in_features, features, strides=(2, 2), norm_positions=None, whole_picture=False, **kwargs):
         super().__init__(**kwargs)
         self.strides = strides
         with keras.name_scope(self.name):
-            norm = {"norm_positions": norm_positions}
+            norm = {"norm_positions": norm_positions, "whole_picture": whole_picture}
             self.step1 = ConvStep2D(in_features, features, name="step1", **norm)
             self.step2 = ConvStep2D(features, features, name="step2", **norm)
             self.skip = ConvStep2D(in_features, features, taps=1, strides=strides, name="skip", **norm)

@@ -48,7 +48,8 @@ class MixtureOfExperts(Layer):
     - few experts: all of them on every token, two plain products;
     - training with many: each expert has a fixed number of slots; tokens that find it full pass by on the residual and
       are counted;
-    - evaluation with many: tokens sorted by expert, cut into small blocks, each block with its expert's weights: nothing is
+    - evaluation with many: tokens sorted by expert, cut into small blocks, each block with its expert's weights:
+    nothing is
       ever dropped.
     """
 
@@ -135,7 +136,9 @@ class MixtureOfExperts(Layer):
         return ops.matmul(hidden, ops.reshape(self.second, [self.experts * filters, -1]))
 
     def _sorted(self, ids, gates):
-        """Assignments (token·k + choice) in order of their expert; those with gate 0 come last, as expert number `experts`."""
+        """Assignments (token·k + choice) in order of their expert; those with gate 0 come last, as expert number
+        `experts`.
+        """
         flat = ops.reshape(ops.where(gates > 0, ids, self.experts), [-1])
         count = ops.shape(flat)[0]
         order = ops.argsort(flat * count + ops.arange(count, dtype="int32"))  # keys are distinct: the order is definite
@@ -166,7 +169,9 @@ class MixtureOfExperts(Layer):
         even = assignments * self.capacity_factor / self.experts if isinstance(assignments, int) else None
         if even is not None:
             return max(4, int(-(-even // 1)))
-        return ops.maximum(ops.cast(ops.ceil(ops.cast(assignments, "float32") * (self.capacity_factor / self.experts)), "int32"), 4)
+        return ops.maximum(
+            ops.cast(ops.ceil(ops.cast(assignments, "float32") * (self.capacity_factor / self.experts)), "int32"), 4
+        )
 
     def _blocks(self, tokens, gates, ids, block):
         flat, order, counts, starts = self._sorted(ids, gates)

@@ -4,7 +4,8 @@ import keras
 
 
 class Layer(keras.layers.Layer):
-    """Sizes are known from the hparams, so nothing waits for a first call: a model can be counted, saved and loaded at once.
+    """Sizes are known from the hparams, so nothing waits for a first call: a model can be counted, saved and loaded at
+    once.
 
     Masks are passed as `real` (1 = real, 0 = padding): Keras gives an argument called `mask` a meaning of its own.
     """
@@ -28,8 +29,8 @@ class ModalityNet(Layer):
 
 
 class Dropout(Layer):
-    """Dropout whose seed has a name of its own: Keras's layer numbers its seeds in the order of their making in the process,
-    so no other process would find them in a checkpoint."""
+    """Dropout whose seed has a name of its own: Keras's layer numbers its seeds in the order of their making in the
+    process, so no other process would find them in a checkpoint."""
 
     def __init__(self, rate, **kwargs):
         super().__init__(**kwargs)

@@ -13,8 +13,8 @@ from t2t_multimodel.model.layer import Layer
 class MultiModel(Layer):
     """Encoder, mixer and decoder shared by all problems; one net for each modality, vocabulary or shape.
 
-    Called on a batch (see docs/architecture.md) with the `ProblemSpec` it belongs to. Problems of the same signature run
-    the same graph: which one it is stands in the batch, as the command id of each row.
+    Called on a batch (see docs/architecture.md) with the `ProblemSpec` it belongs to. Problems of the same signature
+    run the same graph: which one it is stands in the batch, as the command id of each row.
     """
 
     def __init__(self, hparams, specs, **kwargs):
@@ -94,7 +94,9 @@ class MultiModel(Layer):
         return {"mixer": self.mixer.initial_state(batch, length), "decoder": self.decoder.initial_state(batch)}
 
     def step(self, ids, spec, memory, state, time):
-        """Logits of the next id: ids [batch] just written (the command at time 0) → (float32 [batch, vocabulary], state)."""
+        """Logits of the next id: ids [batch] just written (the command at time 0) → (float32 [batch, vocabulary],
+        state).
+        """
         net = self.nets[spec.targets.name]
         x = ops.cast(net.embed(ids), "float32")
         x, mixer_state = self.mixer.step(x, memory["mixer"], state["mixer"], time)

@@ -1,6 +1,5 @@
 """Layer normalisation: LN(x) = (x − mean) / √(variance + 1e-6) · scale + bias, over features."""
 
-import keras
 from keras import ops
 
 from t2t_multimodel.model.layer import Layer
@@ -21,13 +20,18 @@ class LayerNorm(Layer):
         self.scale = self.add_weight(shape=shape, initializer="ones", name="scale")
         self.bias = self.add_weight(shape=shape, initializer="zeros", name="bias")
 
-    def call(self, x):
+    def call(self, x, axes=None):
+        """Args: axes: others than the layer's own, e.g. (1, 2, 3) to normalise a whole picture with scale and bias by
+        feature.
+        """
         x = ops.cast(x, "float32")
-        return self.scale_centred(x - ops.mean(x, axis=self.axes, keepdims=True))
+        return self.scale_centred(x - ops.mean(x, axis=axes or self.axes, keepdims=True), axes)
 
-    def scale_centred(self, x):
+    def scale_centred(self, x, axes=None):
         """The same for an `x` whose mean over the normalised axes is zero already."""
         wide = ops.cast(x, "float32")
-        variance = ops.mean(ops.square(wide), axis=self.axes, keepdims=True)
-        normal = ops.cast(wide * ops.rsqrt(variance + EPSILON), self.scale.dtype)  # 16 bits inside a mixed-precision call
+        variance = ops.mean(ops.square(wide), axis=axes or self.axes, keepdims=True)
+        normal = ops.cast(
+            wide * ops.rsqrt(variance + EPSILON), self.scale.dtype
+        )  # 16 bits inside a mixed-precision call
         return normal * self.scale + self.bias

@@ -4,7 +4,9 @@ import keras
 
 
 def adapter():
-    """The module of the backend: `Step`, `compiled`, `seed`; and `FEW_SHAPES`, whether batches must come in few shapes."""
+    """The module of the backend: `Step`, `compiled`, `seed`; and `FEW_SHAPES`, whether batches must come in few
+    shapes.
+    """
     name = keras.backend.backend()
     if name == "tensorflow":
         from t2t_multimodel.training import tensorflow_step as module

@@ -75,7 +75,8 @@ def bracket_scores(predictions, references):
 
 
 def parse(text):
-    """The `Tree` of a bracketed tree; a single leaf is one too.
+    """The `Tree` of a bracketed tree; a single leaf is one too. Closing brackets may carry their label: "(NP DT NN
+    )NP".
 
     Raises:
       ValueError: `text` is not one whole tree; with the reason.
@@ -83,17 +84,19 @@ def parse(text):
     tree = Tree([], [])
     open_nodes = []  # [label, first leaf, leaves directly below, nodes directly below]
     outermost = [None, 0, 0, 0]
-    tokens = re.findall(r"[()]|[^\s()]+", text)
+    tokens = re.findall(r"\)[^\s()]*|\(|[^\s()]+", text)
     for before, token in zip(["", *tokens], tokens):
         above = open_nodes[-1] if open_nodes else outermost
         if above is outermost and any(outermost[2:]):
             raise ValueError(f"{token!r} after the end of the tree")
         if token == "(":
             open_nodes.append(["", len(tree.leaves), 0, 0])
-        elif token == ")":
+        elif token[0] == ")":
             if not open_nodes:
                 raise ValueError("a closing bracket too many")
             label, start, leaves, nodes = open_nodes.pop()
+            if token[1:] not in ("", label):
+                raise ValueError(f"({label} is closed by {token}")
             if not leaves + nodes:
                 raise ValueError("a bracket with nothing in it")
             tree.nodes.append(Node(label, start, len(tree.leaves), (leaves, nodes) == (1, 0)))

@@ -33,7 +33,9 @@ class EarlyStopping:
 
     @property
     def reason(self):
-        return f"{self.metric} has not improved on {self.best:.6g} (step {self.best_step}) for {self.waited} evaluations"
+        return (
+            f"{self.metric} has not improved on {self.best:.6g} (step {self.best_step}) for {self.waited} evaluations"
+        )
 
     def record(self, step, scores):
         """Takes in an evaluation, {problem: {metric: value}}."""

@@ -10,7 +10,11 @@ from t2t_multimodel.training import metrics
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.vocabulary import Vocabulary
 
-DECODE_DEFAULTS = {"beam_size": 1, "alpha": 0.6, "max_length": 0}  # max_length 0: a little over the longest training target
+DECODE_DEFAULTS = {
+    "beam_size": 1,
+    "alpha": 0.6,
+    "max_length": 0,
+}  # max_length 0: a little over the longest training target
 
 
 class Evaluator:
@@ -60,7 +64,11 @@ class Evaluator:
                 ]
         scores = metrics.score(problem.metrics, predictions, references)
         forced = teacher_forced.result()
-        return scores | {name: value for name, value in forced.items() if name.startswith("teacher_forced")} | {"split": split}
+        return (
+            scores
+            | {name: value for name, value in forced.items() if name.startswith("teacher_forced")}
+            | {"split": split}
+        )
 
     def predict(self, problem, arrays, store, decode):
         """Decoded strings of a batch, or for classes their names, likeliest first."""
@@ -105,7 +113,8 @@ def decode_settings(values=None):
 
 
 def open_stores(data_dir, run, names):
-    """{name: ExampleStore} of problems of a run; raises `UserError` where the data isn't what the run was trained on."""
+    """{name: ExampleStore} of problems of a run; raises `UserError` where the data isn't what the run was trained on.
+    """
     stores = {}
     for name in names:
         store = ExampleStore(data_dir, name)
@@ -114,8 +123,8 @@ def open_stores(data_dir, run, names):
             before, now = getattr(trained, side), getattr(store.spec, side)
             if before != now:
                 raise UserError(
-                    f"{name}: the data's {side} are {now.name}, the run was trained with {before.name} (another vocabulary, "
-                    f"shape or classes); give the --data_dir of its training"
+                    f"{name}: the data's {side} are {now.name}, the run was trained with {before.name} "
+                    "(another vocabulary, shape or classes); give the --data_dir of its training"
                 )
         stores[name] = store
     return stores

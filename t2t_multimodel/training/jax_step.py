@@ -9,7 +9,9 @@ REPORTED = ("cross_entropy", "weight", "balance", "overflow")
 
 
 class Step:
-    """Updates a model's variables from batches. One compiled program for each signature and shape: batches come in few shapes."""
+    """Updates a model's variables from batches. One compiled program for each signature and shape: batches come in few
+    shapes.
+    """
 
     def __init__(self, model, optimizer, hparams):
         self.model, self.optimizer, self.hparams = model, optimizer, hparams
@@ -35,7 +37,8 @@ class Step:
         return [{name: float(value) for name, value in report.items()} for report in reports], float(norm)
 
     def evaluate(self, spec, batch):
-        """Teacher-forced log-probability of each right id, whether it was the likeliest, and its weight: numpy arrays."""
+        """Teacher-forced log-probability of each right id, whether it was the likeliest, and its weight: numpy arrays.
+        """
         if spec.signature not in self._evaluations:
 
             def evaluation(values, batch):

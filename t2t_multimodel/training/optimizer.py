@@ -6,8 +6,9 @@ import math
 def learning_rate(hparams, step, train_steps):
     """The learning rate of update number `step` (from 0).
 
-    constant: rises linearly over the warm-up, then stays. noam: after the warm-up ∝ 1/√step (Vaswani et al. 2017, eq. 3, scaled so
-    that the peak is `learning_rate`). cosine: to zero at `train_steps`. exponential: × decay_rate every decay_steps.
+    constant: rises linearly over the warm-up, then stays. noam: after the warm-up ∝ 1/√step (Vaswani et al. 2017, eq.
+    3, scaled so that the peak is `learning_rate`). cosine: to zero at `train_steps`. exponential: × decay_rate every
+    decay_steps.
     """
     h = hparams
     warm = max(h.learning_rate_warmup_steps, 1)

@@ -24,7 +24,11 @@ class RunProblem:
 
     def to_json(self):
         values = dataclasses.asdict(self)
-        spec = {"inputs": self.spec.inputs.to_json(), "targets": self.spec.targets.to_json(), "command_id": self.spec.command_id}
+        spec = {
+            "inputs": self.spec.inputs.to_json(),
+            "targets": self.spec.targets.to_json(),
+            "command_id": self.spec.command_id,
+        }
         return values | {"spec": spec}
 
     @classmethod
@@ -106,7 +110,8 @@ class Run:
                 changes.append(f"{name}: its data was made anew with other content")
         if changes:
             raise UserError(
-                f"{output_dir} holds another run ({'; '.join(changes)}); give another --output_dir, or what it was trained with"
+                f"{output_dir} holds another run ({'; '.join(changes)}); "
+                "give another --output_dir, or what it was trained with"
             )
 
 
@@ -138,7 +143,9 @@ def load_model(output_dir, step=None, report=print):
     folder = Path(output_dir) / "checkpoints"
     newest = checkpoints.latest(folder, report) if step is None else None
     if step is None and newest is None:
-        raise UserError(f"{output_dir} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_steps")
+        raise UserError(
+            f"{output_dir} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_steps"
+        )
     checkpoint = checkpoints.load(folder, newest, verify=False) if step is None else checkpoints.load(folder, step)
     model = build_model(run, hparams)
     load_variables(model.variables, checkpoint.arrays, folder)
@@ -161,7 +168,9 @@ def load_variables(variables, arrays, where):
     """Assigns `arrays` ({path: array}) to the variables; raises `UserError` where names or shapes don't fit."""
     missing = [v.path for v in variables if v.path not in arrays]
     if missing:
-        raise UserError(f"{where}: the checkpoint is of another model: it has no {missing[0]} (and {len(missing) - 1} more)")
+        raise UserError(
+            f"{where}: the checkpoint is of another model: it has no {missing[0]} (and {len(missing) - 1} more)"
+        )
     for variable in variables:
         array = arrays[variable.path]
         if tuple(array.shape) != tuple(variable.shape):
@@ -175,4 +184,6 @@ def _check_commands(problems):
     for name, problem in problems.items():
         spec = problem.spec
         if spec.targets.modality == "text" and not 0 < spec.command_id < spec.targets.vocabulary_size:
-            raise UserError(f"{name}: its command token has id {spec.command_id}, which its vocabulary lacks; make its data again")
+            raise UserError(
+                f"{name}: its command token has id {spec.command_id}, which its vocabulary lacks; make its data again"
+            )

@@ -11,8 +11,8 @@ REPORTED = ("cross_entropy", "weight", "balance", "overflow")
 class Step:
     """Updates a model's variables from batches. One traced graph for each signature, whatever the lengths.
 
-    Gradients come from `tf.gradients` with pairwise aggregation: a tape's AddN sums three or more terms in an order that depends
-    on which buffer is free, so two runs would differ in the last bits.
+    Gradients come from `tf.gradients` with pairwise aggregation: a tape's AddN sums three or more terms in an order
+    that depends on which buffer is free, so two runs would differ in the last bits.
     """
 
     def __init__(self, model, optimizer, hparams):
@@ -29,7 +29,8 @@ class Step:
         """One update from the average over `draws`, a list of (spec, batch of numpy arrays).
 
         Returns:
-          for each draw a dict of floats: loss, cross_entropy, weight, balance, overflow; and the gradient's norm before clipping.
+          for each draw a dict of floats: loss, cross_entropy, weight, balance, overflow; and the gradient's norm
+          before clipping.
         """
         rate = tf.constant(learning_rate, tf.float32)
         if len(draws) == 1:
@@ -48,7 +49,8 @@ class Step:
         return [_floats(reports) for _, reports in results], float(norm)
 
     def evaluate(self, spec, batch):
-        """Teacher-forced log-probability of each right id, whether it was the likeliest, and its weight: numpy arrays."""
+        """Teacher-forced log-probability of each right id, whether it was the likeliest, and its weight: numpy arrays.
+        """
         if spec.signature not in self._evaluations:
 
             @tf.function(input_signature=[batch_signature(spec)], autograph=False)
@@ -115,7 +117,9 @@ class Step:
 
 
 class FusedAdam(keras.optimizers.Adam):
-    """Keras's Adam with each variable's update as TensorFlow's one operation for it: one pass over memory, not a dozen."""
+    """Keras's Adam with each variable's update as TensorFlow's one operation for it: one pass over memory, not a
+    dozen.
+    """
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)

@@ -113,7 +113,9 @@ class Trainer:
                 progress.update(self.step, *window.latest)
                 if self.step % settings.log_steps == 0 or self.step == last:
                     window.write(log, self.step, self.stream.shares(), learning_rate(self.hparams, self.step - 1, last))
-                if settings.schedule == "train_and_evaluate" and (self.step % settings.eval_every == 0 or self.step == last):
+                if settings.schedule == "train_and_evaluate" and (
+                    self.step % settings.eval_every == 0 or self.step == last
+                ):
                     self._evaluate(log, progress)
                 if self.step % settings.save_steps == 0:
                     self._save()
@@ -143,7 +145,8 @@ class Trainer:
             place = f"problem {batch.problem}, step {self.step + 1}, epoch {batch.epoch}, batch {batch.position}"
             if not math.isfinite(report["loss"]):
                 raise UserError(
-                    f"the loss is {report['loss']} ({place}); the last checkpoint is as it was: lower learning_rate or clip_norm, "
+                    f"the loss is {report['loss']} ({place}); the last checkpoint is as it was: "
+                    "lower learning_rate or clip_norm, "
                     f"or look at that batch"
                 )
             if report["weight"] == 0:
@@ -210,7 +213,9 @@ class LossWindow:
         self._steps += 1
         self._norm += norm
         for batch, report in zip(batches, reports):
-            sums = self._sums.setdefault(batch.problem, dict.fromkeys(("draws", "input_tokens", "target_tokens", *report), 0.0))
+            sums = self._sums.setdefault(
+                batch.problem, dict.fromkeys(("draws", "input_tokens", "target_tokens", *report), 0.0)
+            )
             sums["draws"] += 1
             sums["input_tokens"] += batch.input_tokens
             sums["target_tokens"] += batch.target_tokens
@@ -225,7 +230,11 @@ class LossWindow:
         for problem, sums in self._sums.items():
             planned, actual = shares[problem]
             means = {name: sums[name] / sums["draws"] for name in ("loss", "cross_entropy", "balance", "overflow")}
-            log.write(step, means | {"draws": sums["draws"], "share_planned": planned, "share_actual": actual}, problem=problem)
+            log.write(
+                step,
+                means | {"draws": sums["draws"], "share_planned": planned, "share_actual": actual},
+                problem=problem,
+            )
             tokens += sums["input_tokens"] + sums["target_tokens"]
         run = {"learning_rate": rate, "gradient_norm": self._norm / self._steps}
         log.write(step, run | {"tokens_per_second": tokens / seconds, "steps_per_second": self._steps / seconds})
