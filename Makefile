@@ -17,7 +17,7 @@ test: environment
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 bench: environment
-	set -e; for file in benchmarks/*.py; do echo "== $$file"; $(VENV)/bin/python "$$file"; done
+	set -e; for file in $$(ls benchmarks/*.py | grep -v common.py); do echo "== $$file"; $(VENV)/bin/python "$$file"; done
 
 lint: environment
 	$(VENV)/bin/ruff check .

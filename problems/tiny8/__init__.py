@@ -129,7 +129,7 @@ class TinyFren(TinyEnfr):
 
 @register_problem
 class TinyParse(_Tiny):
-    """tiny8: English sentences of 3 to 16 words into bracketed trees whose leaves are parts of speech.
+    """tiny8: English sentences of 3 to 12 words into bracketed trees whose leaves are parts of speech.
 
     Source: made here; deliberately little: 500 trees to train, 200 dev, 1,000 test; about 0.3 MB. About a third of
     the dev and test trees contain a word or a construction that no training tree contains, but that the
@@ -140,7 +140,7 @@ class TinyParse(_Tiny):
     seed = "tree"
     train_examples = 500
     test_examples = 1000
-    most_words = 16
+    most_words = 12
     command = "to_tree"
     metrics = ("exact_match", "bracket_f1")
     inputs = Text("English")
