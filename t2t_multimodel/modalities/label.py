@@ -1,6 +1,4 @@
-"""Classes out: the Xception exit flow, global average, pointwise to the classes; paper §2.5 (categorical modality
-net).
-"""
+"""Classes out: the Xception exit flow, global average, pointwise to the classes; paper §2.5 (categorical net)."""
 
 import keras
 from keras import ops
