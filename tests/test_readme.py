@@ -25,7 +25,8 @@ def readme(request):
 
 def commands(readme):
     """The lines of the README's indented blocks, each as a list of words."""
-    return [shlex.split(line.strip(), comments=True) for line in readme.splitlines() if line.startswith("    ")]
+    prose = re.sub(r"```.*?```", "", readme, flags=re.DOTALL)
+    return [shlex.split(line.strip(), comments=True) for line in prose.splitlines() if line.startswith("    ")]
 
 
 def code(readme):
