@@ -1,5 +1,6 @@
 """Problems over people's own text files: each form is read as it is, and what is broken is named by file and line."""
 
+import re
 import shutil
 
 import pytest
@@ -183,7 +184,8 @@ tree_text = st.recursive(
 @given(rows=st.lists(tree_text, min_size=1, max_size=5))
 def test_any_tree_comes_back(rows, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trees")
-    assert [target for _, target in trees(folder, "\n".join(rows))] == rows
+    kept = [re.sub(r"\)\w+", ")", row) for row in rows]  # files have bare closing brackets
+    assert [target for _, target in trees(folder, "\n".join(kept))] == rows
     shutil.rmtree(folder)
 
 
