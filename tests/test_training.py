@@ -70,10 +70,10 @@ def test_evaluation_does_not_disturb_training(data, undisturbed, tmp_path):
 
 
 def test_training_lowers_the_loss_of_every_problem(data, tmp_path):
-    make_trainer(data, tmp_path, replace(HPARAMS, train_steps=120, learning_rate=1e-2, dropout=0.0), log_steps=10).run()
+    make_trainer(data, tmp_path, replace(HPARAMS, train_steps=120, learning_rate=1e-2, dropout=0.0), log_steps=1).run()
     losses = {name: [r["loss"] for r in records(tmp_path) if r.get("problem") == name] for name in PROBLEMS}
     for name, of in losses.items():
-        assert np.mean(of[-2:]) < 0.8 * of[0], (name, of)
+        assert np.mean(of[-5:]) < of[0] - 0.3, (name, of)
 
 
 def test_several_problems_in_one_update(data, tmp_path):
@@ -84,10 +84,13 @@ def test_several_problems_in_one_update(data, tmp_path):
 
 
 def test_shares_are_logged_as_planned_and_as_drawn(data, undisturbed):
+    drawn = weights(undisturbed, 12)[1]["stream"]["drawn"]
+    assert sum(drawn.values()) == 12
     last = [r for r in records(undisturbed) if r["step"] == 12 and "problem" in r]
     assert last
     for record in last:
-        assert abs(record["share_planned"] - 1 / 3) < 1e-6 and abs(record["share_actual"] - 1 / 3) <= 0.2
+        assert abs(record["share_planned"] - 1 / 3) < 1e-6
+        assert record["share_actual"] == drawn[record["problem"]] / 12
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(data, tmp_path):
