@@ -186,8 +186,8 @@ def test_a_full_disk_is_one_line(run_command):
 
 
 def test_a_folder_without_permission_is_one_line(run_command):
-    status, _, said = run_command(fails_with(PermissionError(errno.EACCES, "Permission denied", "/root/x")))
-    assert status == 2 and "/root/x" in one_line(said, "x")
+    status, _, said = run_command(fails_with(PermissionError(errno.EACCES, "Permission denied", "/locked/x")))
+    assert status == 2 and "/locked/x" in one_line(said, "x")
 
 
 def test_an_interrupt_is_quiet(run_command):
