@@ -13,6 +13,7 @@ from t2t_multimodel import startup
 from t2t_multimodel.data_gen import files
 from t2t_multimodel.data_gen.fingerprint import fingerprint
 from t2t_multimodel.data_gen.plan import describe_plan
+from t2t_multimodel.data_gen.readers.corpora import MissingCorpus
 from t2t_multimodel.data_gen.shards import SHARD_BYTES
 from t2t_multimodel.data_gen.store import (
     VOCABULARY_FOLDER,
@@ -57,6 +58,7 @@ def generate(
     max_bad_records=0,
     shard_bytes=SHARD_BYTES,
     seed=0,
+    skip_missing=False,
     report=print,
     progress=None,
 ):
@@ -74,6 +76,7 @@ def generate(
         sides are not what the problem's features say.
       shard_bytes: size at which a shard is closed.
       seed: of the order of the examples on disk.
+      skip_missing: goes on without the problems whose corpus is not there (`readers/corpora.py`), and says so.
       report: called with each line for the user.
       progress: whether to show progress bars on stderr; None: if it is a terminal.
 
@@ -84,7 +87,8 @@ def generate(
       UserError: a store is there that was made from something else (the message says what changed), data that can't
         be used, the folder in use by another process, or a full disk. Nothing half-written is left.
     """
-    problems, data_dir = list(problems), pathlib.Path(data_dir)
+    data_dir = pathlib.Path(data_dir)
+    problems = _present(list(problems), skip_missing, report)
     _check_names(problems)
     settings = {"seed": seed, "shard_bytes": shard_bytes}
     size = vocabulary_size or max((p.vocabulary_size or 0 for p in problems), default=0) or DEFAULT_SIZE
@@ -122,6 +126,23 @@ def generate(
                 results.append(Result(problem.name, True, made.manifest, made.seconds))
                 _report_store(problem, made, report)
     return results
+
+
+def _present(problems, skip_missing, report):
+    """The problems whose corpora are there; raises `MissingCorpus` for the others unless they are to be skipped."""
+    present = []
+    for problem in problems:
+        try:
+            problem.source_files()
+        except MissingCorpus as error:
+            if not skip_missing:
+                raise
+            report(f"{problem.name}: skipped: {error}")
+        else:
+            present.append(problem)
+    if problems and not present:
+        raise UserError("the corpus of every problem is missing (said above, for each); nothing is left to make")
+    return present
 
 
 def _check_names(problems):

@@ -23,6 +23,10 @@ command.integer("vocabulary_size", None, "ids of the vocabulary, when this call 
 command.integer("seed", 0, "of the order of the examples on disk", at_least=0)
 command.integer("max_bad_records", 0, "records of a problem that may be left out because their files can't be read",
                 at_least=0)  # fmt: skip
+command.switch("skip_missing", "go on without the problems whose corpus is not there, and say which")
+command.text("manual_dir", None, "folder of the corpora that you obtained, a folder each; default: $T2T_MANUAL_DIR, else "
+             "DATA_DIR/manual", metavar="DIR")  # fmt: skip
+command.text("download_dir", None, "folder for what is downloaded; default: DATA_DIR/downloads", metavar="DIR")
 
 command.group("How")
 command.switch("dry_run", "say what would be made, and write nothing")
@@ -47,6 +51,9 @@ def _generate(flags):
 
     startup.import_tensorflow()
     from t2t_multimodel.data_gen import generate, verify
+    from t2t_multimodel.data_gen.readers import corpora
+
+    corpora.set_folders(flags.data_dir, flags.manual_dir, flags.download_dir)
 
     if flags.verify:
         verify.verify(names, flags.data_dir)
@@ -60,4 +67,5 @@ def _generate(flags):
         dry_run=flags.dry_run,
         max_bad_records=flags.max_bad_records,
         seed=flags.seed,
+        skip_missing=flags.skip_missing,
     )
