@@ -1,7 +1,7 @@
 """Corpora that a person obtains: where they lie, and what to say where they are missing.
 
-Every corpus is a folder of its own under one manual folder (`t2t-datagen --manual_dir=DIR`, else `$T2T_MANUAL_DIR`, else
-`DATA_DIR/manual`). What a builder of TensorFlow Datasets downloads and prepares lies under the download folder
+Every corpus is a folder of its own under one manual folder (`t2t-datagen --manual_dir=DIR`, else `$T2T_MANUAL_DIR`,
+else `DATA_DIR/manual`). What a builder of TensorFlow Datasets downloads and prepares lies under the download folder
 (`--download_dir`, else `DATA_DIR/downloads`).
 """
 

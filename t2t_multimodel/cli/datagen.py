@@ -24,8 +24,8 @@ command.integer("seed", 0, "of the order of the examples on disk", at_least=0)
 command.integer("max_bad_records", 0, "records of a problem that may be left out because their files can't be read",
                 at_least=0)  # fmt: skip
 command.switch("skip_missing", "go on without the problems whose corpus is not there, and say which")
-command.text("manual_dir", None, "folder of the corpora that you obtained, a folder each; default: $T2T_MANUAL_DIR, else "
-             "DATA_DIR/manual", metavar="DIR")  # fmt: skip
+command.text("manual_dir", None, "folder of the corpora that you obtained, a folder each; default: $T2T_MANUAL_DIR, "
+             "else DATA_DIR/manual", metavar="DIR")  # fmt: skip
 command.text("download_dir", None, "folder for what is downloaded; default: DATA_DIR/downloads", metavar="DIR")
 
 command.group("How")
