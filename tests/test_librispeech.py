@@ -93,8 +93,8 @@ def prepare_with_tfds(tree, downloads):
     import tensorflow_datasets as tfds
 
     builder = tfds.builder("librispeech", data_dir=downloads)
-    folder = builder._data_dir
-    tf.io.gfile.makedirs(str(folder))
+    folder = builder.data_path
+    folder.mkdir(parents=True)
     splits = []
     for subset, (speaker, chapter) in CHAPTERS.items():
         split = {"train-clean-100": "train_clean100"}.get(subset, subset.replace("-", "_"))

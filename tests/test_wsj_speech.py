@@ -5,6 +5,8 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from own_files import prepared
 from sphere_files import sphere_bytes
 
@@ -203,6 +205,7 @@ def test_shorten_without_pyav_says_what_to_do(tmp_path, monkeypatch):
         (sphere_bytes(sound(0)).replace(b"end_head", b" " * 8), "damaged SPHERE header: no end_head in its 1024"),
         (sphere_bytes(sound(0), more=["sample_rate"]), "damaged SPHERE header: line 14 is 'sample_rate', expected"),
         (sphere_bytes(sound(0), more=["sample_rate -i fast"]), "damaged SPHERE header: sample_rate is 'fast'"),
+        (sphere_bytes(sound(0), rate=1), "damaged SPHERE header: sample_rate is '1', a whole number from 1000 to"),
         (sphere_bytes(sound(0), without=["sample_count"]), "damaged SPHERE header: it lacks sample_count"),
         (sphere_bytes(sound(0), more=["sample_coding -s3 abc"]), "libsndfile can't read this SPHERE file"),
         (sphere_bytes(sound(0))[:-2], "cut short: its header says 1600 samples, 1599 are there"),
@@ -216,6 +219,17 @@ def test_a_damaged_sphere_file_is_named(content, reason, tmp_path):
     with pytest.raises(ValueError) as error:
         read_recording(path, 16000)
     assert str(error.value).startswith(f"{path}: {reason}") and "\n" not in str(error.value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(coding=st.sampled_from(["pcm", SHORTEN]), at=st.integers(0, 1200), junk=st.binary(min_size=1, max_size=12))
+def test_whatever_is_damaged_is_read_or_named(coding, at, junk, tmp_path_factory):
+    whole = sphere_bytes(sound(0), coding=coding)
+    path = write(tmp_path_factory.getbasetemp() / "damaged.wv1", whole[:at] + junk + whole[at + len(junk) :])
+    try:
+        assert read_recording(path, 16000).dtype == np.int16
+    except ValueError as error:
+        assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
 
 
 def test_a_wv1_that_is_no_sphere_file_is_named(discs):

@@ -9,7 +9,8 @@ import re
 from typing import NamedTuple
 
 MAGIC = b"NIST_1A\n"
-_LINE = re.compile(r"(\S+) -(?:i|r|s\d+) (.*)")
+_LINE = re.compile(r"(\S+)\s+-(?:i|r|s\d+)\s+(.*)")
+_RATES = range(1000, 400_001)  # Hz; a damaged one would be resampled to gigabytes
 
 
 class SphereHeader(NamedTuple):
@@ -69,25 +70,24 @@ def read_header(path):
             fields[field[1]] = field[2]
     else:
         raise ValueError(f"{path}: damaged SPHERE header: no end_head in its {size} bytes")
-    numbers = {name: _number(path, fields, name) for name in ("sample_count", "sample_rate")}
     return SphereHeader(
         size,
-        numbers["sample_count"],
+        _number(path, fields, "sample_count"),
         _number(path, fields, "channel_count", 1),
-        numbers["sample_rate"],
+        _number(path, fields, "sample_rate", valid=_RATES),
         _number(path, fields, "sample_n_bytes", 2),
         fields.get("sample_coding", "pcm"),
     )
 
 
-def _number(path, fields, name, default=None):
+def _number(path, fields, name, default=None, valid=range(2**48)):
     value = fields.get(name, default)
     if value is None:
         raise ValueError(f"{path}: damaged SPHERE header: it lacks {name}")
-    try:
-        return int(value)
-    except ValueError:
-        raise ValueError(f"{path}: damaged SPHERE header: {name} is {value!r}, a whole number expected") from None
+    if not str(value).isdecimal() or int(value) not in valid:
+        expected = f"a whole number from {valid[0]} to {valid[-1]}" if valid == _RATES else "a whole number"
+        raise ValueError(f"{path}: damaged SPHERE header: {name} is {value!r}, {expected} expected")
+    return int(value)
 
 
 def _plain(path, header):
@@ -98,7 +98,7 @@ def _plain(path, header):
         raise ValueError(f"{path}: cut short: its header says {header.samples} samples, {present} are there")
     try:
         return soundfile.read(path, dtype="float32", always_2d=True)[0]
-    except soundfile.SoundFileError as error:
+    except Exception as error:  # libsndfile's own, and what its wrapper raises for a suffix that it knows otherwise
         raise ValueError(f"{path}: libsndfile can't read this SPHERE file ({_reason(path, error)})") from error
 
 
@@ -115,7 +115,7 @@ def _decoded(path, header):
     try:
         with av.open(path, format="nistsphere") as container:
             frames = [frame.to_ndarray() for frame in container.decode(audio=0)]  # int16 [channels, samples] each
-    except (av.error.FFmpegError, IndexError) as error:  # IndexError: no stream in it
+    except Exception as error:  # FFmpeg's own; and of a file without a stream, or with an impossible one, others
         raise ValueError(f"{path}: can't be uncompressed ({header.coding}: {_reason(path, error)})") from error
     if not frames:
         raise ValueError(f"{path}: cut short: its header says {header.samples} samples, 0 are there")

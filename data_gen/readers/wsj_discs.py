@@ -84,12 +84,11 @@ class WsjDiscs:
             self._read_transcripts()
         found = self._transcripts.get(utterance.name)
         if found is None:
-            count = sum(len(paths) for suffix in (".dot", ".lsn") for paths in self._found.get(suffix, {}).values())
             nameless = self._without_name.get(utterance.name[:6], [])
             hint = f"; no name of an utterance ends {' and '.join(nameless[:3])}" if nameless else ""
             raise ValueError(
-                f"no transcript of {utterance.name} ({utterance.place}) in the {count} .dot and .lsn files below "
-                f"{self.folder}{hint}"
+                f"no transcript of {utterance.name} ({utterance.place}) in the {self._transcript_files} .dot and .lsn "
+                f"files below {self.folder}{hint}"
             )
         return found
 
@@ -108,7 +107,9 @@ class WsjDiscs:
     def _read_transcripts(self):
         """Fills {utterance: Transcript}, .dot files first: they say what was said, .lsn files leave some of it out."""
         self._transcripts, self._without_name = {}, {}
-        for path in self.source_files():
+        files = self.source_files()
+        self._transcript_files = len(files)
+        for path in files:
             for number, raw in enumerate(path.read_bytes().split(b"\n"), 1):
                 line = raw.decode("latin-1").strip("\x1a\r ")  # \x1a: DOS's end of file
                 found = _TRANSCRIPT.fullmatch(line)
