@@ -1,15 +1,15 @@
 """GUM: English of sixteen kinds of web text and speech into constituents; the free stand-in for `wsj_parse`.
 
 Source: the Georgetown University Multilayer corpus, a repository on GitHub (amir-zeldes/gum) with numbered releases.
-Licence: annotations CC BY 4.0; the texts CC BY, BY-SA or BY-NC-SA, each as its LICENSE.md says.
+Licence: annotations CC BY 4.0; the texts CC BY, BY-SA or BY-NC-SA, each as the release's licence file says.
 Why this one, of the free treebanks: it is in the Penn Treebank's brackets and labels, one file a document; it grows by
 releases that keep their names and form; it brings its own train, dev and test lists (`splits.md`); and its licences
 allow passing it on. The five per cent of the Penn Treebank that NLTK distributes are smaller (3,914 sentences), without
 splits, and for non-commercial use; the English Web Treebank and OntoNotes belong to the Linguistic Data Consortium.
 What it is not: gold. Tags and dependencies are corrected by hand, but the constituents are a parser's output from gold
 tags, so the F1 here is agreement with that parser, and no figure to set beside one on the Penn Treebank.
-Size: the release of May 2025 has 255 documents, 7 MB of trees: 10,224 to train, 1,575 dev, 1,464 test. Its Reddit
-documents are not among these: underscores stand for their words, until the release's own get_text.py has filled them in.
+Size: the release of May 2025 has 255 documents, 7 MB; read here are 10,224 trees to train, 1,575 dev, 1,464 test. Its
+Reddit documents are left out, in which underscores stand for the words, until its own get_text.py has filled them in.
 How to get it: clone or download a release, put it into `gum/` under the manual folder (splits.md and const/ suffice).
 Command: t2t-datagen --problem=gum_parse --data_dir=data --manual_dir=corpora
 Metric: bracket F1 after EVALB with COLLINS.prm; not measured yet.
