@@ -45,7 +45,7 @@ def discs(tmp_path, monkeypatch):
         "11_2_1:wsj0/si_tr_s/401/401c0201.wv1\n",
     )
     write(root / "13-34.1/wsj1/doc/indices/si_tr_s.ndx", ";; SI-200\r\n13_1_1: wsj1/si_tr_s/46i/46ic0301.wv1\r\n")
-    write(root / "13-34.1/wsj1/doc/indices/h1_p0.ndx", "13_16_1:wsj1/si_dt_20/4k0/4k0c0301.wv1\n")
+    write(root / "13-34.1/wsj1/doc/indices/h1_p0.ndx", "13_16_1:WSJ1/SI_DT_20/4K0/4K0C0301.WV1\n")
     write(root / "13-32.1/wsj1/doc/indices/wsj1/eval/h1_p0.ndx", "13_32_1:wsj1/si_et_h1/4oa/4oac0201.wv1\n")
     write(root / "11-13.1/wsj0/doc/indices/test/nvp/si_et_20.ndx", "11_14_1:wsj0/si_et_20/440/440c0401\n")
     write(
