@@ -157,12 +157,13 @@ def training_texts(problem, sides=("inputs", "targets")):
     For a problem with a picture or a sound on one side, `prepare` would decode every file just for the words beside it;
     there a side that is a string already is taken as it stands. Records that `prepare` refuses are left to generation.
     """
-    sides = [side for side in _text_sides(problem) if side in sides]
+    all_sides = _text_sides(problem)
+    sides = [side for side in all_sides if side in sides]
     if not sides:
         return
     needs_prepare = type(problem).prepare is not Problem.prepare
     for sample in problem.samples("train"):
-        if needs_prepare and not (len(sides) == 1 and isinstance(sample[sides[0]], str)):
+        if needs_prepare and not (len(all_sides) == 1 and isinstance(sample[sides[0]], str)):
             try:
                 sample = problem.prepare(sample)
             except (ValueError, OSError):

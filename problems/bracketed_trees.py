@@ -2,12 +2,10 @@
 
 import functools
 
-from t2t_multimodel.data_gen.readers.trees import linearised, read_trees
+from t2t_multimodel.data_gen.readers.trees import linearised, read_trees, symbols
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Text
 from t2t_multimodel.problems.file_problem import FileProblem
-
-BRACKETS, BRACKETS_AND_TAGS = r"[()]\S+", r"\S+"  # what is one id each in a tree with words, without words
 
 
 class BracketedTrees(FileProblem):
@@ -37,7 +35,7 @@ class BracketedTrees(FileProblem):
 
     @functools.cached_property
     def targets(self):
-        return Text("bracketed tree", symbols=BRACKETS if self.words_in_tree else BRACKETS_AND_TAGS)
+        return Text("bracketed tree", symbols=symbols(self.words_in_tree))
 
     def samples(self, split):
         path = self.split_path(split)

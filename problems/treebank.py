@@ -1,7 +1,9 @@
 """Base of the problems over treebanks: whole `.mrg` or `.ptb` files, a tree over several lines, parse a sentence."""
 
+import functools
+
 from t2t_multimodel.data_gen.readers.treebanks import read_treebank_file
-from t2t_multimodel.data_gen.readers.trees import linearised, parse_tree
+from t2t_multimodel.data_gen.readers.trees import linearised, parse_tree, symbols
 from t2t_multimodel.features import Text
 from t2t_multimodel.problem import Problem
 
@@ -23,7 +25,10 @@ class Treebank(Problem):
     command = "to_tree"
     metrics = ("bracket_f1", "exact_match")
     inputs = Text("English")
-    targets = Text("bracketed tree")
+
+    @functools.cached_property
+    def targets(self):
+        return Text("bracketed tree", symbols=symbols(self.words_in_tree))
 
     def files(self, split):
         """The `Path`s of a split's files, in order; raises `MissingCorpus` where there are none."""

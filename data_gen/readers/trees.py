@@ -52,6 +52,11 @@ def parse_tree(text, keep_function_tags=False, root_label=None):
     return tree
 
 
+def symbols(with_words):
+    """The pattern of what shall be one id each in a tree that `linearised` wrote (`features.Text.symbols`)."""
+    return r"[()]\S+" if with_words else r"\S+"  # brackets; or all of it, since the leaves are tags
+
+
 def linearised(tree, with_words=True):
     """The tree on one line: "(NP (DT the )DT (NN dog )NN )NP", or without words, the tags as leaves: "(NP DT NN )NP".
 
