@@ -1,5 +1,8 @@
 """Every problem that ships, and the base classes over the forms in which people keep data."""
 
+from t2t_multimodel.problems import cifar10 as cifar10
+from t2t_multimodel.problems import coco_caption as coco_caption
+from t2t_multimodel.problems import imagenet as imagenet
 from t2t_multimodel.problems import tiny8 as tiny8  # registers the embedded world
 from t2t_multimodel.problems.bracketed_trees import BracketedTrees
 from t2t_multimodel.problems.captioned_images import CaptionedImages
