@@ -31,7 +31,7 @@ class Imagenet(Problem):
     """ImageNet ILSVRC 2012: a photograph, 64×64 pixels, into one of 1,000 classes.
 
     Source: Russakovsky et al. 2015; from image-net.org after registration, for non-commercial research.
-    Size: tars of 138 GB (1,281,167 pictures) and 6.3 GB (50,000); as examples 12,288 bytes a picture, 16 GB in all.
+    Size: tars of 148 GB (1,281,167 pictures) and 6.7 GB (50,000); as examples 12,288 bytes a picture, 16 GB in all.
     Splits: test is the official validation set, whose labels are known; dev is a hundredth of the training
     pictures, those whose file name has SHA-256 ≡ 0 (mod 100); train is the rest.
     Files: `imagenet/` in the manual folder with the two official tars, which stay packed; or the tree
