@@ -33,15 +33,15 @@ class Imagenet(Problem):
     Source: Russakovsky et al. 2015; from image-net.org after registration, for non-commercial research.
     Size: tars of 148 GB (1,281,167 pictures) and 6.7 GB (50,000); as examples 12,288 bytes a picture, 16 GB in all.
     Splits: test is the official validation set, whose labels are known; dev is a hundredth of the training
-    pictures, those whose file name has SHA-256 ≡ 0 (mod 100); train is the rest.
+    pictures by SHA-256 of their file names (`readers/parts.py`); train is the rest.
     Files: `imagenet/` in the manual folder with the two official tars, which stay packed; or the tree
     train/<synset>/*.JPEG, val/<synset>/*.JPEG (val/*.JPEG too); or, in the download folder, the `imagenet2012` that
     `tfds build` prepared.
     Command: t2t-datagen --problem=imagenet --data_dir=data --manual_dir=DIR
-    Metric: top-1 and top-5 accuracy. The paper, on larger pictures: 66 % and 86 % in the joint model.
+    Metric: top-1 and top-5 accuracy. The paper's joint model has 66 % and 86 %; not measured yet at 64×64.
 
-    The shorter side is brought to the size of `image` and the middle cut out; crops and flips are the model's
-    (hparams image_shift and image_augment). Another size is a class of its own:
+    The shorter side is brought to the size of `image` and the middle cut out; random crops and flips are the model's,
+    at training: --hparams="image_shift=0.125,image_augment=true". Another size is a class of its own:
 
         @register_problem
         class Imagenet128(Imagenet):
@@ -147,12 +147,12 @@ class Imagenet(Problem):
 
 @functools.cache
 def _labels(file):
-    """The lines of a list that TFDS ships for ImageNet: `labels.txt` or `validation_labels.txt`."""
+    """A list that TFDS ships for ImageNet: `labels.txt`, or `validation_labels.txt` by the number of the picture."""
     path = prepared_tfds.data_folder() / "datasets" / "imagenet2012" / file
     try:
         return tuple(path.read_text(encoding="ascii").split())
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; this tensorflow_datasets lacks it, 4.9.7 to 4.9 have it") from None
+        raise UserError(f"{path}: this release of tensorflow_datasets lacks it; 4.9.7 has it") from None
 
 
 def _validation_synset(name, where):

@@ -43,8 +43,8 @@ class HParams:
     image_stem_stride: int = 2  # stride of the first convolution, in pixels
     image_norm: str = "features"  # what layer norm spans: features (of each position), or picture (all positions)
     class_filter_ratios: tuple[float, ...] = (1.5, 2.0)  # exit flow: last two convolutions, times hidden size
-    image_augment: bool = False  # training pictures are flipped at random
-    image_shift: float = 0.0  # they are moved at random by up to this share of their height and width (crops), 0 to 0.5
+    image_augment: bool = False  # training pictures are flipped at random; not where left and right have names
+    image_shift: float = 0.0  # … and moved (cropped) at random by up to this share of their height and width, 0 to 0.5
 
     # ---- Audio nets in
     audio_frame_milliseconds: float = 25.0  # spectrogram: length of a frame
