@@ -35,9 +35,9 @@ class CocoCaption(Problem):
     Source: Lin et al. 2014, Chen et al. 2015; free from cocodataset.org (captions CC BY 4.0, the pictures' licences
     are their owners' on Flickr), so this corpus needs no stand-in.
     Size: zips of 13.5 GB (82,783 pictures), 6.6 GB (40,504) and 0.25 GB (five captions a picture, a few have six or
-    seven). A training picture is one example for each caption: a model sees all, at the price of storing the pixels
-    again, 12,288 bytes each: about 567,000 examples, 7.3 GB, of which 1.4 GB with `every_caption = False`. In dev and
-    test it is one example, and all its captions are right.
+    seven). A training picture is one example for each caption, so that a model sees them all, at the price of storing
+    its pixels again: 12,690 bytes an example, 7.2 GB for 567,000; with `every_caption = False` 1.4 GB. In dev and test
+    it is one example, and all its captions are right.
     Splits: Karpathy and Li's (113,287, 5,000 and 5,000 pictures), which the literature reports, if their
     dataset_coco.json lies in the folder, and with TFDS. Else val2014 is cut by SHA-256 of the file name into eight
     parts, of about 5,000: the first is dev, the second test, and the others are training pictures like train2014.
