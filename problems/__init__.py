@@ -1,6 +1,9 @@
 """Every problem that ships, and the base classes over the forms in which people keep data."""
 
+from t2t_multimodel.problems import cifar10 as cifar10
+from t2t_multimodel.problems import coco_caption as coco_caption
 from t2t_multimodel.problems import gum_parse as gum_parse
+from t2t_multimodel.problems import imagenet as imagenet
 from t2t_multimodel.problems import librispeech as librispeech
 from t2t_multimodel.problems import mixtures as mixtures  # paper8, open8
 from t2t_multimodel.problems import tiny8 as tiny8  # registers the embedded world

@@ -83,4 +83,5 @@ def picture_sample(sample, image):
     """`sample` with the path in its "inputs" replaced by the picture, as the feature `image` says."""
     from t2t_multimodel.data_gen.readers.pictures import read_picture
 
-    return {**sample, "inputs": read_picture(sample["inputs"], image.height, image.width, image.channels)}
+    pixels = read_picture(sample["inputs"], image.height, image.width, image.channels, fit=image.fit)
+    return {**sample, "inputs": pixels}

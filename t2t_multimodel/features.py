@@ -26,6 +26,7 @@ class FeatureSpec:
     height: int = 0  # image: pixels
     width: int = 0
     channels: int = 0
+    fit: str = ""  # image: how other sizes were brought to this one at generation; "" is "stretch"
     rate: int = 0  # audio: samples a second
     classes: int = 0  # label: number of classes
 
@@ -98,6 +99,16 @@ class Image(Feature):
     height: int = 64
     width: int = 64
     channels: int = 3
+    # "stretch": the whole picture, its proportions changed; "crop": the shorter side fits, the middle of the other.
+    fit: str = "stretch"
+
+    def __post_init__(self):
+        if self.fit not in ("stretch", "crop"):
+            raise ValueError(f"Image(fit=...) is 'stretch' or 'crop', not {self.fit!r}")
+
+    def __repr__(self):  # enters fingerprints, so those of stores from before there was a `fit` stay as they are
+        fit = "" if self.fit == "stretch" else f", fit={self.fit!r}"
+        return f"Image(height={self.height}, width={self.width}, channels={self.channels}{fit})"
 
     def check(self, value):
         if not isinstance(value, np.ndarray) or value.dtype != np.uint8:
@@ -107,7 +118,8 @@ class Image(Feature):
 
     def spec(self, problem_name, vocabulary=None):
         name = f"image_{self.height}x{self.width}x{self.channels}"
-        return FeatureSpec("image", name, height=self.height, width=self.width, channels=self.channels)
+        fit = "" if self.fit == "stretch" else self.fit
+        return FeatureSpec("image", name, height=self.height, width=self.width, channels=self.channels, fit=fit)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,7 +43,8 @@ class HParams:
     image_stem_stride: int = 2  # stride of the first convolution, in pixels
     image_norm: str = "features"  # what layer norm spans: features (of each position), or picture (all positions)
     class_filter_ratios: tuple[float, ...] = (1.5, 2.0)  # exit flow: last two convolutions, times hidden size
-    image_augment: bool = False  # training pictures are flipped at random
+    image_augment: bool = False  # training pictures are flipped at random; not where left and right have names
+    image_shift: float = 0.0  # … and moved (cropped) at random by up to this share of their height and width, 0 to 0.5
 
     # ---- Audio nets in
     audio_frame_milliseconds: float = 25.0  # spectrogram: length of a frame
@@ -164,6 +165,8 @@ def validate(hparams):
     for name, valid in choices.items():
         if getattr(h, name) not in valid:
             raise unknown_name(name, getattr(h, name), valid)
+    if not 0 <= h.image_shift <= 0.5:
+        raise UserError(f"image_shift={h.image_shift} must lie in [0, 0.5]: a share of a picture's height and width")
     for name in ("hidden_size", "batch_tokens", "batch_examples", "problems_per_step", "train_steps", "length_window"):
         if getattr(h, name) < 1:
             raise UserError(f"{name}={getattr(h, name)} must be at least 1")

@@ -8,7 +8,7 @@ _OLD_PROBLEM_NAMES = {
     "wmt_ende_tokens_8k": "wmt_ende",
     "translate_ende_wmt8k": "wmt_ende",
     "image_imagenet": "imagenet",
-    "image_ms_coco_tokens_8k": "coco_captions",
+    "image_ms_coco_tokens_8k": "coco_caption",
     "wsj_parsing_tokens_8k": "wsj_parse",
 }
 

@@ -101,7 +101,7 @@ class Predictor:
         side = spec.inputs
         try:
             if side.modality == "image":
-                return read_picture(value, side.height, side.width, side.channels)
+                return read_picture(value, side.height, side.width, side.channels, fit=side.fit or "stretch")
             return read_recording(value, side.rate)
         except (OSError, ValueError) as error:
             raise UserError(f"{spec.name}: input {place}: {error}") from None

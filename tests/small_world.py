@@ -54,5 +54,6 @@ if __name__ == "__main__":  # python small_world.py DATA_DIR OUTPUT_DIR SAVE_STE
     from dataclasses import replace
 
     data, output, save_steps, train_steps = sys.argv[1:]
-    trainer = make_trainer(data, output, replace(HPARAMS, train_steps=int(train_steps)), save_steps=int(save_steps))
+    hparams = replace(HPARAMS, train_steps=int(train_steps), image_augment=True, image_shift=0.1)
+    trainer = make_trainer(data, output, hparams, save_steps=int(save_steps))
     sys.exit(trainer.run())

@@ -91,6 +91,36 @@ def test_photographs_are_turned_upright(tmp_path):
     assert (picture[:4] == 0).all() and (picture[4:] == 255).all()
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("fit", ["stretch", "crop"])
+def test_a_jpeg_decoded_at_part_of_its_size_is_the_same_picture(orientation, fit, tmp_path):
+    """Against the same pixels as a PNG, which is always decoded whole; upright or on its side."""
+    waves = np.sin(np.arange(300)[:, None] / 23) * np.cos(np.arange(500)[None, :] / 31)
+    pixels = np.stack([127 + 120 * waves, np.tile(np.linspace(0, 255, 500), (300, 1)), 127 - 90 * waves], -1)
+    exif = PillowImage.Exif()
+    exif[0x0112] = orientation
+    for suffix, options in ((".jpg", {"quality": 95, "subsampling": 0}), (".png", {})):
+        save_picture(tmp_path / "train" / "a" / f"1{suffix}", pixels.astype(np.uint8), exif=exif, **options)
+    problem = make(LabelledImages, tmp_path, image=Image(40, 56, 3, fit=fit))
+    small, whole = (sample["inputs"].astype(float) for sample in prepared(problem, "train"))
+    assert np.abs(small - whole).max() < 8 and np.sqrt(np.mean((small - whole) ** 2)) < 1.5
+
+
+def test_the_middle_is_cut_out_where_the_feature_says_crop(tmp_path):
+    """Thirds of red, green and blue: the middle of a wide picture is green, of a tall one too."""
+    thirds = np.repeat(np.eye(3, dtype=np.uint8) * 255, 30, axis=0)  # [90, 3]
+    save_picture(tmp_path / "train" / "a" / "1.png", np.tile(thirds, (30, 1, 1)))
+    save_picture(tmp_path / "train" / "a" / "2.png", np.tile(thirds[:, None], (1, 30, 1)))
+    cropped = prepared(make(LabelledImages, tmp_path, image=Image(10, 10, 3, fit="crop")), "train")
+    stretched = prepared(make(LabelledImages, tmp_path, image=Image(10, 10, 3)), "train")
+    for sample in cropped:
+        assert (sample["inputs"][1:-1, 1:-1] == (0, 255, 0)).all()
+    for sample in stretched:
+        assert {tuple(sample["inputs"][i, i]) for i in (0, 9)} == {(255, 0, 0), (0, 0, 255)}
+    with pytest.raises(ValueError, match="'stretch' or 'crop', not 'squeeze'"):
+        Image(10, 10, 3, fit="squeeze")
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"this is text", b"\x89PNG\r\n\x1a\n", "half a picture", "pixels as floating-point numbers"]
 )

@@ -15,19 +15,20 @@ from t2t_multimodel.training.bracket_scores import parse
 from t2t_multimodel.training.metrics import METRICS, TeacherForced, best_trivial, score, trivial_baselines
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden" / "bleu.npz"
-TEXT_METRICS = ("bleu", "exact_match", "wer", "cer")
+TEXT_METRICS = ("bleu", "exact_match", "wer", "cer", "cider")
 
 
 # ---- score: names and shapes
 
 
 def test_a_perfect_prediction_has_the_perfect_value_of_every_metric():
-    text = "(S (NP (DT the) (NN dog)) (VP (VBZ barks)))"
+    texts = [f"(S (NP (DT the) (NN {noun})) (VP (VBZ {verb})))" for noun, verb in (("dog", "barks"), ("cat", "sits"))]
     names = [name for name in METRICS if name not in TEACHER_FORCED]
-    values = score(names, [text] * 3, [[text]] * 3)
+    references = [[text] for text in texts]
+    values = score(names, texts, references)
     assert {name: values[name] for name in names} == pytest.approx({name: METRICS[name].perfect for name in names})
-    assert values["examples"] == 3
-    worst = score(names, ["("] * 3, [[text]] * 3)
+    assert values["examples"] == 2
+    worst = score(names, ["("] * 2, references)
     for name in names:
         assert (worst[name] < values[name]) == METRICS[name].higher_is_better, name
 
@@ -108,13 +109,45 @@ def test_error_rates_of_empty_output_are_one():
     assert (values["wer"], values["cer"]) == (1.0, 1.0)
 
 
+CAPTIONS = [
+    ["a dog runs on the grass", "a brown dog running on grass", "the dog runs"],
+    ["two cats sit on a red sofa", "cats on a sofa"],
+    ["a man rides a bike down the street", "a man on a bike"],
+]
+
+
+def test_cider_is_that_of_pycocoevalcap():
+    """The values of its `Cider`, release 1.2, on the same tokens."""
+    decoded = ["a dog runs on grass grass", "two cats sleep on a sofa", "a bike"]
+    assert score(("cider",), decoded, CAPTIONS)["cider"] == pytest.approx(2.5940171346679937, abs=1e-12)
+    written = ["A dog runs on grass, grass.", "Two cats sleep on a sofa!", "a \"bike\""]
+    assert score(("cider",), written, CAPTIONS)["cider"] == pytest.approx(2.5940171346679937, abs=1e-12)
+    each = [2.92102542, 2.83700495, 2.02402103]
+    for i, value in enumerate(each):  # an empty caption scores 0, so the mean is a third of the one that is left
+        alone = [text if i == j else "" for j, text in enumerate(decoded)]
+        assert 3 * score(("cider",), alone, CAPTIONS)["cider"] == pytest.approx(value, abs=1e-7)
+
+
+def test_cider_by_hand():
+    """Two examples: a word of one weighs log 2, of both nothing, so only "dog" counts among the words of "a dog".
+
+    cos = 1 for 1-grams and 2-grams ("a dog" is in one only); no 3-grams and 4-grams: 10 · (1 + 1) / 4. With a word too
+    many: 1-grams are (dog, barks), cos = 1 / √2; of the 2-grams (a dog, dog barks) too; one 2-gram longer: e^(−1/72).
+    """
+    references = [["a dog"], ["a cat"]]
+    assert score(("cider",), ["a dog", ""], references)["cider"] == pytest.approx(5 / 2)
+    longer = 10 * (2**-0.5 + 2**-0.5) / 4 * np.exp(-1 / 72)
+    assert score(("cider",), ["a dog barks", ""], references)["cider"] == pytest.approx(longer / 2)
+    assert score(("cider",), ["a cat", "a dog"], references)["cider"] == 0
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=8), st.text(min_size=1, max_size=8).filter(str.strip)), min_size=1))
 def test_any_text_can_be_scored(pairs):
     predictions, references = [p for p, _ in pairs], [[r] for _, r in pairs]
     values = score(TEXT_METRICS, predictions, references)
     assert 0 <= values["bleu"] <= 100 + 1e-6 and 0 <= values["exact_match"] <= 1
-    assert values["wer"] >= 0 and values["cer"] >= 0
+    assert values["wer"] >= 0 and values["cer"] >= 0 and 0 <= values["cider"] <= 10 + 1e-6
     if predictions == [r for (r,) in references]:
         assert values["exact_match"] == 1 and values["cer"] == 0
 

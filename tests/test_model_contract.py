@@ -9,6 +9,8 @@ from models import (
     BACKEND,
     COMMAND,
     HPARAMS,
+    IMAGE,
+    LABEL,
     NO_ATTENTION,
     NO_EXPERTS,
     OTHER_COMMAND,
@@ -27,6 +29,7 @@ from models import (
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import ProblemSpec
+from t2t_multimodel.modalities.image import ImageNet
 from t2t_multimodel.model.experts import MixtureOfExperts
 from t2t_multimodel.model.multimodel import MultiModel
 from t2t_multimodel.training import checkpoints
@@ -148,6 +151,33 @@ def test_update_over_several_draws_is_their_average():
     assert len(both) == len(model.trainable_variables)
     for path in both:
         np.testing.assert_allclose(both[path], (first[path] + second[path]) / 2, atol=1e-6, rtol=1e-4)
+
+
+# ---- Random pictures
+
+
+def test_training_pictures_are_flipped_and_shifted_and_others_are_left_alone():
+    """Every row in training is one of 2 flips × 3 × 5 shifts of its picture, and nearly all of them occur."""
+    net = ImageNet(IMAGE, replace(HPARAMS, image_augment=True, image_shift=0.2), name="augmenting")
+    run = {flag: program(net, lambda inputs, flag=flag: net({"inputs": inputs}, training=flag)[0]) for flag in (0, 1)}
+    picture = np.random.default_rng(0).integers(0, 256, (7, 10, 3)).astype(np.uint8)
+    padded = np.pad(picture, ((1, 1), (2, 2), (0, 0)), mode="reflect")
+    moved = [padded[row : row + 7, column : column + 10] for row in range(3) for column in range(5)]
+    expected = run[0](np.stack(moved + [padded[:, ::-1][row : row + 7, column : column + 10] for row in range(3)
+                                        for column in range(5)]))  # fmt: skip
+    np.testing.assert_allclose(run[0](picture[None])[0], expected[1 * 5 + 2], atol=1e-5)  # not moved
+    rows = run[1](np.tile(picture, (300, 1, 1, 1)))
+    distance = np.abs(rows[:, None] - expected[None]).max(axis=(2, 3))
+    assert distance.min(axis=1).max() < 1e-4
+    assert len(set(distance.argmin(axis=1))) > 20
+
+
+def test_nets_of_two_sizes_have_random_states_of_their_own():
+    """So that a checkpoint holds both, and a resumed run draws what the undisturbed one would have drawn."""
+    other = ProblemSpec("other", replace(IMAGE, name="image_8x8x3", height=8, width=8), LABEL, 0)
+    model = MultiModel(replace(HPARAMS, image_augment=True, image_shift=0.2), [SPECS["image_to_label"], other])
+    paths = [v.path for v in model.variables if "flip_seed" in v.path or "shift_seed" in v.path]
+    assert len(set(paths)) == 4
 
 
 # ---- Experts

@@ -1,18 +1,29 @@
 """Pictures in any format that Pillow reads → uint8 arrays of a given size."""
 
+import io
+import math
+
 import numpy as np
 
 from t2t_multimodel.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # channels → Pillow's name
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values for which width and height change
 
 
-def read_picture(path, height, width, channels):
-    """Reads the picture at `path`, turned upright as its EXIF data say, and stretched to `height` × `width` pixels.
+def read_picture(path, height, width, channels, *, fit="stretch", content=None):
+    """Reads the picture at `path`, turned upright as its EXIF data say, and brings it to `height` × `width` pixels.
 
     Grey becomes colour or colour grey as `channels` (1, 3 or 4) asks; what is transparent becomes white. Of a moving
-    picture the first frame is taken.
+    picture the first frame is taken. A JPEG is decoded at a half, a quarter or an eighth of its size where that is no
+    smaller than what is asked for: the decoder averages in its cosine coefficients, about twice as fast.
+
+    Args:
+      path: the file; with `content`, what errors call the picture.
+      fit: "stretch" (the whole picture, its proportions changed) or "crop" (proportions kept: the shorter side fits,
+        the middle of the longer one is taken).
+      content: the bytes of the picture, where they are not a file of their own.
 
     Returns:
       uint8 `[height, width, channels]`.
@@ -25,14 +36,37 @@ def read_picture(path, height, width, channels):
     if channels not in _MODES:
         raise UserError(f"a picture has 1 (grey), 3 (colour) or 4 (colour and opacity) channels, not {channels}")
     try:
-        with Image.open(path) as picture:
-            picture = _in_mode(ImageOps.exif_transpose(picture), _MODES[channels])
-            picture = picture.resize((width, height), Image.Resampling.BILINEAR)  # smooths when it shrinks
+        with Image.open(path if content is None else io.BytesIO(content)) as picture:
+            _decode_small(picture, height, width, _MODES[channels], fit)
+            picture.load()
+            ImageOps.exif_transpose(picture, in_place=True)
+            picture = _in_mode(picture, _MODES[channels])
+            box = _middle(*picture.size, width, height) if fit == "crop" else None
+            picture = picture.resize((width, height), Image.Resampling.BILINEAR, box)  # smooths when it shrinks
             return np.array(picture, np.uint8).reshape(height, width, channels)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
         raise ValueError(f"{path}: can't be decoded as a picture ({_first_line(error)})") from error
+
+
+def _decode_small(picture, height, width, mode, fit):
+    """Has a JPEG that is not decoded yet decoded at the least size that covers what is asked for; else does nothing."""
+    if picture.format != "JPEG":
+        return
+    if picture.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
+        height, width = width, height
+    if fit == "crop":
+        scale = max(width / picture.width, height / picture.height)
+        width, height = math.ceil(picture.width * scale), math.ceil(picture.height * scale)
+    picture.draft("L" if mode == "L" else "RGB", (width, height))
+
+
+def _middle(width, height, wanted_width, wanted_height):
+    """The largest box in the middle of `width` × `height` with the proportions wanted: (left, top, right, bottom)."""
+    scale = min(width / wanted_width, height / wanted_height)
+    left, top = (width - wanted_width * scale) / 2, (height - wanted_height * scale) / 2
+    return max(left, 0.0), max(top, 0.0), min(width - left, width), min(height - top, height)
 
 
 def _in_mode(picture, mode):

@@ -2,7 +2,7 @@
 
     score(("bleu", "exact_match"), ["a cat"], [["a cat", "one cat"]])  # → {"bleu": 100.0, …, "bleu_signature": "…"}
 
-Rates are fractions of 1; BLEU and bracket F1 run to 100.
+Rates are fractions of 1; BLEU and bracket F1 run to 100, CIDEr to 10.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ import numpy as np
 
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.training.bracket_scores import bracket_scores
+from t2t_multimodel.training.consensus import cider
 
 RANKED = 5  # classes that a label problem's prediction names, best first
 
@@ -27,6 +28,7 @@ class Metric:
 METRICS = {
     "bleu": Metric(True, 100.0),
     "bracket_f1": Metric(True, 100.0),
+    "cider": Metric(True, 10.0),
     "exact_match": Metric(True, 1.0),
     "accuracy_top1": Metric(True, 1.0),
     "accuracy_top5": Metric(True, 1.0),
@@ -141,6 +143,7 @@ def accuracy_top5(predictions, references):
 _FUNCTIONS = {
     "bleu": bleu,
     "bracket_f1": lambda predictions, references: bracket_scores(_texts(predictions), references),
+    "cider": lambda predictions, references: cider(_texts(predictions), references),
     "exact_match": exact_match,
     "wer": wer,
     "cer": cer,

@@ -1,0 +1,160 @@
+"""Files inside tar and zip archives, read where they lie: nothing is unpacked, so no name of a member becomes a path.
+
+The parent process lists members (headers only), the workers read them: a sample carries a `TarMember`, `ZipMember` or
+plain path, and `read_content` turns any of them into bytes.
+"""
+
+import functools
+import os
+import tarfile
+import zipfile
+import zlib
+from typing import NamedTuple
+
+from t2t_multimodel.errors import UserError
+
+MOST_BYTES = 1 << 28  # of one member; a header that claims more is damaged, or made to fill the memory
+
+
+class TarMember(NamedTuple):
+    """A file inside an uncompressed tar, found by where its bytes are."""
+
+    archive: str
+    name: str  # for errors
+    offset: int  # of its first byte, in the archive
+    size: int
+
+    def __str__(self):
+        return f"{self.archive}: {self.name}"
+
+
+class ZipMember(NamedTuple):
+    """A file inside a zip, found by its name."""
+
+    archive: str
+    name: str
+
+    def __str__(self):
+        return f"{self.archive}: {self.name}"
+
+
+def tar_members(archive, inside=None):
+    """Yields the `TarMember`s of an uncompressed tar in its order, files only; reads nothing but headers.
+
+    Args:
+      archive: the tar.
+      inside: a `TarMember` of it that is itself a tar, whose members are then yielded.
+
+    Raises:
+      UserError: no tar, a compressed one (whose members have no offsets), or one that is cut off.
+    """
+    archive = str(archive)
+    what = str(inside) if inside else archive
+    start, size = (inside.offset, inside.size) if inside else (0, None)
+    try:
+        with open(archive, "rb") as file:
+            end = os.fstat(file.fileno()).st_size
+            part = file if inside is None else _Part(file, start, size)
+            with tarfile.open(fileobj=part, mode="r:") as tar:
+                for member in tar:
+                    offset = start + member.offset_data
+                    if offset + member.size > end:
+                        raise UserError(f"{what}: cut off at byte {end:,} within {member.name}; get it again")
+                    if member.isreg():
+                        yield TarMember(archive, member.name, offset, member.size)
+                part.seek(tar.offset)
+                if not part.read(1):  # a whole tar has blocks of zeros behind its last member
+                    raise UserError(f"{what}: cut off, the mark of its end is missing; get it again")
+    except tarfile.TarError as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(f"{what}: can't be read as an uncompressed tar ({reason}); if it is cut off, get it again; "
+                        "if it is compressed, uncompress it") from error  # fmt: skip
+    except OSError as error:
+        raise UserError(f"{archive}: can't be read ({error.strerror or error})") from error
+
+
+def zip_members(archive):
+    """The `ZipMember`s of a zip, files only, sorted by name.
+
+    Raises:
+      UserError: no zip, or a damaged one.
+    """
+    archive = str(archive)
+    return [ZipMember(archive, name) for name in sorted(_opened_zip(archive).namelist()) if not name.endswith("/")]
+
+
+def read_content(place):
+    """The bytes of a `TarMember`, a `ZipMember`, or the file at a path.
+
+    Raises:
+      ValueError: it can't be read, or is damaged, or claims more than 256 MB; the message names archive and member.
+    """
+    try:
+        if isinstance(place, TarMember):
+            return _read_tar_member(place)
+        if isinstance(place, ZipMember):
+            return _read_zip_member(place)
+        with open(place, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise ValueError(f"{place}: can't be read ({error.strerror or error})") from error
+
+
+def _read_tar_member(member):
+    _check_size(member, member.size)
+    with open(member.archive, "rb") as file:
+        file.seek(member.offset)
+        content = file.read(member.size)
+    if len(content) != member.size:
+        raise ValueError(f"{member}: the archive is cut off, {len(content):,} of {member.size:,} bytes are there")
+    return content
+
+
+def _read_zip_member(member):
+    archive = _opened_zip(member.archive)
+    try:
+        _check_size(member, archive.getinfo(member.name).file_size)
+        return archive.read(member.name)
+    except KeyError:
+        raise ValueError(f"{member}: no such file in the archive") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"{member}: can't be read ({error})") from error
+
+
+def _check_size(member, size):
+    if size > MOST_BYTES:
+        raise ValueError(f"{member}: {size:,} bytes, more than the {MOST_BYTES:,} that one file may have")
+
+
+def _opened_zip(archive):
+    try:
+        status = os.stat(archive)
+        return _kept_zip(archive, status.st_size, status.st_mtime_ns)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{archive}: can't be read as a zip ({error}); if it is cut off, get it again") from error
+
+
+@functools.lru_cache(maxsize=4)  # the list of a large archive's members takes a second to read
+def _kept_zip(archive, size, changed):
+    return zipfile.ZipFile(archive)
+
+
+class _Part:
+    """The bytes `start` to `start + size` of a file, as a file; as much of one as `tarfile` asks for."""
+
+    def __init__(self, file, start, size):
+        self._file, self._start, self._size, self._position = file, start, size, 0
+
+    def read(self, size=-1):
+        left = max(self._size - self._position, 0)
+        self._file.seek(self._start + self._position)
+        content = self._file.read(left if size is None or size < 0 else min(size, left))
+        self._position += len(content)
+        return content
+
+    def seek(self, position):
+        self._position = position
+        return position
+
+    def tell(self):
+        return self._position
