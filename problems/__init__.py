@@ -1,10 +1,13 @@
 """Every problem that ships, and the base classes over the forms in which people keep data."""
 
 from t2t_multimodel.problems import tiny8 as tiny8  # registers the embedded world
+from t2t_multimodel.problems import wmt as wmt  # registers the paper's translation tasks
 from t2t_multimodel.problems.bracketed_trees import BracketedTrees
 from t2t_multimodel.problems.captioned_images import CaptionedImages
 from t2t_multimodel.problems.labelled_images import LabelledImages
+from t2t_multimodel.problems.parallel_text import ParallelText
 from t2t_multimodel.problems.sentence_pairs import SentencePairs
 from t2t_multimodel.problems.transcribed_speech import TranscribedSpeech
 
-__all__ = ["BracketedTrees", "CaptionedImages", "LabelledImages", "SentencePairs", "TranscribedSpeech"]
+__all__ = ["BracketedTrees", "CaptionedImages", "LabelledImages", "ParallelText", "SentencePairs",
+           "TranscribedSpeech"]
