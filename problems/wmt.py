@@ -58,7 +58,7 @@ class Wmt(ParallelText):
             yield from super().pairs(split)
             return
         made = tfds_data.prepared(self._tfds_name, self.corpus.missing())
-        for key, texts in tfds_data.read_scalars(made, _TFDS_SPLITS[split], self.sides):
+        for key, texts in tfds_data.read_values(made, _TFDS_SPLITS[split], self.sides):
             file, _, number = key.rpartition("__")
             inputs, targets = (text.decode("utf-8", "replace").strip() for text in texts)
             if split != "train":  # TFDS leaves the entities of the .sgm form in
