@@ -6,6 +6,7 @@ What an attack needs and no data set does is refused, not skipped, so that no se
 names, "..", links that leave the folder, devices, one name twice, and more files or bytes than `Limits` allow.
 """
 
+import gzip
 import hashlib
 import os
 import pathlib
@@ -26,6 +27,7 @@ from t2t_multimodel.errors import UserError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _BLOCK = 1 << 20
+_MOST_PADDING = 64 << 20  # bytes behind a tar's end; programs fill up to some kilobytes
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def extract(archive, folder, limits=Limits()):  # noqa: B008
         beside.chmod(0o755)
         os.sync()
         os.rename(beside, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise UserError(f"{archive}: no archive, or a damaged one ({_one_line(error)}); get it again") from error
     except (UnicodeError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise UserError(f"{archive}: two members are in each other's way ({_one_line(error)})") from error
@@ -186,12 +188,39 @@ class _Unpacking:
 
 
 def _tar_members(archive):
-    with tarfile.open(archive, "r:*") as tar:
+    with _LastRead(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
             kinds = {"file": member.isreg(), "folder": member.isdir(), "link": member.issym(), "same": member.islnk()}
             kind = next((kind for kind, is_it in kinds.items() if is_it), "a device, a pipe or something unknown")
             yield _Member(member.name, kind, member.linkname, lambda m=member: tar.extractfile(m), float(member.mtime))
             tar.members = []  # else it keeps every header
+        if len(file.last) != tarfile.BLOCKSIZE or any(file.last):  # which tarfile takes for an end
+            raise tarfile.ReadError("it ends in the middle, or has damage between two members")
+        for _ in range(_MOST_PADDING // _BLOCK):
+            if not file.read(_BLOCK):  # up to here, so that gzip compares its checksum
+                return
+        raise tarfile.ReadError("there is something behind its end")
+
+
+class _LastRead:
+    """A tar file, decompressed if it is compressed by gzip, that remembers what was read last."""
+
+    def __init__(self, archive):
+        with open(archive, "rb") as file:
+            compressed = file.read(2) == b"\x1f\x8b"
+        self._file = gzip.open(archive, "rb") if compressed else open(archive, "rb")
+        self.last = b""
+        self.seek, self.tell = self._file.seek, self._file.tell
+
+    def read(self, size=-1):
+        self.last = self._file.read(size)
+        return self.last
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._file.close()
 
 
 def _zip_members(archive):
