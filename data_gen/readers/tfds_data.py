@@ -31,7 +31,7 @@ def builder(name):
     folder = corpora.download_folder()
     if (name, folder) not in _builders:
         try:
-            with _quiet():  # it warns of every folder that is not there
+            with _quiet():
                 if os.path.isdir(name):
                     made = tfds.builder_from_directory(name)
                 else:
@@ -58,7 +58,7 @@ def prepared(name, missing=None):
     import tensorflow_datasets as tfds
 
     made = builder(name)
-    if made.is_prepared():
+    if is_prepared(name):
         return made
     manual, downloads = corpora.manual_folder(), corpora.download_folder() / "tfds"
     missing = missing or MissingCorpus(
@@ -66,7 +66,7 @@ def prepared(name, missing=None):
         f"prepare it where there is a connection and copy it there (--download_dir says where)"
     )
     if not corpora.may_write():
-        raise MissingCorpus(f"TFDS data set {name}: not prepared yet; without --dry_run it will be, in {made.data_dir}")
+        raise MissingCorpus(f"TFDS data set {name}: not prepared yet; without --dry_run it is, in {made.data_dir}")
     if not _may_get(made, manual, downloads):
         raise missing
     settings = tfds.download.DownloadConfig(
@@ -98,7 +98,9 @@ def prepared(name, missing=None):
 
 def is_prepared(name):
     """Whether the data set is there, so that nothing would be downloaded."""
-    return builder(name).is_prepared()
+    made = builder(name)
+    with _quiet():
+        return made.is_prepared()
 
 
 def files_of(made, splits):
@@ -192,6 +194,7 @@ def _answers(scheme, place):
 
 @contextlib.contextmanager
 def _quiet():
+    """Without TFDS's warnings of every folder that is not there."""
     from absl import logging
 
     before = logging.get_verbosity()
