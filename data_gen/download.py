@@ -8,7 +8,7 @@ what is in it):
         \"\"\"Menus, English to German. Source: …\"\"\"
         sides = ("en", "de")
 
-        @property
+        @functools.cached_property
         def folder(self):
             return unpacked(fetch("https://example.org/menus.tar.gz", sha256="9f86d0…"))
 

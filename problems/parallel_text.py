@@ -3,7 +3,7 @@
 import functools
 import sys
 
-from t2t_multimodel.data_gen.readers.parallel import HeldOut, find_sources
+from t2t_multimodel.data_gen.readers.parallel import HeldOut, distinct, find_sources
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Text
 from t2t_multimodel.problems.file_problem import SPLITS, FileProblem
@@ -93,6 +93,7 @@ class ParallelText(FileProblem):
         if not all(self.sides) or self.sides[0] == self.sides[1]:
             raise UserError(f'problem {self._called}: give the class a line sides = ("en", "de"): how its files end')
         found, alone = self._find()
+        found = distinct(found)
         for path in alone:
             if self._split_of(path.name):
                 is_first = path.name.removesuffix(".gz").endswith(f".{self.sides[0]}")

@@ -60,7 +60,7 @@ class Wmt(ParallelText):
         made = tfds_data.prepared(self._tfds_name, self.corpus.missing())
         for key, texts in tfds_data.read_values(made, _TFDS_SPLITS[split], self.sides):
             file, _, number = key.rpartition("__")
-            inputs, targets = (text.decode("utf-8", "replace").strip() for text in texts)
+            inputs, targets = (text.decode("utf-8", "surrogateescape").strip() for text in texts)
             if split != "train":  # TFDS leaves the entities of the .sgm form in
                 inputs, targets = resolved(inputs), resolved(targets)
             yield file, int(number), inputs, targets, lambda number, second, file=file: f"{file}, record {number}"

@@ -1,5 +1,6 @@
 """Archives and downloads from elsewhere: what is harmless arrives whole, all else is refused and leaves nothing."""
 
+import functools
 import gzip
 import io
 import os
@@ -19,6 +20,7 @@ from t2t_multimodel.data_gen.files import sha256_of
 from t2t_multimodel.data_gen.readers import corpora
 from t2t_multimodel.data_gen.readers.corpora import MissingCorpus
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.problems import ParallelText
 
 
 @pytest.fixture
@@ -251,6 +253,23 @@ def test_the_first_digest_is_held_to_from_then_on(folders):
     path.write_bytes(b"damaged")
     with pytest.raises(UserError, match="it was damaged or replaced; remove it"):
         fetch(URL, open_url=serving(b"content"))
+
+
+def test_a_problem_over_an_archive_on_the_web(folders, tmp_path, monkeypatch):
+    """As the docstring of data_gen/download.py shows it."""
+    texts = [file("m/train.en", b"beer\n"), file("m/train.de", b"Bier\n")]
+    content = tar(tmp_path / "menus.tgz", texts, "w:gz").read_bytes()
+    monkeypatch.setattr(download, "_open", serving(content, promised=len(content)))
+
+    class Menus(ParallelText):
+        sides = ("en", "de")
+
+        @functools.cached_property
+        def folder(self):
+            return unpacked(fetch("https://example.org/menus.tgz"))
+
+    (sample,) = Menus().samples("train")
+    assert (sample["inputs"], sample["targets"]) == ("beer", "Bier")
 
 
 def test_a_known_digest_is_held_to_from_the_first_time(folders, tmp_path):

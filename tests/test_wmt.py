@@ -165,6 +165,16 @@ def test_official_archives_are_unpacked_and_read(folders):
     assert got == {"train": rows["train"][:30], "dev": rows["dev"], "test": rows["test"]}
 
 
+def test_a_text_that_is_there_twice_is_read_once(folders):
+    corpus = folders / "manual" / "wmt14_de-en"
+    rows = wmt_files.write_wmt(corpus)
+    for name in ("training", "test"):  # unpacked by hand, and the archives kept
+        with tarfile.open(corpus / f"{name}.tgz", "w:gz") as archive:
+            archive.add(corpus / name, name)
+    got = everything(registry.problem("wmt_ende"))
+    assert sorted(got["train"]) == sorted(rows["train"]) and got["test"] == rows["test"]
+
+
 def test_a_test_set_of_one_direction_serves_the_other(folders):
     corpus = folders / "manual" / "wmt14_de-en"
     rows = wmt_files.write_wmt(corpus)

@@ -5,6 +5,7 @@ Three forms, each also with .gz at the end: `train.en` beside `train.de`, a line
 `newstest2013-src.en.sgm` beside `newstest2013-ref.de.sgm`.
 """
 
+import filecmp
 import itertools
 import re
 from dataclasses import dataclass
@@ -143,6 +144,20 @@ def _by_name(folder, first, second):
             files[side] = path
             break
     return found
+
+
+def distinct(sources):
+    """`sources` without those whose files are, byte for byte, those of one before: unpacked beside its archive, say."""
+    kept = []
+    for source in sources:
+        alike = [other for other in kept if (other.stem, other.form) == (source.stem, source.form)]
+        if not any(all(map(_same_content, other.paths, source.paths)) for other in alike):
+            kept.append(source)
+    return kept
+
+
+def _same_content(one, other):
+    return filecmp.cmp(one, other, shallow=False)
 
 
 class HeldOut:
