@@ -59,8 +59,9 @@ setup(
     ],
     extras_require={
         "jax": ["jax>=0.5,<0.11"],
-        "test": ["hypothesis>=6.100", "jax>=0.5,<0.11", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9",
-                 "setuptools>=77"],
+        "wsj": ["av>=12,<19"],  # WSJ's recordings as its discs have them, compressed by shorten
+        "test": ["PYEVALB>=0.1.3,<0.2", "av>=12,<19", "hypothesis>=6.100", "jax>=0.5,<0.11", "pytest>=8",
+                 "pytest-timeout>=2.3", "ruff>=0.9", "setuptools>=77"],
     },
     entry_points={
         "console_scripts": [f"{name} = t2t_multimodel.cli.{module}:main" for name, module in COMMANDS.items()]

@@ -28,6 +28,7 @@ from t2t_multimodel.data_gen.vocabulary_training import (
     DEFAULT_SIZE,
     assign_commands,
     requested_size,
+    symbols_of,
     train_vocabulary,
     training_texts,
 )
@@ -210,7 +211,8 @@ def _vocabulary_for(problems, data_dir, vocabulary, size, report, bars):
     folder = data_dir / VOCABULARY_FOLDER
     if vocabulary is None:
         texts = (text for problem in with_text for text in training_texts(problem))
-        trained = train_vocabulary(folder, bars("reading text for the vocabulary", texts), size=size)
+        symbols = sorted({symbol for problem in with_text for symbol in symbols_of(problem)})
+        trained = train_vocabulary(folder, bars("reading text for the vocabulary", texts), size=size, symbols=symbols)
         fewer = f", fewer than the {size} asked for: the text supports no more" if trained.size < size else ""
         names = ", ".join(problem.name for problem in with_text)
         report(f"vocabulary: {trained.size:,} ids{fewer}; trained on {names}")

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import pathlib
+import re
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import EOS_ID, PAD_ID, UNKNOWN_ID, Text
@@ -45,11 +46,12 @@ TRAINING = {
     "max_sentence_length": 1 << 16,  # bytes; longer lines would be left out, so `_lines` cuts them
     "shuffle_input_sentence": True,
 }
+MOST_SYMBOLS = 1024  # of all problems of a vocabulary; the Penn Treebank has about 130 brackets and tags
 _LONGEST_LINE = 8192  # characters, of at most four bytes each
 _SMALLEST_SIZE = 400  # special ids, commands and bytes take 324
 
 
-def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES):
+def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES, symbols=()):
     """Trains a vocabulary and writes it into `folder`.
 
     Args:
@@ -57,6 +59,7 @@ def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES)
       texts: an iterable of strings, read once.
       size: number of ids asked for; the text may support fewer.
       most_lines: of more lines than this a random sample is taken, always the same one.
+      symbols: words that are one id each wherever they follow a space (`symbols_of`).
 
     Returns:
       The `Vocabulary`.
@@ -80,7 +83,7 @@ def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES)
             vocab_size=size,
             input_sentence_size=most_lines,
             minloglevel=2,
-            **TRAINING,
+            **TRAINING | {"user_defined_symbols": [*TRAINING["user_defined_symbols"], *map(_as_piece, symbols)]},
         )
     except RuntimeError as error:
         if "smaller than required_chars" not in str(error):
@@ -89,7 +92,7 @@ def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES)
             f"a vocabulary of {size} ids is too small for the alphabet of this text; ask for more (--vocabulary_size)"
         ) from None
     vocabulary = Vocabulary(model.getvalue(), {})
-    options = {name: value for name, value in TRAINING.items() if name != "control_symbols"}
+    options = {name: value for name, value in TRAINING.items() if name != "control_symbols"} | {"symbols": [*symbols]}
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / MODEL_FILE, model.getvalue())
@@ -128,13 +131,33 @@ def assign_commands(folder, names):
     return vocabulary
 
 
-def training_texts(problem):
-    """Yields every text of both sides of a problem's training split, as `prepare` leaves it.
+def symbols_of(problem):
+    """The words of a problem's training text that shall be one id each (`Text.symbols`), sorted.
+
+    Raises:
+      UserError: there are more than `MOST_SYMBOLS`: the pattern takes in words of an open set.
+    """
+    sides = [side for side in _text_sides(problem) if getattr(problem, side).symbols]
+    found = set()
+    for side in sides:
+        pattern = re.compile(getattr(problem, side).symbols)
+        for text in training_texts(problem, (side,)):
+            found.update(word for word in text.split(" ") if pattern.fullmatch(word))
+    if len(found) > MOST_SYMBOLS:
+        raise UserError(
+            f"problem {problem.name}: {len(found)} different words match symbols={pattern.pattern!r}; at most "
+            f"{MOST_SYMBOLS} words can have an id of their own: let the pattern match brackets and tags only"
+        )
+    return sorted(found - {""})
+
+
+def training_texts(problem, sides=("inputs", "targets")):
+    """Yields every text of both sides (or of those named) of a problem's training split, as `prepare` leaves it.
 
     For a problem with a picture or a sound on one side, `prepare` would decode every file just for the words beside it;
     there a side that is a string already is taken as it stands. Records that `prepare` refuses are left to generation.
     """
-    sides = [side for side in ("inputs", "targets") if isinstance(getattr(problem, side), Text)]
+    sides = [side for side in _text_sides(problem) if side in sides]
     if not sides:
         return
     needs_prepare = type(problem).prepare is not Problem.prepare
@@ -149,13 +172,26 @@ def training_texts(problem):
                 yield sample[side]
 
 
+def _text_sides(problem):
+    return [side for side in ("inputs", "targets") if isinstance(getattr(problem, side), Text)]
+
+
+def _as_piece(symbol):
+    """A symbol with the space before it, as sentencepiece writes it."""
+    return "\u2581" + _escaped(symbol)
+
+
+def _escaped(text):
+    for plain, escaped in ESCAPES:
+        text = text.replace(plain, escaped)
+    return text
+
+
 def _lines(texts):
     """Cuts texts into escaped lines that the trainer accepts."""
     for text in texts:
         text = text.encode("utf-8", "ignore").decode("utf-8")  # invalid records are reported at generation
-        for plain, escaped in ESCAPES:
-            text = text.replace(plain, escaped)
-        for line in text.split("\n"):
+        for line in _escaped(text).split("\n"):
             for start in range(0, len(line), _LONGEST_LINE):
                 yield line[start : start + _LONGEST_LINE]
 

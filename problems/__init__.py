@@ -1,7 +1,12 @@
 """Every problem that ships, and the base classes over the forms in which people keep data."""
 
+from t2t_multimodel.problems import gum_parse as gum_parse
+from t2t_multimodel.problems import librispeech as librispeech
+from t2t_multimodel.problems import mixtures as mixtures  # paper8, open8
 from t2t_multimodel.problems import tiny8 as tiny8  # registers the embedded world
 from t2t_multimodel.problems import wmt as wmt  # registers the paper's translation tasks
+from t2t_multimodel.problems import wsj_parse as wsj_parse
+from t2t_multimodel.problems import wsj_speech as wsj_speech
 from t2t_multimodel.problems.bracketed_trees import BracketedTrees
 from t2t_multimodel.problems.captioned_images import CaptionedImages
 from t2t_multimodel.problems.labelled_images import LabelledImages

@@ -7,6 +7,8 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Text
 from t2t_multimodel.problems.file_problem import FileProblem
 
+BRACKETS, BRACKETS_AND_TAGS = r"[()]\S+", r"\S+"  # what is one id each in a tree with words, without words
+
 
 class BracketedTrees(FileProblem):
     """Words to tree from `<directory>/{train,dev,test}.mrg`: `(S (NP (DT the) (NN dog)) (VP (VBD ran)))`.
@@ -35,7 +37,7 @@ class BracketedTrees(FileProblem):
 
     @functools.cached_property
     def targets(self):
-        return Text("bracketed tree")
+        return Text("bracketed tree", symbols=BRACKETS if self.words_in_tree else BRACKETS_AND_TAGS)
 
     def samples(self, split):
         path = self.split_path(split)

@@ -72,6 +72,9 @@ class Text(Feature):
 
     modality: ClassVar[str] = "text"
     language: str = ""  # for reports only, e.g. "German"
+    # A regular expression: space-separated words that match it as a whole are one id each, such as the brackets and
+    # tags of trees. For a closed set of words; takes effect where this feature's text trains the vocabulary.
+    symbols: str = ""
 
     def check(self, value):
         if not isinstance(value, str):

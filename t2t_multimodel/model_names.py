@@ -9,7 +9,7 @@ _OLD_PROBLEM_NAMES = {
     "translate_ende_wmt8k": "wmt_ende",
     "image_imagenet": "imagenet",
     "image_ms_coco_tokens_8k": "coco_captions",
-    "wsj_parsing_tokens_8k": "wsj_parsing",
+    "wsj_parsing_tokens_8k": "wsj_parse",
 }
 
 for _old, _name in _OLD_PROBLEM_NAMES.items():

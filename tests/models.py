@@ -15,6 +15,7 @@ from t2t_multimodel.model.attention import AttentionBlock, SourceAttention, Sour
 from t2t_multimodel.model.body import Decoder, Mixer
 from t2t_multimodel.model.convolution import ConvBlock, ConvStep
 from t2t_multimodel.model.experts import MixtureOfExperts
+from t2t_multimodel.model.incremental import ConvolutionHistory, Position
 from t2t_multimodel.model.multimodel import MultiModel
 
 BACKEND = keras.backend.backend()
@@ -204,12 +205,22 @@ class CausalBlock:
     step: Any
 
 
+def _one_position(history, step, state, time):
+    """`step(own state, position)` → (y, own state), with the history of its convolutions: → (y, state)."""
+    position = history.position(state[0], history.constants(), time)
+    y, own = step(state[1], position)
+    return y, (history.after(state[0], position), own)
+
+
 def _convolution(layer):
+    history = ConvolutionHistory(layer.steps if isinstance(layer, ConvBlock) else [layer])
     return CausalBlock(
         layer,
         full=lambda x, source, real: layer(x),
-        start=lambda source, real, batch, length: ((), layer.initial_state(batch)),
-        step=lambda x, memory, state, time: layer.step(x, state, time),
+        start=lambda source, real, batch, length: ((), (history.initial_state(batch), ())),
+        step=lambda x, memory, state, time: _one_position(
+            history, lambda own, position: (layer.step(x, position), own), state, time
+        ),
     )
 
 
@@ -218,7 +229,7 @@ def _reader(layer):
         layer,
         full=layer,
         start=lambda source, real, batch, length: (layer.prepare(source, real), ()),
-        step=lambda x, memory, state, time: (layer.step(x, memory, time), state),
+        step=lambda x, memory, state, time: (layer.step(x, memory, Position(time, {}, {})), state),
     )
 
 
@@ -232,20 +243,28 @@ def _experts(layer):
 
 
 def _mixer(layer):
+    history = ConvolutionHistory(layer.steps)
     return CausalBlock(
         layer,
         full=layer,
-        start=lambda source, real, batch, length: (layer.prepare(source, real), layer.initial_state(batch, length)),
-        step=layer.step,
-    )
+        start=lambda source, real, batch, length: (
+            layer.prepare(source, real), (history.initial_state(batch), layer.initial_state(batch, length))
+        ),
+        step=lambda x, memory, state, time: _one_position(
+            history, lambda own, position: layer.step(x, memory, own, position), state, time
+        ),
+    )  # fmt: skip
 
 
 def _decoder(layer):
+    history = ConvolutionHistory(layer.steps)
     return CausalBlock(
         layer,
         full=lambda x, source, real: layer(x, ops.ones_like(x[:, :, 0]), source, real)[0],
-        start=lambda source, real, batch, length: (layer.prepare(source, real), layer.initial_state(batch)),
-        step=layer.step,
+        start=lambda source, real, batch, length: (layer.prepare(source, real), (history.initial_state(batch), ())),
+        step=lambda x, memory, state, time: _one_position(
+            history, lambda own, position: (layer.step(x, memory, position), own), state, time
+        ),
     )
 
 

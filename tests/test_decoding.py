@@ -80,7 +80,7 @@ def test_model_steps_equal_the_forward_pass(kind):
         return model.prepare(source, real), model.initial_state(3, 20)
 
     memory, state = program(model, start)(batch)
-    step = program(model, lambda ids, *rest: model.step(ids, TRANSLATION, *rest))
+    step = program(model, lambda ids, *rest: model.step(ids, TRANSLATION, model.constants(), *rest))
     ids = batch["command"]
     for time in range(16):
         logits, state = step(ids, memory, state, np.int32(time))

@@ -224,15 +224,79 @@ def random_tree(words, draw):
 
 
 def test_brackets_equal_those_of_pyevalb():
-    scorer_module = pytest.importorskip("PYEVALB.scorer", reason="the oracle PYEVALB is not installed")
-    from PYEVALB.parser import create_from_bracket_string
-
     draw = random.Random(1)
     for _ in range(100):
         words = [f"w{i}" for i in range(draw.randrange(2, 12))]
         gold, test = random_tree(words, draw), random_tree(words, draw)
-        oracle = scorer_module.Scorer().score_trees(create_from_bracket_string(gold), create_from_bracket_string(test))
-        assert brackets(test, gold) == (round(100 * oracle.prec, 4), round(100 * oracle.recall, 4)), (gold, test)
+        assert brackets(test, gold) == pyevalb(test, gold), (gold, test)
+
+
+def pyevalb(test, gold):
+    """(precision, recall) in percent after PYEVALB, which counts every bracket above the tags."""
+    from PYEVALB.parser import create_from_bracket_string
+    from PYEVALB.scorer import Scorer
+
+    oracle = Scorer().score_trees(create_from_bracket_string(gold), create_from_bracket_string(test))
+    return round(100 * oracle.prec, 4), round(100 * oracle.recall, 4)
+
+
+# EVALB's parameter file COLLINS.prm, the lines that say what is counted.
+COLLINS = """
+DELETE_LABEL TOP
+DELETE_LABEL -NONE-
+DELETE_LABEL ,
+DELETE_LABEL :
+DELETE_LABEL ``
+DELETE_LABEL ''
+DELETE_LABEL .
+EQ_LABEL ADVP PRT
+"""
+DELETED = {line.split()[1] for line in COLLINS.splitlines() if line.startswith("DELETE_LABEL")}
+EQUAL = {line.split()[2]: line.split()[1] for line in COLLINS.splitlines() if line.startswith("EQ_LABEL")}
+
+
+def after_collins(tree):
+    """The trees that EVALB counts of `tree`: without deleted words, and brackets that are empty then; relabelled."""
+    if isinstance(tree[0], str):
+        return [] if tree.label() in DELETED else [tree]
+    below = [kept for child in tree for kept in after_collins(child)]
+    label = tree.label().split("-")[0].split("=")[0]
+    if not below or label in DELETED:
+        return below
+    return [type(tree)(EQUAL.get(label, label), below)]
+
+
+def test_brackets_equal_those_of_pyevalb_on_trees_cleaned_after_collins_prm():
+    from nltk.tree import Tree
+
+    draw = random.Random(2)
+    tags = ["NN", "VB", "JJ", "-LRB-"] * 3 + sorted(DELETED - {"TOP"})
+
+    def grow(leaves):
+        if len(leaves) == 1 and draw.random() < 0.7:
+            return leaves[0]
+        label = draw.choice(["NP", "NP-SBJ", "VP=2", "PP", "ADJP", "SBAR-1", "ADVP", "PRT", "ADVP-TMP-1"])
+        if len(leaves) == 1:
+            return Tree(label, leaves)
+        cut = draw.randrange(1, len(leaves))
+        return Tree(label, [grow(leaves[:cut]), grow(leaves[cut:])])
+
+    compared = 0
+    for _ in range(400):
+        leaves = [Tree(draw.choice(tags), [f"w{i}"]) for i in range(draw.randrange(3, 12))]
+        trees = [Tree("TOP", [Tree("S", [grow(leaves)])]) for _ in range(2)]
+        cleaned = [after_collins(tree) for tree in trees]
+        if not cleaned[0]:  # nothing but punctuation
+            continue
+        spans = [[(node.label(), tuple(node.leaves())) for node in tree.subtrees() if not isinstance(node[0], str)]
+                 for (tree,) in cleaned]  # fmt: skip
+        if any(len(set(found)) < len(found) for found in spans):
+            continue  # PYEVALB counts a bracket once however often it is there; EVALB and we each time
+        trees += [tree for (tree,) in cleaned]
+        raw_gold, raw_test, gold, test = (tree.pformat(margin=10**6) for tree in trees)
+        assert brackets(raw_test, raw_gold) == pyevalb(test, gold), (raw_gold, raw_test)
+        compared += 1
+    assert compared > 150
 
 
 # ---- Trivial baselines

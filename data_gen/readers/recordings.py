@@ -1,8 +1,10 @@
-"""Recordings in any format that libsndfile reads (WAV, FLAC, OGG, MP3, …) → int16, one channel, a given rate."""
+"""Recordings (WAV, FLAC, OGG, MP3, SPHERE, whatever libsndfile reads) → int16, one channel, a given rate."""
 
 import os
 
 import numpy as np
+
+from t2t_multimodel.data_gen.readers import sphere
 
 _UNKNOWN_SIZE = 0x7FFFF000  # what programs that write into a pipe put as a WAV's size, or more
 
@@ -16,17 +18,12 @@ def read_recording(path, rate):
     Raises:
       ValueError: no such file, or not a recording, or a damaged, cut or empty one; the message names the file.
     """
-    import soundfile
-
     path = str(path)
     if not os.path.exists(path):
         raise ValueError(f"{path}: no such file")
-    _refuse_cut_wav(path)
-    try:
-        samples, file_rate = soundfile.read(path, dtype="float32", always_2d=True)  # [samples, channels]
-    except Exception as error:  # soundfile raises TypeError too, for a suffix that it takes for headerless sound
-        reason = str(error).strip().split("\n")[0].removeprefix(f"Error opening {path!r}: ")
-        raise ValueError(f"{path}: can't be decoded as a recording ({reason})") from error
+    with open(path, "rb") as file:
+        head = file.read(8)
+    samples, file_rate = sphere.read_sphere(path) if head == sphere.MAGIC else _read(path, head)  # [samples, channels]
     if not len(samples):
         raise ValueError(f"{path}: the recording has no samples")
     if not np.isfinite(samples).all():
@@ -41,10 +38,19 @@ def read_recording(path, rate):
     return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
 
 
-def _refuse_cut_wav(path):
+def _read(path, head):
+    import soundfile
+
+    _refuse_cut_wav(path, head)
+    try:
+        return soundfile.read(path, dtype="float32", always_2d=True)
+    except Exception as error:  # soundfile raises TypeError too, for a suffix that it takes for headerless sound
+        reason = str(error).strip().split("\n")[0].removeprefix(f"Error opening {path!r}: ")
+        raise ValueError(f"{path}: can't be decoded as a recording ({reason})") from error
+
+
+def _refuse_cut_wav(path, head):
     """Compares a WAV with its header: cut short it would read without an error, and no longer fit its transcript."""
-    with open(path, "rb") as file:
-        head = file.read(8)
     if head[:4] == b"RIFF" and len(head) == 8:
         promised = int.from_bytes(head[4:], "little") + 8
         present = os.path.getsize(path)

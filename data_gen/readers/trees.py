@@ -21,12 +21,13 @@ def read_trees(path, keep_function_tags=False):
             raise UserError(f"{path}:{number}: {error} (expected: one whole bracketed tree a line)") from None
 
 
-def parse_tree(text, keep_function_tags=False):
+def parse_tree(text, keep_function_tags=False, root_label=None):
     """The `nltk.tree.Tree` of one bracketed tree; a root without a label is unwrapped, traces are taken out.
 
     Args:
       text: the tree.
       keep_function_tags: whether "NP-SBJ" stays, rather than becoming "NP".
+      root_label: the label of a root without one over several trees, "( (S …) (. .))"; None: that is an error.
 
     Raises:
       ValueError: with the reason, in one line.
@@ -40,6 +41,8 @@ def parse_tree(text, keep_function_tags=False):
         raise ValueError(f"the tree doesn't parse: {reason}") from None
     except IndexError:  # nltk, of "(" and of text without brackets
         raise ValueError("the tree doesn't parse: its brackets are not closed") from None
+    if root_label and not tree.label() and len(tree) > 1:
+        tree.set_label(root_label)
     try:
         tree = _simplified(tree, keep_function_tags)
     except RecursionError:

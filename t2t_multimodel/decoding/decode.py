@@ -25,9 +25,13 @@ def decode_text(model, spec, batch, limit, length, beam_size=1, alpha=0.6):
     if beam_size > 1:
         memory = keras.tree.map_structure(lambda array: ops.repeat(array, beam_size, axis=0), memory)
     state = model.initial_state(rows, length)
+    constants = model.constants()
+    # Read here, outside the loop: inside it every weight would be read again for every position.
+    weights = [(v, ops.convert_to_tensor(v)) for v in model.trainable_variables]
 
     def step(ids, state, time):
-        return model.step(ids, spec, memory, state, time)
+        with keras.StatelessScope(state_mapping=weights):
+            return model.step(ids, spec, constants, memory, state, time)
 
     if beam_size == 1:
         return greedy_search(step, state, command, length, limit)

@@ -97,12 +97,13 @@ class SourceAttention(Layer):
         """x [batch, length, features], source [batch, positions, features], real [batch, positions]."""
         return x + self.attention(self.norm(x), source, source_bias(real))
 
-    def prepare(self, source, real, rows=None):
+    def prepare(self, source, real):
         """What decoding needs of the source, computed once."""
         keys, values = self.attention.memory(source)
         return {"keys": keys, "values": values, "bias": source_bias(real)}
 
-    def step(self, x, memory, time):
+    def step(self, x, memory, position):
+        """One position: x [batch, features] → the same."""
         queries = self.attention.queries(self.norm.call(x)[:, None])
         return x + self.attention.attend(queries, (memory["keys"], memory["values"]), memory["bias"])[:, 0]
 
@@ -133,8 +134,9 @@ class SourceWithoutAttention(Layer):
         mean = ops.sum(source, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
         return {"aligned": ops.matmul(source, self.aligned), "mean": ops.matmul(mean, self.mean)}
 
-    def step(self, x, memory, time):
-        positions = ops.shape(memory["aligned"])[1]
+    def step(self, x, memory, position):
+        """One position: x [batch, features] → the same."""
+        time, positions = position.time, ops.shape(memory["aligned"])[1]
         here = ops.take(memory["aligned"], ops.minimum(time, positions - 1), axis=1)
         here = here * ops.cast(time < positions, here.dtype)
         return self.norm.call(x + here + memory["mean"])
@@ -175,30 +177,32 @@ class AttentionBlock(Layer):
     def prepare(self, source, source_real):
         return self.source.prepare(source, source_real)
 
-    def initial_state(self, batch, length):
-        """Ring buffers of the blocks; keys and values of up to `length` positions, [length, batch, heads, size]."""
-        state = {"blocks": [block.initial_state(batch) for block in self.blocks]}
-        if self.hparams.use_attention:
-            shape = (length, batch, self.self_attention.heads, self.self_attention.size)
-            state |= {"keys": ops.zeros(shape, dtype="float32"), "values": ops.zeros(shape, dtype="float32")}
-        return state
+    @property
+    def steps(self):
+        return [step for block in self.blocks for step in block.steps]
 
-    def step(self, x, memory, state, time):
+    def initial_state(self, batch, length):
+        """Keys and values of up to `length` positions, [length, batch, heads, size]."""
+        if not self.hparams.use_attention:
+            return {}
+        shape = (length, batch, self.self_attention.heads, self.self_attention.size)
+        return {"keys": ops.zeros(shape, dtype="float32"), "values": ops.zeros(shape, dtype="float32")}
+
+    def step(self, x, memory, state, position):
         """One position: x [batch, features] → ([batch, features], new state)."""
-        x = x + timing_signal(time, self.hparams.hidden_size)
-        new = {"blocks": []}
-        for block, block_state in zip(self.blocks, state["blocks"]):
-            x, block_state = block.step(x, block_state, time)
-            new["blocks"].append(block_state)
+        x = x + timing_signal(position.time, self.hparams.hidden_size)
+        for block in self.blocks:
+            x = block.step(x, position)
         if self.hparams.use_attention:
             attention = self.self_attention
             normal = self.norm.call(x)[:, None]
             key, value = attention.memory(normal)  # [batch, heads, 1, size]
-            at = ops.reshape(time, [1, 1])
-            new["keys"] = ops.scatter_update(state["keys"], at, key[None, :, :, 0])
-            new["values"] = ops.scatter_update(state["values"], at, value[None, :, :, 0])
-            x = x + self._attend_to_past(attention.queries(normal)[:, :, 0], new["keys"], new["values"], time)
-        return self.source.step(x, memory, time), new
+            at = ops.reshape(position.time, [1, 1])
+            keys = ops.scatter_update(state["keys"], at, key[None, :, :, 0])
+            values = ops.scatter_update(state["values"], at, value[None, :, :, 0])
+            x = x + self._attend_to_past(attention.queries(normal)[:, :, 0], keys, values, position.time)
+            state = {"keys": keys, "values": values}
+        return self.source.step(x, memory, position), state
 
     def _attend_to_past(self, queries, keys, values, time):
         """queries [batch, heads, size]; keys, values [length, batch, heads, size] → [batch, features]."""

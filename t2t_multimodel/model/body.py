@@ -51,19 +51,19 @@ class Mixer(Layer):
     def prepare(self, source, source_real):
         return self.attention_block.prepare(source, source_real)
 
-    def initial_state(self, batch, length):
-        return {
-            "attention_block": self.attention_block.initial_state(batch, length),
-            "blocks": [block.initial_state(batch) for block in self.blocks],
-        }
+    @property
+    def steps(self):
+        return [*self.attention_block.steps, *(step for block in self.blocks for step in block.steps)]
 
-    def step(self, x, memory, state, time):
-        x, attention_state = self.attention_block.step(x, memory, state["attention_block"], time)
-        blocks = []
-        for block, block_state in zip(self.blocks, state["blocks"]):
-            x, block_state = block.step(x, block_state, time)
-            blocks.append(block_state)
-        return x, {"attention_block": attention_state, "blocks": blocks}
+    def initial_state(self, batch, length):
+        return self.attention_block.initial_state(batch, length)
+
+    def step(self, x, memory, state, position):
+        """One position: x [batch, hidden] → ([batch, hidden], new state)."""
+        x, state = self.attention_block.step(x, memory, state, position)
+        for block in self.blocks:
+            x = block.step(x, position)
+        return x, state
 
 
 class Decoder(Layer):
@@ -92,15 +92,14 @@ class Decoder(Layer):
     def prepare(self, source, source_real):
         return [reader.prepare(source, source_real) for reader in self.readers]
 
-    def initial_state(self, batch):
-        return [block.initial_state(batch) for block in self.blocks]
+    @property
+    def steps(self):
+        return [step for block in self.blocks for step in block.steps]
 
-    def step(self, x, memory, state, time):
-        new = []
+    def step(self, x, memory, position):
+        """One position: x [batch, hidden] → the same."""
         for i, (block, reader) in enumerate(zip(self.blocks, self.readers)):
             if self.experts is not None and i == len(self.blocks) // 2:
                 x = self.experts.step(x)
-            x, block_state = block.step(x, state[i], time)
-            x = reader.step(x, memory[i], time)
-            new.append(block_state)
-        return self.norm.call(x), new
+            x = reader.step(block.step(x, position), memory[i], position)
+        return self.norm.call(x)

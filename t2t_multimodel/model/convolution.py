@@ -89,26 +89,20 @@ class ConvStep(Layer):
         return self._pointwise_and_norm(depthwise(x, self.kernel, self.dilation, self.causal))
 
     def _pointwise_and_norm(self, x):
-        # Centring the pointwise weights over their outputs centres every output: half of the layer norm for free.
-        weights = self.pointwise - ops.mean(self.pointwise, axis=1, keepdims=True)
-        bias = self.bias - ops.mean(self.bias)
+        weights, bias = self._centred()
         return self.norm.scale_centred(ops.matmul(x, weights) + bias)
 
-    @property
-    def span(self):
-        """Positions, the present one included, that an output of the causal step looks back on."""
-        return (self.taps - 1) * self.dilation + 1
+    def _centred(self):
+        # Centring the pointwise weights over their outputs centres every output: half of the layer norm for free.
+        return self.pointwise - ops.mean(self.pointwise, axis=1, keepdims=True), self.bias - ops.mean(self.bias)
 
-    def initial_state(self, batch):
-        """A ring buffer of the last inputs after ReLU, [span, batch, features]."""
-        return ops.zeros((self.span, batch, self.bias.shape[0]), dtype="float32")
+    def constants(self):
+        """What decoding needs of the weights, computed once: the last tap, the centred pointwise weights and bias."""
+        return [ops.cast(self.kernel, "float32")[-1], *self._centred()]
 
-    def step(self, x, state, time):
-        """One position of the causal step. x [batch, features], time scalar int → ([batch, features], new state)."""
-        state = ops.scatter_update(state, ops.reshape(time % self.span, [1, 1]), ops.relu(x)[None])
-        past = ops.arange(self.taps - 1, -1, -1) * self.dilation
-        taps = ops.take(state, (time - past) % self.span, axis=0)  # [taps, batch, features]
-        return self._pointwise_and_norm(ops.sum(taps * self.kernel[:, None], axis=0)), state
+    def step(self, x, position):
+        """One position of the causal step (`incremental.Position`): x [batch, features] → the same."""
+        return self.norm.scale_centred(position.through(self, ops.relu(x)))
 
 
 class ConvBlock(Layer):
@@ -133,16 +127,14 @@ class ConvBlock(Layer):
         h = self.step3(h, real)
         return self.dropout(x + self.step4(h, real), training=training)
 
-    def initial_state(self, batch):
-        return [step.initial_state(batch) for step in (self.step1, self.step2, self.step3, self.step4)]
+    @property
+    def steps(self):
+        return [self.step1, self.step2, self.step3, self.step4]
 
-    def step(self, x, state, time):
-        """One position of the causal block: x [batch, features] → ([batch, features], new state)."""
-        h, state1 = self.step1.step(x, state[0], time)
-        h, state2 = self.step2.step(h, state[1], time)
-        h, state3 = self.step3.step(x + h, state[2], time)
-        h, state4 = self.step4.step(h, state[3], time)
-        return x + h, [state1, state2, state3, state4]
+    def step(self, x, position):
+        """One position of the causal block: x [batch, features] → the same."""
+        h = x + self.step2.step(self.step1.step(x, position), position)
+        return x + self.step4.step(self.step3.step(h, position), position)
 
 
 class ConvStep2D(Layer):

@@ -7,6 +7,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import INPUTS, OUTPUTS, make_net
 from t2t_multimodel.modalities.loss import cross_entropy
 from t2t_multimodel.model.body import Decoder, Encoder, Mixer
+from t2t_multimodel.model.incremental import ConvolutionHistory
 from t2t_multimodel.model.layer import Layer
 
 
@@ -32,6 +33,7 @@ class MultiModel(Layer):
             self.encoder = Encoder(hparams, name="encoder")
             self.mixer = Mixer(hparams, name="mixer") if autoregressive else None
             self.decoder = Decoder(hparams, name="decoder") if autoregressive else None
+        self._history = ConvolutionHistory([*self.mixer.steps, *self.decoder.steps] if autoregressive else [])
         self.built = True  # every weight exists from here on
 
     def call(self, batch, spec, training=False):
@@ -89,19 +91,24 @@ class MultiModel(Layer):
         """What every decoding step needs of the encoded inputs: computed once."""
         return {"mixer": self.mixer.prepare(source, real), "decoder": self.decoder.prepare(source, real)}
 
-    def initial_state(self, batch, length):
-        """The state before the first of at most `length` positions."""
-        return {"mixer": self.mixer.initial_state(batch, length), "decoder": self.decoder.initial_state(batch)}
+    def constants(self):
+        """What decoding needs of the weights alone: computed once."""
+        return self._history.constants()
 
-    def step(self, ids, spec, memory, state, time):
+    def initial_state(self, batch, length):
+        """The state before the first of at most `length` positions; every array of it has its rows on axis 1."""
+        return {"mixer": self.mixer.initial_state(batch, length), "history": self._history.initial_state(batch)}
+
+    def step(self, ids, spec, constants, memory, state, time):
         """Logits of the next id: ids [batch] just written (the command at time 0) → (float32 [batch, vocabulary],
         state).
         """
         net = self.nets[spec.targets.name]
+        position = self._history.position(state["history"], constants, time)
         x = ops.cast(net.embed(ids), "float32")
-        x, mixer_state = self.mixer.step(x, memory["mixer"], state["mixer"], time)
-        x, decoder_state = self.decoder.step(x, memory["decoder"], state["decoder"], time)
-        return net.logits(x), {"mixer": mixer_state, "decoder": decoder_state}
+        x, mixer_state = self.mixer.step(x, memory["mixer"], state["mixer"], position)
+        x = self.decoder.step(x, memory["decoder"], position)
+        return net.logits(x), {"mixer": mixer_state, "history": self._history.after(state["history"], position)}
 
     def touched(self, spec):
         """The trainable variables that a batch of this problem updates, in the order of `trainable_variables`."""

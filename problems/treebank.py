@@ -1,0 +1,52 @@
+"""Base of the problems over treebanks: whole `.mrg` or `.ptb` files, a tree over several lines, parse a sentence."""
+
+from t2t_multimodel.data_gen.readers.treebanks import read_treebank_file
+from t2t_multimodel.data_gen.readers.trees import linearised, parse_tree
+from t2t_multimodel.features import Text
+from t2t_multimodel.problem import Problem
+
+ROOTS = ("TOP", "ROOT", "S1")  # brackets around every tree, which say nothing and which EVALB does not count
+
+
+class Treebank(Problem):
+    """Words to tree. A subclass says `corpus`, and which files a split has.
+
+    As parsers are trained and scored: traces (`-NONE-`) go, and with them the brackets that they leave empty; function
+    tags and indices go (`NP-SBJ-1` and `NP=2` become `NP`, `-LRB-` stays); the bracket around the whole, which has no
+    label or is TOP, ROOT or S1, goes unless it holds several trees, which then stand below TOP. The input is the
+    treebank's words, with a blank between them.
+    """
+
+    corpus = None  # a `readers.corpora.Corpus`
+    words_in_tree = False  # True: each leaf is "(NN dog )NN"; False: the leaves are the tags: shorter, nothing to copy
+    keep_function_tags = False
+    command = "to_tree"
+    metrics = ("bracket_f1", "exact_match")
+    inputs = Text("English")
+    targets = Text("bracketed tree")
+
+    def files(self, split):
+        """The `Path`s of a split's files, in order; raises `MissingCorpus` where there are none."""
+        raise NotImplementedError(f"{type(self).__name__} must define files(split)")
+
+    def samples(self, split):
+        for path in self.files(split):
+            for tree in read_treebank_file(path):
+                # The other side is there for `<name>_rev`, which swaps the two before and after `prepare`.
+                yield {"inputs": tree, "targets": None, "key": f"{path.parent.name}/{path.name}:{tree.line}"}
+
+    def prepare(self, sample):
+        raw = sample["inputs"]
+        if raw.fault:
+            raise ValueError(f"{raw.place}: {raw.fault}")
+        try:
+            tree = parse_tree(raw.text, self.keep_function_tags, root_label=ROOTS[0])
+            while tree.label() in ROOTS and len(tree) == 1 and not isinstance(tree[0], str):
+                tree = tree[0]
+            target = linearised(tree, self.words_in_tree)
+        except ValueError as error:
+            raise ValueError(f"{raw.place}: {error}") from None
+        return {**sample, "inputs": " ".join(tree.leaves()), "targets": target}
+
+    def source_files(self):
+        return [str(path) for split in self.splits for path in self.files(split)]
