@@ -126,7 +126,7 @@ def recipe_of(problem):
     modules = tuple(_module_and_packages(problem))
     try:
         return Recipe(problem.name, modules, pickle.dumps(problem))
-    except (pickle.PicklingError, AttributeError, TypeError):  # such as `<name>_rev`, whose class is made on demand
+    except (pickle.PicklingError, AttributeError, TypeError):  # such as a class that is made on demand
         pass
     try:
         if registry.problem(problem.name).arguments() == problem.arguments():

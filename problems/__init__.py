@@ -7,12 +7,16 @@ from t2t_multimodel.problems import imagenet as imagenet
 from t2t_multimodel.problems import librispeech as librispeech
 from t2t_multimodel.problems import mixtures as mixtures  # paper8, open8
 from t2t_multimodel.problems import tiny8 as tiny8  # registers the embedded world
+from t2t_multimodel.problems import wmt as wmt  # registers the paper's translation tasks
 from t2t_multimodel.problems import wsj_parse as wsj_parse
 from t2t_multimodel.problems import wsj_speech as wsj_speech
 from t2t_multimodel.problems.bracketed_trees import BracketedTrees
 from t2t_multimodel.problems.captioned_images import CaptionedImages
 from t2t_multimodel.problems.labelled_images import LabelledImages
+from t2t_multimodel.problems.parallel_text import ParallelText
 from t2t_multimodel.problems.sentence_pairs import SentencePairs
+from t2t_multimodel.problems.tfds_problem import TfdsProblem
 from t2t_multimodel.problems.transcribed_speech import TranscribedSpeech
 
-__all__ = ["BracketedTrees", "CaptionedImages", "LabelledImages", "SentencePairs", "TranscribedSpeech"]
+__all__ = ["BracketedTrees", "CaptionedImages", "LabelledImages", "ParallelText", "SentencePairs",
+           "TfdsProblem", "TranscribedSpeech"]

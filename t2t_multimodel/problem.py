@@ -94,6 +94,9 @@ def reversed_problem(problem):
             swap = base.prepare({**sample, "inputs": sample["targets"], "targets": sample["inputs"]})
             return {**swap, "inputs": swap["targets"], "targets": swap["inputs"]}
 
+        def __reduce__(self):  # the class is made on demand, so workers get it by this function
+            return reversed_problem, (base,)
+
     new = copy.copy(base)
     new.__class__ = Reversed
     new.name = f"{base.name}_rev"

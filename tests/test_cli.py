@@ -110,7 +110,7 @@ def test_registry_help_has_a_line_on_everything(run_command, user_folder):
         ("--hparams_set=multimodel_tinny", ["multimodel_tinny", "multimodel_tiny"]),
         ("--hparams=hiden_size=3", ["hiden_size", "hidden_size"]),
         ("--model=multi-model", ["multi-model", "multimodel"]),
-        ("--problem=translate_ende_wmt8k", ["old name", "wmt_ende"]),
+        ("--problem=translate_ende_wmt8k", ["no data", "t2t-datagen --problem=wmt_ende "]),
         ("--problem=", ["--problem must be given"]),
         ("--early_stopping_patience=3", ["--early_stopping_metric"]),
         ("--t2t_usr_dir=/no/such/folder", ["/no/such/folder", "no such folder"]),

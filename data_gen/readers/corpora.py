@@ -11,15 +11,19 @@ from dataclasses import dataclass
 
 from t2t_multimodel.errors import UserError
 
-_folders = {"manual": None, "download": None}
+_folders = {"manual": None, "download": None, "may_write": True}
 
 
 class MissingCorpus(UserError):
     """A corpus is not there. `t2t-datagen --skip_missing` goes on without its problem."""
 
 
-def set_folders(data_dir, manual_dir=None, download_dir=None):
-    """Says where corpora lie; called once by a command, before any problem is asked for its samples."""
+def set_folders(data_dir, manual_dir=None, download_dir=None, may_write=True):
+    """Says where corpora lie; called once by a command, before any problem is asked for its samples.
+
+    With `may_write=False`, for a dry run, nothing is downloaded, unpacked or prepared.
+    """
+    _folders["may_write"] = may_write
     data_dir = pathlib.Path(data_dir)
     _folders["manual"] = pathlib.Path(manual_dir or os.environ.get("T2T_MANUAL_DIR") or data_dir / "manual")
     _folders["download"] = pathlib.Path(download_dir or data_dir / "downloads")
@@ -33,6 +37,11 @@ def manual_folder():
 def download_folder():
     """The `Path` of what is downloaded and prepared by TensorFlow Datasets."""
     return _folders["download"] or pathlib.Path("downloads")
+
+
+def may_write():
+    """Whether problems may download, unpack and prepare."""
+    return _folders["may_write"]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,9 @@
 """Text files, line by line: UTF-8 or a clear error that names file, line and column."""
 
 import codecs
+import gzip
+import os
+import zlib
 
 from t2t_multimodel.errors import UserError
 
@@ -8,15 +11,17 @@ from t2t_multimodel.errors import UserError
 def read_lines(path):
     """Yields `(line number from 1, line)` of a UTF-8 text file; line ends are LF or CRLF, a byte order mark is dropped.
 
+    A file whose name ends in .gz is decompressed as it is read.
+
     Raises:
-      UserError: the file can't be opened, or a line is not UTF-8.
+      UserError: the file can't be opened or decompressed, or a line is not UTF-8.
     """
     try:
-        file = open(path, "rb")
+        file = gzip.open(path, "rb") if os.fspath(path).endswith(".gz") else open(path, "rb")
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror})") from None
     with file:  # bytes, because only "\n" ends a line: str.splitlines would also cut at U+2028 and its like
-        for number, raw in enumerate(file, 1):
+        for number, raw in enumerate(_raw_lines(file, path), 1):
             raw = raw.removesuffix(b"\n").removesuffix(b"\r")
             yield number, _decode(path, number, raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw)
 
@@ -46,6 +51,15 @@ def read_columns(path, names):
             if not cell.strip():
                 raise UserError(f"{path}:{number}: column {column} ({name}) is empty; fill it in or take the line out")
         yield number, cells
+
+
+def _raw_lines(file, path):
+    try:
+        yield from file
+    except EOFError:
+        raise UserError(f"{path}: cut short: the compressed file ends in the middle; get it again") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path}: no gzip file, or a damaged one ({error}); get it again") from None
 
 
 def _decode(path, number, raw):

@@ -53,7 +53,7 @@ def _generate(flags):
     from t2t_multimodel.data_gen import generate, verify
     from t2t_multimodel.data_gen.readers import corpora
 
-    corpora.set_folders(flags.data_dir, flags.manual_dir, flags.download_dir)
+    corpora.set_folders(flags.data_dir, flags.manual_dir, flags.download_dir, may_write=not flags.dry_run)
 
     if flags.verify:
         verify.verify(names, flags.data_dir)

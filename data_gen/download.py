@@ -1,0 +1,136 @@
+"""Gets one file over https, and makes sure that it is the same file ever after.
+
+For a problem whose corpus is a file on the web (`fetch` in its `source_files`, `unpacked` of data_gen/extract.py for
+what is in it):
+
+    @register_problem
+    class Menus(ParallelText):
+        \"\"\"Menus, English to German. Source: …\"\"\"
+        sides = ("en", "de")
+
+        @functools.cached_property
+        def folder(self):
+            return unpacked(fetch("https://example.org/menus.tar.gz", sha256="9f86d0…"))
+
+With no `sha256` known, the digest of the first download is written down in `digests.json` beside the file, and every
+later use and download is held to it. Data sets of TFDS come by its own download manager, which has checksums of its own
+(`readers/tfds_data.py`).
+"""
+
+import hashlib
+import http.client
+import json
+import os
+import re
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from t2t_multimodel.data_gen import files
+from t2t_multimodel.data_gen.readers import corpora
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.vocabulary import write_file
+
+DIGESTS_FILE = "digests.json"
+_BLOCK = 1 << 20
+
+
+def fetch(url, *, sha256=None, open_url=None):
+    """The `Path` of the file behind `url`, downloaded unless it is there.
+
+    It lies under the download folder, in `files/`; a download that breaks off leaves nothing.
+
+    Args:
+      url: begins with https://.
+      sha256: the digest that the file must have, in hexadecimal; None: the one that the first download had.
+      open_url: `url → response` with `read(size)`, `headers` and `url`, for tests; default: urllib, https only.
+
+    Raises:
+      MissingCorpus: it is not there and can't be downloaded.
+      UserError: not https, or the file does not have its digest; a file that was just downloaded is removed again.
+    """
+    _only_https(url)
+    folder = corpora.download_folder() / "files"
+    path = folder / _file_name(url)
+    if not path.exists() and not corpora.may_write():
+        raise corpora.MissingCorpus(f"{url} is not downloaded yet; without --dry_run it is, to {path}")
+    with files.only_one(folder):
+        recorded = _recorded(folder)
+        before = recorded.get(url, {}).get("sha256")
+        expected = (sha256 or before or "").lower()
+        if path.exists():
+            found = files.sha256_of(path)
+            if expected != found:
+                said = f"its sha256 is {found}, not {expected}" if expected else "it is no download of ours"
+                raise UserError(f"{path}: {said}: it was damaged or replaced; remove it to have it downloaded again")
+            return path
+        found = _download(url, path, expected, open_url or _open)
+        recorded[url] = {"sha256": found, "bytes": path.stat().st_size, "file": path.name}
+        write_file(folder / DIGESTS_FILE, (json.dumps(recorded, indent=2) + "\n").encode())
+        return path
+
+
+def _download(url, path, expected, open_url):
+    """Downloads to `path`, whole or not at all; returns the sha256."""
+    part = path.with_name(f"{files.INCOMPLETE}{path.name}")
+    digest, size = hashlib.sha256(), 0
+    try:
+        with open_url(url) as response, open(part, "wb") as file:
+            _only_https(response.url)
+            while block := response.read(_BLOCK):
+                file.write(block)
+                digest.update(block)
+                size += len(block)
+            promised = response.headers.get("Content-Length")
+            file.flush()
+            os.fsync(file.fileno())
+        if promised is not None and int(promised) != size:
+            raise corpora.MissingCorpus(f"{url}: the connection broke off after {size:,} of {int(promised):,} bytes")
+        if expected and digest.hexdigest() != expected:
+            raise UserError(
+                f"{url}: what came has the sha256 {digest.hexdigest()}, not {expected}: another file than before, or "
+                "one that was changed on the way; nothing is kept"
+            )
+        os.replace(part, path)
+    except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise corpora.MissingCorpus(
+            f"{url} can't be downloaded ({reason}); a copy of the file may lie at {path}, where its sha256 is known"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return digest.hexdigest()
+
+
+def _recorded(folder):
+    """{url: {"sha256", "bytes", "file"}}"""
+    path = folder / DIGESTS_FILE
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise UserError(f"{path} is damaged; remove it, and the files beside it if you do not trust them") from None
+
+
+def _file_name(url):
+    """The last part of the url's path, and a digest of the url: other urls end alike."""
+    last = urllib.parse.urlsplit(url).path.rstrip("/").rpartition("/")[2]
+    safe = re.sub(r"[^\w.\-]", "_", last).lstrip(".")[-80:]
+    return f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{safe or 'file'}"
+
+
+def _only_https(url):
+    if not url.startswith("https://"):
+        raise UserError(f"{url}: only https is downloaded from; what comes by {url.partition(':')[0]} may be anything")
+
+
+class _HttpsRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, request, file, code, message, headers, new_url):
+        _only_https(new_url)
+        return super().redirect_request(request, file, code, message, headers, new_url)
+
+
+def _open(url):
+    return urllib.request.build_opener(_HttpsRedirects).open(url, timeout=60)

@@ -1,0 +1,245 @@
+"""Unpacks archives (.zip, .tar, .tar.gz) that come from elsewhere: all of an archive, inside one folder, or nothing.
+
+    folder = unpacked(fetch("https://example.org/menus.tar.gz"))     # in a problem's `samples` or `source_files`
+
+What an attack needs and no data set does is refused, not skipped, so that no set is read with holes in it: absolute
+names, "..", links that leave the folder, devices, one name twice, and more files or bytes than `Limits` allow.
+"""
+
+import gzip
+import hashlib
+import os
+import pathlib
+import posixpath
+import re
+import shutil
+import stat
+import tarfile
+import tempfile
+import time
+import zipfile
+import zlib
+from dataclasses import dataclass
+
+from t2t_multimodel.data_gen import files
+from t2t_multimodel.data_gen.readers import corpora
+from t2t_multimodel.errors import UserError
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+_BLOCK = 1 << 20
+_MOST_PADDING = 64 << 20  # bytes behind a tar's end; programs fill up to some kilobytes
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much an archive may hold; more is taken for a bomb."""
+
+    files: int = 2_000_000  # members of any kind
+    total_bytes: int = 1 << 40  # of all files, as they come out
+    ratio: int = 200  # bytes that come out for each byte of the archive; text comes to about 5
+    ratio_from: int = 64 << 20  # bytes up to which any ratio is harmless
+
+
+def archives_in(folder):
+    """The `Path`s of the archives that lie in `folder` itself, sorted."""
+    return sorted(path for path in pathlib.Path(folder).iterdir() if path.name.endswith(SUFFIXES) and path.is_file())
+
+
+def unpacked(archive, limits=Limits()):  # noqa: B008 (it is frozen)
+    """The folder with the content of `archive`, unpacked under the download folder; done once for each archive.
+
+    Raises:
+      UserError: as `extract` does; or another process is unpacking.
+      MissingCorpus: in a dry run, if it is not unpacked yet.
+    """
+    archive = pathlib.Path(archive).resolve()
+    about = archive.stat()
+    digest = hashlib.sha256(f"{archive}\0{about.st_size}\0{about.st_mtime_ns}".encode()).hexdigest()[:8]
+    place = corpora.download_folder() / "unpacked" / f"{archive.name}-{digest}"
+    if not place.is_dir():
+        if not corpora.may_write():
+            raise corpora.MissingCorpus(f"{archive} is not unpacked yet; without --dry_run it is, into {place}")
+        with files.only_one(place.parent):
+            files.sweep(place.parent)
+            if not place.is_dir():
+                extract(archive, place, limits)
+    return place
+
+
+def extract(archive, folder, limits=Limits()):  # noqa: B008
+    """Unpacks `archive` into `folder`, which must not be there: whole, or not at all.
+
+    Files lose their permissions and owners and keep their times. Links that stay inside are made, after all files, so
+    that nothing is ever written through one.
+
+    Raises:
+      UserError: not an archive, a damaged one, or one of the things that are refused; it names archive and member.
+    """
+    archive, folder = pathlib.Path(archive), pathlib.Path(folder)
+    members = _zip_members if archive.name.endswith(".zip") else _tar_members
+    if not archive.name.endswith(SUFFIXES):
+        raise UserError(f"{archive}: an archive's name ends in {', '.join(SUFFIXES)}")
+    if folder.exists():
+        raise UserError(f"{folder} is there already")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = pathlib.Path(tempfile.mkdtemp(prefix=f"{files.INCOMPLETE}{folder.name}.", dir=folder.parent))
+    try:
+        _Unpacking(archive, beside, limits).run(members(archive))
+        beside.chmod(0o755)
+        os.sync()
+        os.rename(beside, folder)
+    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise UserError(f"{archive}: no archive, or a damaged one ({_one_line(error)}); get it again") from error
+    except (UnicodeError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise UserError(f"{archive}: two members are in each other's way ({_one_line(error)})") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    kind: str  # "file", "folder", "link" (symbolic), "same" (a hard link), or what it is instead
+    target: str = ""  # of links
+    open: object = None  # files: () → a binary file
+    time: float = 0.0
+
+
+class _Unpacking:
+    """One archive on its way into the folder `root`."""
+
+    def __init__(self, archive, root, limits):
+        self._archive, self._root, self._limits = archive, root, limits
+        self._bytes = 0
+        self._most_bytes = min(limits.total_bytes, max(limits.ratio_from, limits.ratio * archive.stat().st_size))
+
+    def run(self, members):
+        links, seen = [], set()
+        for number, member in enumerate(members, 1):
+            if number > self._limits.files:
+                raise UserError(f"{self._archive}: more than {self._limits.files:,} members: refused as a bomb")
+            path = self._path(member.name, member)
+            if path == self._root:
+                continue  # "./"
+            if path in seen and member.kind != "folder":
+                raise self._refused(member, "is there twice")
+            seen.add(path)
+            if member.kind == "folder":
+                path.mkdir(parents=True, exist_ok=True)
+            elif member.kind == "file":
+                self._write(member, path)
+            elif member.kind == "link":
+                inside = posixpath.join(posixpath.dirname(posixpath.normpath(member.name)), member.target)
+                self._path(posixpath.normpath(inside), member, member.target)
+                links.append((member, path))
+            elif member.kind == "same":
+                self._copy(member, path)
+            else:
+                raise self._refused(member, f"is {member.kind}")
+        for member, path in links:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(member.target)
+        root = os.path.realpath(self._root)
+        for member, path in links:  # with all of them there: links may lead through links
+            try:
+                end = os.path.realpath(path)
+            except OSError:
+                end = ""
+            if end != root and not end.startswith(root + os.sep):
+                raise self._refused(member, f"is a link out of the archive, to {member.target!r}")
+
+    def _path(self, name, member, target=None):
+        """The `Path` of a member's or a link target's name; refuses what may not be one."""
+        said = "is a link" if target is not None else "has a name"
+        if name.startswith("/") or re.match(r"[A-Za-z]:", name) or (target or "").startswith("/"):
+            raise self._refused(member, f"{said} that is absolute")
+        if ".." in name.split("/"):
+            raise self._refused(member, f"{said} that leads out of the archive")
+        if not name or "\\" in name or any(ord(character) < 32 for character in name):
+            raise self._refused(member, f"{said} with a backslash or control character, or an empty one")
+        return self._root.joinpath(*pathlib.PurePosixPath(name).parts)
+
+    def _write(self, member, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with member.open() as source, open(path, "xb") as file:
+            while block := source.read(_BLOCK):
+                self._count(len(block))
+                file.write(block)
+        os.utime(path, (member.time, member.time))
+
+    def _copy(self, member, path):
+        source = self._path(posixpath.normpath(member.target), member, member.target)
+        if not source.is_file() or source.is_symlink():
+            raise self._refused(member, f"is a hard link to {member.target!r}, which is no file before it")
+        self._count(source.stat().st_size)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, path)
+
+    def _count(self, size):
+        self._bytes += size
+        if self._bytes > self._most_bytes:
+            raise UserError(
+                f"{self._archive}: more than {self._most_bytes:,} bytes come out of {self._archive.stat().st_size:,}: "
+                "refused as a bomb"
+            )
+
+    def _refused(self, member, reason):
+        return UserError(f"{self._archive}: refused: member {member.name!r} {reason}")
+
+
+def _tar_members(archive):
+    with _LastRead(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        for member in tar:
+            kinds = {"file": member.isreg(), "folder": member.isdir(), "link": member.issym(), "same": member.islnk()}
+            kind = next((kind for kind, is_it in kinds.items() if is_it), "a device, a pipe or something unknown")
+            yield _Member(member.name, kind, member.linkname, lambda m=member: tar.extractfile(m), float(member.mtime))
+            tar.members = []  # else it keeps every header
+        if len(file.last) != tarfile.BLOCKSIZE or any(file.last):  # which tarfile takes for an end
+            raise tarfile.ReadError("it ends in the middle, or has damage between two members")
+        for _ in range(_MOST_PADDING // _BLOCK):
+            if not file.read(_BLOCK):  # up to here, so that gzip compares its checksum
+                return
+        raise tarfile.ReadError("there is something behind its end")
+
+
+class _LastRead:
+    """A tar file, decompressed if it is compressed by gzip, that remembers what was read last."""
+
+    def __init__(self, archive):
+        with open(archive, "rb") as file:
+            compressed = file.read(2) == b"\x1f\x8b"
+        self._file = gzip.open(archive, "rb") if compressed else open(archive, "rb")
+        self.last = b""
+        self.seek, self.tell = self._file.seek, self._file.tell
+
+    def read(self, size=-1):
+        self.last = self._file.read(size)
+        return self.last
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._file.close()
+
+
+def _zip_members(archive):
+    with zipfile.ZipFile(archive) as whole:
+        for member in whole.infolist():
+            kind = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link", 0: "file"}.get(
+                stat.S_IFMT(member.external_attr >> 16), "a device, a pipe or something unknown"
+            )
+            if member.is_dir() and kind == "file":
+                kind = "folder"
+            if member.flag_bits & 1:
+                kind = "encrypted"
+            target = ""
+            if kind == "link":
+                with whole.open(member) as file:
+                    target = file.read(4096).decode("utf-8")
+            made = time.mktime((*member.date_time, 0, 0, -1)) if kind == "file" else 0.0
+            yield _Member(member.orig_filename, kind, target, lambda m=member: whole.open(m), made)
+
+
+def _one_line(error):
+    return (str(error).strip() or type(error).__name__).split("\n")[0]

@@ -1,0 +1,184 @@
+"""Parallel text: which files of a folder belong together, and their pairs, one at a time.
+
+Three forms, each also with .gz at the end: `train.en` beside `train.de`, a line of one to a line of the other;
+`train.en-de.tsv`, tab-separated, the columns in the order that the name says; the WMT test sets
+`newstest2013-src.en.sgm` beside `newstest2013-ref.de.sgm`.
+"""
+
+import filecmp
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from t2t_multimodel.data_gen.readers.lines import read_lines
+from t2t_multimodel.data_gen.readers.sgm import read_sgm_pair
+from t2t_multimodel.errors import UserError
+
+_WHOLE_SENTENCE = 5  # words from which a sentence is taken to be the same one wherever it stands
+_PAIR = re.compile(r"[.\-_]([a-z]{2})-([a-z]{2})$")  # at the end of a stem: the two languages
+
+
+@dataclass(frozen=True)
+class ParallelSource:
+    """Files that together hold one text in two languages."""
+
+    name: str  # what their names have in common, from the folder on: "training/europarl-v7.de-en", "newstest2014.sgm"
+    form: str  # "lines", "tsv" or "sgm"
+    paths: tuple  # `Path`s: of the first language and of the second; one path where both are in it
+    swapped: bool = False  # tsv: the second language is in the first column
+
+    @property
+    def stem(self):
+        """The name without its folder."""
+        return self.name.rpartition("/")[2]
+
+    def pairs(self):
+        """Yields `(number, text in the first language, text in the second)`, lazily; numbers are lines or segments.
+
+        Raises:
+          UserError: a file that can't be read or is not UTF-8, or files that do not have the same length.
+        """
+        if self.form == "lines":
+            yield from read_side_by_side(*self.paths)
+        elif self.form == "sgm":
+            for number, (one, other) in enumerate(read_sgm_pair(*self.paths), 1):
+                yield number, one.text, other.text
+        else:
+            for number, one, other in _read_tsv(self.paths[0]):
+                yield (number, other, one) if self.swapped else (number, one, other)
+
+    def place(self, number, second):
+        """Where pair `number` is read in the first language, or in the second, for errors."""
+        kind = "segment " if self.form == "sgm" else ""
+        return f"{self.paths[-1 if second else 0]}:{kind}{number}"
+
+
+def read_side_by_side(first, second):
+    """Yields `(line number, line of first, line of second)`.
+
+    Raises:
+      UserError: one file has more lines than the other; both are named with their counts.
+    """
+    number = 0
+    lines = read_lines(first), read_lines(second)
+    for one, other in itertools.zip_longest(*lines):
+        if one is None or other is None:
+            counts = [number + (line is not None) + sum(1 for _ in rest) for line, rest in zip((one, other), lines)]
+            raise UserError(
+                f"{first} has {counts[0]:,} lines, {second} has {counts[1]:,}: line n of one must be the translation "
+                "of line n of the other; one of them is cut short, or they do not belong together"
+            )
+        number, text = one
+        yield number, text, other[1]
+
+
+def _read_tsv(path):
+    for number, line in read_lines(path):
+        cells = line.split("\t")
+        if len(cells) == 2:
+            yield number, *cells
+        elif line:
+            raise UserError(f"{path}:{number}: {len(cells)} columns between tabs, expected 2, a language each")
+
+
+def find_sources(folder, first, second, called=""):
+    """The `ParallelSource`s in `folder` and below for the languages `first` and `second`, e.g. "en" and "de".
+
+    Args:
+      called: put before the sources' names, where a folder is one of several.
+
+    Returns:
+      `(sources sorted by name, paths without a partner)`. Files of other languages are left alone, and so are those
+      whose names say another pair (`europarl-v7.fr-en.en`).
+
+    Raises:
+      UserError: a file is there both plain and compressed.
+    """
+    found = _by_name(Path(folder), first, second)
+    sources, alone = [], []
+    for (name, form), files in sorted(found.items()):
+        name = "/".join(filter(None, (called, f"{name}.{form}" if form != "lines" else name)))
+        if form == "tsv":
+            (order, path), *more = files.items()
+            if more:
+                raise UserError(f"{path} and {more[0][1]} are the same text twice; keep one")
+            sources.append(ParallelSource(name, form, (path,), swapped=order == (second, first)))
+            continue
+        ways = [(first, second)]
+        if form == "sgm":  # a set may be there for one direction only
+            ways = [(f"src.{first}", f"ref.{second}"), (f"ref.{first}", f"src.{second}")]
+        there = [way for way in ways if all(side in files for side in way)]
+        if there:
+            sources.append(ParallelSource(name, form, tuple(files[side] for side in there[0])))
+        elif form == "lines":
+            alone += files.values()
+    return sources, alone
+
+
+def _by_name(folder, first, second):
+    """{(name, form): {side: path}}"""
+    language = f"(?:{re.escape(first)}|{re.escape(second)})"
+    forms = {
+        "tsv": re.compile(rf"(.+)\.({language})-({language})\.tsv(?:\.gz)?"),
+        "sgm": re.compile(rf"(.+)-(src|ref)\.({language})\.sgm(?:\.gz)?"),
+        "lines": re.compile(rf"(.+)\.({language})(?:\.gz)?"),
+    }
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if any(part.startswith(".") for part in inside.parts) or not path.is_file():
+            continue
+        for form, pattern in forms.items():
+            match = pattern.fullmatch(path.name)
+            if not match:
+                continue
+            stem, *side = match.groups()
+            pair = _PAIR.search(stem)
+            if (pair and {*pair.groups()} != {first, second}) or (form == "tsv" and side[0] == side[1]):
+                break
+            side = tuple(side) if form == "tsv" else ".".join(side)
+            files = found.setdefault(((inside.parent / stem).as_posix(), form), {})
+            if side in files:
+                raise UserError(f"{files[side]} and {path} are the same text twice; keep one of them")
+            files[side] = path
+            break
+    return found
+
+
+def distinct(sources):
+    """`sources` without those whose files are, byte for byte, those of one before: unpacked beside its archive, say."""
+    kept = []
+    for source in sources:
+        alike = [other for other in kept if (other.stem, other.form) == (source.stem, source.form)]
+        if not any(all(map(_same_content, other.paths, source.paths)) for other in alike):
+            kept.append(source)
+    return kept
+
+
+def _same_content(one, other):
+    return filecmp.cmp(one, other, shallow=False)
+
+
+class HeldOut:
+    """The sentences of the splits that are tested on: no pair that holds one of them may be trained on.
+
+    A training pair is one of them if both its sides are, or if one side is that has at least five words: "Why?" may
+    be translated in training, and white space does not count.
+    """
+
+    def __init__(self):
+        self._pairs, self._sentences = set(), set()
+
+    def add(self, first, second):
+        pair = _squeezed(first), _squeezed(second)
+        self._pairs.add(pair)
+        self._sentences.update(text for text in pair if text.count(" ") >= _WHOLE_SENTENCE - 1)
+
+    def holds(self, first, second):
+        pair = _squeezed(first), _squeezed(second)
+        return pair[0] in self._sentences or pair[1] in self._sentences or pair in self._pairs
+
+
+def _squeezed(text):
+    return " ".join(text.split())

@@ -1,0 +1,112 @@
+"""The test sets of WMT in their `.sgm` form: documents of numbered segments, source and reference in two files."""
+
+import gzip
+import html
+import os
+import re
+import zlib
+from dataclasses import dataclass
+
+from t2t_multimodel.errors import UserError
+
+# No parser of XML or SGML: published sets have bare "&" and "<" in their text.
+_TAG = re.compile(r"<(/?)(doc|seg)\b([^<>]*)>", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""(\w+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
+_ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|#\d+|#[xX][0-9a-fA-F]+);")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One sentence (or a few that belong together) of a test set."""
+
+    document: str  # its docid
+    number: str  # its id in the document
+    text: str  # entities resolved, white space at both ends removed, line breaks inside become blanks
+    line: int  # where it begins in the file
+
+
+def read_sgm(path):
+    """The `Segment`s of a file, in its order; the name may end in .gz.
+
+    Raises:
+      UserError: not readable, not UTF-8, a segment that isn't closed or has no id, an id twice, no segment at all.
+    """
+    text = _text_of(path)
+    segments, seen = [], set()
+    document, opened = None, None  # docid; (line, number, where the text begins)
+    line, counted = 1, 0
+    for tag in _TAG.finditer(text):
+        line += text.count("\n", counted, tag.start())
+        counted = tag.start()
+        closes, name = bool(tag[1]), tag[2].lower()
+        if opened and not (closes and name == "seg"):
+            raise UserError(f"{path}:{opened[0]}: segment {opened[1]} is not closed (</seg>) before line {line}")
+        if name == "doc":
+            document = None if closes else _attribute(path, line, tag, "docid")
+        elif not closes:
+            if document is None:
+                raise UserError(f"{path}:{line}: a segment outside of a document (<doc docid=…> expected before it)")
+            opened = line, _attribute(path, line, tag, "id"), tag.end()
+        elif opened is None:
+            raise UserError(f"{path}:{line}: </seg> without <seg> before it")
+        else:
+            start, number, begin = opened
+            if (document, number) in seen:
+                raise UserError(f"{path}:{start}: document {document} has segment {number} twice")
+            seen.add((document, number))
+            segments.append(Segment(document, number, _plain(text[begin : tag.start()]), start))
+            opened = None
+    if opened:
+        raise UserError(f"{path}:{opened[0]}: segment {opened[1]} is not closed: the file seems to be cut short")
+    if not segments:
+        raise UserError(f'{path}: no segments (<seg id="1"> … </seg> expected in <doc docid="…">): no WMT test set?')
+    return segments
+
+
+def read_sgm_pair(first, second):
+    """Yields `(segment of first, segment of second)`: a source set and its reference set, in either order.
+
+    Raises:
+      UserError: the files do not have the same segments of the same documents in the same order.
+    """
+    one, other = read_sgm(first), read_sgm(second)
+    if len(one) != len(other):
+        raise UserError(f"{first} has {len(one)} segments, {second} has {len(other)}: these do not belong together")
+    for a, b in zip(one, other):
+        if (a.document, a.number) != (b.document, b.number):
+            raise UserError(
+                f"{first}:{a.line} is segment {a.number} of document {a.document}, {second}:{b.line} is segment "
+                f"{b.number} of document {b.document}: these do not belong together"
+            )
+    yield from zip(one, other)
+
+
+def resolved(text):
+    """`text` with XML's own five entities and numeric ones resolved; what else begins with "&" stays."""
+    return _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
+
+
+def _plain(text):
+    return resolved(" ".join(line.strip() for line in text.split("\n")).strip())
+
+
+def _attribute(path, line, tag, name):
+    for key, *values in _ATTRIBUTE.findall(tag[3]):
+        if key.lower() == name and any(values):
+            return next(value for value in values if value)
+    raise UserError(f"{path}:{line}: {tag[0]} has no {name}")
+
+
+def _text_of(path):
+    try:
+        with gzip.open(path, "rb") if os.fspath(path).endswith(".gz") else open(path, "rb") as file:
+            content = file.read()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path}: no gzip file, or a damaged one ({error}); get it again") from None
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror})") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}:{line}: not UTF-8 (byte 0x{content[error.start]:02x}); convert the file") from None

@@ -1,0 +1,209 @@
+"""Data sets of TensorFlow Datasets (TFDS): found prepared, or downloaded and prepared; read fast and in a fixed order.
+
+They lie under the download folder (`readers/corpora.py`) as TFDS itself would put them, `<name>/<config>/<version>`,
+so what was prepared elsewhere can be copied or linked there. Archives that a person has downloaded go into the manual
+folder under the names that TFDS records for them: they are used instead of a download if their checksums are right.
+Nothing is downloaded that TFDS records no checksum for.
+"""
+
+import contextlib
+import os
+import socket
+import urllib.parse
+import urllib.request
+
+from t2t_multimodel.data_gen.readers import corpora
+from t2t_multimodel.data_gen.readers.corpora import MissingCorpus
+from t2t_multimodel.errors import UserError, unknown_name
+
+_BATCH, _SOUND_BATCH = 1024, 32  # records parsed at once: many times as fast as one by one
+_builders = {}  # (name, folder) → builder
+
+
+def builder(name):
+    """The TFDS builder of `name` ("cifar10", "wmt14_translate/de-en"), or of a folder that holds a prepared data set.
+
+    Raises:
+      UserError: TFDS knows no such data set, and none is there under that name.
+    """
+    import tensorflow_datasets as tfds
+
+    folder = corpora.download_folder()
+    if (name, folder) not in _builders:
+        try:
+            with _quiet():
+                if os.path.isdir(name):
+                    made = tfds.builder_from_directory(name)
+                else:
+                    made = tfds.builder(name, data_dir=folder)
+        except tfds.core.DatasetNotFoundError:
+            raise unknown_name("TFDS data set", name, tfds.list_builders(with_community_datasets=False),
+                               f"a prepared one would lie in {folder / name}") from None  # fmt: skip
+        except (ValueError, FileNotFoundError) as error:
+            raise UserError(f"TFDS data set {name!r}: {_first_line(error)}") from None
+        _builders[name, folder] = made
+    return _builders[name, folder]
+
+
+def prepared(name, missing=None):
+    """The builder of `name`, once its data is prepared: downloads and prepares it where it is not.
+
+    Args:
+      missing: a `MissingCorpus` to raise where the data can neither be found nor downloaded.
+
+    Raises:
+      MissingCorpus: no connection, or files that have to be obtained by hand are not there.
+      UserError: a file with a wrong checksum, or one without a recorded checksum.
+    """
+    import tensorflow_datasets as tfds
+
+    made = builder(name)
+    if is_prepared(name):
+        return made
+    manual, downloads = corpora.manual_folder(), corpora.download_folder() / "tfds"
+    missing = missing or MissingCorpus(
+        f"no {made.data_dir}: the TFDS data set {name} is not prepared there and can't be downloaded from here; "
+        f"prepare it where there is a connection and copy it there (--download_dir says where)"
+    )
+    if not corpora.may_write():
+        raise MissingCorpus(f"TFDS data set {name}: not prepared yet; without --dry_run it is, in {made.data_dir}")
+    if not _may_get(made, manual, downloads):
+        raise missing
+    settings = tfds.download.DownloadConfig(
+        manual_dir=manual,
+        force_checksums_validation=True,
+        try_download_gcs=False,  # prepared copies there have no checksums
+    )
+    try:
+        made.download_and_prepare(download_dir=downloads, download_config=settings)
+    except tfds.download.DownloadError as error:
+        raise MissingCorpus(f"{missing} ({_first_line(error)})") from error
+    except Exception as error:  # TFDS lets through what requests, its builders and protobuf raise
+        kind, module = type(error).__name__, type(error).__module__
+        if kind == "NonMatchingChecksumError":
+            raise UserError(
+                f"{_first_line(error).rstrip(':')}: it is damaged, or another file than the one that TFDS knows; "
+                "remove it, and get it again"
+            ) from error
+        if "Missing checksums" in str(error):
+            raise UserError(f"TFDS data set {name}: refused to download what no checksum is recorded for: "
+                            f"{_first_line(error)}") from error  # fmt: skip
+        if isinstance(error, (ConnectionError, TimeoutError)) or module.startswith(("requests", "urllib3")):
+            raise MissingCorpus(f"{missing} ({kind})") from error
+        if isinstance(error, AssertionError):  # how TFDS's builders say that files have to be obtained by hand
+            raise MissingCorpus(f"TFDS data set {name}: {' '.join(str(error).split())}") from error
+        raise
+    return made
+
+
+def is_prepared(name):
+    """Whether the data set is there, so that nothing would be downloaded."""
+    made = builder(name)
+    with _quiet():
+        return made.is_prepared()
+
+
+def files_of(made, splits):
+    """The paths of the record files of `splits`, for a problem's `source_files`."""
+    names = {os.fspath(path) for split in splits for path in made.info.splits[split].filepaths}
+    return sorted(names)
+
+
+def read_values(made, split, names):
+    """Yields `(id, [value of each name])`; the id is TFDS's own, `cifar10-train.tfrecord-00000-of-00001__17`.
+
+    Values are as they lie on disk: text and pictures are bytes (a picture is an encoded file), classes and numbers int,
+    sound an array of whole numbers.
+
+    Args:
+      made: a prepared builder.
+      split: e.g. "train", or a part of it, "train[:90%]".
+      names: of features; what is inside another feature is named with a slash.
+
+    Raises:
+      UserError: a damaged file, or one that is not in TFDS's TFRecord form.
+    """
+    import tensorflow as tf
+
+    spec = {}
+    for name in names:
+        info = feature_of(made.info.features, name).get_serialized_info()
+        spec[name] = tf.io.RaggedFeature(info.tf_dtype) if info.shape else tf.io.FixedLenFeature((), info.tf_dtype)
+    size = _SOUND_BATCH if any(isinstance(feature, tf.io.RaggedFeature) for feature in spec.values()) else _BATCH
+    for part in _parts(made, split):
+        file = os.path.basename(part.filename)
+        records = tf.data.TFRecordDataset(os.fspath(part.filename)).skip(part.skip).take(part.take)
+        number = part.skip
+        try:
+            for batch in records.batch(size).prefetch(1):
+                parsed = tf.io.parse_example(batch, spec)
+                for values in zip(*(_rows(parsed[name]) for name in names)):
+                    yield f"{file}__{number}", values
+                    number += 1
+        except (tf.errors.OpError, OSError) as error:
+            reason = (getattr(error, "message", "") or str(error)).strip().split("\n")[0]
+            raise UserError(f"{part.filename}: can't be read after record {number} ({reason[:120]})") from error
+
+
+def _rows(values):
+    """A list of bytes, ints or int arrays, one a record."""
+    if hasattr(values, "row_splits"):
+        flat, ends = values.values.numpy(), values.row_splits.numpy()
+        return [flat[start:end] for start, end in zip(ends, ends[1:])]
+    return values.numpy().tolist()
+
+
+def feature_of(features, name):
+    """The TFDS feature called `name`, "a/b" being b inside a; raises `UserError` with what there is."""
+    inside = features
+    for part in name.split("/"):
+        try:
+            inside = inside[part]
+        except (KeyError, TypeError):
+            raise unknown_name("feature", name, sorted(features.keys())) from None
+    return inside
+
+
+def _parts(made, split):
+    if made.info.file_format.value != "tfrecord":
+        raise UserError(f"{made.data_dir} is prepared as {made.info.file_format.value}; prepare it as tfrecord")
+    return made.info.splits[split].file_instructions
+
+
+def _may_get(made, manual, downloads):
+    """Whether to try: TFDS itself goes on for minutes where there is no connection."""
+    infos = made.url_infos or {}
+    if not infos or any(urllib.request.getproxies().get(scheme) for scheme in ("http", "https", "all")):
+        return True
+    if any(info.filename and (manual / info.filename).exists() for info in infos.values()):
+        return True
+    if any(path.is_file() for path in downloads.rglob("*")):
+        return True
+    places = {urllib.parse.urlsplit(url)[:2] for url in infos}
+    return any(_answers(scheme, place) for scheme, place in sorted(places))
+
+
+def _answers(scheme, place):
+    host, _, port = place.partition(":")
+    try:
+        socket.create_connection((host, int(port or (80 if scheme == "http" else 443))), timeout=10).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without TFDS's warnings of every folder that is not there."""
+    from absl import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).split("\n")[0]

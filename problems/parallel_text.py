@@ -1,0 +1,148 @@
+"""Sentence pairs in files side by side, as parallel corpora are published: line n translates line n of the other."""
+
+import functools
+import sys
+
+from t2t_multimodel.data_gen.readers.parallel import HeldOut, distinct, find_sources
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.features import Text
+from t2t_multimodel.problems.file_problem import SPLITS, FileProblem
+
+_BEST_FIRST = ("sgm", "lines", "tsv")  # where a set to test on is there in several forms
+
+
+class ParallelText(FileProblem):
+    """Text to text from `<directory>/{train,dev,test}.en` and `.de` beside it, or whatever the two `sides` are.
+
+        @register_problem
+        class ManualsGerman(ParallelText):
+            \"\"\"Instruction manuals, English to German. From work, 400,000 pairs. Metric: BLEU, expect 35.\"\"\"
+            directory = "manuals"
+            sides = ("en", "de")
+
+    Also read: files with .gz at the end, several to train on (`train.news.en`, `train-law.en`: all that begin with the
+    split's name, in subfolders too), tab-separated files whose names say the columns' order (`train.en-de.tsv`), and
+    the test sets of WMT (`test-src.en.sgm` beside `test-ref.de.sgm`).
+
+    The other direction is `manuals_german_rev`, or a class of its own with `sides = ("de", "en")`. A pair of train that
+    dev or test hold too is passed over, and it is said how many.
+    """
+
+    sides = ("", "")  # how the files' names end: the language to read, the language to write
+    languages = ("", "")  # their names, for reports
+    skip_empty = False  # True: pairs to train on with an empty side are passed over; False: they are bad records
+
+    _form = "train, dev, test, each as two files that end in .<side>, or .<side>.gz"
+    _names = {split: (split,) for split in SPLITS}  # how the names of a split's files begin
+
+    @functools.cached_property
+    def inputs(self):
+        return Text(self.languages[0] or self.sides[0])
+
+    @functools.cached_property
+    def targets(self):
+        return Text(self.languages[1] or self.sides[1])
+
+    @functools.cached_property
+    def splits(self):
+        found = tuple(split for split in SPLITS if self._sources[split])
+        if not found:
+            there = ", ".join(sorted(path.name for path in self.folder.iterdir())[:8]) or "nothing"
+            first, second = self.sides
+            raise UserError(
+                f"problem {self._called}: expected in {self.folder}: train.{first} and train.{second} "
+                f"(dev, test alike; .gz, .sgm and .tsv too); found: {there}"
+            )
+        return found
+
+    def samples(self, split):
+        if split not in self.splits:
+            raise UserError(f"problem {self._called} has no split {split!r}; it has {', '.join(self.splits)}")
+        held_out = self._held_out() if split == "train" else HeldOut()
+        known = empty = 0
+        for name, number, inputs, targets, place in self.pairs(split):
+            sample = {"inputs": inputs, "targets": targets, "key": f"{name}:{number}"}
+            if not inputs.strip() or not targets.strip():
+                if split == "train" and self.skip_empty:
+                    empty += 1
+                    continue
+                sample["bad"] = f"{place(number, bool(inputs.strip()))}: empty, so the pair has one side only"
+            elif held_out.holds(inputs, targets):
+                known += 1
+                continue
+            yield sample
+        self._say_once(split, known, empty)
+
+    def prepare(self, sample):
+        if "bad" in sample:
+            raise ValueError(sample["bad"])
+        return sample
+
+    def pairs(self, split):
+        """Yields `(name of the text, number, input, target, place)`; `place(number, second)` says where a side is."""
+        for source in self._sources[split]:
+            for number, inputs, targets in source.pairs():
+                yield source.name, number, inputs, targets, source.place
+
+    def source_files(self):
+        return [str(path) for split in self.splits for source in self._sources[split] for path in source.paths]
+
+    @functools.cached_property
+    def _sources(self):
+        """{split: its `ParallelSource`s}"""
+        if not all(self.sides) or self.sides[0] == self.sides[1]:
+            raise UserError(f'problem {self._called}: give the class a line sides = ("en", "de"): how its files end')
+        found, alone = self._find()
+        found = distinct(found)
+        for path in alone:
+            if self._split_of(path.name):
+                is_first = path.name.removesuffix(".gz").endswith(f".{self.sides[0]}")
+                raise UserError(f"{path}: its other side, the same name with .{self.sides[is_first]}, is not there")
+        by_split = {split: [source for source in found if self._split_of(source.stem) == split] for split in SPLITS}
+        by_split |= {split: _one(by_split[split]) for split in ("dev", "test")}
+        self._check_sources(by_split)
+        return by_split
+
+    def _split_of(self, name):
+        """The split that a file belongs to by its name; None if to none."""
+        for split, beginnings in self._names.items():
+            if any(name == start or name.startswith(tuple(start + mark for mark in ".-_")) for start in beginnings):
+                return split
+        return None
+
+    def _find(self):
+        """`(all ParallelSources, paths without a partner)` of the problem's folder."""
+        return find_sources(self.folder, *self.sides)
+
+    def _check_sources(self, by_split):
+        """Raises `UserError` if what was found is not what the problem needs."""
+
+    def _held_out(self):
+        held_out = HeldOut()
+        for split in self.splits:
+            if split != "train":
+                for _, _, inputs, targets, _ in self.pairs(split):
+                    held_out.add(inputs, targets)
+        return held_out
+
+    def _say_once(self, split, known, empty):
+        said = []
+        if known:
+            said.append(f"{known:,} hold sentences of {' or '.join(s for s in self.splits if s != 'train')}")
+        if empty:
+            said.append(f"{empty:,} have an empty side")
+        if said and split not in self.__dict__.setdefault("_said", set()):
+            self._said.add(split)
+            print(f"{self._called} {split}: pairs passed over: {', '.join(said)}", file=sys.stderr)
+
+
+def _one(sources):
+    """The source of a split that is tested on, in the best form; raises `UserError` where several might be meant."""
+    for form in _BEST_FIRST:
+        there = [source for source in sources if source.form == form]
+        if len(there) > 1:
+            paths = " and ".join(str(source.paths[0]) for source in there)
+            raise UserError(f"{paths}: which of these is meant? Keep one; what is tested on must be one known set")
+        if there:
+            return there
+    return []

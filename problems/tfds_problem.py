@@ -1,0 +1,209 @@
+"""Any data set of TensorFlow Datasets as a problem: say which feature is read and which is written."""
+
+import functools
+import io
+import sys
+
+import numpy as np
+
+from t2t_multimodel.data_gen.readers import tfds_data
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.features import Audio, Image, Label, Text
+from t2t_multimodel.problem import Problem
+
+SPLITS = ("train", "dev", "test")
+DEV_NAMES = ("validation", "valid", "val", "dev")  # what data sets call their dev split
+CARVED = 20  # where there is none, one example in so many of train is dev
+
+
+class TfdsProblem(Problem):
+    """From one feature of a TFDS data set to another; a line registers it, in a `--t2t_usr_dir` folder:
+
+        register_problem(TfdsProblem("cifar10", inputs="image", targets="label"))
+
+    or, with words and settings of its own, as a class:
+
+        @register_problem
+        class Flowers(TfdsProblem):
+            \"\"\"Which of five flowers is in the picture. TFDS tf_flowers, 3,670 pictures. Metric: top-1.\"\"\"
+            dataset = "tf_flowers"
+            inputs, targets = "image", "label"
+            image = Image(96, 96, 3)
+            tfds_splits = {"train": "train[:80%]", "dev": "train[80%:90%]", "test": "train[90%:]"}
+
+    Text, pictures, sound and classes serve, as TFDS declares them; a feature inside another is named with a slash. The
+    data is what TFDS has prepared under the download folder (`--download_dir`), or it is downloaded and prepared there.
+    `dataset` may also be the path of a prepared data set. Without `tfds_splits`, train is train, dev is validation,
+    test is test; where there is no validation, every twentieth example of train is dev, and is not in train.
+    """
+
+    dataset = None  # name in TFDS, "wmt14_translate/de-en", "mnist:3.0.1", or the folder of a prepared one
+    inputs_from = targets_from = None  # names of its features; a class may write them as `inputs`, `targets`
+    image = None  # an `Image`, the size that pictures are brought to; None: theirs if it is fixed, else 64 × 64
+    audio = None  # an `Audio`; None: at the rate that the data set says
+    tfds_splits = None  # {"train": "train", "dev": …}, in TFDS's own words
+
+    def __init__(self, dataset=None, *, inputs=None, targets=None, name=None, description=None, **settings):
+        unknown = settings.keys() - {"image", "audio", "tfds_splits", "metrics", "command", "vocabulary_size"}
+        if unknown:
+            raise UserError(f"TfdsProblem has no setting {sorted(unknown)[0]!r}; it has image, audio, tfds_splits, "
+                            "metrics, command and vocabulary_size")  # fmt: skip
+        given = {"dataset": dataset, "inputs_from": inputs, "targets_from": targets}
+        vars(self).update({key: value for key, value in (given | settings).items() if value is not None})
+        if name or not self.name:
+            self.name = name or str(self.dataset).rstrip("/").partition(":")[0].replace("/", "_").replace("-", "_")
+        if dataset:  # written as one line: what a class has of itself
+            self.description = description or f"TFDS data set {dataset}: {inputs} to {targets}."
+            caller = sys._getframe(1)
+            self.source = f"{caller.f_code.co_filename}:{caller.f_lineno}"
+        for key in ("dataset", "inputs_from", "targets_from"):
+            if not isinstance(getattr(self, key), str):
+                said = 'TfdsProblem("cifar10", inputs="image", targets="label")'
+                raise UserError(f"problem {self.name}: {key.removesuffix('_from')} is not said; for instance {said}")
+
+    def __init_subclass__(cls, **keywords):
+        super().__init_subclass__(**keywords)
+        for side in ("inputs", "targets"):  # names of features, which `inputs` and `targets` make into ours
+            if isinstance(vars(cls).get(side), str):
+                setattr(cls, f"{side}_from", vars(cls)[side])
+                delattr(cls, side)
+
+    def __call__(self):
+        """A copy: the registry makes problems by calling what was registered, a class or this."""
+        new = type(self).__new__(type(self))
+        vars(new).update(vars(self))
+        return new
+
+    __copy__ = __call__
+
+    def __getstate__(self):
+        # A worker need not find the data set: what it has to know of it goes with the problem.
+        return vars(self) | {"inputs": self.inputs, "targets": self.targets, "_rate": self._rate}
+
+    @functools.cached_property
+    def inputs(self):
+        return self._feature(self.inputs_from)
+
+    @functools.cached_property
+    def targets(self):
+        return self._feature(self.targets_from)
+
+    @functools.cached_property
+    def _rate(self):
+        """Samples a second of the data set's sound; None if neither side is sound."""
+        features = tfds_data.builder(self.dataset).info.features
+        sides = [tfds_data.feature_of(features, name) for name in (self.inputs_from, self.targets_from)]
+        return next((side.sample_rate for side in sides if hasattr(side, "sample_rate")), None)
+
+    @functools.cached_property
+    def splits(self):
+        return tuple(split for split in SPLITS if split in self._split_names)
+
+    def samples(self, split):
+        if split not in self.splits:
+            raise UserError(f"problem {self.name} has no split {split!r}; it has {', '.join(self.splits)}")
+        names = self._split_names
+        carved = split != "test" and names["dev"] == names["train"]
+        values = tfds_data.read_values(self._builder, names[split], (self.inputs_from, self.targets_from))
+        for number, (key, (inputs, targets)) in enumerate(values):
+            if carved and (number % CARVED == 0) != (split == "dev"):
+                continue
+            yield {"inputs": _raw(self.inputs, inputs), "targets": _raw(self.targets, targets), "key": key}
+
+    def prepare(self, sample):
+        return {**sample, **{side: self._prepared(side, sample) for side in ("inputs", "targets")}}
+
+    def source_files(self):
+        parts = list(self._split_names.values())
+        return tfds_data.files_of(self._builder, parts)
+
+    def arguments(self):
+        own = {"image": self.image, "audio": self.audio, "tfds_splits": self.tfds_splits}
+        own = super().arguments() | {name: repr(value) for name, value in own.items()}
+        return {name: value for name, value in own.items() if name != "source"}
+
+    @property
+    def _builder(self):
+        return tfds_data.prepared(self.dataset)
+
+    @property
+    def _split_names(self):
+        """{split: what TFDS calls it}; where dev is what train is, a part of it is meant."""
+        there = list(self._builder.info.splits)
+        if self.tfds_splits:
+            for split, name in self.tfds_splits.items():
+                if split not in SPLITS or name.partition("[")[0] not in there:
+                    raise UserError(f"problem {self.name}: tfds_splits has {split!r}: {name!r}; the splits to name are "
+                                    f"{', '.join(SPLITS)}, those of {self.dataset} {', '.join(there)}")  # fmt: skip
+        given = dict(self.tfds_splits or {name: name for name in ("train", "test") if name in there})
+        if "train" not in given:
+            raise UserError(f"problem {self.name}: {self.dataset} has no split 'train', it has {', '.join(there)}; say "
+                            f'which is what: tfds_splits = {{"train": "{there[0]}[:90%]", …}}')  # fmt: skip
+        if not self.tfds_splits:
+            given["dev"] = next((name for name in DEV_NAMES if name in there), "train")
+        return {"dev": given["train"]} | given
+
+    def _feature(self, name):
+        """Our feature for the TFDS feature called `name`."""
+        import tensorflow_datasets as tfds
+
+        declared = tfds_data.feature_of(tfds_data.builder(self.dataset).info.features, name)
+        if isinstance(declared, tfds.features.ClassLabel):
+            declared = tfds_data.feature_of(self._builder.info.features, name)  # some names come with the data
+            return Label(tuple(declared.names or map(str, range(declared.num_classes))))
+        if isinstance(declared, tfds.features.Image) and np.dtype(declared.np_dtype).kind == "u":
+            height, width, channels = declared.shape
+            return self.image or Image(height or 64, width or 64, channels or 3)
+        if isinstance(declared, tfds.features.Audio) and np.dtype(declared.np_dtype).kind == "i":
+            if len(declared.shape) == 1 and declared.sample_rate:
+                return self.audio or Audio(rate=declared.sample_rate)
+        if declared.shape == () and declared.np_dtype == np.object_:  # also Text
+            return Text()
+        said = " ".join(repr(declared).split())
+        raise UserError(
+            f"problem {self.name}: feature {name!r} of {self.dataset} is {said[:200]}; what serves is Text, "
+            "ClassLabel, Image of whole numbers, and Audio of whole numbers with one channel and a known rate"
+        )
+
+    def _prepared(self, side, sample):
+        feature, value = getattr(self, side), sample[side]
+        if isinstance(feature, Image):
+            from t2t_multimodel.data_gen.readers.pictures import read_picture
+
+            try:
+                return read_picture(io.BytesIO(value), feature.height, feature.width, feature.channels)
+            except ValueError as error:
+                raise ValueError(f"{sample['key']}: {str(error).partition(': ')[2]}") from error
+        if isinstance(feature, Audio):
+            return _sound(value, sample["key"], self._rate, feature.rate)
+        return value
+
+
+def _sound(samples, key, rate, wanted_rate):
+    """int16 `[samples]` at `wanted_rate` Hz, of whole numbers at `rate` Hz or of an encoded file."""
+    if isinstance(samples, bytes):
+        import soundfile
+
+        try:
+            channels, rate = soundfile.read(io.BytesIO(samples), dtype="float32", always_2d=True)
+        except Exception as error:  # soundfile raises TypeError too
+            raise ValueError(f"{key}: can't be decoded as a recording") from error
+        sound = channels.mean(axis=1) * 32768.0
+    else:
+        sound = np.asarray(samples)
+        if len(sound) and np.abs(sound).max() > 32768:
+            raise ValueError(f"{key}: the sound is louder than 16 bits hold ({np.abs(sound).max()})")
+    if rate != wanted_rate:
+        import soxr
+
+        sound = soxr.resample(np.asarray(sound, np.float32), rate, wanted_rate)
+    return np.clip(np.rint(sound), -32768, 32767).astype(np.int16)
+
+
+def _raw(feature, value):
+    """A value as it lies on disk, as `prepare` takes it: cheap."""
+    if isinstance(feature, Text):
+        return value.decode("utf-8", "surrogateescape")  # which the feature's check refuses
+    if isinstance(feature, Label):
+        return feature.classes[value] if 0 <= value < len(feature.classes) else f"class {value}"
+    return value
