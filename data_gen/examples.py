@@ -10,6 +10,7 @@ import numpy as np
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Audio, Image, Label, Text
+from t2t_multimodel.problem import missing_side
 
 SIDES = ("inputs", "targets")
 
@@ -128,6 +129,8 @@ def _checked_key(key):
 
 
 def _check(problem, sample, features):
+    if missing := missing_side(sample):
+        raise ValueError(missing)
     for side in SIDES:
         try:
             getattr(problem, side).check(sample[side])

@@ -34,6 +34,7 @@ from t2t_multimodel.data_gen.vocabulary_training import (
 from t2t_multimodel.data_gen.workers import Workers
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Audio, Text
+from t2t_multimodel.problem import declaration_faults
 from t2t_multimodel.vocabulary import TABLE_FILE, Vocabulary
 
 
@@ -88,8 +89,11 @@ def generate(
         be used, the folder in use by another process, or a full disk. Nothing half-written is left.
     """
     data_dir = pathlib.Path(data_dir)
+    if (data_dir / "run.json").exists():  # its vocabulary/ is the model's, and must stay as it is
+        raise UserError(f"{data_dir} is the run directory of a model; name another folder for the data")
     problems = _present(list(problems), skip_missing, report)
     _check_names(problems)
+    _check_declarations(problems)
     settings = {"seed": seed, "shard_bytes": shard_bytes}
     size = vocabulary_size or max((p.vocabulary_size or 0 for p in problems), default=0) or DEFAULT_SIZE
     if dry_run:
@@ -157,6 +161,13 @@ def _check_names(problems):
                 f"problem {name!r}: a folder and files are called after it, so the name must be letters, digits and "
                 f"underscores, a letter first, and not {VOCABULARY_FOLDER!r}"
             )
+
+
+def _check_declarations(problems):
+    for problem in problems:
+        faults = declaration_faults(problem)
+        if faults:
+            raise UserError(f"problem {problem.name} ({type(problem).__module__}): {'; '.join(faults)}")
 
 
 def _existing_vocabulary(data_dir, asked_for=None):

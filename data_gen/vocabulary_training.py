@@ -11,7 +11,7 @@ import pathlib
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import EOS_ID, PAD_ID, UNKNOWN_ID, Text
-from t2t_multimodel.problem import Problem
+from t2t_multimodel.problem import Problem, missing_side, samples_of
 from t2t_multimodel.vocabulary import (
     COMMAND_PIECES,
     COMMAND_SLOTS,
@@ -138,12 +138,14 @@ def training_texts(problem):
     if not sides:
         return
     needs_prepare = type(problem).prepare is not Problem.prepare
-    for sample in problem.samples("train"):
+    for sample in samples_of(problem, "train"):
         if needs_prepare and not (len(sides) == 1 and isinstance(sample[sides[0]], str)):
             try:
                 sample = problem.prepare(sample)
             except (ValueError, OSError):
                 continue
+        if missing := missing_side(sample):
+            raise UserError(f"problem {problem.name}, split 'train': {missing}")
         for side in sides:
             if isinstance(sample[side], str):
                 yield sample[side]

@@ -60,6 +60,8 @@ class Vocabulary:
         except ValueError as error:
             raise _damaged(folder / TABLE_FILE, error) from None
         try:
+            if not model:  # sentencepiece would take it, with a notice of its own on standard error
+                raise OSError("it is empty")
             vocabulary = cls(model, table["commands"])
         except (RuntimeError, OSError) as error:
             raise _damaged(folder / MODEL_FILE, error) from None
