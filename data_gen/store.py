@@ -138,6 +138,8 @@ class _Counts:
 def _has_references(problem, split):
     """Looks at the first sample, as it comes and as `prepare` leaves it."""
     for raw in samples_of(problem, split):
+        if "bad" in raw:
+            continue
         if "references" in raw:
             return True
         try:

@@ -129,7 +129,12 @@ def assign_commands(folder, names):
 
 
 def training_texts(problem):
-    """Yields every text of both sides of a problem's training split, as `prepare` leaves it.
+    """Yields every text of both sides of a problem's training split; see `texts_of`."""
+    return (text for _, text in texts_of(problem, "train"))
+
+
+def texts_of(problem, split):
+    """Yields (side, text) for every text of both sides of a split, as `prepare` leaves it.
 
     For a problem with a picture or a sound on one side, `prepare` would decode every file just for the words beside it;
     there a side that is a string already is taken as it stands. Records that `prepare` refuses are left to generation.
@@ -138,17 +143,19 @@ def training_texts(problem):
     if not sides:
         return
     needs_prepare = type(problem).prepare is not Problem.prepare
-    for sample in samples_of(problem, "train"):
+    for sample in samples_of(problem, split):
+        if "bad" in sample:
+            continue
         if needs_prepare and not (len(sides) == 1 and isinstance(sample[sides[0]], str)):
             try:
                 sample = problem.prepare(sample)
             except (ValueError, OSError):
                 continue
         if missing := missing_side(sample):
-            raise UserError(f"problem {problem.name}, split 'train': {missing}")
+            raise UserError(f"problem {problem.name}, split {split!r}: {missing}")
         for side in sides:
             if isinstance(sample[side], str):
-                yield sample[side]
+                yield side, sample[side]
 
 
 def _lines(texts):

@@ -29,6 +29,9 @@ class Problem:
         A sample is a dict with "inputs" and "targets" (str, bytes, numpy array, or whatever `prepare`
         turns into such), optionally "references": a list of strings that are all right answers, and
         "key": a string that identifies it. Must be cheap: costly work belongs into `prepare`.
+
+        Where one can't be read but the next one can, {"key": …, "bad": "file:line: the reason"} is yielded in its
+        place; such and what `prepare` refuses is an error, or left out and counted (`--max_bad_records`).
         """
         raise NotImplementedError(f"{type(self).__name__} must define samples(split)")
 
@@ -142,6 +145,9 @@ def reversed_problem(problem):
     class Reversed(type(base)):
         def samples(self, split):
             for sample in base.samples(split):
+                if "bad" in sample:
+                    yield sample
+                    continue
                 yield {"inputs": sample["targets"], "targets": sample["inputs"]} | (
                     {"key": sample["key"]} if "key" in sample else {}
                 )

@@ -62,8 +62,8 @@ class Registry:
         if taken and taken.name != name:
             new = self._entries[name].source if name in self._entries else "?"
             raise UserError(
-                f"{self.kind} {old!r} stands for {taken.name!r}, of {taken.source}, and would stand for {name!r}, of "
-                f"{new}; rename one of them"
+                f"{self.kind} {old!r} is taken by {taken.name!r} of {taken.source}, so it can't be another name of "
+                f"{name!r} of {new}; rename one of them"
             )
         self._aliases[old] = name
 

@@ -97,6 +97,10 @@ class Vocabulary:
                 kept.append(i)
         return _unescape(self._processor.decode(kept))
 
+    def pieces(self, ids):
+        """What each of `ids` stands for, as the vocabulary file spells it: U+2581 is a space, "<0xE2>" a byte."""
+        return [self._processor.id_to_piece(int(i)) if 0 <= int(i) < self.size else "<out of range>" for i in ids]
+
     def command_id(self, name):
         """The id of the command token `name`; raises `UserError` with the nearest names."""
         if name not in self.commands:

@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "problems": {"core", "data_gen"},
     "hparams": {"core"},
     "cli": None,
+    "testing": None,
 }
 # What these must not import, anywhere in the file.
 BACKENDS = {"tensorflow", "tensorflow_text", "tensorflow_datasets", "jax"}

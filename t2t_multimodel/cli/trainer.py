@@ -64,7 +64,7 @@ def _train(flags):
     if bool(flags.early_stopping_metric) != bool(flags.early_stopping_patience):
         raise UserError("--early_stopping_metric and --early_stopping_patience need each other: give both or neither")
     if Path(flags.output_dir).resolve() == Path(flags.data_dir).resolve():
-        raise UserError(f"--output_dir and --data_dir are one folder, {flags.data_dir}: a run needs a folder of its own")
+        raise UserError(f"--output_dir and --data_dir are one folder, {flags.data_dir}: a run needs its own")
     model = registry.models.resolve(flags.model)
     problems = mixture.parse(flags.problem)
     resolved = settings.resolve(

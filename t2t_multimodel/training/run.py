@@ -96,8 +96,8 @@ class Run:
         if not (Path(output_dir) / RUN_FILE).exists():
             if next((Path(output_dir) / "checkpoints").glob("step-*"), None):
                 raise UserError(
-                    f"{output_dir} holds checkpoints of a run that nothing is known of ({RUN_FILE} is missing); put that "
-                    "file back, or give another --output_dir"
+                    f"{output_dir} holds checkpoints of a run that nothing is known of ({RUN_FILE} is missing); "
+                    "put that file back, or give another --output_dir"
                 )
             return
         old = Run.load(output_dir)
