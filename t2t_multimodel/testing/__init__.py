@@ -11,7 +11,6 @@ In a script the call belongs under `if __name__ == "__main__":`, since a worker 
 """
 
 import copy
-import hashlib
 import inspect
 import itertools
 import pathlib
@@ -25,6 +24,7 @@ from t2t_multimodel import registry, startup
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Label, Text
 from t2t_multimodel.problem import Problem, declaration_faults, missing_side, samples_of
+from t2t_multimodel.testing.content import digest_of
 
 _MOST_LISTED = 3  # findings of one kind, in one split
 
@@ -34,7 +34,7 @@ class FaultyProblem(AssertionError):
 
     def __init__(self, name, findings):
         self.findings = list(findings)
-        super().__init__(f"problem {name}: {len(self.findings)} found\n" + "\n".join(f"- {f}" for f in self.findings))
+        super().__init__(f"problem {name}: {len(self.findings)} faults\n" + "\n".join(f"- {f}" for f in self.findings))
 
 
 def check_problem(problem, *, prepared=100, read=100_000, worker=True):
@@ -48,8 +48,7 @@ def check_problem(problem, *, prepared=100, read=100_000, worker=True):
     """
     findings = find_faults(problem, prepared=prepared, read=read, worker=worker)
     if findings:
-        name = problem if isinstance(problem, str) else getattr(problem, "name", None) or _class_of(problem).__name__
-        raise FaultyProblem(name, findings)
+        raise FaultyProblem(_called(problem), findings)
 
 
 def find_faults(problem, *, prepared=100, read=100_000, worker=True):
@@ -62,6 +61,7 @@ def find_faults(problem, *, prepared=100, read=100_000, worker=True):
         return [f"it can't be made: {_said(error)}"]
     if findings:  # what follows would only say it again, less clearly
         return findings
+    findings += _described(problem)
     samples = {}
     for split in problem.splits:
         samples[split] = _read(problem, split, read, findings)
@@ -85,12 +85,15 @@ def _made(problem):
             raise UserError(f"{problem.__name__} is not derived from Problem")
         problem = problem()
     if problem.name is None:  # not registered: a test may look at a class before it is
-        problem.name = registry.snake_case(type(problem).__name__)
+        problem.name = _called(problem)
     return problem
 
 
-def _class_of(problem):
-    return problem if inspect.isclass(problem) else type(problem)
+def _called(problem):
+    if isinstance(problem, str):
+        return problem
+    cls = problem if inspect.isclass(problem) else type(problem)
+    return getattr(problem, "name", None) or registry.snake_case(cls.__name__)
 
 
 # ---- What it says of itself
@@ -108,16 +111,20 @@ def _declared(problem):
         except UserError as error:
             findings.append(str(error))
         if "train" not in problem.splits:
-            findings.append(f"it has no split 'train', only {', '.join(problem.splits)}: nothing can be trained on")
+            findings.append(f"it has no split 'train', only {', '.join(problem.splits)}: there is nothing to train on")
         elif problem.evaluation_split not in problem.splits:
-            findings.append(f"it has no split {problem.evaluation_split!r} to be scored on: give it \"dev\" or \"test\"")
-    if not any(cls.__doc__ for cls in type(problem).__mro__ if issubclass(cls, Problem) and cls is not Problem):
-        findings.append("its class has no docstring; the first line of it is the description that users see")
+            findings.append(f"it has no split {problem.evaluation_split!r} to be scored on: give it that, or \"test\"")
+    return findings
+
+
+def _described(problem):
+    classes = type(problem).__mro__[: type(problem).__mro__.index(Problem)]
+    if not any(cls.__doc__ for cls in classes):
+        yield "its class has no docstring; the first line of it is the description that users see"
     for name, value in problem.arguments().items():
         if re.search(r" at 0x[0-9a-f]{6,}", value):
-            findings.append(f"its attribute {name} is written {value}, with a place in memory, which differs from run to "
-                            f"run: data generation would take the data for outdated every time; give it a __repr__")  # fmt: skip
-    return findings
+            yield (f"its attribute {name} is written {value:.60}…, with a place in memory, which differs from run to "
+                   "run: data generation would take the data for outdated every time; give it a __repr__")  # fmt: skip
 
 
 # ---- Samples
@@ -146,12 +153,12 @@ def _order(problem, first):
         except Exception as error:
             yield f"samples({split!r}) failed at its second call: {_said(error)}"
             continue
-        different = next((i for i, (a, b) in enumerate(zip(before, again)) if _digest(a) != _digest(b)), None)
+        different = next((i for i, (a, b) in enumerate(zip(before, again)) if digest_of(a) != digest_of(b)), None)
         if len(again) < len(before):
-            yield f"samples({split!r}) yields fewer samples at its second call; it must start anew each time"
+            yield f"samples({split!r}) yields fewer samples at its second call; it must start anew"
         elif different is not None:
-            yield (f"samples({split!r}) is not the same every time: sample {different} differs at the second call; seed "
-                   "what is random by the split and the number, and sort what the file system lists")  # fmt: skip
+            yield (f"samples({split!r}) is not the same every time: sample {different} differs at the second call; "
+                   "seed what is random by the split and the number, and sort what the file system lists")  # fmt: skip
 
 
 def _keys(samples):
@@ -161,7 +168,7 @@ def _keys(samples):
         for number, sample in enumerate(found):
             key = sample.get("key", f"{split}-{number}")
             if not isinstance(key, str) or not key:
-                wrong.append(f"sample {number} of split {split!r} has the key {key!r}: a string that identifies it expected")
+                wrong.append(f"sample {number} of split {split!r} has the key {key!r}; a key is a string of its own")
             elif where.setdefault(key, split) != split:
                 twice.append(f"the key {key!r} is in the splits {where[key]!r} and {split!r}")
             elif key in (seen := where.setdefault((split,), set())):
@@ -187,7 +194,7 @@ def _prepared(problem, split, found, findings):
             bad += [f"{name!r}: {reason}" for reason in reasons]
             continue
         made.append((raw, sample))
-        if len(made) <= 5 and _digest(problem.prepare(dict(raw))) != _digest(sample):
+        if len(made) <= 5 and digest_of(problem.prepare(dict(raw))) != digest_of(sample):
             bad.append(f"{name!r}: prepare gives something else at its second call; seed what is random by the sample")
     findings += _few(bad, f"split {split!r}, sample {{}}", f"samples of {split!r}")
     return made
@@ -204,7 +211,7 @@ def _feature_faults(problem, sample):
         return
     if isinstance(references, str) or not all(isinstance(r, str) and r.strip() for r in references) or not references:
         yield f"its references must be a list of texts, not {references!r:.80}"
-    elif sample["targets"] not in references:
+    elif isinstance(problem.targets, Text) and sample["targets"] not in references:
         yield f"its target {sample['targets']!r:.60} is not among its references, which are all that is right"
 
 
@@ -212,8 +219,8 @@ def _disjoint(problem, samples, made):
     """What is evaluated on must not be in training, whatever its key; compared raw, and prepared where it was."""
     contents = {}
     for split in problem.splits:
-        found = {_digest((s.get("inputs"), s.get("targets"))): s for s in samples[split] if "inputs" in s}
-        found |= {_digest((s["inputs"], s["targets"])): raw for raw, s in made[split]}
+        found = {digest_of((s.get("inputs"), s.get("targets"))): s for s in samples[split] if "inputs" in s}
+        found |= {digest_of((s["inputs"], s["targets"])): raw for raw, s in made[split]}
         contents[split] = found
     for one, other in itertools.combinations(problem.splits, 2):
         shared = contents[one].keys() & contents[other].keys()
@@ -245,7 +252,7 @@ def _in_a_worker(problem, made):
     except Exception as error:
         yield f"a worker process can't prepare its samples: {_said(error)}"
         return
-    different = [raw.get("key", "?") for (raw, sample), digest in zip(some, there) if digest != _digest(sample)]
+    different = [raw.get("key", "?") for (raw, sample), digest in zip(some, there) if digest != digest_of(sample)]
     if different:
         yield (f"a worker process prepares other samples than this one, for instance {different[0]!r}: prepare must "
                "depend on nothing but the sample and the problem's attributes")  # fmt: skip
@@ -253,7 +260,7 @@ def _in_a_worker(problem, made):
 
 def _prepared_there(recipe, samples):
     problem = recipe.make()
-    return [_digest(problem.prepare(dict(raw))) for raw in samples]
+    return [digest_of(problem.prepare(dict(raw))) for raw in samples]
 
 
 def _stored(problem, made):
@@ -327,7 +334,8 @@ def _scored(problem, made):
         return
     is_label = isinstance(problem.targets, Label)
     right = [[texts[0]] if is_label else texts[0] for texts in references]
-    wrong = {"empty answers": [[] if is_label else "" for _ in right], "the answers of the next examples": right[1:] + right[:1]}
+    empty = [[] if is_label else "" for _ in right]
+    wrong = {"empty answers": empty, "the answers of the next examples": right[1:] + right[:1]}
     for name in problem.metric_names:
         metric = metrics.METRICS[name]
         try:
@@ -365,34 +373,6 @@ def _said(error):
     said = " ".join(str(error).split()) or "no reason given"
     if isinstance(error, (UserError, OSError)):
         return said
-    frames = traceback.extract_tb(error.__traceback__)
-    place = next((f" ({pathlib.Path(f.filename).name}:{f.lineno})" for f in reversed(frames) if f.filename != __file__), "")
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+    place = f" ({pathlib.Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {said}{place}"
-
-
-def _digest(value):
-    """A digest of a sample's content, equal for equal content whatever the object."""
-    digest = hashlib.sha256()
-    _add(digest, value)
-    return digest.digest()
-
-
-def _add(digest, value):
-    if isinstance(value, np.ndarray):
-        digest.update(f"array {value.dtype} {value.shape}".encode() + np.ascontiguousarray(value).tobytes())
-    elif isinstance(value, dict):
-        digest.update(f"dict {len(value)}".encode())
-        for name in sorted(value, key=str):
-            _add(digest, name)
-            _add(digest, value[name])
-    elif isinstance(value, (list, tuple)):
-        digest.update(f"list {len(value)}".encode())
-        for each in value:
-            _add(digest, each)
-    elif isinstance(value, bytes):
-        digest.update(b"bytes %d " % len(value) + value)
-    elif isinstance(value, str):
-        raw = value.encode("utf-8", "surrogatepass")
-        digest.update(b"text %d " % len(raw) + raw)
-    else:
-        digest.update(f"{type(value).__name__} {value!r}".encode("utf-8", "surrogatepass"))
