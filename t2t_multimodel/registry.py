@@ -131,7 +131,8 @@ def register_problem(cls=None, *, aliases=()):
     def register(cls):
         from t2t_multimodel.problem import Problem
 
-        if not (inspect.isclass(cls) and issubclass(cls, Problem)):
+        is_class = inspect.isclass(cls) and issubclass(cls, Problem)
+        if not is_class and not (isinstance(cls, Problem) and callable(cls)):  # such as TfdsProblem("…", …)
             raise UserError(f"@register_problem stands before {_source(cls)}, which is no class derived from Problem")
         if not cls.__dict__.get("name"):
             cls.name = snake_case(cls.__name__)
