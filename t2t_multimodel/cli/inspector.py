@@ -10,7 +10,7 @@ back changed.
 Examples:
   t2t-inspect --problem=tiny8 --data_dir=data
   t2t-inspect --problem=tiny_ende -n 20 --split=dev --data_dir=data --hparams_set=multimodel_tiny --output_dir=seen
-  t2t-inspect --problem=tiny_ende --data_dir=data --text="naïve 🇩🇪 <command_00>"
+  t2t-inspect --problem=tiny_ende --data_dir=data --text="naïve 🇩🇪 ▁"
   t2t-inspect --problem=tiny_ende --data_dir=data --text=- < hostile.txt
 """
 
