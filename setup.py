@@ -9,6 +9,8 @@ COMMANDS = {
     "t2t-trainer": "trainer",
     "t2t-eval": "evaluate",
     "t2t-decoder": "decoder",
+    "t2t-inspect": "inspector",
+    "t2t-build-vocab": "build_vocab",
 }
 
 # The folders beside t2t_multimodel/ install inside it, so that nobody's own module called `hparams` is shadowed.

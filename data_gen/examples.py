@@ -10,6 +10,7 @@ import numpy as np
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Audio, Image, Label, Text
+from t2t_multimodel.problem import missing_side
 
 SIDES = ("inputs", "targets")
 
@@ -33,6 +34,8 @@ class BadRecord:
     reason: str
 
     def __str__(self):
+        if f"/{self.key}: " in self.reason:  # it names the place itself
+            return self.reason
         where = f" ({self.file})" if self.file and self.file not in self.reason else ""
         return f"{self.key}{where}: {self.reason}"
 
@@ -74,6 +77,8 @@ def make_records(problem, features, vocabulary, split, start, samples):
         key = f"{split}-{number}"
         try:
             key = _checked_key(raw.get("key", key))
+            if "bad" in raw:
+                raise ValueError(raw["bad"])
             sample = problem.prepare(raw)
             _check(problem, sample, features)
         except (ValueError, OSError, UserError) as error:
@@ -128,6 +133,8 @@ def _checked_key(key):
 
 
 def _check(problem, sample, features):
+    if missing := missing_side(sample):
+        raise ValueError(missing)
     for side in SIDES:
         try:
             getattr(problem, side).check(sample[side])

@@ -5,8 +5,10 @@ vocabulary, or reuse it · give each problem's command an id · make each missin
 A store that is done stays, whatever happens to the next.
 """
 
+import contextlib
 import dataclasses
 import pathlib
+import shutil
 import sys
 
 from t2t_multimodel import startup
@@ -35,7 +37,11 @@ from t2t_multimodel.data_gen.vocabulary_training import (
 from t2t_multimodel.data_gen.workers import Workers
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Audio, Text
+from t2t_multimodel.problem import declaration_faults
 from t2t_multimodel.vocabulary import TABLE_FILE, Vocabulary
+
+# Folders of a data folder that are no problem's: t2t-inspect's, and those of corpora (readers/corpora.py).
+RESERVED = (VOCABULARY_FOLDER, "inspect", "manual", "downloads")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +95,11 @@ def generate(
         be used, the folder in use by another process, or a full disk. Nothing half-written is left.
     """
     data_dir = pathlib.Path(data_dir)
+    if (data_dir / "run.json").exists():  # its vocabulary/ is the model's, and must stay as it is
+        raise UserError(f"{data_dir} is the run directory of a model; name another folder for the data")
     problems = _present(list(problems), skip_missing, report)
     _check_names(problems)
+    _check_declarations(problems)
     settings = {"seed": seed, "shard_bytes": shard_bytes}
     size = vocabulary_size or max((p.vocabulary_size or 0 for p in problems), default=0) or DEFAULT_SIZE
     if dry_run:
@@ -102,12 +111,12 @@ def generate(
         # Taken before the sources are read: if one changes meanwhile, the next call will notice.
         made_from = {p.name: fingerprint(p, vocabulary if uses_text(p) else None, settings) for p in problems}
         to_make = [p for p in problems if _must_be_made(p, data_dir, made_from[p.name], overwrite)]
-        bars = _progress_bars(progress)
+        bars, trained = _progress_bars(progress), vocabulary is None
         if to_make:
             startup.import_tensorflow()  # takes seconds; here, so that no problem's time includes them
             vocabulary = _vocabulary_for(to_make, data_dir, vocabulary, size, report, bars)
         results = []
-        with Workers(to_make, workers) as pool:
+        with Workers(to_make, workers) as pool, _vocabulary_without_store_removed(data_dir, trained, results):
             for problem in problems:
                 if problem not in to_make:
                     results.append(_kept(problem, data_dir, report))
@@ -153,11 +162,18 @@ def _check_names(problems):
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"problem {name} is named twice")
-        if not (name and name.isidentifier() and name.isascii()) or name == VOCABULARY_FOLDER:
+        if not (name and name.isidentifier() and name.isascii()) or name in RESERVED:
             raise UserError(
                 f"problem {name!r}: a folder and files are called after it, so the name must be letters, digits and "
-                f"underscores, a letter first, and not {VOCABULARY_FOLDER!r}"
+                f"underscores, a letter first, and not {' or '.join(map(repr, RESERVED))}"
             )
+
+
+def _check_declarations(problems):
+    for problem in problems:
+        faults = declaration_faults(problem)
+        if faults:
+            raise UserError(f"problem {problem.name} ({type(problem).__module__}): {'; '.join(faults)}")
 
 
 def _existing_vocabulary(data_dir, asked_for=None):
@@ -184,6 +200,17 @@ def _must_be_made(problem, data_dir, made_from, overwrite):
             + "; --overwrite makes it again"
         )
     return why is None or overwrite
+
+
+@contextlib.contextmanager
+def _vocabulary_without_store_removed(data_dir, trained, results):
+    """Where all fails, a vocabulary that this call has `trained` goes too: it may hold what the user now puts right."""
+    try:
+        yield
+    except BaseException:
+        if trained and not any(result.made for result in results):
+            shutil.rmtree(data_dir / VOCABULARY_FOLDER, ignore_errors=True)
+        raise
 
 
 def _kept(problem, data_dir, report):

@@ -45,6 +45,8 @@ def _estimate(problem, split, vocabulary):
     sizes, bad = [], []
     for number, raw in enumerate(first):
         try:
+            if "bad" in raw:
+                raise ValueError(raw["bad"])
             sizes.append(_size(problem, problem.prepare(raw), vocabulary))
         except (ValueError, OSError, UserError) as error:
             bad.append(f"{raw.get('key', f'{split}-{number}')}: {error}")

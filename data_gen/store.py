@@ -13,7 +13,7 @@ from t2t_multimodel.data_gen.files import written_whole
 from t2t_multimodel.data_gen.fingerprint import FORMAT_VERSION, changes
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Label, Text
-from t2t_multimodel.problem import Problem
+from t2t_multimodel.problem import Problem, samples_of
 from t2t_multimodel.vocabulary import MODEL_FILE, write_file
 
 MANIFEST = "manifest.json"
@@ -137,11 +137,13 @@ class _Counts:
 
 def _has_references(problem, split):
     """Looks at the first sample, as it comes and as `prepare` leaves it."""
-    for raw in problem.samples(split):
+    for raw in samples_of(problem, split):
+        if "bad" in raw:
+            continue
         if "references" in raw:
             return True
         try:
-            return "references" in problem.prepare(raw)
+            return "references" in (problem.prepare(raw) or ())
         except (ValueError, OSError, UserError):  # a bad record, reported when it is made
             return False
     return False

@@ -11,7 +11,7 @@ from t2t_multimodel.data_gen import examples
 from t2t_multimodel.data_gen.files import sha256_of
 from t2t_multimodel.data_gen.shards import INDEX_DTYPES, index_name
 from t2t_multimodel.data_gen.store import VOCABULARY_FOLDER, read_manifest
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.errors import UserError, datagen_command
 from t2t_multimodel.features import EOS_ID, PAD_ID
 from t2t_multimodel.vocabulary import Vocabulary
 
@@ -29,8 +29,7 @@ def verify(problem_names, data_dir, report=print):
         folder = data_dir / name
         manifest = read_manifest(folder)
         if manifest is None:
-            command = f"t2t-datagen --problem={name} --data_dir={data_dir}"
-            found = [f"no data for problem {name!r} in {data_dir}; run: {command}"]
+            found = [f"no data for problem {name!r} in {data_dir}; run: {datagen_command(name, data_dir)}"]
         else:
             try:
                 found = list(_damage(folder, manifest, data_dir / VOCABULARY_FOLDER))

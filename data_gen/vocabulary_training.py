@@ -12,7 +12,7 @@ import re
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import EOS_ID, PAD_ID, UNKNOWN_ID, Text
-from t2t_multimodel.problem import Problem
+from t2t_multimodel.problem import Problem, missing_side, samples_of
 from t2t_multimodel.vocabulary import (
     COMMAND_PIECES,
     COMMAND_SLOTS,
@@ -137,40 +137,48 @@ def symbols_of(problem):
     Raises:
       UserError: there are more than `MOST_SYMBOLS`: the pattern takes in words of an open set.
     """
-    sides = [side for side in _text_sides(problem) if getattr(problem, side).symbols]
+    patterns = {side: re.compile(getattr(problem, side).symbols) for side in _text_sides(problem)}
+    patterns = {side: pattern for side, pattern in patterns.items() if pattern.pattern}
     found = set()
-    for side in sides:
-        pattern = re.compile(getattr(problem, side).symbols)
-        for text in training_texts(problem, (side,)):
-            found.update(word for word in text.split(" ") if pattern.fullmatch(word))
+    for side, text in texts_of(problem, "train") if patterns else ():
+        if side in patterns:
+            found.update(word for word in text.split(" ") if word and patterns[side].fullmatch(word))
     if len(found) > MOST_SYMBOLS:
         raise UserError(
-            f"problem {problem.name}: {len(found)} different words match symbols={pattern.pattern!r}; at most "
-            f"{MOST_SYMBOLS} words can have an id of their own: let the pattern match brackets and tags only"
+            f"problem {problem.name}: {len(found)} different words match its symbols; at most {MOST_SYMBOLS} words can "
+            "have an id of their own: let the pattern match brackets and tags only"
         )
-    return sorted(found - {""})
+    return sorted(found)
 
 
-def training_texts(problem, sides=("inputs", "targets")):
-    """Yields every text of both sides (or of those named) of a problem's training split, as `prepare` leaves it.
+def training_texts(problem):
+    """Yields every text of both sides of a problem's training split; see `texts_of`."""
+    return (text for _, text in texts_of(problem, "train"))
+
+
+def texts_of(problem, split):
+    """Yields (side, text) for every text of both sides of a split, as `prepare` leaves it.
 
     For a problem with a picture or a sound on one side, `prepare` would decode every file just for the words beside it;
     there a side that is a string already is taken as it stands. Records that `prepare` refuses are left to generation.
     """
-    all_sides = _text_sides(problem)
-    sides = [side for side in all_sides if side in sides]
+    sides = _text_sides(problem)
     if not sides:
         return
     needs_prepare = type(problem).prepare is not Problem.prepare
-    for sample in problem.samples("train"):
-        if needs_prepare and not (len(all_sides) == 1 and isinstance(sample[sides[0]], str)):
+    for sample in samples_of(problem, split):
+        if "bad" in sample:
+            continue
+        if needs_prepare and not (len(sides) == 1 and isinstance(sample[sides[0]], str)):
             try:
                 sample = problem.prepare(sample)
             except (ValueError, OSError):
                 continue
+        if missing := missing_side(sample):
+            raise UserError(f"problem {problem.name}, split {split!r}: {missing}")
         for side in sides:
             if isinstance(sample[side], str):
-                yield sample[side]
+                yield side, sample[side]
 
 
 def _text_sides(problem):

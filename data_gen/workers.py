@@ -23,6 +23,7 @@ from t2t_multimodel import registry
 from t2t_multimodel.data_gen import examples
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Audio, Image
+from t2t_multimodel.problem import samples_of
 from t2t_multimodel.vocabulary import Vocabulary
 
 _CHUNK, _MEDIA_CHUNK = 256, 32  # samples sent to a worker at once
@@ -164,7 +165,7 @@ def _batches(problem, split, size):
     """Cuts a split's samples into (number of the first, list of samples)."""
     start = 0
     try:
-        samples = iter(problem.samples(split))
+        samples = samples_of(problem, split)
         while batch := list(itertools.islice(samples, size)):
             yield start, batch
             start += len(batch)

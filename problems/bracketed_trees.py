@@ -2,8 +2,8 @@
 
 import functools
 
+from t2t_multimodel.data_gen.readers.lines import bad_sample
 from t2t_multimodel.data_gen.readers.trees import linearised, read_trees, symbols
-from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Text
 from t2t_multimodel.problems.file_problem import FileProblem
 
@@ -39,9 +39,12 @@ class BracketedTrees(FileProblem):
 
     def samples(self, split):
         path = self.split_path(split)
-        for number, tree in read_trees(path, self.keep_function_tags):
+        for number, tree in read_trees(path, self.keep_function_tags, malformed=bad_sample):
             try:
-                target = linearised(tree, self.words_in_tree)
+                target = None if isinstance(tree, dict) else linearised(tree, self.words_in_tree)
             except ValueError as error:
-                raise UserError(f"{path}:{number}: {error}") from None
+                tree = bad_sample(f"{path}:{number}: {error}")
+            if isinstance(tree, dict):
+                yield tree
+                continue
             yield {"inputs": " ".join(tree.leaves()), "targets": target, "key": f"{path.name}:{number}"}

@@ -56,7 +56,9 @@ class CaptionedImages(FileProblem):
 
     def source_files(self):
         lists = [self.split_path(split) / "captions.json" for split in self.splits]
-        return [str(path) for path in lists] + [str(path.parent / file) for path in lists for file, _ in _entries(path)]
+        pictures = [path.parent / file for path in lists for file, _ in _entries(path)]
+        # One that is missing is a bad record, named when its turn comes.
+        return [str(path) for path in [*lists, *pictures] if path in lists or path.exists()]
 
 
 def _entries(path):

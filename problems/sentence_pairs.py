@@ -2,7 +2,7 @@
 
 import functools
 
-from t2t_multimodel.data_gen.readers.lines import read_columns
+from t2t_multimodel.data_gen.readers.lines import bad_sample, read_columns
 from t2t_multimodel.features import Text
 from t2t_multimodel.problems.file_problem import FileProblem
 
@@ -37,6 +37,10 @@ class SentencePairs(FileProblem):
     def samples(self, split):
         path = self.split_path(split)
         names = [language or side for language, side in zip(self.languages, ("source", "target"))]
-        for number, (first, second) in read_columns(path, names):
+        for number, cells in read_columns(path, names, malformed=bad_sample):
+            if isinstance(cells, dict):
+                yield cells
+                continue
+            first, second = cells
             inputs, targets = (second, first) if self.reverse else (first, second)
             yield {"inputs": inputs, "targets": targets, "key": f"{path.name}:{number}"}

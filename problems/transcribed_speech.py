@@ -1,8 +1,9 @@
 """Recordings with transcripts in a tab-separated file: write what is said."""
 
 import functools
+import os
 
-from t2t_multimodel.data_gen.readers.lines import read_columns
+from t2t_multimodel.data_gen.readers.lines import bad_sample, read_columns
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Audio, Text
 from t2t_multimodel.problems.file_problem import FileProblem
@@ -36,7 +37,11 @@ class TranscribedSpeech(FileProblem):
 
     def samples(self, split):
         folder = self.split_path(split)
-        for file, text in self._transcripts(split):
+        for cells in self._transcripts(split):
+            if isinstance(cells, dict):
+                yield cells
+                continue
+            file, text = cells
             yield {"inputs": str(folder / file), "targets": text, "key": f"{split}/{file}"}
 
     def prepare(self, sample):
@@ -50,11 +55,13 @@ class TranscribedSpeech(FileProblem):
 
     def source_files(self):
         lists = [str(self.split_path(split) / "transcripts.tsv") for split in self.splits]
-        return lists + [sample["inputs"] for split in self.splits for sample in self.samples(split)]
+        samples = (sample for split in self.splits for sample in self.samples(split) if "bad" not in sample)
+        # One that is missing is a bad record, named when its turn comes.
+        return lists + [sample["inputs"] for sample in samples if os.path.exists(sample["inputs"])]
 
     def _transcripts(self, split):
         path = self.split_path(split) / "transcripts.tsv"
         if not path.exists():
             raise UserError(f"problem {self._called}: no such file: {path}; expected: {self._form}")
-        for _, cells in read_columns(path, ("file", "text")):
+        for _, cells in read_columns(path, ("file", "text"), malformed=bad_sample):
             yield cells

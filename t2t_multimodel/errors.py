@@ -1,6 +1,8 @@
 """Errors a user can act on: one line, what was wrong, the nearest valid names, what to do."""
 
 import difflib
+import os
+import shlex
 
 
 class UserError(Exception):
@@ -33,3 +35,10 @@ def unknown_name(kind, name, valid, hint=""):
     else:
         said = "none is registered"
     return UserError(f"unknown {kind} {name!r}; {said}" + (f" ({hint})" if hint else ""))
+
+
+def datagen_command(problem_name, data_dir):
+    """The command that makes the data of a problem, as it is typed, with the user's folder where one is used."""
+    words = ["t2t-datagen", f"--problem={problem_name}", f"--data_dir={data_dir}"]
+    usr_dir = os.environ.get("T2T_USR_DIR")  # left there by cli/user_code.py
+    return shlex.join([*words, f"--t2t_usr_dir={usr_dir}"] if usr_dir else words)

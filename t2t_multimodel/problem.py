@@ -3,7 +3,7 @@
 import copy
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Label, Text
+from t2t_multimodel.features import Feature, Label, Text
 
 # What is computed for every problem with such a target, whatever else the problem asks for.
 TEACHER_FORCED = ("teacher_forced_log_perplexity", "teacher_forced_accuracy", "teacher_forced_sequence_accuracy")
@@ -29,6 +29,9 @@ class Problem:
         A sample is a dict with "inputs" and "targets" (str, bytes, numpy array, or whatever `prepare`
         turns into such), optionally "references": a list of strings that are all right answers, and
         "key": a string that identifies it. Must be cheap: costly work belongs into `prepare`.
+
+        Where one can't be read but the next one can, {"key": …, "bad": "file:line: the reason"} is yielded in its
+        place; such and what `prepare` refuses is an error, or left out and counted (`--max_bad_records`).
         """
         raise NotImplementedError(f"{type(self).__name__} must define samples(split)")
 
@@ -77,6 +80,62 @@ class Problem:
         return "test" if "test" in self.splits else "dev"
 
 
+def declaration_faults(problem):
+    """What is wrong with what `problem` declares: a list of clauses, [] where nothing is.
+
+    Does not look at its samples; may read its files, where its features or splits depend on them.
+    """
+    faults = []
+    if type(problem).samples is Problem.samples:
+        faults.append("it must define samples(self, split)")
+    for side in ("inputs", "targets"):
+        feature = getattr(problem, side)
+        if feature is None:
+            faults.append(f"it must say its {side}, e.g. {side} = Text()")
+        elif isinstance(feature, type) and issubclass(feature, Feature):
+            faults.append(f"its {side} are the class {feature.__name__}, not a feature: write {feature.__name__}()")
+        elif not isinstance(feature, Feature):
+            faults.append(f"its {side} must be Text(), Image(), Audio() or Label(), not {feature!r}")
+        elif isinstance(feature, Label) and not 0 < len(feature.classes) == len(set(map(str, feature.classes))):
+            faults.append(f"its {side} must have classes, each with a name of its own: Label(classes=(…))")
+    for name, example in (("splits", '("train", "dev", "test")'), ("metrics", '("bleu", "exact_match")')):
+        value = getattr(problem, name)
+        if value is None and name == "metrics":
+            continue
+        if isinstance(value, str) or not all(isinstance(item, str) and item.isidentifier() for item in value or [0]):
+            faults.append(f"its {name} must be a tuple of names, such as {example}, not {value!r}")
+        elif len(set(value)) < len(value):
+            faults.append(f"its {name} name something twice: {value!r}")
+    if problem.command is not None and (not isinstance(problem.command, str) or not problem.command.strip()):
+        faults.append(f"its command must be a name, such as \"to_german\", not {problem.command!r}")
+    return faults
+
+
+def samples_of(problem, split):
+    """Yields `problem.samples(split)`; what is no sample at all raises `UserError` with its number."""
+    samples = problem.samples(split)
+    if not hasattr(samples, "__iter__"):
+        raise UserError(f"problem {problem.name}: samples({split!r}) must yield samples, it returns {samples!r}")
+    for number, sample in enumerate(samples):
+        if not isinstance(sample, dict):
+            raise UserError(
+                f"problem {problem.name}: samples({split!r}) must yield dicts with \"inputs\" and \"targets\"; number "
+                f"{number} is of type {type(sample).__name__}"
+            )
+        yield sample
+
+
+def missing_side(sample):
+    """Why `sample`, as `prepare` left it, is none; "" where it has both sides."""
+    if not isinstance(sample, dict):
+        return f"a prepared sample must be a dict with 'inputs' and 'targets', not of type {type(sample).__name__}"
+    absent = [side for side in ("inputs", "targets") if side not in sample]
+    if absent:
+        has = ", ".join(map(repr, sample)) or "nothing"
+        return f"the sample has no {' and no '.join(map(repr, absent))}; it has {has}"
+    return ""
+
+
 def reversed_problem(problem):
     """`problem` with its two sides swapped, named `<name>_rev`; both sides must be text."""
     if not (isinstance(problem.inputs, Text) and isinstance(problem.targets, Text)):
@@ -86,6 +145,9 @@ def reversed_problem(problem):
     class Reversed(type(base)):
         def samples(self, split):
             for sample in base.samples(split):
+                if "bad" in sample:
+                    yield sample
+                    continue
                 yield {"inputs": sample["targets"], "targets": sample["inputs"]} | (
                     {"key": sample["key"]} if "key" in sample else {}
                 )

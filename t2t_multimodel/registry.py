@@ -1,6 +1,6 @@
 """The registries: problems, mixtures, models and hparams sets, each by name.
 
-Adding a problem, from a user's own folder (`--t2t_usr_dir`) or here:
+Adding a problem, from a user's own folder (`--t2t_usr_dir`), an installed package (`packages.py`) or here:
 
     @register_problem
     class CityBirds(LabelledImages):
@@ -15,7 +15,9 @@ import dataclasses
 import importlib
 import inspect
 import re
+import sys
 
+from t2t_multimodel import packages
 from t2t_multimodel.errors import UserError, unknown_name
 
 
@@ -37,10 +39,16 @@ class Registry:
         self._entries = {}
         self._aliases = {}
 
-    def add(self, name, value):
-        """Registers `value`; a second, different value under one name is refused, naming both files."""
-        entry = Entry(name, value, _first_line(value), _source(value))
+    def add(self, name, value, source=None):
+        """Registers `value`, written at `source` ("file:line"); a second one of that name is refused, naming both."""
+        entry = Entry(name, value, _first_line(value), source or _source(value))
         before = self._entries.get(name)
+        stands_for = self._aliases.get(name, name)
+        if stands_for != name and stands_for in self._entries:
+            raise UserError(
+                f"{self.kind} {name!r} of {entry.source}: that is another name of {stands_for!r}, of "
+                f"{self._entries[stands_for].source}; rename one of them"
+            )
         if before and before.source != entry.source:
             raise UserError(
                 f"{self.kind} {name!r} is registered twice: in {before.source} and in {entry.source}; "
@@ -49,8 +57,27 @@ class Registry:
         self._entries[name] = entry
 
     def alias(self, old, name):
-        """Makes `old` resolve to `name`."""
+        """Makes `old` resolve to `name`; refused where `old` stands for something else already."""
+        taken = self._entries.get(self._aliases.get(old, old))
+        if taken and taken.name != name:
+            new = self._entries[name].source if name in self._entries else "?"
+            raise UserError(
+                f"{self.kind} {old!r} is taken by {taken.name!r} of {taken.source}, so it can't be another name of "
+                f"{name!r} of {new}; rename one of them"
+            )
         self._aliases[old] = name
+
+    def snapshot(self):
+        """What is registered now; for `restore` and `added_since`."""
+        return dict(self._entries), dict(self._aliases)
+
+    def restore(self, snapshot):
+        """Forgets what was registered since `snapshot` was taken."""
+        self._entries, self._aliases = dict(snapshot[0]), dict(snapshot[1])
+
+    def added_since(self, snapshot):
+        """The names registered since `snapshot` was taken, sorted."""
+        return sorted(self._entries.keys() - snapshot[0].keys())
 
     def resolve(self, name):
         """The registered name that `name` stands for; raises `UserError` with the nearest names."""
@@ -62,7 +89,8 @@ class Registry:
             raise UserError(f"{self.kind} {name!r} is the old name of {target!r}, which does not ship yet; "
                             f"--registry_help lists what does")  # fmt: skip
         shipped_aliases = [old for old, new in self._aliases.items() if new in self._entries]
-        raise unknown_name(self.kind, name, [*self._entries, *shipped_aliases])
+        failed = "; ".join(f"package {p.distribution} is left out: {p.failure}" for p in _packages if p.failure)
+        raise unknown_name(self.kind, name, [*self._entries, *shipped_aliases], failed)
 
     def __contains__(self, name):
         _load_shipped()
@@ -94,15 +122,22 @@ hparams_sets = Registry("hparams set")
 
 _SHIPPED = ("t2t_multimodel.problems", "t2t_multimodel.hparams", "t2t_multimodel.model_names")
 _loaded = False
+_packages = []  # what became of the installed packages that register something
 
 
 def register_problem(cls=None, *, aliases=()):
     """Class decorator: registers a `Problem` class under its `name`, or its own name in snake_case."""
 
     def register(cls):
+        from t2t_multimodel.problem import Problem
+
+        is_class = inspect.isclass(cls) and issubclass(cls, Problem)
+        if not is_class and not (isinstance(cls, Problem) and callable(cls)):  # such as TfdsProblem("…", …)
+            raise UserError(f"@register_problem stands before {_source(cls)}, which is no class derived from Problem")
         if not cls.__dict__.get("name"):
             cls.name = snake_case(cls.__name__)
-        problems.add(cls.name, cls)
+        # Python's `inspect` would look the class up by its name, and find the first of two in one file.
+        problems.add(cls.name, cls, _called_from())
         for alias in aliases:
             problems.alias(alias, cls.name)
         return cls
@@ -157,13 +192,28 @@ def snake_case(name):
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()
 
 
+def installed_packages():
+    """What became of the installed packages that register problems: a list of `packages.InstalledPackage`."""
+    _load_shipped()
+    return list(_packages)
+
+
 def _load_shipped():
-    """Registers what ships with the package, once, at the first look-up (so that imports stay light)."""
+    """Registers what ships and what installed packages add, once, at the first look-up (so that imports stay light)."""
     global _loaded
     if not _loaded:
         _loaded = True
         for module in _SHIPPED:
             importlib.import_module(module)
+        _packages[:] = packages.load((problems, mixtures, models, hparams_sets))
+
+
+def _called_from():
+    """The "file:line" outside of this module that the call came from."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def _first_line(value):

@@ -60,6 +60,8 @@ class Vocabulary:
         except ValueError as error:
             raise _damaged(folder / TABLE_FILE, error) from None
         try:
+            if not model:  # sentencepiece would take it, with a notice of its own on standard error
+                raise OSError("it is empty")
             vocabulary = cls(model, table["commands"])
         except (RuntimeError, OSError) as error:
             raise _damaged(folder / MODEL_FILE, error) from None
@@ -94,6 +96,10 @@ class Vocabulary:
             if 0 <= i < self.size and self._is_text[i]:
                 kept.append(i)
         return _unescape(self._processor.decode(kept))
+
+    def pieces(self, ids):
+        """What each of `ids` stands for, as the vocabulary file spells it: U+2581 is a space, "<0xE2>" a byte."""
+        return [self._processor.id_to_piece(int(i)) if 0 <= int(i) < self.size else "<out of range>" for i in ids]
 
     def command_id(self, name):
         """The id of the command token `name`; raises `UserError` with the nearest names."""

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from t2t_multimodel.errors import UserError
+
 
 def make(base, folder, **attributes):
     """A problem of the form `base` over `folder`, as a user's few lines would make it."""
@@ -10,7 +12,11 @@ def make(base, folder, **attributes):
 
 def prepared(problem, split):
     """All samples of a split, prepared, each side passing its feature's check."""
-    samples = [problem.prepare(sample) for sample in problem.samples(split)]
+    raw = list(problem.samples(split))
+    for sample in raw:
+        if "bad" in sample:  # as generation does, unless told to leave some out
+            raise UserError(sample["bad"])
+    samples = [problem.prepare(sample) for sample in raw]
     for sample in samples:
         problem.inputs.check(sample["inputs"])
         problem.targets.check(sample["targets"])

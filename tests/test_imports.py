@@ -13,7 +13,8 @@ FOLDERS = {  # folder → the package that it installs as
     "data_gen": "t2t_multimodel.data_gen",
 }
 
-CORE = ("errors", "registry", "features", "problem", "mixture", "hyperparameters", "vocabulary", "startup")
+CORE = ("errors", "registry", "features", "problem", "mixture", "hyperparameters", "vocabulary", "startup",
+        "packages")  # fmt: skip
 # Part → the parts of t2t_multimodel that it may import besides itself; None: all.
 MAY_IMPORT = {
     "core": {"core"},
@@ -29,6 +30,7 @@ MAY_IMPORT = {
     "problems": {"core", "data_gen"},
     "hparams": {"core"},
     "cli": None,
+    "testing": None,
 }
 # What these must not import, anywhere in the file.
 BACKENDS = {"tensorflow", "tensorflow_text", "tensorflow_datasets", "jax"}

@@ -294,7 +294,7 @@ def test_broken_transcripts_are_named(tmp_path):
     path = tmp_path / "train" / "transcripts.tsv"
     path.write_text("a.wav\thello\na.wav\n")
     with pytest.raises(UserError, match=r"transcripts\.tsv:2: 1 column between tabs, expected 2: file ⇥ text"):
-        list(problem.samples("train"))
+        prepared(problem, "train")
     path.unlink()
     with pytest.raises(UserError, match=r"no such file: .*transcripts\.tsv; expected: train/transcripts\.tsv"):
         list(problem.samples("train"))

@@ -55,7 +55,7 @@ def test_the_wheel_works_in_an_empty_environment(wheel, tmp_path):
 
     where = "import t2t_multimodel.registry as r, t2t_multimodel.hparams as h; print(r.__file__, h.__file__, sep='\\n')"
     assert all(Path(line).is_relative_to(site) for line in run([python, "-c", where], cwd=tmp_path).splitlines())
-    for command in ("t2t-datagen", "t2t-trainer", "t2t-eval", "t2t-decoder"):
+    for command in ("t2t-datagen", "t2t-trainer", "t2t-eval", "t2t-decoder", "t2t-inspect", "t2t-build-vocab"):
         assert run([environment / "bin" / command, "--help"], cwd=tmp_path).startswith(f"{command}: ")
     listed = run([environment / "bin" / "t2t-trainer", "--registry_help"], cwd=tmp_path)
     assert "multimodel_tiny" in listed and "  multimodel " in listed

@@ -8,10 +8,23 @@ import zlib
 from t2t_multimodel.errors import UserError
 
 
-def read_lines(path):
+def refuse(reason):
+    """Raises `UserError`: what a reader does with a malformed line unless told otherwise."""
+    raise UserError(reason)
+
+
+def bad_sample(reason):
+    """A malformed line as a sample that `--max_bad_records` counts (`Problem.samples`); its key is the place."""
+    return {"key": os.path.basename(reason.partition(": ")[0]), "bad": reason}
+
+
+def read_lines(path, malformed=refuse):
     """Yields `(line number from 1, line)` of a UTF-8 text file; line ends are LF or CRLF, a byte order mark is dropped.
 
     A file whose name ends in .gz is decompressed as it is read.
+
+    Args:
+      malformed: called with "file:line: the reason"; what it returns is yielded in place of the line.
 
     Raises:
       UserError: the file can't be opened or decompressed, or a line is not UTF-8.
@@ -23,10 +36,14 @@ def read_lines(path):
     with file:  # bytes, because only "\n" ends a line: str.splitlines would also cut at U+2028 and its like
         for number, raw in enumerate(_raw_lines(file, path), 1):
             raw = raw.removesuffix(b"\n").removesuffix(b"\r")
-            yield number, _decode(path, number, raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw)
+            try:
+                line = _decode(path, number, raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw)
+            except ValueError as error:
+                line = malformed(str(error))
+            yield number, line
 
 
-def read_columns(path, names):
+def read_columns(path, names, malformed=refuse):
     """Yields `(line number, cells)` of a tab-separated file; no quoting, so that quotes in the text stay as they are.
 
     Lines without a character are skipped.
@@ -34,23 +51,29 @@ def read_columns(path, names):
     Args:
       path: the file.
       names: what each column holds, for errors; their number is the number of columns.
+      malformed: called with "file:line: the reason"; what it returns is yielded in place of the cells.
 
     Raises:
       UserError: a line with another number of columns, or with an empty one.
     """
-    for number, line in read_lines(path):
+    for number, line in read_lines(path, malformed):
         if not line:
             continue
+        if not isinstance(line, str):
+            yield number, line
+            continue
         cells = line.split("\t")
-        if len(cells) != len(names):
-            expected = " ⇥ ".join(names)
-            raise UserError(
-                f"{path}:{number}: {_count(len(cells), 'column')} between tabs, expected {len(names)}: {expected}"
-            )
-        for column, (name, cell) in enumerate(zip(names, cells), 1):
-            if not cell.strip():
-                raise UserError(f"{path}:{number}: column {column} ({name}) is empty; fill it in or take the line out")
-        yield number, cells
+        wrong = _what_is_wrong(cells, names)
+        yield number, malformed(f"{path}:{number}: {wrong}") if wrong else cells
+
+
+def _what_is_wrong(cells, names):
+    if len(cells) != len(names):
+        return f"{_count(len(cells), 'column')} between tabs, expected {len(names)}: {' ⇥ '.join(names)}"
+    for column, (name, cell) in enumerate(zip(names, cells), 1):
+        if not cell.strip():
+            return f"column {column} ({name}) is empty; fill it in or take the line out"
+    return ""
 
 
 def _raw_lines(file, path):
@@ -66,12 +89,12 @@ def _decode(path, number, raw):
     try:
         line = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(
+        raise ValueError(
             f"{path}:{number}: not UTF-8 (byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line); "
             "convert the file, for example with iconv -f ISO-8859-1 -t UTF-8"
         ) from None
     if "\0" in line:
-        raise UserError(f"{path}:{number}: a NUL byte, so this is UTF-16 or no text file; convert it to UTF-8")
+        raise ValueError(f"{path}:{number}: a NUL byte, so this is UTF-16 or no text file; convert it to UTF-8")
     return line
 
 

@@ -1,24 +1,27 @@
 """Bracketed trees, "(S (NP (DT the) (NN dog)) (VP (VBZ barks)))": read, simplified, written on one line."""
 
-from t2t_multimodel.data_gen.readers.lines import read_lines
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.data_gen.readers.lines import read_lines, refuse
 
 TRACE = "-NONE-"  # the Penn Treebank's label of leaves that stand for no word
 
 
-def read_trees(path, keep_function_tags=False):
+def read_trees(path, keep_function_tags=False, malformed=refuse):
     """Yields `(line number, nltk.tree.Tree)`, a tree a line; blank lines are skipped.
+
+    Args:
+      malformed: called with "file:line: the reason"; what it returns is yielded in place of the tree.
 
     Raises:
       UserError: a line that is not one whole tree; the message names file and line.
     """
-    for number, line in read_lines(path):
-        if not line.strip():
+    for number, line in read_lines(path, malformed):
+        if isinstance(line, str) and not line.strip():
             continue
         try:
-            yield number, parse_tree(line, keep_function_tags)
+            tree = parse_tree(line, keep_function_tags) if isinstance(line, str) else line
         except ValueError as error:
-            raise UserError(f"{path}:{number}: {error} (expected: one whole bracketed tree a line)") from None
+            tree = malformed(f"{path}:{number}: {error} (expected: one whole bracketed tree a line)")
+        yield number, tree
 
 
 def parse_tree(text, keep_function_tags=False, root_label=None):

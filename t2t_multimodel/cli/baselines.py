@@ -6,7 +6,6 @@ import numpy as np
 
 from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.training import metrics
-from t2t_multimodel.vocabulary import Vocabulary
 
 _ROWS = 4096  # read at once
 
@@ -24,7 +23,7 @@ def baselines(data_dir, problem_name, split=None):
       UserError: the data is missing or damaged.
     """
     store = ExampleStore(data_dir, problem_name)
-    vocabulary = Vocabulary.load(store.vocabulary_folder) if store.vocabulary_folder else None
+    vocabulary = store.vocabulary()
     text = _reader(store.spec.targets, store, vocabulary)
     counts = Counter()
     for example in _examples(store.split("train")):

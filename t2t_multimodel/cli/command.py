@@ -175,6 +175,7 @@ class Command:
             return 0
         values = self.parse(argv)
         startup.set_environment(values["backend"].value if "backend" in values else None)
+        self._load_packages()
         self._load_user_code(values.t2t_usr_dir)
         if values.registry_help:
             from t2t_multimodel.cli.registry_help import registry_help
@@ -185,6 +186,12 @@ class Command:
         if missing:
             raise UserError(f"{' and '.join(missing)} must be given (see {self.name} --help)")
         return function(values) or 0
+
+    def _load_packages(self):
+        from t2t_multimodel import registry
+
+        for package in registry.installed_packages():
+            print(package, file=sys.stderr)
 
     def _load_user_code(self, directory):
         from t2t_multimodel.cli import user_code

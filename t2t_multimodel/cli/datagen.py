@@ -52,14 +52,19 @@ def _generate(flags):
     startup.import_tensorflow()
     from t2t_multimodel.data_gen import generate, verify
     from t2t_multimodel.data_gen.readers import corpora
+    from t2t_multimodel.training import metrics
 
     corpora.set_folders(flags.data_dir, flags.manual_dir, flags.download_dir, may_write=not flags.dry_run)
 
     if flags.verify:
         verify.verify(names, flags.data_dir)
         return
+    problems = [registry.problem(name) for name in names]
+    for problem in problems:
+        if not isinstance(problem.metrics, str):  # a text in place of a tuple: generation says what it should be
+            metrics.check_names(problem.metric_names)
     generate.generate(
-        [registry.problem(name) for name in names],
+        problems,
         flags.data_dir,
         vocabulary_size=flags.vocabulary_size,
         workers=flags.workers,

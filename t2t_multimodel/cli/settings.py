@@ -70,6 +70,8 @@ def settings_table(resolved):
 
 def check_unchanged(resolved, output_dir):
     """Raises `UserError` where `output_dir` holds a run with other hyper-parameters, listing each old → new."""
+    if Path(output_dir).exists() and not Path(output_dir).is_dir():
+        raise UserError(f"--output_dir={output_dir} is a file; name a folder")
     path = Path(output_dir) / HPARAMS_FILE
     if not path.exists():
         return
@@ -100,7 +102,10 @@ def load(output_dir):
 
 def store(resolved, output_dir):
     """Writes `hparams.json` and `operative_config.gin` (the same values as a gin file) into `output_dir`."""
-    Path(output_dir).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise UserError(f"can't make the run directory {output_dir}: {error.strerror} ({error.filename})") from error
     stored = json.dumps(resolved.to_json(), indent=1, sort_keys=True) + "\n"
     write_file(Path(output_dir) / HPARAMS_FILE, stored.encode())
     write_file(Path(output_dir) / GIN_FILE, _as_gin(resolved).encode())

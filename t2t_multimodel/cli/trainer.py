@@ -12,6 +12,8 @@ Examples:
   t2t-trainer --registry_help
 """
 
+from pathlib import Path
+
 from t2t_multimodel import startup
 from t2t_multimodel.cli.command import Command
 
@@ -61,6 +63,8 @@ def _train(flags):
 
     if bool(flags.early_stopping_metric) != bool(flags.early_stopping_patience):
         raise UserError("--early_stopping_metric and --early_stopping_patience need each other: give both or neither")
+    if Path(flags.output_dir).resolve() == Path(flags.data_dir).resolve():
+        raise UserError(f"--output_dir and --data_dir are one folder, {flags.data_dir}: a run needs its own")
     model = registry.models.resolve(flags.model)
     problems = mixture.parse(flags.problem)
     resolved = settings.resolve(

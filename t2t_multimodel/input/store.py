@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.errors import UserError, datagen_command, unknown_name
 from t2t_multimodel.features import FeatureSpec, ProblemSpec
 from t2t_multimodel.input.padding import Ragged
+from t2t_multimodel.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
 MOST_OPEN_FILES = 32  # shards of one split kept open
@@ -32,7 +33,8 @@ class ExampleStore:
         self.data_dir = Path(data_dir)
         self.name = problem_name
         self.folder = self.data_dir / problem_name
-        self._command = f"t2t-datagen --problem={problem_name} --data_dir={data_dir}"
+        self._command = datagen_command(problem_name, data_dir)
+        self._vocabulary = None
         self.manifest = self._read_manifest()
         try:
             self.spec = self._read_spec()
@@ -61,6 +63,30 @@ class ExampleStore:
         """The folder of the vocabulary that the texts are written in, or None where there is no text."""
         return self.data_dir / "vocabulary" if self.manifest.get("vocabulary") else None
 
+    def vocabulary(self):
+        """The `Vocabulary` that the texts are written in, or None where there is no text.
+
+        Raises:
+          UserError: it is missing or damaged, or the folder holds another one than the examples were written with.
+        """
+        if self._vocabulary is None and self.vocabulary_folder:
+            vocabulary, written_in = Vocabulary.load(self.vocabulary_folder), self.manifest["vocabulary"]
+            if vocabulary.digest != written_in["digest"]:
+                raise self.damaged(
+                    self.vocabulary_folder,
+                    f"vocabulary {vocabulary.digest[:8]}, but {self.folder} is written in {written_in['digest'][:8]}; "
+                    "put that one back, or",
+                )
+            command = self.manifest["command"]
+            if self.spec.targets.modality == "text" and vocabulary.commands.get(command["name"]) != command["id"]:
+                raise self.damaged(
+                    self.vocabulary_folder,
+                    f"the command {command['name']!r} has id {vocabulary.commands.get(command['name'])}, but "
+                    f"{self.folder} was made with {command['id']}; put that vocabulary back, or",
+                )
+            self._vocabulary = vocabulary
+        return self._vocabulary
+
     @property
     def digest(self):
         """A sha256 of all that training can see of this store: examples, features, command and vocabulary."""
@@ -82,8 +108,9 @@ class ExampleStore:
             split.close()
 
     def damaged(self, path, reason):
-        """The `UserError` about a file of this store."""
-        return UserError(f"{path}: {reason}; make the data again: {self._command} --overwrite")
+        """The `UserError` about a file of this store; a `reason` that ends in "or" has a remedy of its own."""
+        joint = "" if reason.endswith(", or") else ";"
+        return UserError(f"{path}: {reason}{joint} make the data again: {self._command} --overwrite")
 
     def _read_manifest(self):
         path = self.folder / "manifest.json"
@@ -91,7 +118,8 @@ class ExampleStore:
             manifest = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             if self.folder.is_dir():
-                raise self.damaged(self.folder, "the data is incomplete, it has no manifest.json") from None
+                reason = f"no data of ours, or incomplete (no {path.name}); move or delete it"
+                raise UserError(f"{self.folder}: {reason}, then run: {self._command}") from None
             raise UserError(f"no data for problem {self.name!r} in {self.data_dir}; run: {self._command}") from None
         except ValueError as error:
             raise self.damaged(path, f"damaged ({error})") from None

@@ -8,7 +8,6 @@ from t2t_multimodel.input.batching import evaluation_batches
 from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.training import metrics
 from t2t_multimodel.training.backend import adapter
-from t2t_multimodel.vocabulary import Vocabulary
 
 DECODE_DEFAULTS = {
     "beam_size": 1,
@@ -30,7 +29,6 @@ class Evaluator:
         self._step = step or backend.Step(model, None, hparams)
         self._decoder = BatchDecoder(model, backend.compiled, backend.FEW_SHAPES)
         self._few_shapes = backend.FEW_SHAPES
-        self._vocabularies = {}
 
     def evaluate(self, store, split, eval_steps=0, decode_hparams=None, examples=None):
         """All metrics of one problem.
@@ -77,24 +75,18 @@ class Evaluator:
             return [[problem.classes[i] for i in row] for row in order]
         limit = decode["max_length"] or int(1.2 * problem.longest_target) + 4
         ids, _ = self._decoder.ids(problem.spec, arrays, limit, int(decode["beam_size"]), decode["alpha"])
-        vocabulary = self._vocabulary(store)
+        vocabulary = store.vocabulary()
         return [vocabulary.decode(row) for row in ids.tolist()]
 
     def _references(self, problem, store, example):
         if problem.spec.targets.modality == "label":
             return [problem.classes[example["targets"]]]
-        return example.get("references") or [self._vocabulary(store).decode(example["targets"].tolist())]
+        return example.get("references") or [store.vocabulary().decode(example["targets"].tolist())]
 
     def _shown(self, problem, store, example):
         if problem.spec.inputs.modality == "text":
-            return self._vocabulary(store).decode(example["inputs"].tolist())
+            return store.vocabulary().decode(example["inputs"].tolist())
         return f"({problem.spec.inputs.modality} {example['key']})"
-
-    def _vocabulary(self, store):
-        folder = store.vocabulary_folder
-        if folder not in self._vocabularies:
-            self._vocabularies[folder] = Vocabulary.load(folder)
-        return self._vocabularies[folder]
 
 
 def decode_settings(values=None):

@@ -64,6 +64,12 @@ def score(names, predictions, references):
     return values
 
 
+def check_names(names):
+    """Raises `UserError`, with the nearest names, where one of `names` is no metric of decoded output."""
+    for name in names:
+        _function(name)
+
+
 def trivial_baselines(names, train_targets, inputs, references):
     """The scores that need no model: always the most frequent training target, the input itself, nothing at all.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from t2t_multimodel import hyperparameters, registry
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.features import FeatureSpec, ProblemSpec
-from t2t_multimodel.vocabulary import Vocabulary, write_file
+from t2t_multimodel.vocabulary import write_file
 
 RUN_FILE = "run.json"
 
@@ -52,6 +52,7 @@ class Run:
     def of(cls, model, seed, backend, stores):
         problems = {}
         for name, store in stores.items():
+            store.vocabulary()  # raises, where the data folder holds another one
             longest = int(store.split("train").target_length.max()) + 1 if store.spec.targets.modality == "text" else 1
             problems[name] = RunProblem(store.spec, store.digest, store.classes, store.metrics, longest)
         _check_commands(problems)
@@ -70,9 +71,9 @@ class Run:
         """Writes `run.json` and a copy of the vocabulary."""
         output_dir = Path(output_dir)
         output_dir.mkdir(parents=True, exist_ok=True)
-        folders = {store.vocabulary_folder for store in stores.values()} - {None}
-        for folder in folders:
-            Vocabulary.load(folder).copy_to(output_dir / "vocabulary")
+        vocabularies = {store.vocabulary_folder: store.vocabulary() for store in stores.values()}
+        for vocabulary in filter(None, vocabularies.values()):
+            vocabulary.copy_to(output_dir / "vocabulary")
         values = {"model": self.model, "seed": self.seed, "backend": self.backend}
         values["problems"] = {name: problem.to_json() for name, problem in self.problems.items()}
         write_file(output_dir / RUN_FILE, (json.dumps(values, indent=1) + "\n").encode())
@@ -93,6 +94,11 @@ class Run:
     def check_same(self, output_dir):
         """Raises `UserError` where `output_dir` holds a run of another model, seed, backend, problems or data."""
         if not (Path(output_dir) / RUN_FILE).exists():
+            if next((Path(output_dir) / "checkpoints").glob("step-*"), None):
+                raise UserError(
+                    f"{output_dir} holds checkpoints of a run that nothing is known of ({RUN_FILE} is missing); "
+                    "put that file back, or give another --output_dir"
+                )
             return
         old = Run.load(output_dir)
         changes = [

@@ -1,0 +1,122 @@
+"""Trains vocabularies over the text of chosen problems and says how well each fits: tokens a character, by side.
+
+Several sizes are compared in one table; nothing is kept unless --data_dir is given, with one size: t2t-datagen then
+uses that vocabulary. Without this command t2t-datagen trains one itself, over the problems of its first call. Measured
+on the first texts of dev (or test), which no vocabulary was trained on; fewer tokens mean shorter sequences, more ids
+mean larger embedding and softmax. "bytes" is the share of tokens that are single bytes of what a vocabulary lacks.
+
+Examples:
+  t2t-build-vocab --problem=tiny8 --sizes=512,1024,2048
+  t2t-build-vocab --problem=tiny_ende,my_menus --t2t_usr_dir=my_problems --sizes=4096 --data_dir=data
+"""
+
+import pathlib
+import tempfile
+import time
+
+from t2t_multimodel.cli.command import Command
+from t2t_multimodel.errors import UserError
+
+command = Command("t2t-build-vocab", __doc__)
+
+command.group("What to make")
+command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True, alias="problems")
+command.text("sizes", "8192", "numbers of ids to ask for, between commas", metavar="N,N")
+command.text("data_dir", None, "folder to write the vocabulary to, for t2t-datagen; made if need be", metavar="DIR")
+command.integer("most_lines", 10_000_000, "of more lines of text than this, a random sample is trained on", at_least=1)
+
+command.group("Where corpora lie")
+command.text("manual_dir", None, "folder of the corpora that you obtained; default: $T2T_MANUAL_DIR, else "
+             "DATA_DIR/manual", metavar="DIR")  # fmt: skip
+command.text("download_dir", None, "folder for what is downloaded; default: DATA_DIR/downloads", metavar="DIR")
+
+command.standard_flags(backend=False)
+
+
+def main(argv=None):
+    return command.run(_build, argv)
+
+
+def _build(flags):
+    from t2t_multimodel import mixture, registry
+    from t2t_multimodel.data_gen import files, store
+    from t2t_multimodel.data_gen.readers import corpora
+
+    sizes = _sizes(flags.sizes)
+    if flags.data_dir and len(sizes) > 1:
+        raise UserError("--data_dir takes one vocabulary: compare --sizes without it, then give the one you want")
+    corpora.set_folders(flags.data_dir or ".", flags.manual_dir, flags.download_dir)
+    problems = [registry.problem(name) for name in mixture.parse(flags.problem).problem_names]
+    with_text = [problem for problem in problems if store.uses_text(problem)]
+    if not with_text:
+        raise UserError(f"neither side of {', '.join(p.name for p in problems)} is text, so there is no vocabulary")
+    if len(with_text) < len(problems):
+        print(f"without text, left out: {', '.join(p.name for p in problems if p not in with_text)}")
+
+    if not flags.data_dir:
+        with tempfile.TemporaryDirectory() as folder:
+            made = [_train(pathlib.Path(folder) / str(size), with_text, size, flags.most_lines) for size in sizes]
+            print(_comparison(with_text, made))
+        return
+    data_dir = pathlib.Path(flags.data_dir)
+    folder = data_dir / store.VOCABULARY_FOLDER
+    with files.disk_full_in_words(data_dir), files.only_one(data_dir):
+        files.sweep(data_dir)
+        if folder.exists():
+            raise UserError(f"{folder} is there already, and stores beside it may be written in it; give another "
+                            f"--data_dir, or remove it and make all data again")  # fmt: skip
+        with files.written_whole(folder) as beside:
+            made = _train(beside, with_text, sizes[0], flags.most_lines)
+    print(_comparison(with_text, [made]))
+    print(f"wrote {folder}")
+
+
+def _sizes(text):
+    """"1024, 8192" → [1024, 8192]"""
+    try:
+        sizes = [int(word) for word in text.replace("_", "").split(",") if word.strip()]
+    except ValueError:
+        sizes = []
+    if not sizes or len(set(sizes)) < len(sizes) or min(sizes) < 1:
+        raise UserError(f"--sizes={text!r}: different whole numbers expected, such as --sizes=1024,8192")
+    return sizes
+
+
+def _train(folder, problems, size, most_lines):
+    """Trains a vocabulary into `folder`, says so, and returns it."""
+    from t2t_multimodel.data_gen.vocabulary_training import train_vocabulary, training_texts
+
+    start = time.monotonic()
+    texts = (text for problem in problems for text in training_texts(problem))
+    vocabulary = train_vocabulary(folder, texts, size=size, most_lines=most_lines)
+    fewer = "" if vocabulary.size >= size else f", fewer than the {size:,} asked for: the text supports no more"
+    print(f"vocabulary of {vocabulary.size:,} ids{fewer}; {time.monotonic() - start:.1f} s")
+    return vocabulary
+
+
+def _comparison(problems, vocabularies):
+    """A table: a row a problem's side, two columns a vocabulary."""
+    from t2t_multimodel.data_gen import vocabulary_report
+    from t2t_multimodel.training.reporting import format_table
+
+    head = ["problem", "side", "language", "split", "characters"]
+    for vocabulary in vocabularies:
+        head += [f"tokens/char, {vocabulary.size:,}", "bytes"]
+    rows, totals = [], [[] for _ in vocabularies]
+    for problem in problems:
+        for side, texts in vocabulary_report.sample_texts(problem).items():
+            fits = [vocabulary_report.fit(vocabulary, texts) for vocabulary in vocabularies]
+            language = getattr(problem, side).language or "?"
+            row = [problem.name, side, language, vocabulary_report.measured_split(problem), fits[0].characters]
+            rows.append(row + _cells(fits))
+            for total, each in zip(totals, fits):
+                total.append(each)
+    together = [
+        vocabulary_report.Fit(*(sum(getattr(f, n) for f in each) for n in ("characters", "tokens", "byte_tokens")))
+        for each in totals
+    ]
+    return format_table([head, *rows, ["all", "", "", "", together[0].characters, *_cells(together)]])
+
+
+def _cells(fits):
+    return [cell for fit in fits for cell in (f"{fit.tokens_a_character:.3f}", f"{fit.byte_share:.1%}")]

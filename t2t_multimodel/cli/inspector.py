@@ -1,0 +1,209 @@
+"""Shows what is in a data folder: examples decoded back, how long they are, and what training would leave out.
+
+Of each problem the first examples of its store are shown (their order there is a random one): text beside its ids and
+pieces, pictures in one PNG, sound as WAV files and a PNG of spectrograms; a table and a PNG of the lengths of both
+sides tell what an hparams set would leave out of training.
+
+With --text nothing is read but the vocabulary: the text goes to ids and back, and the exit status is 1 if it comes
+back changed.
+
+Examples:
+  t2t-inspect --problem=tiny8 --data_dir=data
+  t2t-inspect --problem=tiny_ende -n 20 --split=dev --data_dir=data --hparams_set=multimodel_tiny --output_dir=seen
+  t2t-inspect --problem=tiny_ende --data_dir=data --text="naïve 🇩🇪 ▁"
+  t2t-inspect --problem=tiny_ende --data_dir=data --text=- < hostile.txt
+"""
+
+import sys
+from pathlib import Path
+
+from t2t_multimodel import startup
+from t2t_multimodel.cli.command import Command
+from t2t_multimodel.errors import UserError
+
+CHANGED = 1  # exit status: a text did not survive the round trip
+FOLDER = "inspect"  # of the data folder
+_MOST_IDS = 60  # of one side of an example, shown
+_MOST_REFERENCES = 5
+
+command = Command("t2t-inspect", __doc__)
+
+command.group("What to show")
+command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True, alias="problems")
+command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
+command.integer("n", 5, "so many examples of each problem", at_least=0)
+command.text("split", "train", "split that the examples are of; lengths are told of every split", metavar="SPLIT")
+command.text("output_dir", None, "folder for pictures and sound; default: DATA_DIR/inspect", metavar="DIR")
+command.text("text", None, "put this text through the problem's vocabulary and back; - is standard input")
+
+command.group("What training would leave out")
+command.text("hparams_set", "multimodel_base", "set whose max_input_length, max_target_length and max_audio_seconds "
+             "count", metavar="NAME")  # fmt: skip
+command.text("hparams", "", "changes to the set: \"name=value,name=value\"", metavar="CHANGES")
+
+command.standard_flags(backend=False)
+
+
+def main(argv=None):
+    return command.run(_inspect, argv)
+
+
+def _inspect(flags):
+    from t2t_multimodel import mixture
+    from t2t_multimodel.cli import settings
+
+    names = mixture.parse(flags.problem).problem_names
+    hparams = settings.resolve(flags.hparams_set, flags.hparams).hparams
+    text = None if flags.text is None else _given(flags.text)
+
+    startup.import_tensorflow()
+    from t2t_multimodel.input.store import ExampleStore
+
+    stores = [ExampleStore(flags.data_dir, name) for name in names]
+    if text is not None:
+        return _round_trip(stores[0], text)
+    folder = Path(flags.output_dir or Path(flags.data_dir) / FOLDER)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"--output_dir: {folder} can't be made: {error.strerror}") from error
+    for store in stores:
+        print(_about(store))
+        _show_examples(store, flags.split, flags.n, folder)
+        _show_lengths(store, hparams, flags.hparams_set, folder)
+        print()
+
+
+def _given(text):
+    """The text of the flag, or of standard input, of which every byte counts."""
+    if text != "-":
+        return text
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"--text=-: standard input is not UTF-8 ({error.reason} at byte {error.start})") from None
+
+
+def _round_trip(store, text):
+    vocabulary = store.vocabulary()
+    if vocabulary is None:
+        raise UserError(f"--text: neither side of {store.name} is text, so its data has no vocabulary")
+    ids = vocabulary.encode(text)
+    decoded = vocabulary.decode(ids)
+    print(f"text     {shown(text)} ({len(text)} characters, {len(text.encode())} bytes)")
+    print(f"ids      {' '.join(map(str, ids))} ({len(ids)})")
+    print(f"pieces   {_in_a_row(vocabulary.pieces(ids))}")
+    print(f"decoded  {shown(decoded)}")
+    print(f"equal    {'yes' if decoded == text else 'no'}")
+    return 0 if decoded == text else CHANGED
+
+
+def shown(text):
+    """`text` in quotes on one line; what a terminal would not show, or obey, is written as an escape."""
+    return repr(text)
+
+
+def _in_a_row(pieces):
+    return " ".join(piece if piece.isprintable() else shown(piece) for piece in pieces)
+
+
+def _about(store):
+    manifest = store.manifest
+    lines = [f"{store.name}: {manifest.get('description') or '(no description)'}"]
+    for side in ("inputs", "targets"):
+        values = (f"{name} {value}" for name, value in manifest[side].items() if name not in ("modality", "name"))
+        lines.append(f"  {side:<8} {manifest[side]['modality']} ({', '.join(values)})")
+    lines.append(f"  command  {manifest['command']['name']}; metrics {', '.join(store.metrics)}; scored on "
+                 f"{store.evaluation_split}")  # fmt: skip
+    if manifest.get("dropped_count"):
+        dropped = manifest["dropped"][0]
+        lines.append(f"  {manifest['dropped_count']} bad records were left out, the first: {dropped['reason']}")
+    return "\n".join(lines)
+
+
+def _show_examples(store, split_name, most, folder):
+    import numpy as np
+
+    from t2t_multimodel.cli import inspection
+
+    split = store.split(split_name)
+    examples = split.examples(np.arange(min(most, len(split))))
+    for number, example in enumerate(examples, 1):
+        print(f"  {split_name} {number}: key {shown(example['key'])}")
+        for side in ("inputs", "targets"):
+            for line in _lines_of(store, side, example[side]):
+                print(f"    {line}")
+        references = example.get("references", ())
+        for reference in references[:_MOST_REFERENCES]:
+            print(f"    {'reference':<10} {shown(reference)}")
+        if len(references) > _MOST_REFERENCES:
+            print(f"    … and {len(references) - _MOST_REFERENCES} references more")
+    for side in ("inputs", "targets"):
+        spec = getattr(store.spec, side)
+        other = "targets" if side == "inputs" else "inputs"
+        captions = [f"{number}: {_caption(store, other, example)}" for number, example in enumerate(examples, 1)]
+        values = [example[side] for example in examples]
+        stem = folder / f"{store.name}-{split_name}-{side}"
+        for line in inspection.write_media(spec, values, captions, stem):
+            print(f"  {line}")
+
+
+def _lines_of(store, side, value):
+    """One side of an example as lines: text with its ids and pieces, the name of a class, the size of the rest."""
+    spec = getattr(store.spec, side)
+    if spec.modality == "text":
+        vocabulary = store.vocabulary()
+        text, ids = vocabulary.decode(value), value[:_MOST_IDS].tolist()
+        more = f" … ({len(value)})" if len(value) > _MOST_IDS else f" ({len(value)})"
+        yield f"{side:<10} {shown(text)}"
+        yield f"{'ids':<10} {' '.join(map(str, ids))}{more}"
+        yield f"{'pieces':<10} {_in_a_row(vocabulary.pieces(ids))}"
+        if vocabulary.encode(text) != value.tolist():  # possible, and no loss: two ways to cut one text
+            yield f"{'warning':<10} the text would be cut into other ids today"
+    elif spec.modality == "label":
+        yield f"{side:<10} {shown(store.classes[value])} (class {value} of {spec.classes})"
+    elif spec.modality == "image":
+        yield f"{side:<10} picture, {' × '.join(map(str, value.shape))}; {_picture_in_words(value)}"
+    else:
+        yield f"{side:<10} sound, {len(value) / spec.rate:.2f} s at {spec.rate} Hz; {_sound_in_words(value)}"
+
+
+def _caption(store, side, example):
+    spec, value = getattr(store.spec, side), example[side]
+    if spec.modality == "text":
+        return store.vocabulary().decode(value)
+    return store.classes[value] if spec.modality == "label" else example["key"]
+
+
+def _picture_in_words(picture):
+    low, high = int(picture.min()), int(picture.max())
+    return f"warning: every value is {low}" if low == high else f"values {low} to {high}, mean {picture.mean():.0f}"
+
+
+def _sound_in_words(sound):
+    import numpy as np
+
+    loudest = int(np.abs(sound.astype(np.int32)).max())
+    if not loudest:
+        return "warning: it is silent"
+    clipped = float(np.mean(np.abs(sound.astype(np.int32)) >= 32767))
+    said = f"loudest sample {20 * np.log10(loudest / 32768):.1f} dB of full scale"
+    return said + (f"; warning: {clipped:.1%} of the samples are at full scale" if clipped > 0.001 else "")
+
+
+def _show_lengths(store, hparams, set_name, folder):
+    from t2t_multimodel.cli import inspection
+    from t2t_multimodel.training.reporting import format_table
+
+    lengths = inspection.lengths_of(store, hparams)
+    if lengths:
+        rows = [("split", "side", "examples", "unit", "shortest", "mean", "median", "99 %", "longest", "too long")]
+        print(format_table(rows + [row.cells() for row in lengths]))
+    for line in inspection.left_out(store, hparams, set_name):
+        print(f"  {line}")
+    for line in inspection.classes_in_words(store):
+        print(f"  {line}")
+    if lengths:
+        path = folder / f"{store.name}-lengths.png"
+        inspection.draw_lengths(lengths, f"{store.name}: lengths; red: the most that {set_name} trains on", path)
+        print(f"  wrote {path}")

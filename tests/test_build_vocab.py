@@ -1,0 +1,102 @@
+"""t2t-build-vocab compares sizes on text that no vocabulary has seen, and writes the one that t2t-datagen then uses."""
+
+import pytest
+
+from t2t_multimodel import registry
+from t2t_multimodel.cli import build_vocab
+from t2t_multimodel.data_gen import vocabulary_report
+from t2t_multimodel.data_gen.generate import generate
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.features import Image, Label, Text
+from t2t_multimodel.problem import Problem
+from t2t_multimodel.vocabulary import Vocabulary
+
+WORDS = "the small red circle is left of a large blue star and above one green square".split()
+
+
+class VocabWords(Problem):
+    """English to French, whose dev text has a letter that train lacks."""
+
+    inputs, targets = Text("English"), Text("French")
+    splits = ("train", "dev")
+
+    def samples(self, split):
+        for i in range(200 if split == "train" else 20):
+            words = [WORDS[(i * k + k * k) % len(WORDS)] for k in range(1, 8)]
+            end = "" if split == "train" else " ж"
+            yield {"inputs": " ".join(words) + end, "targets": " ".join(w.upper() for w in words), "key": f"{split}{i}"}
+
+
+class VocabShapes(Problem):
+    """Has no text."""
+
+    inputs, targets = Image(4, 4, 1), Label(("a", "b"))
+
+
+@pytest.fixture(autouse=True)
+def registered(user_folder):
+    for problem in (VocabWords, VocabShapes):
+        problem.name = registry.snake_case(problem.__name__)
+        registry.problems.add(problem.name, problem)
+
+
+def test_sizes_are_compared_by_language_on_unseen_text(run_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, error = run_command(build_vocab.main, "--problem=vocab_words,vocab_shapes", "--sizes=400,460")
+    assert status == 0, error
+    assert "without text, left out: vocab_shapes" in out and list(tmp_path.iterdir()) == []
+    rows = {tuple(line.split()[:3]): line.split()[3:] for line in out.splitlines() if line.startswith("vocab_words")}
+    texts = vocabulary_report.sample_texts(VocabWords())
+    for side, language in (("inputs", "English"), ("targets", "French")):
+        split, characters, small, small_bytes, large, large_bytes = rows["vocab_words", side, language]
+        assert (split, int(characters.replace(",", ""))) == ("dev", sum(map(len, texts[side])))
+        assert 0 < float(large) < float(small) < 1  # tokens a character: more ids, fewer tokens
+        unknown = side == "inputs"
+        assert (float(small_bytes.rstrip("%")) > 0) == unknown and (float(large_bytes.rstrip("%")) > 0) == unknown
+    assert out.splitlines()[-1].startswith("all ")
+
+
+def test_the_figures_are_those_of_the_vocabulary(run_command, tmp_path):
+    where = f"--data_dir={tmp_path / 'd'}"
+    status, out, _ = run_command(build_vocab.main, "--problem=vocab_words", "--sizes=450", where)
+    assert status == 0 and out.endswith(f"wrote {tmp_path / 'd' / 'vocabulary'}\n")
+    vocabulary = Vocabulary.load(tmp_path / "d" / "vocabulary")
+    texts = vocabulary_report.sample_texts(VocabWords())["inputs"]
+    fit = vocabulary_report.fit(vocabulary, texts)
+    assert fit.tokens == sum(len(vocabulary.encode(text)) for text in texts)
+    assert fit.byte_tokens == 2 * len(texts)  # "ж" is two bytes, in each
+    assert f"{fit.tokens / sum(map(len, texts)):.3f}" in out
+
+
+def test_data_generation_uses_what_was_written(run_command, tmp_path):
+    run_command(build_vocab.main, "--problem=vocab_words", "--sizes=450", f"--data_dir={tmp_path}")
+    digest = Vocabulary.load(tmp_path / "vocabulary").digest
+    said = []
+    (result,) = generate([VocabWords()], tmp_path, vocabulary_size=450, workers=1, report=said.append, progress=False)
+    assert result.manifest["vocabulary"]["digest"] == digest and any("are reused" in line for line in said)
+    with pytest.raises(UserError, match="was made for 450 ids"):
+        generate([VocabWords()], tmp_path, vocabulary_size=500, workers=1, report=said.append, progress=False)
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--sizes=1024,x"], ["--sizes='1024,x'", "--sizes=1024,8192"]),
+        (["--sizes="], ["--sizes"]),
+        (["--sizes=500,500"], ["different"]),
+        (["--sizes=20"], ["at least 400"]),
+        (["--sizes=500,600", "--data_dir=d"], ["--data_dir takes one"]),
+        (["--problem=vocab_shapes"], ["neither side of vocab_shapes is text"]),
+        (["--problem=vocab_wrods"], ["did you mean 'vocab_words'"]),
+        (["--data_dir=taken"], ["taken/vocabulary is there already"]),
+        (["--data_dir=file"], ["can't write to the data folder file"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(flags, words, run_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken" / "vocabulary").mkdir(parents=True)
+    (tmp_path / "file").write_text("")
+    status, _, error = run_command(build_vocab.main, "--problem=vocab_words", *flags)
+    assert status == 2 and error.startswith("t2t-build-vocab: error: ") and error.count("\n") == 1
+    assert all(word in error for word in words), error
+    assert not (tmp_path / "d").exists() and list((tmp_path / "taken" / "vocabulary").iterdir()) == []
