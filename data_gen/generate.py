@@ -7,6 +7,7 @@ A store that is done stays, whatever happens to the next.
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import shutil
 import sys
@@ -30,9 +31,7 @@ from t2t_multimodel.data_gen.vocabulary_training import (
     DEFAULT_SIZE,
     assign_commands,
     requested_size,
-    symbols_of,
-    train_vocabulary,
-    training_texts,
+    train_on_problems,
 )
 from t2t_multimodel.data_gen.workers import Workers
 from t2t_multimodel.errors import UserError
@@ -237,9 +236,8 @@ def _vocabulary_for(problems, data_dir, vocabulary, size, report, bars):
         return vocabulary
     folder = data_dir / VOCABULARY_FOLDER
     if vocabulary is None:
-        texts = (text for problem in with_text for text in training_texts(problem))
-        symbols = sorted({symbol for problem in with_text for symbol in symbols_of(problem)})
-        trained = train_vocabulary(folder, bars("reading text for the vocabulary", texts), size=size, symbols=symbols)
+        progress = functools.partial(bars, "reading text for the vocabulary")
+        trained = train_on_problems(folder, with_text, size=size, progress=progress)
         fewer = f", fewer than the {size} asked for: the text supports no more" if trained.size < size else ""
         names = ", ".join(problem.name for problem in with_text)
         report(f"vocabulary: {trained.size:,} ids{fewer}; trained on {names}")

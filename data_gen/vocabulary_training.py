@@ -100,6 +100,17 @@ def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES,
     return vocabulary
 
 
+def train_on_problems(folder, problems, *, size=DEFAULT_SIZE, most_lines=MOST_LINES, progress=lambda texts: texts):
+    """`train_vocabulary` on all text of the training splits of `problems`, with the symbols that they ask for.
+
+    Args:
+      progress: wraps the iterable of the texts, to show how many were read.
+    """
+    symbols = sorted({symbol for problem in problems for symbol in symbols_of(problem)})
+    texts = progress(text for problem in problems for _, text in texts_of(problem, "train"))
+    return train_vocabulary(folder, texts, size=size, most_lines=most_lines, symbols=symbols)
+
+
 def requested_size(folder):
     """The size that was asked for when the vocabulary in `folder` was trained."""
     table = _read_table(folder)
@@ -149,11 +160,6 @@ def symbols_of(problem):
             "have an id of their own: let the pattern match brackets and tags only"
         )
     return sorted(found)
-
-
-def training_texts(problem):
-    """Yields every text of both sides of a problem's training split; see `texts_of`."""
-    return (text for _, text in texts_of(problem, "train"))
 
 
 def texts_of(problem, split):

@@ -84,11 +84,10 @@ def _sizes(text):
 
 def _train(folder, problems, size, most_lines):
     """Trains a vocabulary into `folder`, says so, and returns it."""
-    from t2t_multimodel.data_gen.vocabulary_training import train_vocabulary, training_texts
+    from t2t_multimodel.data_gen.vocabulary_training import train_on_problems
 
     start = time.monotonic()
-    texts = (text for problem in problems for text in training_texts(problem))
-    vocabulary = train_vocabulary(folder, texts, size=size, most_lines=most_lines)
+    vocabulary = train_on_problems(folder, problems, size=size, most_lines=most_lines)
     fewer = "" if vocabulary.size >= size else f", fewer than the {size:,} asked for: the text supports no more"
     print(f"vocabulary of {vocabulary.size:,} ids{fewer}; {time.monotonic() - start:.1f} s")
     return vocabulary
