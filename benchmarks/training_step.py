@@ -16,7 +16,7 @@ def main(hidden=128):
     from t2t_multimodel.training.backend import adapter
     from t2t_multimodel.training.optimizer import make_optimizer
 
-    step = adapter().Step(model, make_optimizer(hparams), hparams)
+    step = adapter().Step(model, make_optimizer(hparams, model.trainable_variables), hparams)
     batch = text_batch(ROWS, LENGTH)
     start = time.perf_counter()
     step.update([(spec, batch)], 1e-3)

@@ -65,6 +65,7 @@ class HParams:
     adam_beta1: float = 0.9
     adam_beta2: float = 0.98
     adam_epsilon: float = 1e-9
+    weight_decay: float = 0.0  # decoupled (AdamW), times the learning rate; of matrices and larger, never of vectors
     clip_norm: float = 1.0  # global norm of the gradient; 0 = no clipping
     precision: str = "float32"  # or mixed_bfloat16, mixed_float16 (Keras dtype policies)
 
@@ -153,6 +154,8 @@ def validate(hparams):
         raise UserError(f"hidden_size={h.hidden_size} must be even and a multiple of num_heads={h.num_heads}")
     if h.use_experts and not 1 <= h.experts_per_token <= h.num_experts:
         raise UserError(f"experts_per_token={h.experts_per_token} must lie between 1 and num_experts={h.num_experts}")
+    if h.weight_decay < 0:
+        raise UserError(f"weight_decay={h.weight_decay} must not be negative")
     if not 0 <= h.dropout < 1:
         raise UserError(f"dropout={h.dropout} must lie in [0, 1)")
     choices = {

@@ -307,7 +307,7 @@ def test_half_precision_is_near_full_precision(precision, spec):
 def test_half_precision_trains_and_decodes():
     """A few steps lower the loss; greedy and beam search run."""
     model = half_model("mixed_bfloat16", TRANSLATION)
-    step = adapter().Step(model, make_optimizer(model.hparams), model.hparams)
+    step = adapter().Step(model, make_optimizer(model.hparams, model.trainable_variables), model.hparams)
     batch = make_batch(TRANSLATION)
     losses = [step.update([(TRANSLATION, batch)], learning_rate=1e-3)[0][0]["loss"] for _ in range(5)]
     assert np.isfinite(losses).all() and losses[-1] < losses[0]

@@ -371,7 +371,7 @@ def test_adam_steps():
     settings |= {"learning_rate": float(numbers["lr"]), "clip_norm": float(numbers["clip_norm"])}
     hparams = replace(HPARAMS, **settings)
     model = Bowl(numbers["w0"])
-    step = adapter().Step(model, make_optimizer(hparams), hparams)
+    step = adapter().Step(model, make_optimizer(hparams, model.trainable_variables), hparams)
     spec = ProblemSpec("bowl", WAVEFORM, LABEL, 0)  # its inputs are a float matrix: room for the minimum
     rows = {"command": "int32", "example_weights": "float32", "inputs_length": "int32", "targets": "int32"}
     for minimum, loss, after in zip(numbers["targets"], numbers["loss"], numbers["w_after"]):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from keras import ops
 from models import (
     BACKEND,
     COMMAND,
@@ -31,6 +32,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import ProblemSpec
 from t2t_multimodel.modalities.image import ImageNet
 from t2t_multimodel.model.experts import MixtureOfExperts
+from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.multimodel import MultiModel
 from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.backend import adapter
@@ -82,12 +84,36 @@ def test_all_weights_exist_before_the_first_call():
 # ---- Training
 
 
+def test_weight_decay_shrinks_matrices_that_are_updated():
+    """Where the gradient is zero nothing else moves: by learning rate · decay; vectors and who sits out stay."""
+
+    class Still(Layer):
+        def __init__(self):
+            super().__init__(name="still")
+            for name, shape in (("matrix", (2, 3)), ("vector", (3,)), ("idle", (2, 3))):
+                setattr(self, name, self.add_weight(shape=shape, initializer="ones", name=name))
+
+        def loss(self, batch, spec, training=False):
+            loss = 0.0 * (ops.sum(self.matrix) + ops.sum(self.vector))
+            return loss, {name: ops.zeros(()) for name in ("cross_entropy", "weight", "balance", "overflow")}
+
+        def touched(self, spec):
+            return [self.matrix, self.vector]
+
+    model, hparams = Still(), replace(HPARAMS, weight_decay=0.5)
+    step = adapter().Step(model, make_optimizer(hparams, model.trainable_variables), hparams)
+    step.update([(TRANSLATION, make_batch(TRANSLATION))], 0.1)
+    np.testing.assert_allclose(to_numpy(model.matrix), 0.95, rtol=1e-6)
+    np.testing.assert_array_equal(to_numpy(model.vector), 1.0)
+    np.testing.assert_array_equal(to_numpy(model.idle), 1.0)
+
+
 @functools.cache
 def training():
     """A model and its training step, shared since each signature's program is compiled once."""
     adapter().seed(0)  # of the gating noise
     model = make_model()
-    return model, adapter().Step(model, make_optimizer(HPARAMS), HPARAMS)
+    return model, adapter().Step(model, make_optimizer(HPARAMS, model.trainable_variables), HPARAMS)
 
 
 def fresh_training():
@@ -143,7 +169,7 @@ def test_update_over_several_draws_is_their_average():
     momenta = []
     for chosen in ([draws[0]], [draws[1]], draws):
         model = make_model(hparams, specs)
-        step = adapter().Step(model, make_optimizer(hparams), hparams)
+        step = adapter().Step(model, make_optimizer(hparams, model.trainable_variables), hparams)
         reports, norm = step.update(chosen, learning_rate=1e-3)
         assert len(reports) == len(chosen) and norm > 0
         momenta.append({v.path: to_numpy(v) for v in step.optimizer.variables if v.path.endswith("_momentum")})

@@ -15,8 +15,6 @@ class Step:
 
     def __init__(self, model, optimizer, hparams):
         self.model, self.optimizer, self.hparams = model, optimizer, hparams
-        if optimizer is not None:
-            optimizer.build(model.trainable_variables)
         self._updates, self._evaluations = {}, {}
 
     def variables(self):

@@ -23,8 +23,8 @@ def learning_rate(hparams, step, train_steps):
     return h.learning_rate * rise
 
 
-def make_optimizer(hparams):
-    """A Keras optimiser; clipping is the training step's, which logs the gradient's norm."""
+def make_optimizer(hparams, variables):
+    """A Keras optimiser of the `variables`; clipping is the training step's, which logs the gradient's norm."""
     import keras
 
     h = hparams
@@ -33,4 +33,8 @@ def make_optimizer(hparams):
         from t2t_multimodel.training.tensorflow_step import FusedAdam as adam  # noqa: N813
     # The name is part of the names in a checkpoint; Keras would number it anew for each optimiser of a process.
     betas = {"beta_1": h.adam_beta1, "beta_2": h.adam_beta2}
-    return adam(h.learning_rate, **betas, epsilon=h.adam_epsilon, name="adam")
+    optimizer = adam(h.learning_rate, **betas, epsilon=h.adam_epsilon, weight_decay=h.weight_decay or None, name="adam")
+    if h.weight_decay:  # Loshchilov & Hutter 2019 (arXiv 1711.05101); scales and biases are left alone
+        optimizer.exclude_from_weight_decay(var_list=[v for v in variables if len(v.shape) < 2])
+    optimizer.build(variables)
+    return optimizer

@@ -19,8 +19,6 @@ class Step:
         self.model, self.optimizer, self.hparams = model, optimizer, hparams
         # Grappler turns trees of additions, of gradients too, back into such an AddN wherever it knows the shapes.
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
-        if optimizer is not None:
-            optimizer.build(model.trainable_variables)
         self._updates, self._gradients, self._applies, self._evaluations = {}, {}, {}, {}
 
     def variables(self):

@@ -68,7 +68,8 @@ class Trainer:
         # The order of what follows is part of exact repetition: seed, weights, then whatever a checkpoint says.
         self.backend.seed(settings.seed)
         self.model = build_model(self.run_record, self.hparams)
-        self.train_step = self.backend.Step(self.model, make_optimizer(self.hparams), self.hparams)
+        optimizer = make_optimizer(self.hparams, self.model.trainable_variables)
+        self.train_step = self.backend.Step(self.model, optimizer, self.hparams)
         self.evaluator = Evaluator(self.model, self.run_record, self.hparams, self.train_step)
         self.step = 0
         self.terminated = False
