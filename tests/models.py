@@ -229,7 +229,7 @@ def _reader(layer):
         layer,
         full=layer,
         start=lambda source, real, batch, length: (layer.prepare(source, real), ()),
-        step=lambda x, memory, state, time: (layer.step(x, memory, Position(time, {}, {})), state),
+        step=lambda x, memory, state, time: (layer.step(x, memory, Position(time)), state),
     )
 
 
@@ -238,7 +238,7 @@ def _experts(layer):
         layer,
         full=lambda x, source, real: layer(x)[0],
         start=lambda source, real, batch, length: ((), ()),
-        step=lambda x, memory, state, time: (layer.step(x), state),
+        step=lambda x, memory, state, time: (layer.step(x, Position(time)), state),
     )
 
 

@@ -58,6 +58,32 @@ class MultiHeadAttention(Layer):
         """[batch, positions, features] → keys and values, each [batch, heads, positions, size]."""
         return self._split(ops.matmul(source, self.key_weight)), self._split(ops.matmul(source, self.value_weight))
 
+    def constants(self):
+        """What decoding needs of the weights, computed once: the scaled query weights."""
+        return [self.query_weight * self.size**-0.5]
+
+    def heads_of(self, x, weight):
+        """One position: x [batch, features] → [batch, heads, size]."""
+        return ops.reshape(ops.matmul(x, weight), [-1, self.heads, self.size])
+
+    def attend_one(self, queries, keys, values, bias, axis):
+        """One position's queries [batch, heads, size] → [batch, features].
+
+        Products and sums: for a single position a matrix product a head costs more in calls than in arithmetic.
+
+        Args:
+          keys, values: [batch, positions, heads, size] with axis=1, or [positions, batch, heads, size] with axis=0.
+          bias: added to the logits, of the keys' shape less the last axis, or broadcast to it.
+          axis: of the positions.
+        """
+        logits = ops.sum(ops.expand_dims(queries, axis) * keys, axis=-1)
+        logits = logits + bias
+        # Written out: Keras's softmax over another axis than the last transposes there and back.
+        weights = ops.exp(logits - ops.max(logits, axis=axis, keepdims=True))
+        weights = weights / ops.sum(weights, axis=axis, keepdims=True)
+        heads = ops.sum(weights[..., None] * values, axis=axis)
+        return ops.matmul(ops.reshape(heads, [-1, self.heads * self.size]), self.output_weight)
+
     def attend(self, queries, memory, bias):
         """→ [batch, length, features]."""
         heads = scaled_dot_product(queries, *memory, bias)
@@ -98,14 +124,19 @@ class SourceAttention(Layer):
         return x + self.attention(self.norm(x), source, source_bias(real))
 
     def prepare(self, source, real):
-        """What decoding needs of the source, computed once."""
-        keys, values = self.attention.memory(source)
-        return {"keys": keys, "values": values, "bias": source_bias(real)}
+        """What decoding needs of the source, computed once: keys and values [batch, positions, heads, size], bias."""
+        keys, values = (ops.transpose(array, [0, 2, 1, 3]) for array in self.attention.memory(source))
+        return {"keys": keys, "values": values, "bias": source_bias(real)[:, 0, 0, :, None]}
+
+    @property
+    def attentions(self):
+        return [self.attention]
 
     def step(self, x, memory, position):
         """One position: x [batch, features] → the same."""
-        queries = self.attention.queries(self.norm.call(x)[:, None])
-        return x + self.attention.attend(queries, (memory["keys"], memory["values"]), memory["bias"])[:, 0]
+        (query_weight,) = position.constants_of(self.attention)
+        queries = self.attention.heads_of(self.norm.call(x), query_weight)
+        return x + self.attention.attend_one(queries, memory["keys"], memory["values"], memory["bias"], axis=1)
 
 
 class SourceWithoutAttention(Layer):
@@ -113,6 +144,8 @@ class SourceWithoutAttention(Layer):
 
     (The paper does not say what replaces attention; without any path from the source nothing could be translated.)
     """
+
+    attentions = ()
 
     def __init__(self, hparams, **kwargs):
         super().__init__(**kwargs)
@@ -181,6 +214,10 @@ class AttentionBlock(Layer):
     def steps(self):
         return [step for block in self.blocks for step in block.steps]
 
+    @property
+    def attentions(self):
+        return [*([self.self_attention] if self.hparams.use_attention else []), *self.source.attentions]
+
     def initial_state(self, batch, length):
         """Keys and values of up to `length` positions, [length, batch, heads, size]."""
         if not self.hparams.use_attention:
@@ -195,20 +232,16 @@ class AttentionBlock(Layer):
             x = block.step(x, position)
         if self.hparams.use_attention:
             attention = self.self_attention
-            normal = self.norm.call(x)[:, None]
-            key, value = attention.memory(normal)  # [batch, heads, 1, size]
+            (query_weight,) = position.constants_of(attention)
+            normal = self.norm.call(x)
+            queries, key, value = (
+                attention.heads_of(normal, weight)
+                for weight in (query_weight, attention.key_weight, attention.value_weight)
+            )
             at = ops.reshape(position.time, [1, 1])
-            keys = ops.scatter_update(state["keys"], at, key[None, :, :, 0])
-            values = ops.scatter_update(state["values"], at, value[None, :, :, 0])
-            x = x + self._attend_to_past(attention.queries(normal)[:, :, 0], keys, values, position.time)
+            keys = ops.scatter_update(state["keys"], at, key[None])
+            values = ops.scatter_update(state["values"], at, value[None])
+            future = ops.cast(ops.arange(ops.shape(keys)[0]) > position.time, "float32")[:, None, None] * MASKED
+            x = x + attention.attend_one(queries, keys, values, future, axis=0)
             state = {"keys": keys, "values": values}
         return self.source.step(x, memory, position), state
-
-    def _attend_to_past(self, queries, keys, values, time):
-        """queries [batch, heads, size]; keys, values [length, batch, heads, size] → [batch, features]."""
-        logits = ops.sum(queries[None] * keys, axis=-1)  # [length, batch, heads]
-        future = ops.cast(ops.arange(ops.shape(keys)[0]) > time, "float32")[:, None, None] * MASKED
-        weights = ops.softmax(logits + future, axis=0)
-        heads = ops.sum(weights[..., None] * values, axis=0)  # [batch, heads, size]
-        joined = ops.reshape(heads, [ops.shape(heads)[0], self.hparams.hidden_size])
-        return ops.matmul(joined, self.self_attention.output_weight)

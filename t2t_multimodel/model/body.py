@@ -55,6 +55,11 @@ class Mixer(Layer):
     def steps(self):
         return [*self.attention_block.steps, *(step for block in self.blocks for step in block.steps)]
 
+    @property
+    def prepared(self):
+        """The layers besides `steps` whose `constants` decoding computes once."""
+        return self.attention_block.attentions
+
     def initial_state(self, batch, length):
         return self.attention_block.initial_state(batch, length)
 
@@ -96,10 +101,16 @@ class Decoder(Layer):
     def steps(self):
         return [step for block in self.blocks for step in block.steps]
 
+    @property
+    def prepared(self):
+        """The layers besides `steps` whose `constants` decoding computes once."""
+        attentions = [attention for reader in self.readers for attention in reader.attentions]
+        return [*attentions, *([self.experts] if self.experts is not None else [])]
+
     def step(self, x, memory, position):
         """One position: x [batch, hidden] → the same."""
         for i, (block, reader) in enumerate(zip(self.blocks, self.readers)):
             if self.experts is not None and i == len(self.blocks) // 2:
-                x = self.experts.step(x)
+                x = self.experts.step(x, position)
             x = reader.step(block.step(x, position), memory[i], position)
         return self.norm.call(x)

@@ -84,7 +84,7 @@ class MixtureOfExperts(Layer):
         gates, ids, balance, load = self._gating(tokens, real, training)
         overflow = ops.zeros((), dtype="float32")
         if self._few_experts(training):
-            y = self._all_experts(tokens, gates, ids)
+            y = self._all_experts(tokens, gates, ids, self._side_by_side())
         elif training:
             y, overflow = self._slots(tokens, gates, ids, real)
         else:
@@ -92,12 +92,17 @@ class MixtureOfExperts(Layer):
         report = {"balance": balance, "overflow": overflow, "load": load}
         return x + ops.reshape(y, shape), report
 
-    def step(self, x):
-        """Decoding: x [batch, features] → the same; the experts' weights are gathered for the tokens at hand."""
+    def step(self, x, position):
+        """One position: x [batch, features] → the same; the experts' weights are gathered for the tokens at hand."""
         tokens = self.norm.call(x)
         gates, ids, _ = top_k_gates(ops.matmul(tokens, self.gate_weight), self.k)
-        few = self._few_experts(training=False)
-        return x + (self._all_experts(tokens, gates, ids) if few else self._blocks(tokens, gates, ids, 1))
+        if self._few_experts(training=False):
+            return x + self._all_experts(tokens, gates, ids, position.constants_of(self))
+        return x + self._blocks(tokens, gates, ids, 1)
+
+    def constants(self):
+        """What decoding needs of the weights, computed once: few experts' matrices side by side."""
+        return self._side_by_side() if self._few_experts(training=False) else []
 
     def _few_experts(self, training):
         if training:  # slots for everybody cost as much as all experts on every token
@@ -127,13 +132,19 @@ class MixtureOfExperts(Layer):
         """[tokens, k] gates → [tokens, experts]."""
         return ops.sum(gates[..., None] * ops.one_hot(ids, self.experts, dtype=gates.dtype), axis=1)
 
-    def _all_experts(self, tokens, gates, ids):
+    def _side_by_side(self):
+        """All experts' first matrices as one [features, experts · filters], their second ones as its counterpart."""
+        wide = self.experts * self.first.shape[-1]
+        first = ops.reshape(ops.transpose(self.first, [1, 0, 2]), [-1, wide])
+        return [first, ops.reshape(self.second, [wide, -1])]
+
+    def _all_experts(self, tokens, gates, ids, matrices):
+        first, second = matrices
         filters = self.first.shape[-1]
         dense = self._dense_gates(gates, ids)
-        first = ops.reshape(ops.transpose(self.first, [1, 0, 2]), [-1, self.experts * filters])
         hidden = ops.reshape(ops.relu(ops.matmul(tokens, first)), [-1, self.experts, filters])
         hidden = ops.reshape(hidden * dense[..., None], [-1, self.experts * filters])
-        return ops.matmul(hidden, ops.reshape(self.second, [self.experts * filters, -1]))
+        return ops.matmul(hidden, second)
 
     def _sorted(self, ids, gates):
         """Assignments (token·k + choice) in order of their expert; those with gate 0 come last, as expert number

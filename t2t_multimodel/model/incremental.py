@@ -14,11 +14,13 @@ class ConvolutionHistory:
     A kind is (taps, dilation); its buffer holds the last (taps − 1)·dilation inputs, after ReLU, of its steps.
     """
 
-    def __init__(self, steps):
-        """Args: steps, the `ConvStep`s in any fixed order."""
-        self._steps = list(steps)
+    def __init__(self, steps, prepared=()):
+        """Args:
+        steps: the `ConvStep`s in any fixed order. prepared: other layers with `constants` of their own.
+        """
+        self._layers = [*steps, *prepared]
         self._kinds = {}
-        for step in self._steps:
+        for step in steps:
             if step.taps > 1:
                 self._kinds.setdefault((step.taps, step.dilation), []).append(step)
 
@@ -35,7 +37,7 @@ class ConvolutionHistory:
             ops.stack([ops.cast(step.kernel, "float32")[-2::-1] for step in steps], axis=1)[:, None]
             for steps in self._kinds.values()
         ]  # of each kind [taps − 1, 1, steps, features], the nearest past first
-        return {"kernels": kernels, "steps": [step.constants() for step in self._steps]}
+        return {"kernels": kernels, "layers": [layer.constants() for layer in self._layers]}
 
     def position(self, state, constants, time):
         """The `Position` number `time` (scalar int), with what the past adds to it."""
@@ -44,7 +46,7 @@ class ConvolutionHistory:
             slots = (time - dilation * ops.arange(1, taps)) % ((taps - 1) * dilation)
             total = ops.sum(ops.take(ring, slots, axis=0) * kernel, axis=0)  # [batch, steps, features]
             past |= {id(step): part for step, part in zip(steps, ops.unstack(total, len(steps), axis=1))}
-        return Position(time, past, {id(step): c for step, c in zip(self._steps, constants["steps"])})
+        return Position(time, past, {id(layer): c for layer, c in zip(self._layers, constants["layers"])})
 
     def after(self, state, position):
         """The state with the inputs of a position that every step has been through."""
@@ -59,15 +61,19 @@ class ConvolutionHistory:
 class Position:
     """One position on its way through the model: `time`, and for each `ConvStep` what the past adds to it."""
 
-    def __init__(self, time, past, constants):
+    def __init__(self, time, past=None, constants=None):
         self.time = time
         self.inputs = {}  # of each step, as they come to be known
-        self._past, self._constants = past, constants
+        self._past, self._constants = past or {}, constants or {}
+
+    def constants_of(self, layer):
+        """What a layer computed of its weights before the first position; computed here where nobody did."""
+        return self._constants[id(layer)] if id(layer) in self._constants else layer.constants()
 
     def through(self, step, x):
         """A `ConvStep` here, from its ReLU to its norm: x [batch, features] → the same."""
         self.inputs[id(step)] = x
-        last_tap, weights, bias = self._constants[id(step)]
+        last_tap, weights, bias = self.constants_of(step)
         x = x * last_tap
         if id(step) in self._past:
             x = x + self._past[id(step)]

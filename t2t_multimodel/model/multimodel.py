@@ -33,7 +33,10 @@ class MultiModel(Layer):
             self.encoder = Encoder(hparams, name="encoder")
             self.mixer = Mixer(hparams, name="mixer") if autoregressive else None
             self.decoder = Decoder(hparams, name="decoder") if autoregressive else None
-        self._history = ConvolutionHistory([*self.mixer.steps, *self.decoder.steps] if autoregressive else [])
+        writers = [self.mixer, self.decoder] if autoregressive else []
+        self._history = ConvolutionHistory(
+            [step for part in writers for step in part.steps], [layer for part in writers for layer in part.prepared]
+        )
         self.built = True  # every weight exists from here on
 
     def call(self, batch, spec, training=False):
