@@ -11,6 +11,7 @@ Examples:
 """
 
 import pathlib
+import sys
 import tempfile
 import time
 
@@ -119,3 +120,7 @@ def _comparison(problems, vocabularies):
 
 def _cells(fits):
     return [cell for fit in fits for cell in (f"{fit.tokens_a_character:.3f}", f"{fit.byte_share:.1%}")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,6 +10,8 @@ Examples:
   t2t-datagen --problem=tiny8 --data_dir=data --verify
 """
 
+import sys
+
 from t2t_multimodel import startup
 from t2t_multimodel.cli.command import Command
 
@@ -74,3 +76,7 @@ def _generate(flags):
         seed=flags.seed,
         skip_missing=flags.skip_missing,
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -149,3 +149,7 @@ def _check_vocabulary(output_dir, data_dir):
     if run.is_dir() and data.is_dir() and Vocabulary.load(run).digest != Vocabulary.load(data).digest:
         raise UserError(f"the vocabulary of {data_dir} is not the one that {output_dir} was trained with; "
                         f"give the --data_dir of its training")  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,6 +10,7 @@ Examples:
 """
 
 import json
+import sys
 from pathlib import Path
 
 from t2t_multimodel import startup
@@ -95,3 +96,7 @@ def write_scores(scores, output_dir, step):
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, (json.dumps(scores, indent=1, ensure_ascii=False) + "\n").encode())
     return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

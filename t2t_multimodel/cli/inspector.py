@@ -207,3 +207,7 @@ def _show_lengths(store, hparams, set_name, folder):
         path = folder / f"{store.name}-lengths.png"
         inspection.draw_lengths(lengths, f"{store.name}: lengths; red: the most that {set_name} trains on", path)
         print(f"  wrote {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

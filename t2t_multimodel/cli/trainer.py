@@ -12,6 +12,7 @@ Examples:
   t2t-trainer --registry_help
 """
 
+import sys
 from pathlib import Path
 
 from t2t_multimodel import startup
@@ -113,3 +114,7 @@ def _continuation(flags, train_steps):
         return f"again: {command.command_line()}"
     return (f"to continue (beyond step {train_steps}: with more --train_steps):\n  "
             f"{command.command_line(train_steps=train_steps)}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
