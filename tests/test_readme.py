@@ -6,15 +6,18 @@ import shlex
 import numpy as np
 import pytest
 
-from t2t_multimodel.cli import datagen, decoder, evaluate, trainer
+from t2t_multimodel.cli import build_vocab, datagen, decoder, evaluate, inspector, trainer
 
-COMMANDS = {"t2t-datagen": datagen, "t2t-trainer": trainer, "t2t-eval": evaluate, "t2t-decoder": decoder}
+COMMANDS = {"t2t-datagen": datagen, "t2t-trainer": trainer, "t2t-eval": evaluate, "t2t-decoder": decoder,
+            "t2t-inspect": inspector, "t2t-build-vocab": build_vocab}  # fmt: skip
 # What makes the commands quick: few examples, few updates, one batch of each evaluation.
 QUICK = {
     "t2t-datagen": ["--workers=1"],
     "t2t-trainer": ["--train_steps=2", "--eval_steps=1", "--schedule=train", "--hparams=batch_examples=2"],
     "t2t-eval": ["--eval_steps=1", "--decode_hparams=max_length=4"],
     "t2t-decoder": ["--decode_hparams=max_length=4"],
+    "t2t-inspect": [],
+    "t2t-build-vocab": [],
 }
 
 
