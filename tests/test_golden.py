@@ -175,7 +175,7 @@ def test_mixture_of_experts(k, path):
         real = ops.ones((24, 1))
         gates, ids, balance, _ = layer._gating(tokens, real, training=False)
         if path == "all experts":
-            return layer._all_experts(tokens, gates, ids), balance
+            return layer._all_experts(tokens, gates, ids, layer._side_by_side()), balance
         if path == "slots":
             y, overflow = layer._slots(tokens, gates, ids, real)
             return y + overflow, balance  # nothing overflows
