@@ -31,6 +31,8 @@ from t2t_multimodel.data_gen.vocabulary_training import (
     DEFAULT_SIZE,
     assign_commands,
     requested_size,
+    symbols_known,
+    symbols_of,
     train_on_problems,
 )
 from t2t_multimodel.data_gen.workers import Workers
@@ -243,6 +245,14 @@ def _vocabulary_for(problems, data_dir, vocabulary, size, report, bars):
         report(f"vocabulary: {trained.size:,} ids{fewer}; trained on {names}")
     else:
         report(f"vocabulary: the {vocabulary.size:,} ids of {folder} are reused")
+        for problem in with_text:
+            lacking = set(symbols_of(problem)) - symbols_known(folder)
+            if lacking:
+                report(
+                    f"warning: {problem.name}: that vocabulary was trained without {len(lacking)} of its symbols (such "
+                    f"as {min(lacking)!r}), which may take several ids each; a new --data_dir that begins with this "
+                    "problem would give each its own"
+                )
     commands = [problem.command_name for problem in with_text if isinstance(problem.targets, Text)]
     return assign_commands(folder, commands)
 

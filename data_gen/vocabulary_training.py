@@ -111,6 +111,11 @@ def train_on_problems(folder, problems, *, size=DEFAULT_SIZE, most_lines=MOST_LI
     return train_vocabulary(folder, texts, size=size, most_lines=most_lines, symbols=symbols)
 
 
+def symbols_known(folder):
+    """The symbols that the vocabulary in `folder` was trained with."""
+    return set(_read_table(folder).get("training", {}).get("symbols", ()))
+
+
 def requested_size(folder):
     """The size that was asked for when the vocabulary in `folder` was trained."""
     table = _read_table(folder)
@@ -153,6 +158,7 @@ def symbols_of(problem):
     found = set()
     for side, text in texts_of(problem, "train") if patterns else ():
         if side in patterns:
+            text = text.encode("utf-8", "ignore").decode("utf-8")  # invalid records are reported at generation
             found.update(word for word in text.split(" ") if word and patterns[side].fullmatch(word))
     if len(found) > MOST_SYMBOLS:
         raise UserError(
@@ -175,10 +181,10 @@ def texts_of(problem, split):
     for sample in samples_of(problem, split):
         if "bad" in sample:
             continue
-        if needs_prepare and not (len(sides) == 1 and isinstance(sample[sides[0]], str)):
+        if needs_prepare and not (len(sides) == 1 and isinstance(sample.get(sides[0]), str)):
             try:
                 sample = problem.prepare(sample)
-            except (ValueError, OSError):
+            except (ValueError, OSError, UserError):
                 continue
         if missing := missing_side(sample):
             raise UserError(f"problem {problem.name}, split {split!r}: {missing}")

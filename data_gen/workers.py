@@ -21,6 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from t2t_multimodel import registry
 from t2t_multimodel.data_gen import examples
+from t2t_multimodel.data_gen.readers import corpora
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Audio, Image
 from t2t_multimodel.problem import samples_of
@@ -75,7 +76,7 @@ class Workers:
                 self.count,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_start_worker,
-                initargs=(self._recipes,),
+                initargs=(self._recipes, corpora.folders()),
             )
         waiting = collections.deque()
         try:
@@ -178,8 +179,9 @@ def _batches(problem, split, size):
 _recipes, _made = [], {}
 
 
-def _start_worker(recipes):
+def _start_worker(recipes, folders):
     _recipes[:] = recipes
+    corpora.use_folders(folders)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

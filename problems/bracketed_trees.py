@@ -35,7 +35,7 @@ class BracketedTrees(FileProblem):
 
     @functools.cached_property
     def targets(self):
-        return Text("bracketed tree", symbols=symbols(self.words_in_tree))
+        return Text("bracketed tree", symbols=symbols(self.words_in_tree, self.keep_function_tags))
 
     def samples(self, split):
         path = self.split_path(split)

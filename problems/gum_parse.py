@@ -79,5 +79,5 @@ def _documents(path, split):
 
 def _is_masked(path):
     """Whether underscores stand for all words of a document."""
-    words = re.findall(r"\s([^\s()]+)\)", path.read_text(encoding="utf-8"))
+    words = re.findall(r"\s([^\s()]+)\)", path.read_text(encoding="utf-8", errors="replace"))
     return bool(words) and not any(word.strip("_") for word in words)

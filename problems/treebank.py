@@ -28,7 +28,7 @@ class Treebank(Problem):
 
     @functools.cached_property
     def targets(self):
-        return Text("bracketed tree", symbols=symbols(self.words_in_tree))
+        return Text("bracketed tree", symbols=symbols(self.words_in_tree, self.keep_function_tags))
 
     def files(self, split):
         """The `Path`s of a split's files, in order; raises `MissingCorpus` where there are none."""

@@ -6,6 +6,7 @@ and the name under which weights are shared); data generation writes it into the
 
 import dataclasses
 import hashlib
+import re
 from typing import ClassVar
 
 import numpy as np
@@ -73,9 +74,20 @@ class Text(Feature):
 
     modality: ClassVar[str] = "text"
     language: str = ""  # for reports only, e.g. "German"
-    # A regular expression: space-separated words that match it as a whole are one id each, such as the brackets and
-    # tags of trees. For a closed set of words; takes effect where this feature's text trains the vocabulary.
+    # A regular expression: words of this feature that match it as a whole are one id each where they follow a space,
+    # such as the brackets and tags of trees. For a closed set of words. Takes effect where this feature's text trains
+    # the vocabulary, and then in all text: a longer word that begins with one is cut behind it.
     symbols: str = ""
+
+    def __post_init__(self):
+        try:
+            re.compile(self.symbols)
+        except re.error as error:
+            raise ValueError(f"Text(symbols={self.symbols!r}) is no regular expression: {error}") from None
+
+    def __repr__(self):  # enters fingerprints, so those of stores from before there were `symbols` stay as they are
+        symbols = f", symbols={self.symbols!r}" if self.symbols else ""
+        return f"Text(language={self.language!r}{symbols})"
 
     def check(self, value):
         if not isinstance(value, str):

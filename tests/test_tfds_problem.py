@@ -112,6 +112,18 @@ def test_pictures_of_any_size_and_sound_at_any_rate(animals):
     assert [len(s["inputs"]) for s in twice] == [2 * len(e["voice"]) for e in animals["test"]]
 
 
+def test_pictures_fit_as_the_feature_says(animals):
+    """What is trained on is what `t2t_multimodel.load` makes of a file: cropped where the feature says so."""
+    wide = np.zeros((10, 40, 3), np.uint8)
+    wide[:, 15:25] = 255  # what a crop to a square keeps
+    encoded = io.BytesIO()
+    PillowImage.fromarray(wide).save(encoded, format="PNG")
+    for fit, least in (("crop", 255), ("stretch", 0)):
+        problem = TfdsProblem("animals", inputs="photo", targets="kind", image=Image(10, 10, 3, fit=fit))
+        sample = problem.prepare({"inputs": encoded.getvalue(), "targets": problem.targets.classes[0], "key": "wide"})
+        assert sample["inputs"].min() == least
+
+
 def test_workers_need_not_find_the_data_set(animals, folders):
     problem = TfdsProblem("animals", inputs="picture", targets="kind", name="mine")
     samples = list(problem.samples("test"))

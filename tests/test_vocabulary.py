@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t2t_multimodel.data_gen.vocabulary_training import assign_commands, requested_size, train_vocabulary
+from t2t_multimodel.data_gen.vocabulary_training import (
+    assign_commands,
+    requested_size,
+    symbols_of,
+    train_vocabulary,
+)
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import EOS_ID, PAD_ID, UNKNOWN_ID
+from t2t_multimodel.features import EOS_ID, PAD_ID, UNKNOWN_ID, Text
+from t2t_multimodel.problem import Problem
 from t2t_multimodel.vocabulary import COMMAND_PIECES, COMMAND_SLOTS, MODEL_FILE, TABLE_FILE, Vocabulary
 
 TEXTS = [
@@ -193,3 +199,32 @@ def test_a_damaged_vocabulary_is_an_error(folder, tmp_path, file, damage):
     (own / file).write_bytes(damage((own / file).read_bytes()))
     with pytest.raises(UserError, match="is damaged"):
         Vocabulary.load(own)
+
+
+# ---- Symbols
+
+
+def test_symbols_are_one_id_each_behind_a_space_and_nothing_is_lost(tmp_path):
+    """In Python and in the graph; also where a word begins with one, and for text that never saw one."""
+    import tensorflow as tf
+
+    texts = ["(S (NP DT NN )NP (VP VBZ )VP )S", "the circle sleeps"] * 20
+    vocabulary = train_vocabulary(tmp_path, texts, size=500, symbols=["(NP", ")NP", "VBZ"])
+    assert len(vocabulary.encode(" (NP VBZ )NP VBZ")) == 4
+    strings = [*texts[:2], " (NPX", "VBZ", "a (NP) b", "▁(NP", "naïve 🇩🇪 )NP"]
+    for text in strings:
+        assert vocabulary.decode(vocabulary.encode(text)) == text
+    ids = vocabulary.in_graph().tokenize(tf.constant(strings)).to_list()
+    assert ids == vocabulary.encode_batch(strings)
+
+
+def test_symbols_are_what_matches_in_the_training_text():
+    class Trees(Problem):
+        name, inputs, targets = "trees", Text(), Text("tree", symbols=r"[()]\S+")
+
+        def samples(self, split):
+            yield {"inputs": "(typed) by hand", "targets": "(S (NP dogs )NP (VP bark )VP )S"}
+
+    assert symbols_of(Trees()) == ["(NP", "(S", "(VP", ")NP", ")S", ")VP"]
+    with pytest.raises(ValueError, match="no regular expression"):
+        Text(symbols="[")

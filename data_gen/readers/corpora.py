@@ -29,6 +29,16 @@ def set_folders(data_dir, manual_dir=None, download_dir=None, may_write=True):
     _folders["download"] = pathlib.Path(download_dir or data_dir / "downloads")
 
 
+def folders():
+    """What `set_folders` has said, for `use_folders` in a worker process."""
+    return dict(_folders)
+
+
+def use_folders(folders):
+    """Takes over what `folders()` gave in the parent process."""
+    _folders.update(folders)
+
+
 def manual_folder():
     """The `Path` under which every corpus has its folder."""
     return _folders["manual"] or pathlib.Path(os.environ.get("T2T_MANUAL_DIR", "manual"))

@@ -55,8 +55,10 @@ def parse_tree(text, keep_function_tags=False, root_label=None):
     return tree
 
 
-def symbols(with_words):
+def symbols(with_words, with_function_tags=False):
     """The pattern of what shall be one id each in a tree that `linearised` wrote (`features.Text.symbols`)."""
+    if with_function_tags:  # they carry numbers, so the labels are no closed set
+        return ""
     return r"[()]\S+" if with_words else r"\S+"  # brackets; or all of it, since the leaves are tags
 
 
