@@ -171,7 +171,7 @@ class TfdsProblem(Problem):
             from t2t_multimodel.data_gen.readers.pictures import read_picture
 
             try:
-                return read_picture(io.BytesIO(value), feature.height, feature.width, feature.channels, feature.fit)
+                return read_picture(io.BytesIO(value), feature.height, feature.width, feature.channels, fit=feature.fit)
             except ValueError as error:
                 raise ValueError(f"{sample['key']}: {str(error).partition(': ')[2]}") from error
         if isinstance(feature, Audio):
