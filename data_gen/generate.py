@@ -100,7 +100,7 @@ def generate(
         raise UserError(f"{data_dir} is the run directory of a model; name another folder for the data")
     problems = _present(list(problems), skip_missing, report)
     _check_names(problems)
-    _check_declarations(problems)
+    check_declarations(problems)
     settings = {"seed": seed, "shard_bytes": shard_bytes}
     size = vocabulary_size or max((p.vocabulary_size or 0 for p in problems), default=0) or DEFAULT_SIZE
     if dry_run:
@@ -170,7 +170,8 @@ def _check_names(problems):
             )
 
 
-def _check_declarations(problems):
+def check_declarations(problems):
+    """Raises `UserError` for the first problem whose class declares what can't be."""
     for problem in problems:
         faults = declaration_faults(problem)
         if faults:
@@ -208,7 +209,7 @@ def _vocabulary_without_store_removed(data_dir, trained, results):
     """Where all fails, a vocabulary that this call has `trained` goes too: it may hold what the user now puts right."""
     try:
         yield
-    except BaseException:
+    except Exception:  # not Ctrl-C: it says nothing of the text
         if trained and not any(result.made for result in results):
             shutil.rmtree(data_dir / VOCABULARY_FOLDER, ignore_errors=True)
         raise

@@ -32,6 +32,9 @@ class VocabShapes(Problem):
 
     inputs, targets = Image(4, 4, 1), Label(("a", "b"))
 
+    def samples(self, split):
+        yield from ()
+
 
 @pytest.fixture(autouse=True)
 def registered(user_folder):
@@ -100,3 +103,11 @@ def test_a_mistake_is_one_line_and_writes_nothing(flags, words, run_command, tmp
     assert status == 2 and error.startswith("t2t-build-vocab: error: ") and error.count("\n") == 1
     assert all(word in error for word in words), error
     assert not (tmp_path / "d").exists() and list((tmp_path / "taken" / "vocabulary").iterdir()) == []
+
+
+def test_a_faulty_problem_is_one_line(user_folder, run_command):
+    folder = user_folder({"faulty.py": "from t2t_multimodel.problem import Problem\n"
+                          "from t2t_multimodel.registry import register_problem\n"
+                          "@register_problem\nclass Faulty(Problem):\n    pass\n"})  # fmt: skip
+    status, _, error = run_command(build_vocab.main, "--problem=faulty", f"--t2t_usr_dir={folder}")
+    assert status == 2 and "faulty" in error and "samples" in error and "Traceback" not in error

@@ -41,6 +41,7 @@ def main(argv=None):
 def _build(flags):
     from t2t_multimodel import mixture, registry
     from t2t_multimodel.data_gen import files, store
+    from t2t_multimodel.data_gen.generate import check_declarations
     from t2t_multimodel.data_gen.readers import corpora
 
     sizes = _sizes(flags.sizes)
@@ -48,6 +49,7 @@ def _build(flags):
         raise UserError("--data_dir takes one vocabulary: compare --sizes without it, then give the one you want")
     corpora.set_folders(flags.data_dir or ".", flags.manual_dir, flags.download_dir)
     problems = [registry.problem(name) for name in mixture.parse(flags.problem).problem_names]
+    check_declarations(problems)
     with_text = [problem for problem in problems if store.uses_text(problem)]
     if not with_text:
         raise UserError(f"neither side of {', '.join(p.name for p in problems)} is text, so there is no vocabulary")
