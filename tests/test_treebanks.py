@@ -138,7 +138,7 @@ def test_broken_trees_are_named_and_those_left_out_are_listed(penn, manual, run_
     open_one = "( (S\n    (NP-SBJ (NN a) )\n    (VP (VBD b) )\n"
     write(broken, f"{SHORT}\n{open_one}\n{SHORT}( (S (NN a) )))\n{SHORT}( (X (-NONE- *) ))\n{SHORT}")
     _, status, said = generate(run_command, manual, "wsj_parse")
-    assert status == 2 and f"bad record 05/wsj_0501.mrg:3: {broken}:3: 2 brackets are never closed" in said
+    assert status == 2 and "bad record" in said and f"{broken}:3: 2 brackets are never closed" in said
 
     data_dir, status, said = generate(run_command, manual, "wsj_parse", "--max_bad_records=3")
     assert status == 0, said
