@@ -17,6 +17,7 @@ class BatchDecoder:
         """Args: model: a `MultiModel`. backend: the adapter of `training/backend.py`."""
         self._model, self._backend = model, backend
         self._readers, self._writers, self._rankers = {}, {}, {}
+        self._sizes = set()  # numbers of rows that programs were compiled for
 
     def ids(self, spec, arrays, limit, beam_size=1, alpha=0.6):
         """→ ids int32 [rows, ≥ limit], with end-of-sequence and zeros behind it; scores float32 [rows].
@@ -25,7 +26,7 @@ class BatchDecoder:
           arrays: a batch, see docs/architecture.md. limit: at most so many ids a row.
         """
         rows = len(arrays["command"])
-        filled = _filled(arrays, rows)
+        filled = self._filled(arrays, rows)
         memory = self._reader(spec)(filled)
         length = -(-limit // BUFFER_STEP) * BUFFER_STEP
         writer = self._writer(spec.targets, length, beam_size)
@@ -42,7 +43,7 @@ class BatchDecoder:
             self._rankers[spec.signature] = self._backend.compiled(self._model, spec, rank)
         rows = len(arrays["command"])
         if self._backend.FEW_SHAPES:
-            arrays = _filled(arrays, rows)
+            arrays = self._filled(arrays, rows)
         order, scores = self._rankers[spec.signature](arrays)
         return np.asarray(order)[:rows], np.asarray(scores)[:rows]
 
@@ -65,10 +66,14 @@ class BatchDecoder:
             self._writers[key] = self._backend.fused(self._model, write)
         return self._writers[key]
 
+    def _filled(self, arrays, rows):
+        """Rows filled up with weightless zeros: a program is compiled for each number of them, so there are few.
 
-def _filled(arrays, rows):
-    """Rows filled up with weightless zeros to a power of two: the writer is compiled for each number of them."""
-    more = (1 << (rows - 1).bit_length()) - rows
-    if not more:
-        return arrays
-    return {name: np.concatenate([a, np.zeros((more, *a.shape[1:]), a.dtype)]) for name, a in arrays.items()}
+        What is left over of a split takes the program of its full batches, if they are not many times as large.
+        """
+        full = min((size for size in self._sizes if rows <= size <= 8 * rows), default=1 << (rows - 1).bit_length())
+        self._sizes.add(full)
+        if full == rows:
+            return arrays
+        more = full - rows
+        return {name: np.concatenate([a, np.zeros((more, *a.shape[1:]), a.dtype)]) for name, a in arrays.items()}
