@@ -48,7 +48,7 @@ class LocalRunner:
             for piece in kept:
                 counts.add_bad(split, piece.bad)
                 counts.add(piece, made_now=False)
-            if not work.all_samples_are_in(split):
+            if not work.all_samples_are_in(split, kept):
                 self._make_rest(making, split, kept, work, counts, bars)
 
     def _make_rest(self, making, split, kept, work, counts, bars):
@@ -70,7 +70,7 @@ class LocalRunner:
                     run, opened = pieces.Run(run.first + run.samples), time.monotonic()
             if run.samples:
                 counts.add(work.write_piece(split, run), made_now=True)
-            work.no_more_samples(split)
+            work.no_more_samples(split, work.pieces(split))
 
     def plan(self, making, split, work):
         """The `SplitPlan` of a split whose samples are all in pieces."""

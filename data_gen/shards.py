@@ -159,9 +159,9 @@ def _mapped(piece):
 
 def _in_order(tables, rows):
     """Yields ({column: array}, the number of each row's piece) of all pieces' rows, hashes ascending, a part a time."""
-    parts = max(1, rows // _ROWS_AT_ONCE)
+    parts = -(-rows // _ROWS_AT_ONCE)
     starts = [0] * len(tables)
-    for number in range(1, parts + 1):
+    for number in range(1, parts + 1):  # none, where there are no rows
         last = np.uint64((number << 64) // parts - 1)  # hashes are spread evenly
         ends = [start + int(np.searchsorted(t["high"][start:], last, "right")) for t, start in zip(tables, starts)]
         cut = [{name: t[name][a:b] for name in t} for t, a, b in zip(tables, starts, ends)]

@@ -11,6 +11,7 @@ Nothing in it is believed for its name: size and sha256 are compared before a pi
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -59,11 +60,13 @@ class Unfinished:
 
     def __init__(self, folder, problem_name):
         self.folder, self._problem_name = folder, problem_name
+        self.digest = ""  # of what it is made from
         self.store = folder / "store"
         self._pieces, self._shards = folder / "pieces", folder / "shards"
 
     def begin(self, made_from, report):
         """Keeps what is there if it was made from the same; else starts anew."""
+        self.digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
         before = _read_json(self.folder / files.MADE_FROM)
         if before is not None:
             why = _differences(before, made_from)
@@ -126,15 +129,14 @@ class Unfinished:
             if piece not in kept:
                 self._remove(split, piece)
 
-    def all_samples_are_in(self, split):
-        return (self._pieces / f"{split}.all.json").exists()
+    def all_samples_are_in(self, split, made):
+        """Whether the pieces `made` hold all samples that a split has, as far as a run has found out."""
+        return _read_json(self._pieces / f"{split}.all.json") == {"samples": _samples(made)}
 
-    def no_more_samples(self, split):
-        samples = sum(piece.about["samples"] for piece in self.pieces(split))
-        write_file(self._pieces / f"{split}.all.json", pieces.to_json({"samples": samples}))
+    def no_more_samples(self, split, made):
+        write_file(self._pieces / f"{split}.all.json", pieces.to_json({"samples": _samples(made)}))
 
     def _remove(self, split, piece):
-        (self._pieces / f"{split}.all.json").unlink(missing_ok=True)
         for suffix in (pieces.ABOUT, pieces.RECORDS):
             (self._pieces / (pieces.name_of(split, piece.about["first"]) + suffix)).unlink(missing_ok=True)
 
@@ -171,6 +173,10 @@ class Unfinished:
         shards = len(list(self._shards.glob("*.json")))
         words = f"{samples:,} samples in {len(about)} pieces of {size / 1e6:,.1f} MB"
         return f"{words}, {shards} shards" if shards else words
+
+
+def _samples(made):
+    return sum(piece.about["samples"] for piece in made)
 
 
 def _differences(before, now):

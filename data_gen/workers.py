@@ -67,7 +67,7 @@ class Workers:
             vocabulary = Vocabulary.load(vocabulary_folder) if vocabulary_folder else None
             features = examples.store_features(problem, with_references)
             for start, samples in batches:
-                yield _packed(examples.make_records(problem, features, vocabulary, split, start, samples), seed)
+                yield packed(examples.make_records(problem, features, vocabulary, split, start, samples), seed)
         else:
             yield from self._in_order(task, batches)
 
@@ -210,9 +210,9 @@ def _work(task, start, samples):
         vocabulary = Vocabulary.load(task.vocabulary_folder) if task.vocabulary_folder else None
         _made[task] = problem, examples.store_features(problem, task.with_references), vocabulary
     problem, features, vocabulary = _made[task]
-    return _packed(examples.make_records(problem, features, vocabulary, task.split, start, samples), task.seed)
+    return packed(examples.make_records(problem, features, vocabulary, task.split, start, samples), task.seed)
 
 
-def _packed(chunk, seed):
+def packed(chunk, seed):
     """`chunk` with its records as arrays: a few large values pass between processes quicker than many small ones."""
     return dataclasses.replace(chunk, records=pieces.pack(chunk.records, seed))
