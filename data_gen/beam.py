@@ -8,6 +8,8 @@ finished shards are fetched from there. Workers import this package and the modu
 Pieces that a stopped run has finished are kept, as on one machine.
 """
 
+import contextlib
+import io
 import json
 import logging
 import os
@@ -141,31 +143,44 @@ class BeamRunner:
 
 def pipeline_options(text):
     """Beam's `PipelineOptions` of a command line; raises `UserError` for what is no option, and without Beam."""
+    said = io.StringIO()
+    with _only_errors_logged(), contextlib.redirect_stderr(said):
+        try:
+            from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+            from apache_beam.runners.runner import create_runner
+        except ImportError as error:
+            if (error.name or "").split(".")[0] != "apache_beam":
+                raise
+            raise UserError(
+                'the runner beam needs Apache Beam: pip install "t2t-multimodel[beam]" -c constraints-beam.txt'
+            ) from None
+        try:
+            words = shlex.split(text)
+            stray = next((word for word in words if not word.startswith("-")), None)
+            if stray:
+                raise ValueError(f"{stray!r} is no option; options are written --name=value")
+            options = PipelineOptions(words)
+            known = options.get_all_options()
+            create_runner(options.view_as(StandardOptions).runner or "DirectRunner")
+        except (ValueError, ImportError) as error:
+            raise UserError(f"--beam_options: {error}") from None
+        except SystemExit:  # argparse has printed all options, and at the end what is wrong
+            raise UserError(f"--beam_options: {said.getvalue().strip().split('error: ')[-1]}") from None
+        unknown = set(options.get_all_options(drop_default=True, retain_unknown_options=True)) - set(known)
+    if unknown:
+        raise UserError(f"--beam_options: Beam knows no --{' and no --'.join(sorted(unknown))}")
+    return options
+
+
+@contextlib.contextmanager
+def _only_errors_logged():
+    """Beam remarks on every cloud whose libraries are not there."""
     level = logging.root.level
-    logging.root.setLevel(logging.ERROR)  # it remarks on every cloud whose libraries are not there
+    logging.root.setLevel(logging.ERROR)
     try:
-        from apache_beam.options.pipeline_options import PipelineOptions
-    except ImportError as error:
-        if (error.name or "").split(".")[0] != "apache_beam":
-            raise
-        raise UserError(
-            'the runner beam needs Apache Beam: pip install "t2t-multimodel[beam]" -c constraints-beam.txt'
-        ) from None
+        yield
     finally:
         logging.root.setLevel(level)
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise UserError(f"--beam_options={text!r}: {error}") from None
-    for word in words:
-        if not word.startswith("--"):
-            raise UserError(f"--beam_options: {word!r} is no option; they are written --name=value")
-    options = PipelineOptions(words)
-    unknown = [name for name in options.get_all_options(drop_default=True, retain_unknown_options=True)
-               if name not in options.get_all_options()]  # fmt: skip
-    if unknown:
-        raise UserError(f"--beam_options: Beam knows no --{' and no --'.join(unknown)}")
-    return options
 
 
 class _MakePiece:

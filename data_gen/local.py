@@ -58,8 +58,7 @@ class LocalRunner:
             problem, split, making.vocabulary_folder, making.with_references, making.seed, first
         )
         run, opened = pieces.Run(first), time.monotonic()
-        with bars.examples(f"{problem.name} {split}: examples", bars.samples(problem, split)) as advance:
-            advance(first, sum(piece.about["bytes"] for piece in kept))
+        with bars.examples(f"{problem.name} {split}: examples", bars.samples(problem, split), first) as advance:
             for chunk in chunks:
                 counts.add_bad(split, chunk.bad)
                 run.add(chunk)
@@ -96,6 +95,8 @@ class LocalRunner:
 def check(work, problem, bars):
     """Removes those of a stopped run's pieces that are not as they were written."""
     total = sum(piece.about["bytes"] for split in problem.splits for piece in work.pieces(split))
+    if not total:
+        return
     with bars.bytes(f"{problem.name}: checksums of what is finished", total) as advance:
         for split in problem.splits:
             work.check_pieces(split, advance)

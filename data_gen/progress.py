@@ -17,9 +17,9 @@ class Bars:
         self.shown = sys.stderr.isatty() if show is None else show
 
     @contextlib.contextmanager
-    def examples(self, stage, total=None):
-        """Gives `advance(examples, bytes)`."""
-        with self._bar(stage, total, unit=" examples") as bar:
+    def examples(self, stage, total=None, before=0):
+        """Gives `advance(examples, bytes)`; `before` of the `total` are there already."""
+        with self._bar(stage, total, unit=" examples", initial=before) as bar:
             size = 0
 
             def advance(examples, more):
