@@ -9,6 +9,7 @@ Pieces that a stopped run has finished are kept, as on one machine.
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import logging
@@ -50,20 +51,26 @@ class BeamRunner:
         for name, recipe in self._recipes.items():
             if recipe is None:
                 raise UserError(f"problem {name}: Beam's workers could not make it again; give its class a module")
+        self._written = []  # folders whose shards are fetched; removed when the store is complete
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *error):
-        pass
+    def __exit__(self, kind, *error):
+        if kind is None:
+            self._remove_written()
 
     def make_pieces(self, making, work, counts, bars):
         """As `LocalRunner.make_pieces`, except that bad records are counted when all pieces are made."""
         import apache_beam as beam
 
+        self._remove_written()
         problem, folder = making.problem, self._folder_of(making.problem, work)
         if not self._folder:
             local.check(work, problem, bars)
+        for piece in [piece for split in problem.splits for piece in _pieces_in(folder, split)]:
+            if "error" in piece.about:  # reported by the run that met it
+                _remove(piece.path)
         before = {split: _pieces_in(folder, split) for split in problem.splits}
         finished = {piece.path for made in before.values() for piece in made}
         to_read = [split for split in problem.splits if not work.all_samples_are_in(split, before[split])]
@@ -122,8 +129,14 @@ class BeamRunner:
                 found[shard.name] = about
                 advance(shard.bytes)
         if self._folder:
-            _remove_folder(folder)
+            self._written.append(folder)
         return [found[shard.name] for shard in planned]
+
+    def _remove_written(self):
+        from apache_beam.io.filesystems import FileSystems
+
+        while self._written:
+            FileSystems.delete([self._written.pop()])
 
     def _folder_of(self, problem, work):
         """Where the pieces of a store lie: work that was made from something else lies elsewhere."""
@@ -213,7 +226,7 @@ class _MakePiece:
         path = posixpath.join(self._folder, "pieces", pieces.name_of(split, start) + pieces.RECORDS)
         if error:
             _write(path, [])
-            about = {"first": start, "samples": 0, "records": 0, "bytes": 0, "error": error}
+            about = pieces.Run(start).about(0, 0, hashlib.sha256()) | {"error": error}
         else:
             problem, features, vocabulary = self._tools()
             chunk = examples.make_records(problem, features, vocabulary, split, start, samples)
@@ -316,9 +329,3 @@ def _remove(path):
     from apache_beam.io.filesystems import FileSystems
 
     FileSystems.delete([path, _about(path)])
-
-
-def _remove_folder(folder):
-    from apache_beam.io.filesystems import FileSystems
-
-    FileSystems.delete([folder])

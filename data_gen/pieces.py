@@ -86,10 +86,14 @@ class Run:
         for part in parts:
             digest.update(part)
             size += len(part)
-        return parts, {
+        return parts, self.about(len(order), size, digest)
+
+    def about(self, records, size, digest):
+        """What the JSON file of the piece says."""
+        return {
             "first": self.first,
             "samples": self.samples,
-            "records": len(order),
+            "records": records,
             "bytes": size,
             "sha256": digest.hexdigest(),
             "text_ids": self._text_ids,

@@ -1,7 +1,7 @@
 """Prepares the data of problems: samples → examples in DATA_DIR/<problem>/, and the vocabulary they share.
 
-A store is complete or not there; a second call does nothing where nothing changed. The files are the same for
-any number of workers.
+A store is complete or not there; a second call does nothing where nothing changed, and goes on where one was stopped.
+The files are the same for any number of workers, and for Apache Beam (docs/scale.md).
 
 Examples:
   t2t-datagen --problem=tiny8 --data_dir=data
