@@ -60,6 +60,7 @@ setup(
         "tqdm>=4.66,<5",
     ],
     extras_require={
+        "beam": ["apache-beam>=2.72,<2.78"],  # with -c constraints-beam.txt, which says why
         "jax": ["jax>=0.5,<0.11"],
         "wsj": ["av>=12,<19"],  # WSJ's recordings as its discs have them, compressed by shorten
         "test": ["PYEVALB>=0.1.3,<0.2", "av>=12,<19", "hypothesis>=6.100", "jax>=0.5,<0.11", "pytest>=8",

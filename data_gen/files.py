@@ -11,6 +11,7 @@ import socket
 from t2t_multimodel.errors import UserError
 
 INCOMPLETE = "incomplete."  # prefix of folders that are being written
+MADE_FROM = "made_from.json"  # there: unfinished work of `unfinished.py`
 _LOCK_FILE = ".datagen.lock"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -76,9 +77,15 @@ def written_whole(folder):
 
 
 def sweep(data_dir):
-    """Removes what killed runs left behind; to be called by the holder of `only_one`."""
+    """Removes what killed runs left behind and no run can use; to be called by the holder of `only_one`."""
     for path in data_dir.glob(f"{INCOMPLETE}*"):
-        shutil.rmtree(path, ignore_errors=True)
+        if not has_finished_work(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def has_finished_work(folder):
+    """Whether `folder` is an unfinished store (`unfinished.py`) of which a piece is finished."""
+    return (folder / MADE_FROM).exists() and any((folder / "pieces").glob("*-*.json"))
 
 
 @contextlib.contextmanager
@@ -89,8 +96,8 @@ def disk_full_in_words(data_dir):
     except Exception as error:
         if getattr(error, "errno", None) in _DISK_FULL or "No space left on device" in str(error):
             raise UserError(
-                f"the disk is full: {data_dir} could not be written; what was half-written is removed, free some space "
-                "and run the same command again"
+                f"the disk is full: {data_dir} could not be written; free some space and run the same command again, "
+                "which goes on with what is finished"
             ) from error
         raise
 

@@ -10,12 +10,13 @@ import dataclasses
 import functools
 import pathlib
 import shutil
-import sys
 
 from t2t_multimodel import startup
 from t2t_multimodel.data_gen import files
 from t2t_multimodel.data_gen.fingerprint import fingerprint
+from t2t_multimodel.data_gen.local import LocalRunner
 from t2t_multimodel.data_gen.plan import describe_plan
+from t2t_multimodel.data_gen.progress import Bars
 from t2t_multimodel.data_gen.readers.corpora import MissingCorpus
 from t2t_multimodel.data_gen.shards import SHARD_BYTES
 from t2t_multimodel.data_gen.store import (
@@ -35,9 +36,8 @@ from t2t_multimodel.data_gen.vocabulary_training import (
     symbols_of,
     train_on_problems,
 )
-from t2t_multimodel.data_gen.workers import Workers
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Audio, Text
+from t2t_multimodel.features import Text
 from t2t_multimodel.problem import declaration_faults
 from t2t_multimodel.vocabulary import TABLE_FILE, Vocabulary
 
@@ -53,6 +53,7 @@ class Result:
     made: bool  # False: the store was there and fits
     manifest: dict
     seconds: float = 0.0
+    tokens_per_second: float = 0.0  # written by this call; 0 where neither side is text
 
 
 def generate(
@@ -69,6 +70,7 @@ def generate(
     skip_missing=False,
     report=print,
     progress=None,
+    runner=None,
 ):
     """Makes the stores of `problems` in `data_dir`; those that are there and still fit are left as they are.
 
@@ -87,13 +89,15 @@ def generate(
       skip_missing: goes on without the problems whose corpus is not there (`readers/corpora.py`), and says so.
       report: called with each line for the user.
       progress: whether to show progress bars on stderr; None: if it is a terminal.
+      runner: problems → the runner that makes their examples (`beam.BeamRunner`); None: this machine's processes.
 
     Returns:
       A list of `Result`, one for each problem; [] after a dry run.
 
     Raises:
       UserError: a store is there that was made from something else (the message says what changed), data that can't
-        be used, the folder in use by another process, or a full disk. Nothing half-written is left.
+        be used, the folder in use by another process, or a full disk. Nothing that is left looks like a store; what is
+        finished of one is used by the next call with the same arguments (`unfinished.py`).
     """
     data_dir = pathlib.Path(data_dir)
     if (data_dir / "run.json").exists():  # its vocabulary/ is the model's, and must stay as it is
@@ -112,12 +116,13 @@ def generate(
         # Taken before the sources are read: if one changes meanwhile, the next call will notice.
         made_from = {p.name: fingerprint(p, vocabulary if uses_text(p) else None, settings) for p in problems}
         to_make = [p for p in problems if _must_be_made(p, data_dir, made_from[p.name], overwrite)]
-        bars, trained = _progress_bars(progress), vocabulary is None
+        bars, trained = Bars(progress), vocabulary is None
         if to_make:
             startup.import_tensorflow()  # takes seconds; here, so that no problem's time includes them
             vocabulary = _vocabulary_for(to_make, data_dir, vocabulary, size, report, bars)
         results = []
-        with Workers(to_make, workers) as pool, _vocabulary_without_store_removed(data_dir, trained, results):
+        make_runner = runner or functools.partial(LocalRunner, count=workers)
+        with make_runner(to_make) as runner, _vocabulary_without_store_removed(data_dir, trained, results):
             for problem in problems:
                 if problem not in to_make:
                     results.append(_kept(problem, data_dir, report))
@@ -126,16 +131,20 @@ def generate(
                 made = write_store(
                     problem,
                     data_dir,
-                    pool,
+                    runner,
                     own_vocabulary,
                     made_from[problem.name] | {"vocabulary": own_vocabulary and own_vocabulary.digest},
                     max_bad_records=max_bad_records,
                     shard_bytes=shard_bytes,
                     seed=seed,
-                    progress=bars,
+                    overwrite=overwrite,
+                    bars=bars,
+                    report=report,
                 )
-                results.append(Result(problem.name, True, made.manifest, made.seconds))
+                rate = made.made_now["text_ids"] / made.seconds
+                results.append(Result(problem.name, True, made.manifest, made.seconds, rate))
                 _report_store(problem, made, report)
+        _report_unfinished(data_dir, report)
     return results
 
 
@@ -218,6 +227,7 @@ def _vocabulary_without_store_removed(data_dir, trained, results):
 def _kept(problem, data_dir, report):
     """The `Result` of a store that fits; what the problem only declares, a metric say, is brought up to date in it."""
     folder = data_dir / problem.name
+    shutil.rmtree(data_dir / f"{files.INCOMPLETE}{problem.name}", ignore_errors=True)  # of a run that was to replace it
     before = read_manifest(folder)
     vocabulary = None
     if isinstance(problem.targets, Text):
@@ -239,8 +249,8 @@ def _vocabulary_for(problems, data_dir, vocabulary, size, report, bars):
         return vocabulary
     folder = data_dir / VOCABULARY_FOLDER
     if vocabulary is None:
-        progress = functools.partial(bars, "reading text for the vocabulary")
-        trained = train_on_problems(folder, with_text, size=size, progress=progress)
+        with bars.reading("reading text for the vocabulary", "training the vocabulary") as read:
+            trained = train_on_problems(folder, with_text, size=size, progress=read)
         fewer = f", fewer than the {size} asked for: the text supports no more" if trained.size < size else ""
         names = ", ".join(problem.name for problem in with_text)
         report(f"vocabulary: {trained.size:,} ids{fewer}; trained on {names}")
@@ -258,25 +268,25 @@ def _vocabulary_for(problems, data_dir, vocabulary, size, report, bars):
     return assign_commands(folder, commands)
 
 
-def _progress_bars(show):
-    """`(stage, iterable) → iterable`, which draws a bar on stderr; without a known end, since samples are lazy."""
-    import tqdm
-
-    def bar(stage, iterable):
-        disable = None if show is None else not show  # None: if stderr is no terminal
-        return tqdm.tqdm(iterable, stage, unit=" examples", file=sys.stderr, disable=disable, leave=False)
-
-    return bar
+def _report_unfinished(data_dir, report):
+    """Says what is left of stopped runs of other problems."""
+    for folder in sorted(data_dir.glob(f"{files.INCOMPLETE}*")):
+        if files.has_finished_work(folder):
+            name = folder.name.removeprefix(files.INCOMPLETE)
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+            report(f"{name}: an unfinished run's work, {size:,.1f} MB, waits in {folder}: make {name} to finish it, or "
+                   "remove the folder")  # fmt: skip
 
 
 def _report_store(problem, made, report):
     manifest = made.manifest
-    lengths = " → ".join(_mean_length(problem, side, manifest) for side in ("inputs", "targets"))
+    lengths = " → ".join(mean_length(manifest, side) for side in ("inputs", "targets"))
     size = sum(split["bytes"] for split in manifest["splits"].values()) / 1e6
     line = f"{problem.name}: {_counts(manifest)}; {size:,.1f} MB; mean length {lengths}"
     if made.characters:
         line += f"; {made.text_ids / made.characters:.2f} tokens a character"
-        line += f"; {made.text_ids / made.seconds:,.0f} tokens/s"
+    if made.made_now["text_ids"]:
+        line += f"; {made.made_now['text_ids'] / made.seconds:,.0f} tokens/s"
     report(f"{line}; {made.seconds:.1f} s")
 
 
@@ -287,12 +297,13 @@ def _counts(manifest):
     return line
 
 
-def _mean_length(problem, side, manifest):
-    feature = getattr(problem, side)
+def mean_length(manifest, side):
+    """The mean length of a side of a store, in words: "11.3 tokens", "1.8 s of sound", "image"."""
+    spec = manifest[side]
     total = sum(split[f"{side[:-1]}_tokens"] for split in manifest["splits"].values())
     mean = total / sum(split["examples"] for split in manifest["splits"].values())
-    if isinstance(feature, Text):
+    if spec["modality"] == "text":
         return f"{mean:.1f} tokens"
-    if isinstance(feature, Audio):
-        return f"{mean / feature.rate:.1f} s of sound"
-    return feature.modality
+    if "rate" in spec:
+        return f"{mean / spec['rate']:.1f} s of sound"
+    return spec["modality"]

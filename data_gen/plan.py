@@ -5,6 +5,7 @@ import time
 
 from t2t_multimodel.data_gen import examples
 from t2t_multimodel.data_gen.fingerprint import fingerprint
+from t2t_multimodel.data_gen.progress import count_samples
 from t2t_multimodel.data_gen.store import VOCABULARY_FOLDER, uses_text, why_not_current
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Text
@@ -37,7 +38,7 @@ def describe_plan(problems, data_dir, vocabulary, vocabulary_size, settings, rep
 
 
 def _estimate(problem, split, vocabulary):
-    samples = problem.samples(split)
+    samples = iter(problem.samples(split))
     first = list(itertools.islice(samples, _LOOKED_AT))
     if not first:
         return "no examples, which is an error"
@@ -51,7 +52,8 @@ def _estimate(problem, split, vocabulary):
         except (ValueError, OSError, UserError) as error:
             bad.append(f"{raw.get('key', f'{split}-{number}')}: {error}")
     seconds_each = (time.monotonic() - start) / len(first)
-    count, counted_all = _count(samples, len(first))
+    more, counted_all = count_samples(samples, _COUNTING_SECONDS)
+    count = len(first) + more
     text = f"{'' if counted_all else 'more than '}{count:,} examples"
     if sizes:
         megabytes = count * sum(sizes) / len(sizes) / 1e6
@@ -60,16 +62,6 @@ def _estimate(problem, split, vocabulary):
     if bad:
         text += f"; {len(bad)} of the first {len(first)} are bad records, the first is {bad[0]}"
     return text
-
-
-def _count(samples, count):
-    """Goes on counting for a while: (number of samples, whether these are all)."""
-    end = time.monotonic() + _COUNTING_SECONDS
-    for _ in samples:
-        count += 1
-        if time.monotonic() > end:
-            return count, False
-    return count, True
 
 
 def _size(problem, sample, vocabulary):

@@ -1,88 +1,49 @@
-"""Records of a split → shuffled TFRecord shards and their index, in bounded memory.
+"""The pieces of a split → shuffled TFRecord shards and their index, in bounded memory.
 
 The order is that of a hash of the keys: the same for any number of workers, and unrelated to the order of the corpus.
-First pass: records go into buckets by the first bits of their hash, to disk when memory is used up.
-Second pass: one bucket at a time is read, sorted and appended to the shards.
+Pieces are sorted already, so what a shard holds is a slice of each. `plan` finds the slices from the pieces' tables
+alone, a part of the hashes' range at a time; `write_shard` reads them and writes one shard, whole in memory.
 """
 
-import array
 import dataclasses
-import hashlib
+import functools
 import itertools
-import os
-import struct
 
 import numpy as np
 
+from t2t_multimodel.data_gen import pieces
 from t2t_multimodel.data_gen.examples import key_of
-from t2t_multimodel.data_gen.files import sha256_of
+from t2t_multimodel.data_gen.files import sha256_of, sync
 from t2t_multimodel.errors import UserError
 
 SHARD_BYTES = 256 << 20
-MEMORY_BYTES = 128 << 20  # what the first pass keeps before it writes
-_BUCKET_BITS = 10
-_ENTRY = struct.Struct("<16sIII")  # hash, input length, target length, size; then the record
 INDEX_DTYPES = {"shard": "<i4", "offset": "<i8", "size": "<i4", "input_length": "<i4", "target_length": "<i4"}
+_ROWS_AT_ONCE = 1 << 18  # whose order is found together
 # A TFRecord is: size (8 bytes), checksum of the size (4), content, checksum of the content (4).
 _BEFORE, _AFTER = 12, 4
 
 
-class HashShuffle:
-    """Takes records in any order, gives them back in the order of their keys' hashes. Files lie in `folder`."""
-
-    def __init__(self, folder, seed, memory_bytes=MEMORY_BYTES):
-        self._folder = folder
-        self._salt = int(seed).to_bytes(8, "little", signed=True)
-        self._memory_bytes = memory_bytes
-        self._buckets = [bytearray() for _ in range(1 << _BUCKET_BITS)]
-        self._held = 0
-
-    def add(self, record):
-        digest = hashlib.blake2b(record.key.encode(), digest_size=16, salt=self._salt).digest()
-        bucket = self._buckets[int.from_bytes(digest[:2], "big") >> (16 - _BUCKET_BITS)]
-        bucket += _ENTRY.pack(digest, record.input_length, record.target_length, len(record.content))
-        bucket += record.content
-        self._held += _ENTRY.size + len(record.content)
-        if self._held > self._memory_bytes:
-            self._spill()
-
-    def in_order(self):
-        """Yields (hash, input length, target length, content), and forgets them."""
-        for number, bucket in enumerate(self._buckets):
-            path = self._path(number)
-            if path.exists():
-                bucket = path.read_bytes() + bucket
-                path.unlink()
-            self._buckets[number] = None
-            yield from sorted(_entries(bucket), key=lambda entry: entry[0])
-
-    def _spill(self):
-        self._folder.mkdir(exist_ok=True)
-        for number, bucket in enumerate(self._buckets):
-            if bucket:
-                with open(self._path(number), "ab") as file:
-                    file.write(bucket)
-                self._buckets[number] = bytearray()
-        self._held = 0
-
-    def _path(self, number):
-        return self._folder / f"{number:04d}"
+class UnfitSamples(UserError):
+    """The samples of a problem can't be made a store, whatever is done: what was made of them is of no further use."""
 
 
-def _entries(bucket):
-    at, view = 0, memoryview(bucket)
-    while at < len(view):
-        digest, input_length, target_length, size = _ENTRY.unpack_from(view, at)
-        at += _ENTRY.size
-        yield digest, input_length, target_length, bytes(view[at : at + size])
-        at += size
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One shard as it is planned."""
+
+    name: str  # of its file
+    split: str
+    number: int
+    examples: int
+    bytes: int  # of the file
+    slices: tuple  # of `pieces.Slice`
 
 
 @dataclasses.dataclass
-class SplitOnDisk:
-    """The shards of one split: their names and content, and the index as it was written."""
+class SplitPlan:
+    """The shards of one split, and the index of what they will hold."""
 
-    files: dict  # {file name: {"bytes", "sha256", "examples"}}
+    shards: list
     index: dict  # {array name: array}, one row a record in file order
     hashes: np.ndarray  # uint64 [examples, 2], ascending
 
@@ -94,48 +55,78 @@ class SplitOnDisk:
     def content_bytes(self):
         return int(self.index["size"].sum(dtype=np.int64))
 
+    def key(self, row, open_piece):
+        """The key of the record in a row of the index; reads its shard's slices."""
+        shard = self.shards[self.index["shard"][row]]
+        for part in shard.slices:
+            with open_piece(part.path) as file:
+                columns, content = pieces.read_slice(file, part)
+            found = np.flatnonzero((columns["high"] == self.hashes[row, 0]) & (columns["low"] == self.hashes[row, 1]))
+            if len(found):
+                start = int(columns["size"][: found[0]].sum(dtype=np.int64))
+                return key_of(content[start : start + int(columns["size"][found[0]])])
+        raise KeyError(row)
 
-def write_split(folder, problem_name, split, records, *, seed, shard_bytes=SHARD_BYTES, memory_bytes=MEMORY_BYTES):
-    """Writes the shards and the index of a split into `folder`.
+
+_open = functools.partial(open, mode="rb")
+
+
+def plan(problem_name, split, made, *, shard_bytes=SHARD_BYTES, open_piece=_open, columns_of=None):
+    """Says which rows of which pieces each shard of a split will hold.
 
     Args:
-      records: an iterable of `Record`.
+      made: `Piece`s, in any order.
       shard_bytes: a shard is closed when it is this large.
+      open_piece: path → the piece's file, open for reading.
+      columns_of: piece → its table {column: array}; None: mapped into memory, where that can be done.
 
     Returns:
-      A `SplitOnDisk`.
+      A `SplitPlan`.
 
     Raises:
-      UserError: two records have one key.
+      UnfitSamples: two records have one key.
     """
-    buckets = folder / "buckets"
-    shuffle = HashShuffle(buckets, seed, memory_bytes)
-    for record in records:
-        shuffle.add(record)
-    columns = {name: array.array("q" if name == "offset" else "i") for name in INDEX_DTYPES}
-    hashes, before = bytearray(), None
-    shards = _ShardWriter(folder, shard_bytes)
-    for digest, input_length, target_length, content in shuffle.in_order():
-        if digest == before:
-            raise UserError(f"problem {problem_name}: two samples of split {split!r} have the key {key_of(content)!r}")
-        before = digest
-        hashes += digest
-        shard, offset = shards.write(content)
-        for column, value in zip(columns.values(), (shard, offset, len(content), input_length, target_length)):
-            column.append(value)
-    parts = shards.close()
-    if buckets.exists():
-        buckets.rmdir()
-    index = {name: np.array(columns[name], dtype) for name, dtype in INDEX_DTYPES.items()}
-    with open(folder / index_name(split), "wb") as file:
+    tables = [(columns_of or _mapped)(piece) for piece in made]
+    rows = sum(piece.rows for piece in made)
+    planned = SplitPlan([], {name: np.empty(rows, dtype) for name, dtype in INDEX_DTYPES.items()},
+                        np.empty((rows, 2), np.uint64))  # fmt: skip
+    cuts = _Cuts(split, made, shard_bytes, planned)
+    for part, which in _in_order(tables, rows):
+        same = np.flatnonzero((np.diff(part["high"]) == 0) & (np.diff(part["low"]) == 0))
+        first = cuts.row
+        cuts.add(part, which)
+        if len(same):
+            cuts.close()
+            key = planned.key(first + int(same[0]), open_piece)
+            raise UnfitSamples(f"problem {problem_name}: two samples of split {split!r} have the key {key!r}")
+    cuts.close()
+    names = [shard_name(problem_name, split, number, len(planned.shards)) for number in range(len(planned.shards))]
+    planned.shards = [dataclasses.replace(shard, name=name) for shard, name in zip(planned.shards, names)]
+    return planned
+
+
+def write_shard(path, shard, open_piece=_open):
+    """Writes the file of a planned `Shard` and returns {"bytes", "sha256", "examples"} of it."""
+    import tensorflow as tf
+
+    columns, contents = [], []
+    for part in shard.slices:
+        with open_piece(part.path) as file:
+            table, content = pieces.read_slice(file, part)
+        columns.append(table)
+        contents.append(content)
+    columns = pieces.joined(columns)
+    order = pieces.in_hash_order(columns)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in pieces.records_in(order, columns["size"], contents, [part.rows for part in shard.slices]):
+            writer.write(record)
+    sync(path)
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path), "examples": len(order)}
+
+
+def write_index(path, index):
+    with open(path, "wb") as file:
         np.savez(file, **index)  # numpy dates every entry 1980-01-01: the bytes repeat
-    files = {}
-    for number, (path, examples) in enumerate(parts):
-        name = shard_name(problem_name, split, number, len(parts))
-        os.rename(path, folder / name)
-        size = (folder / name).stat().st_size
-        files[name] = {"bytes": size, "sha256": sha256_of(folder / name), "examples": examples}
-    return SplitOnDisk(files, index, np.frombuffer(bytes(hashes), ">u8").reshape(-1, 2).astype(np.uint64))
 
 
 def shard_name(problem_name, split, number, count):
@@ -146,53 +137,89 @@ def index_name(split):
     return f"index-{split}.npz"
 
 
-def refuse_shared_keys(folder, problem_name, splits):
-    """Raises `UserError` if two of `splits`, {split: SplitOnDisk}, have a key in common."""
+def refuse_shared_keys(problem_name, splits, open_piece=_open):
+    """Raises `UnfitSamples` if two of `splits`, {split: SplitPlan}, have a key in common."""
     for (a, one), (b, other) in itertools.combinations(splits.items(), 2):
         _, rows, other_rows = np.intersect1d(one.hashes[:, 0], other.hashes[:, 0], return_indices=True)
         same = one.hashes[rows, 1] == other.hashes[other_rows, 1]
         if same.any():
-            key = key_of(read_record(folder, one, int(rows[same][0])))
-            raise UserError(
+            key = one.key(int(rows[same][0]), open_piece)
+            raise UnfitSamples(
                 f"problem {problem_name}: the splits {a!r} and {b!r} share {int(same.sum())} keys, for instance "
                 f"{key!r}: what is tested on must not be trained on"
             )
 
 
-def read_record(folder, on_disk, row):
-    """The content of the record in `row` of a split's index."""
-    name = list(on_disk.files)[on_disk.index["shard"][row]]
-    with open(folder / name, "rb") as file:
-        file.seek(int(on_disk.index["offset"][row]))
-        return file.read(int(on_disk.index["size"][row]))
+def _mapped(piece):
+    """The table of a piece on this machine; its pages are read as they are needed."""
+    if not piece.rows:  # all bad
+        return {name: np.empty(0, dtype) for name, dtype in pieces.COLUMNS.items()}
+    return pieces.columns_in(np.memmap(piece.path, np.uint8, "r", 0, piece.rows * pieces.ROW_BYTES), piece.rows)
 
 
-class _ShardWriter:
-    """Writes records one after another into `part-…` files of about `shard_bytes`."""
+def _in_order(tables, rows):
+    """Yields ({column: array}, the number of each row's piece) of all pieces' rows, hashes ascending, a part a time."""
+    parts = -(-rows // _ROWS_AT_ONCE)
+    starts = [0] * len(tables)
+    for number in range(1, parts + 1):  # none, where there are no rows
+        last = np.uint64((number << 64) // parts - 1)  # hashes are spread evenly
+        ends = [start + int(np.searchsorted(t["high"][start:], last, "right")) for t, start in zip(tables, starts)]
+        cut = [{name: t[name][a:b] for name in t} for t, a, b in zip(tables, starts, ends)]
+        which = np.repeat(np.arange(len(tables)), np.subtract(ends, starts))
+        starts = ends
+        if len(which):
+            part = pieces.joined(cut)
+            order = pieces.in_hash_order(part)
+            yield {name: column[order] for name, column in part.items()}, which[order]
 
-    def __init__(self, folder, shard_bytes):
-        self._folder, self._shard_bytes = folder, shard_bytes
-        self._parts = []  # [path, examples]
-        self._writer, self._at = None, 0
 
-    def write(self, content):
-        """Returns the number of the shard and the place of the record's content in it."""
-        import tensorflow as tf
+class _Cuts:
+    """Takes rows in the order of their hashes and cuts them into shards of about `shard_bytes`."""
 
-        if self._writer is None:
-            self._parts.append([self._folder / f"part-{len(self._parts):05d}", 0])
-            self._writer, self._at = tf.io.TFRecordWriter(str(self._parts[-1][0])), 0
-        self._writer.write(content)
-        self._parts[-1][1] += 1
-        offset = self._at + _BEFORE
-        self._at = offset + len(content) + _AFTER
-        place = len(self._parts) - 1, offset
-        if self._at >= self._shard_bytes:
-            self.close()
-        return place
+    def __init__(self, split, made, shard_bytes, planned):
+        self._split, self._made, self._shard_bytes, self._planned = split, made, shard_bytes, planned
+        # For every piece: rows and bytes of it that are in closed shards, and in the one that is open.
+        self._done = np.zeros((len(made), 2), np.int64)
+        self._open = np.zeros((len(made), 2), np.int64)
+        self._at = 0  # where the next record of the open shard will begin
+        self.row = 0
+
+    def add(self, part, which):
+        ends = np.cumsum(part["size"].astype(np.int64) + _BEFORE + _AFTER)
+        first = 0
+        while first < len(ends):
+            shift = self._at - (int(ends[first - 1]) if first else 0)
+            full = int(np.searchsorted(ends, self._shard_bytes - shift)) + 1
+            last = min(full, len(ends))
+            self._add_rows({name: column[first:last] for name, column in part.items()}, which[first:last],
+                           ends[first:last] + shift)  # fmt: skip
+            if full <= len(ends):
+                self.close()
+            first = last
+
+    def _add_rows(self, part, which, ends):
+        rows = slice(self.row, self.row + len(ends))
+        self.row = rows.stop
+        index = self._planned.index
+        index["shard"][rows] = len(self._planned.shards)
+        index["offset"][rows] = ends - part["size"] - _AFTER
+        for name in ("size", "input_length", "target_length"):
+            index[name][rows] = part[name]
+        self._planned.hashes[rows] = np.stack([part["high"], part["low"]], 1)
+        np.add.at(self._open, (which, 0), 1)
+        np.add.at(self._open, (which, 1), part["size"].astype(np.int64))
+        self._at = int(ends[-1])
 
     def close(self):
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        return self._parts
+        """Ends the open shard, if it holds anything."""
+        if not self._at:
+            return
+        slices = tuple(
+            pieces.Slice(piece.path, piece.rows, int(done[0]), int(here[0]), int(done[1]), int(here[1]))
+            for piece, done, here in zip(self._made, self._done, self._open)
+            if here[0]
+        )
+        number, examples = len(self._planned.shards), int(self._open[:, 0].sum())
+        self._planned.shards.append(Shard("", self._split, number, examples, self._at, slices))
+        self._done, self._open = self._done + self._open, np.zeros_like(self._open)
+        self._at = 0

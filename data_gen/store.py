@@ -9,8 +9,9 @@ import json
 import time
 
 from t2t_multimodel.data_gen import examples, shards
-from t2t_multimodel.data_gen.files import written_whole
 from t2t_multimodel.data_gen.fingerprint import FORMAT_VERSION, changes
+from t2t_multimodel.data_gen.local import Making
+from t2t_multimodel.data_gen.unfinished import under_way
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Label, Text
 from t2t_multimodel.problem import Problem, samples_of
@@ -29,6 +30,7 @@ class Generated:
     seconds: float
     text_ids: int  # of both sides, all splits
     characters: int
+    made_now: dict  # {"examples", "bytes", "text_ids"} of this run, without what an earlier one had finished
 
 
 def uses_text(problem):
@@ -70,13 +72,17 @@ def why_not_current(folder, fingerprint):
     return found
 
 
-def write_store(problem, data_dir, workers, vocabulary, fingerprint, *, max_bad_records, shard_bytes, seed, progress):
+def write_store(
+    problem, data_dir, runner, vocabulary, fingerprint, *, max_bad_records, shard_bytes, seed, overwrite, bars, report
+):
     """Makes all splits of a problem and puts them into `data_dir/<problem>`, whole or not at all.
 
     Args:
-      workers: a `Workers` that knows the problem.
+      runner: a `LocalRunner`, or a runner of its form, that knows the problem.
       vocabulary: the data folder's `Vocabulary`; None if neither side is text.
-      progress: `(stage, iterable) → iterable`, shows how far an iterable has been read.
+      overwrite: whether this is to replace a store: such work and other work are not continued by one another.
+      bars: a `progress.Bars`.
+      report: called with a line where unfinished work is continued or discarded.
 
     Returns:
       A `Generated`.
@@ -85,46 +91,58 @@ def write_store(problem, data_dir, workers, vocabulary, fingerprint, *, max_bad_
       UserError: too many bad records, a split without examples, a key twice.
     """
     start = time.monotonic()
-    with_references = any(_has_references(problem, split) for split in problem.splits)
-    vocabulary_folder = data_dir / VOCABULARY_FOLDER if vocabulary else None
-    counts = _Counts(problem, max_bad_records)
-    splits = {}
-    with written_whole(data_dir / problem.name) as folder:
-        for split in problem.splits:
-            chunks = workers.chunks(problem, split, vocabulary_folder, with_references)
-            records = progress(f"{problem.name} {split}", counts.records(split, chunks))
-            splits[split] = shards.write_split(
-                folder, problem.name, split, records, seed=seed, shard_bytes=shard_bytes
-            )
-            if not splits[split].examples:
-                raise UserError(
+    counts = Counts(problem, max_bad_records)
+    made_from = {"fingerprint": fingerprint, "overwrite": overwrite, "runner": runner.kind}
+    with under_way(data_dir / problem.name, made_from, report) as work:
+        with_references = work.remembered(
+            "references", lambda: any(_has_references(problem, split) for split in problem.splits)
+        )
+        vocabulary_folder = data_dir / VOCABULARY_FOLDER if vocabulary else None
+        making = Making(problem, vocabulary_folder, with_references, seed, shard_bytes)
+        runner.make_pieces(making, work, counts, bars)
+        plans = {split: runner.plan(making, split, work) for split in problem.splits}
+        for split, planned in plans.items():
+            if not planned.examples:
+                raise shards.UnfitSamples(
                     f"problem {problem.name}: split {split!r} has no examples"
                     + (f" ({len(counts.bad)} bad records were left out)" if counts.bad else "")
                     + "; look at its samples() and its files, or take the split out of its `splits`"
                 )
-        shards.refuse_shared_keys(folder, problem.name, splits)
-        _write_tfds_metadata(folder, problem, splits, examples.store_features(problem, with_references))
+        shards.refuse_shared_keys(problem.name, plans, runner.open_piece)
+        every = [shard for planned in plans.values() for shard in planned.shards]
+        files = dict(zip((shard.name for shard in every), runner.write_shards(making, every, work, bars)))
+        splits = {
+            split: _OnDisk(planned, {shard.name: files[shard.name] for shard in planned.shards})
+            for split, planned in plans.items()
+        }
+        for split, planned in plans.items():
+            shards.write_index(work.store / shards.index_name(split), planned.index)
+        _write_tfds_metadata(work.store, problem, splits, examples.store_features(problem, with_references))
         manifest = _manifest(problem, splits, vocabulary, fingerprint, counts.bad)
-        write_manifest(folder, manifest)
-    return Generated(manifest, time.monotonic() - start, counts.text_ids, counts.characters)
+        write_manifest(work.store, manifest)
+    seconds = time.monotonic() - start
+    return Generated(manifest, seconds, counts.text_ids, counts.characters, counts.made_now)
 
 
-class _Counts:
-    """Passes records on, counting; stops at one bad record too many."""
+class Counts:
+    """Adds up what becomes of samples; stops at one bad record too many."""
 
     def __init__(self, problem, max_bad_records):
         self._problem, self._max_bad_records = problem, max_bad_records
         self.bad = []  # [split, BadRecord]
         self.text_ids = self.characters = 0
+        self.made_now = {"examples": 0, "bytes": 0, "text_ids": 0}  # without what an earlier run has finished
 
-    def records(self, split, chunks):
-        for chunk in chunks:
-            self._add_bad(split, chunk.bad)
-            self.text_ids += chunk.text_ids
-            self.characters += chunk.characters
-            yield from chunk.records
+    def add(self, piece, made_now):
+        """Counts what a finished `Piece` holds, except its bad records."""
+        self.text_ids += piece.about["text_ids"]
+        self.characters += piece.about["characters"]
+        if made_now:
+            self.made_now["examples"] += piece.rows
+            for name in ("bytes", "text_ids"):
+                self.made_now[name] += piece.about[name]
 
-    def _add_bad(self, split, bad):
+    def add_bad(self, split, bad):
         for record in bad:
             self.bad.append((split, record))
             if len(self.bad) > self._max_bad_records:
@@ -133,6 +151,14 @@ class _Counts:
                     f"problem {self._problem.name}, split {split!r}: bad record {record} ({allowed}; "
                     "--max_bad_records=N leaves out up to N)"
                 )
+
+
+@dataclasses.dataclass(frozen=True)
+class _OnDisk:
+    """A split whose shards are written."""
+
+    planned: shards.SplitPlan
+    files: dict  # {file name: {"bytes", "sha256", "examples"}}
 
 
 def _has_references(problem, split):
@@ -162,7 +188,7 @@ def _write_tfds_metadata(folder, problem, splits, features):
         tfds.core.SplitInfo(
             name=split,
             shard_lengths=[file["examples"] for file in on_disk.files.values()],
-            num_bytes=on_disk.content_bytes,
+            num_bytes=on_disk.planned.content_bytes,
             filename_template=template.replace(split=split),
         )
         for split, on_disk in splits.items()
@@ -184,10 +210,10 @@ def _manifest(problem, splits, vocabulary, fingerprint, bad):
         and {"digest": vocabulary.digest, "size": vocabulary.size, "file": f"{VOCABULARY_FOLDER}/{MODEL_FILE}"},
         "splits": {
             split: {
-                "examples": on_disk.examples,
+                "examples": on_disk.planned.examples,
                 "bytes": sum(file["bytes"] for file in on_disk.files.values()),
-                "input_tokens": int(on_disk.index["input_length"].sum(dtype="int64")),
-                "target_tokens": int(on_disk.index["target_length"].sum(dtype="int64")),
+                "input_tokens": int(on_disk.planned.index["input_length"].sum(dtype="int64")),
+                "target_tokens": int(on_disk.planned.index["target_length"].sum(dtype="int64")),
                 "files": on_disk.files,
             }
             for split, on_disk in splits.items()

@@ -9,6 +9,7 @@ import numpy as np
 from t2t_multimodel import startup
 from t2t_multimodel.data_gen import examples
 from t2t_multimodel.data_gen.files import sha256_of
+from t2t_multimodel.data_gen.progress import Bars
 from t2t_multimodel.data_gen.shards import INDEX_DTYPES, index_name
 from t2t_multimodel.data_gen.store import VOCABULARY_FOLDER, read_manifest
 from t2t_multimodel.errors import UserError, datagen_command
@@ -16,8 +17,12 @@ from t2t_multimodel.features import EOS_ID, PAD_ID
 from t2t_multimodel.vocabulary import Vocabulary
 
 
-def verify(problem_names, data_dir, report=print):
+def verify(problem_names, data_dir, report=print, progress=None):
     """Checks the stores of the problems named: sizes, digests, checksums of records, index, counts, range of ids.
+
+    Args:
+      report: called with each line for the user.
+      progress: whether to show progress bars on stderr; None: if it is a terminal.
 
     Raises:
       UserError: a store is not there or damaged. It names the first damage; every one is reported before.
@@ -32,7 +37,9 @@ def verify(problem_names, data_dir, report=print):
             found = [f"no data for problem {name!r} in {data_dir}; run: {datagen_command(name, data_dir)}"]
         else:
             try:
-                found = list(_damage(folder, manifest, data_dir / VOCABULARY_FOLDER))
+                total = sum(split["bytes"] for split in manifest["splits"].values())
+                with Bars(progress).bytes(f"{name}: checking", total) as advance:
+                    found = list(_damage(folder, manifest, data_dir / VOCABULARY_FOLDER, advance))
             except (KeyError, TypeError, AttributeError) as error:
                 found = [f"{folder / 'manifest.json'}: damaged ({error!r} where something else belongs)"]
         for line in found:
@@ -46,8 +53,8 @@ def verify(problem_names, data_dir, report=print):
         raise UserError(f"{damage[0]}{more}; t2t-datagen with --overwrite makes a damaged store again")
 
 
-def _damage(folder, manifest, vocabulary_folder):
-    """Yields a line for every damage of one store."""
+def _damage(folder, manifest, vocabulary_folder, advance):
+    """Yields a line for every damage of one store; tells `advance` the bytes that were looked at."""
     size = 0
     if manifest["vocabulary"]:
         vocabulary = Vocabulary.load(vocabulary_folder)
@@ -77,6 +84,7 @@ def _damage(folder, manifest, vocabulary_folder):
             first_row = rows.stop
             shard_index = index and {column: values[rows] for column, values in index.items()}
             yield from _shard_damage(folder / name, number, file, shard_index, manifest, size)
+            advance(file["bytes"])
 
 
 def _shard_damage(path, number, about, index, manifest, vocabulary_size):

@@ -20,7 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from t2t_multimodel import registry
-from t2t_multimodel.data_gen import examples
+from t2t_multimodel.data_gen import examples, pieces
 from t2t_multimodel.data_gen.readers import corpora
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Audio, Image
@@ -48,25 +48,26 @@ class Workers:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def chunks(self, problem, split, vocabulary_folder, with_references):
-        """Yields the `examples.Chunk`s of a split's samples, in the order of the samples.
+    def chunks(self, problem, split, vocabulary_folder, with_references, seed=0, first=0):
+        """Yields the `examples.Chunk`s of a split's samples, in the order of the samples, their records `Packed`.
 
         Args:
           problem: one of the `problems`.
           vocabulary_folder: the data folder's `vocabulary/`; None if neither side is text.
           with_references: whether the store has references.
+          seed: of the order of the examples on disk.
+          first: number of the sample to begin with; those before it are read, and not made.
         """
         number = next(i for i, known in enumerate(self._problems) if known is problem)
-        task = _Task(number, split, vocabulary_folder, with_references)
-        media = isinstance(problem.inputs, (Image, Audio)) or isinstance(problem.targets, (Image, Audio))
-        batches = _batches(problem, split, _MEDIA_CHUNK if media else _CHUNK)
+        task = _Task(number, split, vocabulary_folder, with_references, seed)
+        batches = batches_of(problem, split, chunk_size(problem), first)
         start_of_it = list(itertools.islice(batches, 2))
         batches = itertools.chain(start_of_it, batches)
         if self.count == 1 or len(start_of_it) < 2 or self._recipes[number] is None:
             vocabulary = Vocabulary.load(vocabulary_folder) if vocabulary_folder else None
             features = examples.store_features(problem, with_references)
             for start, samples in batches:
-                yield examples.make_records(problem, features, vocabulary, split, start, samples)
+                yield packed(examples.make_records(problem, features, vocabulary, split, start, samples), seed)
         else:
             yield from self._in_order(task, batches)
 
@@ -107,6 +108,7 @@ class _Task:
     split: str
     vocabulary_folder: object
     with_references: bool
+    seed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,11 +164,21 @@ def _import(name, file, inside):
         spec.loader.exec_module(sys.modules[name])
 
 
-def _batches(problem, split, size):
-    """Cuts a split's samples into (number of the first, list of samples)."""
-    start = 0
+def chunk_size(problem):
+    """How many samples are made at once."""
+    media = isinstance(problem.inputs, (Image, Audio)) or isinstance(problem.targets, (Image, Audio))
+    return _MEDIA_CHUNK if media else _CHUNK
+
+
+def batches_of(problem, split, size, first=0):
+    """Cuts a split's samples, from number `first` on, into (number of the first, list of samples).
+
+    Raises:
+      UserError: what comes next can't be read.
+    """
+    start = first
     try:
-        samples = samples_of(problem, split)
+        samples = itertools.islice(samples_of(problem, split), first, None)
         while batch := list(itertools.islice(samples, size)):
             yield start, batch
             start += len(batch)
@@ -198,4 +210,9 @@ def _work(task, start, samples):
         vocabulary = Vocabulary.load(task.vocabulary_folder) if task.vocabulary_folder else None
         _made[task] = problem, examples.store_features(problem, task.with_references), vocabulary
     problem, features, vocabulary = _made[task]
-    return examples.make_records(problem, features, vocabulary, task.split, start, samples)
+    return packed(examples.make_records(problem, features, vocabulary, task.split, start, samples), task.seed)
+
+
+def packed(chunk, seed):
+    """`chunk` with its records as arrays: a few large values pass between processes quicker than many small ones."""
+    return dataclasses.replace(chunk, records=pieces.pack(chunk.records, seed))

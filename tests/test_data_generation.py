@@ -1,7 +1,11 @@
 """Data generation's promises: the store is what the problem says, the same bytes always, and notices what changed."""
 
+import hashlib
+import itertools
 import json
 import shutil
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2t_multimodel.cli.user_code import load_user_code
-from t2t_multimodel.data_gen import shards, workers
-from t2t_multimodel.data_gen.examples import Record, key_of
+from t2t_multimodel.data_gen import pieces, shards, workers
+from t2t_multimodel.data_gen.examples import Chunk, Record, key_of
 from t2t_multimodel.data_gen.fingerprint import fingerprint
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.data_gen.verify import verify
@@ -205,23 +209,46 @@ def test_many_small_shards_hold_the_same_records_in_the_same_order(data_dir, tmp
 
 @settings(max_examples=50, deadline=None)
 @given(
-    keys=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), unique=True, max_size=30),
-    shuffled=st.randoms(),
-    memory=st.sampled_from([0, 200, 10**6]),
+    keys=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), unique=True, min_size=1, max_size=40),
+    order=st.randoms(),
+    cuts=st.lists(st.integers(0, 40), max_size=4),
+    shard_bytes=st.sampled_from([1, 150, 400, 10**6]),
+    rows_at_once=st.sampled_from([1, 7, 10**6]),
 )
-def test_the_order_depends_on_the_keys_alone(tmp_path_factory, keys, shuffled, memory):
-    def in_order(keys, memory):
-        shuffle = shards.HashShuffle(tmp_path_factory.mktemp("buckets"), seed=1, memory_bytes=memory)
-        for key in keys:
-            shuffle.add(Record(key, key.encode() * 20, len(key), 1))
-        return list(shuffle.in_order())
+def test_shards_depend_on_the_keys_alone(tmp_path_factory, keys, order, cuts, shard_bytes, rows_at_once):
+    """However the samples were cut into pieces, the shards hold what sorting all of them in memory would give."""
+    folder = tmp_path_factory.mktemp("pieces")
+    records = [Record(key, key.encode() * (5 + len(key)), len(key), n) for n, key in enumerate(keys)]
+    expected, files, index = sorted(records, key=lambda record: key_hash(record.key)), [[]], []
+    for record in expected:
+        if sum(len(r.content) + 16 for r in files[-1]) >= shard_bytes:
+            files.append([])
+        at = sum(len(r.content) + 16 for r in files[-1]) + 12
+        index.append((len(files) - 1, at, len(record.content), record.input_length, record.target_length))
+        files[-1].append(record)
+    order.shuffle(records)
+    made = []
+    for start, end in itertools.pairwise([0, *sorted(min(cut, len(keys)) for cut in cuts), len(keys)]):
+        run = pieces.Run(start)
+        run.add(Chunk(pieces.pack(records[start:end], seed=1), []))
+        parts, about = run.finished()
+        made.append(pieces.Piece(str(folder / f"{len(made)}.records"), about))
+        Path(made[-1].path).write_bytes(b"".join(parts))
+    with mock.patch.object(shards, "_ROWS_AT_ONCE", rows_at_once):
+        planned = shards.plan("p", "train", made, shard_bytes=shard_bytes)
+    assert list(zip(*(planned.index[name].tolist() for name in shards.INDEX_DTYPES))) == index
+    assert [shard.examples for shard in planned.shards] == list(map(len, files))
+    for shard, expected in zip(planned.shards, files):
+        about = shards.write_shard(folder / shard.name, shard)
+        assert about["bytes"] == shard.bytes == (folder / shard.name).stat().st_size
+        content = (folder / shard.name).read_bytes()
+        assert [content[at : at + size] for number, at, size, *_ in index if number == shard.number] == [
+            record.content for record in expected
+        ]
 
-    other = list(keys)
-    shuffled.shuffle(other)
-    entries = in_order(keys, 10**6)
-    assert entries == in_order(other, memory)
-    assert sorted(content for *_, content in entries) == sorted(key.encode() * 20 for key in keys)
-    assert [digest for digest, *_ in entries] == sorted(digest for digest, *_ in entries)
+
+def key_hash(key):
+    return hashlib.blake2b(key.encode(), digest_size=16, salt=(1).to_bytes(8, "little")).digest()
 
 
 # ---- A second run

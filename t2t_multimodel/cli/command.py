@@ -54,7 +54,7 @@ class Command:
         self._values.set_gnu_getopt(True)  # flags may follow stray arguments, which are reported by name
         self._groups = {}
         self._metavars, self._meanings = {}, {}
-        self._required = []
+        self._required, self._holding_flags = [], []
         self._group = None
 
     # ---- Declaring flags
@@ -63,9 +63,12 @@ class Command:
         """The flags declared from here on belong to the group `title` of the help."""
         self._group = self._groups.setdefault(title, [])
 
-    def text(self, name, default, meaning, *, metavar="TEXT", required=False, alias=None):
+    def text(self, name, default, meaning, *, metavar="TEXT", required=False, alias=None, holds_flags=False):
+        """A flag whose value is a text; with `holds_flags`, flags of another program: "--its_flag=value"."""
         absl_flags.DEFINE_string(name, default, meaning, flag_values=self._values)
         self._declared(name, meaning, metavar, required)
+        if holds_flags:
+            self._holding_flags.append(name)
         if alias:
             absl_flags.DEFINE_alias(alias, name, flag_values=self._values)
 
@@ -137,7 +140,7 @@ class Command:
         if stray:
             raise UserError(f"unexpected argument {stray[0]!r}: flags are written --name=value, quoted where the value "
                             f"has spaces (see {self.name} --help)")  # fmt: skip
-        for name in self._values:
+        for name in set(self._values) - set(self._holding_flags):
             value = self._values[name].value
             for text in value if isinstance(value, list) else [value]:
                 if isinstance(text, str) and text.startswith("--"):  # absl takes the next flag for the value

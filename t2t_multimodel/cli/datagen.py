@@ -1,16 +1,19 @@
 """Prepares the data of problems: samples → examples in DATA_DIR/<problem>/, and the vocabulary they share.
 
-A store is complete or not there; a second call does nothing where nothing changed. The files are the same for
-any number of workers.
+A store is complete or not there; a second call does nothing where nothing changed, and goes on where one was stopped.
+The files are the same for any number of workers, and for Apache Beam (docs/scale.md).
 
 Examples:
   t2t-datagen --problem=tiny8 --data_dir=data
   t2t-datagen --problem=my_birds,tiny_ende --t2t_usr_dir=my_problems --data_dir=data --vocabulary_size=4096 --workers=4
   t2t-datagen --problem=tiny8 --data_dir=data --dry_run
   t2t-datagen --problem=tiny8 --data_dir=data --verify
+  t2t-datagen --problem=tiny8 --data_dir=data --runner=beam --beam_options="--runner=DirectRunner"
 """
 
+import functools
 import sys
+import time
 
 from t2t_multimodel import startup
 from t2t_multimodel.cli.command import Command
@@ -35,6 +38,13 @@ command.switch("dry_run", "say what would be made, and write nothing")
 command.switch("verify", "re-read everything that is there and check it against its digests; make nothing")
 command.switch("overwrite", "make again what is there already")
 command.integer("workers", None, "processes; default: as many as there are processors", at_least=1)
+command.integer("shard_megabytes", 256, "size at which a file of examples is closed", at_least=1)
+command.choice("runner", "local", ("local", "beam"), "who makes the examples: processes of this machine, or Apache "
+               "Beam (docs/scale.md)")  # fmt: skip
+command.text("beam_options", "", "with --runner=beam: Beam's own options, one text", metavar="OPTIONS",
+             holds_flags=True)  # fmt: skip
+command.text("beam_folder", None, "with --runner=beam: folder that all its workers see; default: in DATA_DIR",
+             metavar="DIR")  # fmt: skip
 
 command.standard_flags(backend=False)
 
@@ -50,9 +60,10 @@ def _generate(flags):
     if flags.verify and (flags.dry_run or flags.overwrite):
         raise UserError("--verify makes nothing: give it without --dry_run and --overwrite")
     names = mixture.parse(flags.problem).problem_names
+    runner = _beam_runner(flags)
 
     startup.import_tensorflow()
-    from t2t_multimodel.data_gen import generate, verify
+    from t2t_multimodel.data_gen import generate, summary, verify
     from t2t_multimodel.data_gen.readers import corpora
     from t2t_multimodel.training import metrics
 
@@ -65,7 +76,8 @@ def _generate(flags):
     for problem in problems:
         if not isinstance(problem.metrics, str):  # a text in place of a tuple: generation says what it should be
             metrics.check_names(problem.metric_names)
-    generate.generate(
+    start = time.monotonic()
+    results = generate.generate(
         problems,
         flags.data_dir,
         vocabulary_size=flags.vocabulary_size,
@@ -75,7 +87,27 @@ def _generate(flags):
         max_bad_records=flags.max_bad_records,
         seed=flags.seed,
         skip_missing=flags.skip_missing,
+        shard_bytes=flags.shard_megabytes << 20,
+        runner=runner,
     )
+    if results:
+        print(summary.table(names, results, time.monotonic() - start))
+
+
+def _beam_runner(flags):
+    """problems → the runner that `--runner=beam` asks for; None for this machine's processes."""
+    from t2t_multimodel.errors import UserError
+
+    if flags.runner == "local":
+        if flags.beam_options or flags.beam_folder:
+            raise UserError("--beam_options and --beam_folder go with --runner=beam")
+        return None
+    if flags.workers:
+        raise UserError("--workers goes with --runner=local; Beam's own option says how many workers it has")
+    from t2t_multimodel.data_gen import beam
+
+    beam.pipeline_options(flags.beam_options)  # what is wrong with them is said before anything is read
+    return functools.partial(beam.BeamRunner, options=flags.beam_options, folder=flags.beam_folder)
 
 
 if __name__ == "__main__":
