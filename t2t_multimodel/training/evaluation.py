@@ -37,7 +37,8 @@ class Evaluator:
           store: its `ExampleStore`. split: name.
           eval_steps: only the first so many batches; 0 = all.
           decode_hparams: see `DECODE_DEFAULTS`.
-          examples: a list to which {"key", "input", "prediction", "references"} of each example are added.
+          examples: a list to which {"key", "row" (in the split), "input", "prediction", "references"} of each example
+            are added.
 
         Returns:
           {metric: value} with "examples" and "split"; rates are fractions of 1, BLEU and bracket F1 run to 100.
@@ -57,9 +58,10 @@ class Evaluator:
             references += right
             if examples is not None:
                 examples += [
-                    {"key": e["key"], "input": self._shown(problem, store, e), "prediction": p, "references": r}
-                    for e, p, r in zip(stored, predicted, right)
-                ]
+                    {"key": e["key"], "row": int(row), "input": self._shown(problem, store, e), "prediction": p,
+                     "references": r}
+                    for e, row, p, r in zip(stored, batch.rows, predicted, right)
+                ]  # fmt: skip
         scores = metrics.score(problem.metrics, predictions, references)
         forced = teacher_forced.result()
         return (
