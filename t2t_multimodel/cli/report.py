@@ -11,6 +11,7 @@ Examples:
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     from t2t_multimodel.training.reporting import read_metrics
     from t2t_multimodel.training.run import load_model
 
-    records = [r for r in read_metrics(output_dir) if r.get("problem") in (None, *names)]
+    records = list(read_metrics(output_dir))
     stores = open_stores(flags.data_dir, run, names) if flags.data_dir else {}
     for store in stores.values():
         store.split(flags.split or store.evaluation_split)  # raises before anything long starts
@@ -116,8 +117,7 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
 def _facts(run, resolved, names, step, model, records):
     from t2t_multimodel.report import run_page
 
-    weights = sum(int(v.value.shape.num_elements() if hasattr(v.value.shape, "num_elements") else v.value.size)
-                  for v in model.trainable_variables)  # fmt: skip
+    weights = sum(math.prod(v.shape) for v in model.trainable_variables)
     sets = {source.removeprefix("set ") for source in resolved.sources.values() if source.startswith("set ")}
     facts = [
         ("problems", ", ".join(names)),
@@ -152,7 +152,7 @@ def _known_scores(output_dir, run, names, step, records):
         pass
     scores = {}
     for record in records:
-        if record.get("problem") and record["split"] != "train":
+        if record.get("problem") in names and record["split"] != "train":
             values = {key: value for key, value in record.items() if key not in ("step", "problem")}
             scores[record["problem"]] = _headline_first(run, record["problem"], values)
     return scores, {}, f"Of the last evaluation in training. {remedy}"

@@ -75,6 +75,7 @@ def _train(flags):
     print(f"model {model}; problems {_shares(problems)}; seed {flags.seed}\n{settings.settings_table(resolved)}")
 
     startup.import_tensorflow()
+    from t2t_multimodel.training import environment
     from t2t_multimodel.training.trainer import RunSettings, Trainer
 
     trainer = Trainer(RunSettings(
@@ -94,6 +95,7 @@ def _train(flags):
         log_steps=flags.log_steps,
     ))  # fmt: skip
     settings.store(resolved, flags.output_dir)
+    environment.record(flags.output_dir, trainer.step)
     try:
         status = trainer.run()
     except KeyboardInterrupt:

@@ -78,7 +78,7 @@ def heat_map(values, row_names, column_names, label="", digits=2, centre=None, l
     rows, columns = values.shape
     written = columns <= 24
     wide = 0.62 if written else max(0.12, min(0.62, 12.0 / columns))
-    longest = max((len(name) for name in row_names), default=0)
+    longest = max((len(_short(name)) for name in row_names), default=0)
     figure, (axis,) = _figure(1, 1, max(3.2, wide * columns + 0.085 * longest + 1.6), max(1.8, 0.42 * rows + 1.4))
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
@@ -202,7 +202,8 @@ def _figure(rows, columns, width, height):
 
 def _legend(figure, handles):
     """A legend below all diagrams, of {label: what stands for it}."""
-    legend = figure.legend(handles.values(), handles.keys(), loc="outside lower center", fontsize=7.5, frameon=False,
+    labels = [_short(label) for label in handles]
+    legend = figure.legend(handles.values(), labels, loc="outside lower center", fontsize=7.5, frameon=False,
                            labelcolor=INK, ncols=min(4, len(handles)), handlelength=1.6)  # fmt: skip
     for text in legend.get_texts():
         text.set_parse_math(False)
@@ -212,7 +213,7 @@ def _colour_bar(figure, axis, drawn, label=""):
     """As thick in every figure, however tall it is."""
     thickness, height = 0.13, figure.get_figheight()  # inches
     bar = figure.colorbar(drawn, ax=axis, pad=0.02, fraction=0.04, aspect=height / thickness)
-    bar.set_label(label, fontsize=8, color=INK)
+    bar.set_label(_short(label, 40), fontsize=8, color=INK, parse_math=False)
     _ink(bar.ax)
 
 
@@ -225,7 +226,7 @@ def _ink(axis):
 def _draw_panel(axis, panel, colours):
     """Draws a panel; returns {label: what stands for it in the legend}."""
     _title(axis, panel.title)
-    axis.set_title(panel.remark, fontsize=8, loc="right", color=INK, parse_math=False)
+    axis.set_title(_short(panel.remark), fontsize=8, loc="right", color=INK, parse_math=False)
     axis.grid(True, color=FAINT, alpha=0.25, linewidth=0.6)
     axis.spines["top"].set_visible(False)
     axis.spines["right"].set_visible(False)
@@ -259,10 +260,14 @@ def _title(axis, text):
 
 
 def _name_ticks(axis, names, rotate=False):
-    labels = ["".join(c if c.isprintable() else "·" for c in str(name)) for name in names]
+    labels = [_short("".join(c if c.isprintable() else "·" for c in str(name))) for name in names]
     axis.set_ticks(range(len(labels)), labels, rotation=90 if rotate else 0, fontsize=7)
     for text in axis.get_ticklabels():
         text.set_parse_math(False)
+
+
+def _short(text, most=28):
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _light(colour):

@@ -27,6 +27,9 @@ def add_scores(page, scores, trivial, remark):
       remark: on what was scored, a sentence.
     """
     section = page.section("Scores")
+    if not scores:
+        section.note("Nothing has been scored yet.", "unsure")
+        return
     section.text(remark)
     rows, all_rows, moods, notes = [], [], {}, {}
     for problem, values in scores.items():
@@ -36,7 +39,8 @@ def add_scores(page, scores, trivial, remark):
         beside = None if value is None else format_score(metric, value)
         if value is not None:
             moods[len(rows), 2] = "good" if _better(metric, values[metric], value) else "bad"
-        rows.append((problem, metric, format_score(metric, values[metric]), beside, baseline.replace("_", " "),
+        shown = format_score(metric, float(values[metric]))  # "nan" is text in a log
+        rows.append((problem, metric, shown, beside, baseline.replace("_", " "),
                      values.get("split"), values.get("examples")))  # fmt: skip
         for name in [*baselines, *sorted(set(values) - set(baselines) - {"examples", "split"})]:
             if isinstance(values[name], str):
