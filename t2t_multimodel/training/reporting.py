@@ -229,7 +229,8 @@ def learning_curves(records, headlines):
         if record["split"] == "train":
             name, into = "loss", losses
         else:
-            found = headlines.get(problem) or next((n for n in _HEADLINES if _is_number(record.get(n))), None)
+            wanted = (headlines.get(problem), *_HEADLINES)  # a run may have been evaluated without decoding
+            found = next((n for n in wanted if _is_number(record.get(n))), None)
             name, into = found, scores
         if _is_number(record.get(name)):
             if into is scores:
