@@ -1,4 +1,4 @@
-"""A finished run of a few updates, made by the commands, for tests of what reads a run: four problems, every kind."""
+"""A finished run of a few updates, made by the commands, for tests of what reads a run; see conftest.py."""
 
 from t2t_multimodel.cli import datagen, trainer
 
@@ -58,16 +58,15 @@ def report_small():
 PROBLEMS = ("report_words", "report_shades", "report_tones")
 
 
-def make(folder, problems=PROBLEMS, train=True):
-    """Makes data in `folder`/data and, with `train`, a run of 4 updates in `folder`/run; returns {flag: value}."""
+def make(folder):
+    """Makes data in `folder`/data and a run of 4 updates in `folder`/run; returns {flag: value}. Once in a process."""
     (folder / "mine").mkdir()
     (folder / "mine" / "report_problems.py").write_text(CODE, encoding="utf-8")
-    flags = {"t2t_usr_dir": folder / "mine", "problem": ",".join(problems), "data_dir": folder / "data"}
+    flags = {"t2t_usr_dir": folder / "mine", "problem": ",".join(PROBLEMS), "data_dir": folder / "data"}
     assert datagen.main(arguments(flags, workers=1)) == 0
-    if train:
-        flags["output_dir"] = folder / "run"
-        more = {"hparams_set": "report_small", "train_steps": 4, "eval_every": 2, "eval_steps": 1, "log_steps": 1}
-        assert trainer.main(arguments(flags, **more)) == 0
+    flags["output_dir"] = folder / "run"
+    more = {"hparams_set": "report_small", "train_steps": 4, "eval_every": 2, "eval_steps": 1, "log_steps": 1}
+    assert trainer.main(arguments(flags, **more)) == 0
     return flags
 
 

@@ -10,7 +10,6 @@ import wave
 
 import numpy as np
 import pytest
-import small_run
 from small_run import HOSTILE, arguments
 
 from t2t_multimodel.cli import inside, report
@@ -108,6 +107,12 @@ def test_hostile_text_is_shown_and_does_nothing(tmp_path):
     assert {image["alt"] for image in read.all("img")} == {HOSTILE}
 
 
+def test_control_characters_are_shown_as_signs():
+    page = Page("t")
+    page.section("s").table([("n",), ("a\x00b\x1b[31m\x7f\x85",)])
+    assert "a␀b␛[31m␡\ufffd" in Reader(page.html()).text and "a␀b␛\\[31m␡\ufffd" in page.markdown()
+
+
 def test_the_markdown_twin_has_the_same_table_and_no_markup(tmp_path):
     text = hostile_page().write_markdown(tmp_path / "page.md").read_text(encoding="utf-8")
     outside = re.sub(r"^(`{3,})\n.*?\n\1$", "", text, flags=re.DOTALL | re.MULTILINE)
@@ -168,8 +173,11 @@ def test_as_many_right_as_wrong_examples_are_chosen():
 
 
 @pytest.fixture(scope="module")
-def where(tmp_path_factory):
-    return small_run.make(tmp_path_factory.mktemp("report"))
+def where(small_run, tmp_path_factory):
+    """{flag: value} of a copy of the small run."""
+    run = tmp_path_factory.mktemp("report") / "run"
+    shutil.copytree(small_run["output_dir"], run)
+    return small_run | {"output_dir": run}
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import time
 from dataclasses import replace
 
 import pytest
-import small_run
 from hypothesis import given
 from hypothesis import strategies as st
 from small_run import arguments
@@ -302,12 +301,12 @@ def test_budgets(text, seconds):
 
 
 @pytest.fixture(scope="module")
-def where(tmp_path_factory):
-    """Data of one small problem, and a user's folder with a small set."""
-    flags = small_run.make(tmp_path_factory.mktemp("tune"), ["report_tones"], train=False)
-    more = {"output_dir": flags["data_dir"].parent / "tune", "hparams_set": "report_small", "train_steps": 2,
-            "hparams_range": "learning_rate=1e-4:1e-2:log,hidden_size=8:16:8"}  # fmt: skip
-    return flags | more
+def where(small_run, tmp_path_factory):
+    """{flag: value} of a search on a small problem, from a user's own set."""
+    return small_run | {
+        "problem": "report_tones", "output_dir": tmp_path_factory.mktemp("tune") / "tune", "train_steps": 2,
+        "hparams_set": "report_small", "hparams_range": "learning_rate=1e-4:1e-2:log,hidden_size=8:16:8",
+    }  # fmt: skip
 
 
 def test_the_command_searches_goes_on_and_prints_a_set_that_trains(where, run_command, user_folder):

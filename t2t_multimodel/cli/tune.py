@@ -155,7 +155,7 @@ def _conclude(flags, search, objective, base, name):
     if best is None:
         print(f"no trial has been completed yet; to go on:\n  {command.command_line()}")
         return 1
-    rows = [("trial", objective.metric, "", *best.values)]
+    rows = [("trial", objective.metric, "state", *best.values)]
     rows += [(str(r.number), r.value, r.state, *(str(value) for value in r.values.values())) for r in results[:_SHOWN]]
     print(f"\n{format_table(rows)}")
     if len(results) > _SHOWN:

@@ -238,7 +238,7 @@ def _draw_panel(axis, panel, colours):
         width, alpha = (0.8, 0.4) if line.faint else (1.6, 1.0)
         onto = right if line.right else axis
         (handle,) = onto.plot(line.x, line.y, color=colour, linewidth=width, alpha=alpha, markersize=3,
-                              marker="o" if line.marks else None)  # fmt: skip
+                              marker="o" if line.marks or len(line.x) == 1 else None)  # fmt: skip
         handles.setdefault(line.label, handle)
         if line.low is not None:
             onto.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)

@@ -136,7 +136,7 @@ class Page:
 
         self._give_anchors()
         templates = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
-                                lstrip_blocks=True, undefined=StrictUndefined)  # fmt: skip
+                                lstrip_blocks=True, undefined=StrictUndefined, finalize=_visible)  # fmt: skip
         style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
         return templates.get_template("page.html").render(page=self, style=style)
 
@@ -350,9 +350,18 @@ def _uri(kind, content):
 # ---- Text
 
 
+# Control characters, which HTML may not hold, as the signs that stand for them; tabs and ends of lines stay.
+_CONTROLS = {code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)} | {127: 0x2421}
+_CONTROLS |= dict.fromkeys(range(128, 160), 0xFFFD)
+
+
+def _visible(value):
+    return value.translate(_CONTROLS) if type(value) is str else value  # not Markup, which is ours
+
+
 def _plain(text):
     """Text as Markdown that shows it as it is, inside a line. An underscore between letters means nothing there."""
-    text = " ".join(str(text).split())
+    text = " ".join(_visible(str(text)).split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
 

@@ -9,7 +9,9 @@
 
 import ast
 import dataclasses
+import json
 import math
+import textwrap
 
 from t2t_multimodel import hyperparameters
 from t2t_multimodel.errors import UserError, unknown_name
@@ -170,9 +172,14 @@ def as_source(name, base_name, base_value, changes, story):
     else:  # a user's own module may not be importable from another file
         imports, parent = "", f"hparams_sets.get({base_name!r})()"
         registry = "from t2t_multimodel.registry import hparams_sets, register_hparams"
-    values = "".join(f"        {field}={value!r},\n" for field, value in changes.items())
-    said = " ".join(story.split()).replace("\\", "\\\\").replace('"""', "'''")
+    values = "".join(f"        {field}={_written(value)},\n" for field, value in changes.items())
+    said = " ".join(story.split()).replace("\\", "\\\\").replace('"', "'")  # no text ends the docstring
+    said = "\n    ".join(textwrap.wrap(said, 110))
     head = "An hparams set that t2t-tune found; use it with --t2t_usr_dir."
     return (f'"""{head}"""\n\nfrom dataclasses import replace\n\n'
             f"{imports}{registry}\n\n\n@register_hparams\ndef {name}():\n"
             f'    """{said}"""\n    return replace(\n        {parent},\n{values}    )\n')  # fmt: skip
+
+
+def _written(value):
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
