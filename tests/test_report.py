@@ -7,10 +7,12 @@ import json
 import re
 import shutil
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
 from small_run import HOSTILE, arguments
+from test_reports_doc import commands
 
 from t2t_multimodel.cli import inside, report
 from t2t_multimodel.report import figures, series
@@ -174,27 +176,32 @@ def test_as_many_right_as_wrong_examples_are_chosen():
 
 @pytest.fixture(scope="module")
 def where(small_run, tmp_path_factory):
-    """{flag: value} of a copy of the small run."""
-    run = tmp_path_factory.mktemp("report") / "run"
-    shutil.copytree(small_run["output_dir"], run)
-    return small_run | {"output_dir": run}
+    """{flag: value} of a copy of the small run, in which the reports of docs/reports.md were made, as written there."""
+    folder = tmp_path_factory.mktemp("report")
+    shutil.copytree(small_run["output_dir"], folder / "run")
+    shutil.copytree(small_run["data_dir"], folder / "data")
+    document = (Path(__file__).parents[1] / "docs" / "reports.md").read_text(encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for words in commands(document, "t2t-report"):
+            assert report.main(words) == 0, words
+    return small_run | {"output_dir": folder / "run", "data_dir": folder / "data"}
 
 
 @pytest.fixture(scope="module")
 def page(where):
     """The page of the run, read."""
-    assert report.main(arguments(where, examples=4)) == 0
     return Reader((where["output_dir"] / "report.html").read_text(encoding="utf-8"))
 
 
-def test_the_page_of_a_run_is_harmless_and_complete(page, where):
+def test_the_page_of_a_run_is_harmless_and_complete(page):
     is_harmless(page)
     titles = ["Overview", "Scores", "Learning curves", "Examples", "Attention", "Experts", "Mixing", "Configuration",
               "Environment"]  # fmt: skip
     assert all(title in page.text for title in titles)
-    assert len(page.all("audio")) == 4  # the tones
+    assert len(page.all("audio")) == 6  # the tones
     small = [image for image in page.all("img") if image["src"].startswith("data:image/png")]
-    assert len(small) == 4 and all(image["alt"].startswith("picture ") for image in small)
+    assert len(small) == 6 and all(image["alt"].startswith("picture ") for image in small)
     figures_drawn = len(page.all("img")) - len(small)
     # Two of curves, experts of both halves, shares, and an attention map with its two layers of both that write text.
     assert figures_drawn == 2 + 2 + 1 + 2 * 3
@@ -212,12 +219,8 @@ def test_scores_are_those_of_t2t_eval(page, where):
         assert f"| report_tones | {metric} | {scores['report_tones'][metric]:.3f} |" in text
 
 
-def test_without_data_the_page_has_what_the_run_directory_knows(where, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(where["output_dir"], run)
-    shutil.rmtree(run / "eval", ignore_errors=True)
-    assert report.main([f"--output_dir={run}", f"--report={tmp_path / 'other.html'}"]) == 0
-    read = Reader((tmp_path / "other.html").read_text(encoding="utf-8"))
+def test_without_data_the_page_has_what_the_run_directory_knows(where):
+    read = Reader((where["output_dir"].parent / "page.html").read_text(encoding="utf-8"))
     is_harmless(read)
     assert "Of the last evaluation in training" in read.text and "Mixing" in read.text and not read.all("audio")
 

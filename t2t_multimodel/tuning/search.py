@@ -9,7 +9,6 @@ an undisturbed one would have.
 """
 
 import dataclasses
-import fcntl
 import shutil
 import time
 import warnings
@@ -49,6 +48,8 @@ class Search:
         Raises:
           UserError: optuna is missing, another process is at work here, other settings than before.
         """
+        import fcntl
+
         self._optuna = _optuna()
         self.folder, self._dimensions, self._objective = Path(output_dir), dimensions, objective
         self._seed, self._startup = seed, startup_trials
@@ -59,7 +60,7 @@ class Search:
         self._lock = open(self.folder / LOCK_FILE, "w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self._lock.close()
             raise UserError(f"{output_dir}: another t2t-tune is at work there; wait, or give another one") from None
         self.study = self._open(warmup_steps)
