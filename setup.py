@@ -11,6 +11,8 @@ COMMANDS = {
     "t2t-decoder": "decoder",
     "t2t-inspect": "inspector",
     "t2t-build-vocab": "build_vocab",
+    "t2t-report": "report",
+    "t2t-tune": "tune",
 }
 
 # The folders beside t2t_multimodel/ install inside it, so that nobody's own module called `hparams` is shadowed.
@@ -36,12 +38,13 @@ setup(
     python_requires=">=3.10",
     packages=PACKAGES,
     package_dir=FOLDERS,
-    package_data={"t2t_multimodel.hparams": ["*.gin"]},
+    package_data={"t2t_multimodel.hparams": ["*.gin"], "t2t_multimodel.report": ["page.html", "page.css"]},
     # The lower ends are what the code needs, the upper ends what it was tried with.
     install_requires=[
         "absl-py>=2.1,<3",
         "gin-config>=0.5,<0.6",
         "importlib_resources>=6",  # tensorflow-datasets needs it and does not say so
+        "jinja2>=3.1,<4",
         "jiwer>=4.0,<5",
         "keras>=3.13.2,<4",  # older ones load unsafe files (CVE-2026-1462)
         "matplotlib>=3.8,<4",
@@ -62,8 +65,10 @@ setup(
     extras_require={
         "beam": ["apache-beam>=2.72,<2.78"],  # with -c constraints-beam.txt, which says why
         "jax": ["jax>=0.5,<0.11"],
+        "tune": ["optuna>=4.0,<5"],  # t2t-tune
         "wsj": ["av>=12,<19"],  # WSJ's recordings as its discs have them, compressed by shorten
-        "test": ["PYEVALB>=0.1.3,<0.2", "av>=12,<19", "hypothesis>=6.100", "jax>=0.5,<0.11", "pytest>=8",
+        "test": ["PYEVALB>=0.1.3,<0.2", "av>=12,<19", "hypothesis>=6.100", "jax>=0.5,<0.11",
+                 "optuna>=4.0,<5", "pytest>=8",
                  "pytest-timeout>=2.3", "ruff>=0.9", "setuptools>=77"],
     },
     entry_points={

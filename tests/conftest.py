@@ -66,3 +66,11 @@ def user_folder(tmp_path, monkeypatch):
         if str(tmp_path) in str(getattr(sys.modules[module], "__file__", "")):
             del sys.modules[module]
     sys.path[:] = path
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """{flag: value} of the data and the finished run that small_run.py makes; leave them as they are."""
+    from small_run import make
+
+    return make(tmp_path_factory.mktemp("small_run"))

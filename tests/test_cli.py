@@ -9,11 +9,22 @@ import sys
 
 import pytest
 
-from t2t_multimodel.cli import build_vocab, datagen, decoder, demo, evaluate, inspector, trainer, user_code
+from t2t_multimodel.cli import (
+    build_vocab,
+    datagen,
+    decoder,
+    demo,
+    evaluate,
+    inspector,
+    report,
+    trainer,
+    tune,
+    user_code,
+)
 from t2t_multimodel.cli.command import Command
 from t2t_multimodel.errors import UserError
 
-COMMANDS = [datagen, trainer, evaluate, decoder, demo, inspector, build_vocab]
+COMMANDS = [datagen, trainer, evaluate, decoder, demo, inspector, build_vocab, report, tune]
 WHERE = ["--problem=tiny8", "--data_dir=nowhere", "--output_dir=nowhere_either"]
 
 PROBLEM = '''
@@ -70,7 +81,8 @@ def test_help_imports_nothing_heavy(module):
     """It answers within a second because of this; a clock would measure the machine."""
     code = (
         f"import sys; sys.argv = ['x', '--help']; from {module.__name__} import main; assert main() == 0\n"
-        "heavy = {'tensorflow', 'keras', 'jax', 'matplotlib', 'gin', 'sacrebleu', 'tensorflow_datasets'}\n"
+        "heavy = {'tensorflow', 'keras', 'jax', 'matplotlib', 'gin', 'sacrebleu', 'tensorflow_datasets', 'jinja2',"
+        " 'optuna'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -29,6 +29,8 @@ MAY_IMPORT = {
     "data_gen": {"core"},
     "problems": {"core", "data_gen"},
     "hparams": {"core"},
+    "report": {"core", "training"},  # of training only how it writes numbers and logs
+    "tuning": {"core", "training"},  # the same, and which way a metric is better
     "cli": None,
     "testing": None,
 }
@@ -37,7 +39,7 @@ BACKENDS = {"tensorflow", "tensorflow_text", "tensorflow_datasets", "jax"}
 KERAS_ONLY = tuple(f"t2t_multimodel/{part}/" for part in ("model", "modalities", "decoding", "training"))
 ADAPTERS = ("t2t_multimodel/training/tensorflow_step.py", "t2t_multimodel/training/jax_step.py")
 # Must not be imported by `--help`: only inside functions, in whatever the commands import at the top.
-HEAVY = BACKENDS | {"keras", "matplotlib", "sacrebleu", "jiwer", "nltk"}
+HEAVY = BACKENDS | {"keras", "matplotlib", "sacrebleu", "jiwer", "nltk", "jinja2", "optuna"}
 BANNED_CALLS = {"eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.dump", "numpy.save", "shelve.open"}
 # pickle there passes between a process and its own children, in memory; nothing is read from a file.
 MAY_PICKLE = ("data_gen/workers.py",)

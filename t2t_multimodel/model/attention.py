@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from t2t_multimodel.model import observation
 from t2t_multimodel.model.convolution import ConvBlock
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.normalisation import LayerNorm
@@ -34,10 +35,15 @@ def scaled_dot_product(queries, keys, values, bias):
       bias: broadcastable to [batch, heads, length, positions]; `MASKED` where a position may not be seen; None: all
       may.
     """
+    return ops.matmul(attention_weights(queries, keys, bias), values)
+
+
+def attention_weights(queries, keys, bias):
+    """softmax(q·kᵀ + bias), [batch, heads, length, positions]; see `scaled_dot_product`."""
     logits = ops.matmul(queries, ops.swapaxes(keys, -1, -2))
     if bias is not None:
         logits = logits + ops.cast(bias, logits.dtype)
-    return ops.matmul(ops.softmax(logits), values)
+    return ops.softmax(logits)
 
 
 class MultiHeadAttention(Layer):
@@ -106,6 +112,8 @@ class MultiHeadAttention(Layer):
 
     def attend(self, queries, memory, bias):
         """→ [batch, length, features]."""
+        keys, _ = memory
+        observation.note(self.query_weight, lambda: attention_weights(queries, keys, bias))
         heads = scaled_dot_product(queries, *memory, bias)
         joined = ops.transpose(heads, [0, 2, 1, 3])
         joined = ops.reshape(joined, [ops.shape(joined)[0], ops.shape(joined)[1], self.heads * self.size])

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from t2t_multimodel.model import observation
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.normalisation import LayerNorm
 
@@ -82,6 +83,7 @@ class MixtureOfExperts(Layer):
         real = ops.ones(shape[:2], dtype="float32") if real is None else ops.cast(real, "float32")
         real = ops.reshape(real, [-1, 1])
         gates, ids, balance, load = self._gating(tokens, real, training)
+        observation.note(self.gate_weight, lambda: ops.reshape(self._dense_gates(gates, ids), [*shape[:2], -1]))
         overflow = ops.zeros((), dtype="float32")
         if self._few_experts(training):
             y = self._all_experts(tokens, gates, ids, self._side_by_side())

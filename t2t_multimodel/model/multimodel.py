@@ -6,6 +6,7 @@ from keras import ops
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import INPUTS, OUTPUTS, make_net
 from t2t_multimodel.modalities.loss import cross_entropy
+from t2t_multimodel.model import observation
 from t2t_multimodel.model.body import Decoder, Encoder, Mixer
 from t2t_multimodel.model.incremental import ConvolutionHistory
 from t2t_multimodel.model.layer import Layer
@@ -86,6 +87,36 @@ class MultiModel(Layer):
             "cross_entropy": mean, "weight": count, "balance": balance, "overflow": overflow, "correct": correct,
             "log_probability": log_probability, "weights": weights, "logits": logits,
         }  # fmt: skip
+
+    def observe(self, batch, spec):
+        """What a forward pass with the right outputs given (teacher forcing) looks at and whom it asks; numpy arrays.
+
+        Runs without compilation, as in evaluation (no dropout, no gating noise): for some examples, not for all.
+
+        Args:
+          batch: arrays as docs/architecture.md describes them, targets included. spec: the `ProblemSpec`.
+
+        Returns:
+          {"attention": {name: float32 [batch, heads, length, positions], each row sums to 1}, of text targets;
+              "mixer/attention_block/self_attention" over the targets themselves, the others over the encoded inputs:
+              "mixer/attention_block/source/attention", "decoder/source0/attention", … one for each decoder block,
+           "experts": {"encoder/experts" and, of text targets, "decoder/experts": float32 [batch, length, experts], the
+              gates: 0 for experts not chosen; a real position's sum to 1, a padded one's are 0},
+           "source_real": float32 [batch, positions], 1 where an encoded input position is no padding,
+           "grid": (height, width) of the encoded positions of a picture, or None}.
+          `training/observing.py` sums gates up over batches.
+        """
+        with observation.looking() as noted:
+            self(batch, spec=spec)
+            _, real, grid = self.nets[spec.inputs.name](batch)
+        noted = {name: ops.convert_to_numpy(ops.cast(value, "float32")) for name, value in noted.items()}
+        gates = {name for name in noted if name.endswith("experts")}
+        return {
+            "attention": {name: noted[name] for name in noted if name not in gates},
+            "experts": {name: noted[name] for name in noted if name in gates},
+            "source_real": ops.convert_to_numpy(real) * batch["example_weights"][:, None],
+            "grid": grid,
+        }
 
     # ---- Decoding, one position at a time (see decoding/). It runs in float32 whatever the precision of training: the
     # functions from here on are not layer calls, where Keras would cast (hence `norm.call` in the layers' steps).

@@ -30,14 +30,16 @@ class Evaluator:
         self._decoder = BatchDecoder(model, backend)
         self._few_shapes = backend.FEW_SHAPES
 
-    def evaluate(self, store, split, eval_steps=0, decode_hparams=None, examples=None):
+    def evaluate(self, store, split, eval_steps=0, decode_hparams=None, examples=None, decoding=True):
         """All metrics of one problem.
 
         Args:
           store: its `ExampleStore`. split: name.
           eval_steps: only the first so many batches; 0 = all.
           decode_hparams: see `DECODE_DEFAULTS`.
-          examples: a list to which {"key", "input", "prediction", "references"} of each example are added.
+          examples: a list to which {"key", "row" (in the split), "input", "prediction", "references"} of each example
+            are added.
+          decoding: False: nothing is decoded, which takes the longest; teacher-forced metrics only.
 
         Returns:
           {metric: value} with "examples" and "split"; rates are fractions of 1, BLEU and bracket F1 run to 100.
@@ -50,6 +52,8 @@ class Evaluator:
         most = eval_steps * self._hparams.batch_examples
         for batch in evaluation_batches(store, split, self._hparams, most, bucket=self._few_shapes):
             teacher_forced.add(*self._step.evaluate(problem.spec, batch.arrays))
+            if not decoding:
+                continue
             predicted = self.predict(problem, batch.arrays, store, decode)[: batch.examples]
             stored = reader.examples(batch.rows)
             right = [self._references(problem, store, example) for example in stored]
@@ -57,11 +61,13 @@ class Evaluator:
             references += right
             if examples is not None:
                 examples += [
-                    {"key": e["key"], "input": self._shown(problem, store, e), "prediction": p, "references": r}
-                    for e, p, r in zip(stored, predicted, right)
-                ]
-        scores = metrics.score(problem.metrics, predictions, references)
+                    {"key": e["key"], "row": int(row), "input": self._shown(problem, store, e), "prediction": p,
+                     "references": r}
+                    for e, row, p, r in zip(stored, batch.rows, predicted, right)
+                ]  # fmt: skip
         forced = teacher_forced.result()
+        scores = (metrics.score(problem.metrics, predictions, references) if decoding
+                  else {"examples": forced["sequences"]})  # fmt: skip
         return (
             scores
             | {name: value for name, value in forced.items() if name.startswith("teacher_forced")}

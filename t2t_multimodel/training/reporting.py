@@ -136,8 +136,8 @@ def format_table(rows):
     Whole numbers get thousands separators, other numbers four significant digits, None stays blank.
     """
     head, *body = [list(row) for row in rows]
-    right = [body and all(row[i] is None or _reads_as_number(row[i]) for row in body) for i in range(len(head))]
-    cells = [[str(cell) for cell in head], *([_cell(cell) for cell in row] for row in body)]
+    right = [body and all(row[i] is None or reads_as_number(row[i]) for row in body) for i in range(len(head))]
+    cells = [[str(cell) for cell in head], *([format_cell(cell) for cell in row] for row in body)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     lines = []
     for row in [cells[0], ["-" * width for width in widths], *cells[1:]]:
@@ -187,7 +187,7 @@ def draw_learning_curves(output_dir, headlines=None):
     Returns:
       Path of the picture in `output_dir`; None where nothing has been logged yet.
     """
-    losses, scores, headlines = _curves(read_metrics(output_dir), dict(headlines or {}))
+    losses, scores, headlines = learning_curves(read_metrics(output_dir), headlines or {})
     problems = sorted({*losses, *scores})
     if not problems:
         return None
@@ -214,8 +214,13 @@ def draw_learning_curves(output_dir, headlines=None):
     return path
 
 
-def _curves(records, headlines):
-    """({problem: ([step], [loss])}, {problem: ([step], [score])}, {problem: name of its score})."""
+def learning_curves(records, headlines):
+    """({problem: ([step], [loss])}, {problem: ([step], [score])}, {problem: name of its score}).
+
+    Args:
+      records: of `read_metrics`. headlines: {problem: name of the metric}; for others the first of the usual ones.
+    """
+    headlines = dict(headlines)
     losses, scores = {}, {}
     for record in records:
         problem, step = record.get("problem"), record["step"]
@@ -224,7 +229,8 @@ def _curves(records, headlines):
         if record["split"] == "train":
             name, into = "loss", losses
         else:
-            found = headlines.get(problem) or next((n for n in _HEADLINES if _is_number(record.get(n))), None)
+            wanted = (headlines.get(problem), *_HEADLINES)  # a run may have been evaluated without decoding
+            found = next((n for n in wanted if _is_number(record.get(n))), None)
             name, into = found, scores
         if _is_number(record.get(name)):
             if into is scores:
@@ -245,7 +251,7 @@ def _draw_panel(panel, problem, losses, scores, headline):
     if losses:
         steps, values = losses
         panel.plot(steps, values, color=grey, linewidth=0.8)
-        panel.plot(steps, _smoothed(values), color=blue, linewidth=1.6)
+        panel.plot(steps, smoothed(values), color=blue, linewidth=1.6)
         panel.set_ylabel("loss", fontsize=8, color=blue)
         panel.set_ylim(bottom=0)
     if scores:
@@ -266,7 +272,7 @@ def _scale_top(headline, values):
     return max(1.03, 1.03 * max(values))  # rates; wer and cer can pass 1
 
 
-def _smoothed(values, weight=0.8):
+def smoothed(values, weight=0.8):
     """The moving average in which each value counts 1 - weight, corrected for the start."""
     smooth, total, mass = [], 0.0, 0.0
     for value in values:
@@ -344,7 +350,7 @@ def _is_number(value):
     return hasattr(value, "__float__")
 
 
-def _reads_as_number(cell):
+def reads_as_number(cell):
     try:
         float(cell)
     except (TypeError, ValueError):
@@ -352,7 +358,7 @@ def _reads_as_number(cell):
     return not isinstance(cell, bool)
 
 
-def _cell(value):
+def format_cell(value):
     if value is None:
         return ""
     if not _is_number(value):

@@ -1,0 +1,284 @@
+"""The figures of reports: curves in small panels, heat maps, shares over time; each is a matplotlib Figure.
+
+Lines and text are drawn in `INK`, which `svg` turns into the reader's colour: dark on a light page, light on a dark
+one. Text is drawn as it is: a dollar sign is no formula.
+"""
+
+import dataclasses
+import io
+import itertools
+import textwrap
+
+import numpy as np
+
+INK = "#010203"  # stands for the page's text colour
+FAINT = "#808a96"  # grid and frames: readable on both pages
+# Okabe and Ito's colours, told apart by most colour-blind readers, the pale ones darkened; on a dark page readable too.
+COLOURS = ("#2f7fc1", "#d1600a", "#0a9a70", "#c46a9b", "#8f6fd6", "#b58900", "#3aa6b9", "#7f8c4f", "#a0522d", "#808a96")
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A curve: values over x, maybe with a band from `low` to `high`."""
+
+    label: str
+    x: list
+    y: list
+    low: list | None = None
+    high: list | None = None
+    colour: str = ""  # "": the next of `COLOURS`
+    right: bool = False  # drawn on a scale of its own at the right
+    faint: bool = False  # thin and pale: measurements under their smoothed curve
+    marks: bool = False  # a dot at each value: for few of them
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One small diagram: its title, curves, and names of its axes."""
+
+    title: str
+    lines: list
+    x_label: str = "step"
+    y_label: str = ""
+    right_label: str = ""
+    y_range: tuple | None = None  # (low, high); None: what the values need
+    right_range: tuple | None = None
+    remark: str = ""  # at the right of the title
+
+
+def curves(panels, columns=3, legend=True):
+    """Small diagrams side by side, `columns` at most in a row, and one legend: a label has one colour everywhere."""
+    columns = max(1, min(columns, len(panels)))
+    rows = -(-len(panels) // columns)
+    figure, axes = _figure(rows, columns, 3.6 * columns, 2.7 * rows)
+    labels = dict.fromkeys(line.label for panel in panels for line in panel.lines if not line.colour)
+    colours = dict(zip(labels, itertools.cycle(COLOURS)))
+    drawn = {}
+    for place, (axis, panel) in enumerate(zip(axes, panels)):
+        drawn |= _draw_panel(axis, panel, colours)
+        if place + columns >= len(panels):
+            axis.set_xlabel(panel.x_label, fontsize=8, color=INK)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    if legend and len(drawn) > 1:
+        _legend(figure, drawn)
+    return figure
+
+
+def heat_map(values, row_names, column_names, label="", digits=2, centre=None, limits=None, x_label="", y_label=""):
+    """A matrix as coloured cells with their values.
+
+    Args:
+      values: [rows, columns]; a NaN is left blank.
+      label: what the values are, beside the colour scale.
+      centre: a value that is neutral (0 for differences): colours go to both sides of it. None: from dark to bright.
+      limits: (low, high) of the colours; None: of the values.
+    """
+    values = np.asarray(values, np.float64)
+    rows, columns = values.shape
+    written = columns <= 24
+    wide = 0.62 if written else max(0.12, min(0.62, 12.0 / columns))
+    longest = max((len(_short(name)) for name in row_names), default=0)
+    figure, (axis,) = _figure(1, 1, max(3.2, wide * columns + 0.085 * longest + 1.6), max(1.8, 0.42 * rows + 1.4))
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    low, high = limits or (low, high)
+    scale = {"vmin": low, "vmax": high if high > low else low + 1.0, "cmap": "viridis"}
+    if centre is not None:
+        reach = max(abs(low - centre), abs(high - centre)) or 1.0
+        scale = {"vmin": centre - reach, "vmax": centre + reach, "cmap": "RdBu"}
+    drawn = axis.imshow(values, aspect="auto", interpolation="nearest", **scale)
+    _name_ticks(axis.xaxis, column_names, rotate=any(len(name) > 5 for name in column_names))
+    _name_ticks(axis.yaxis, row_names)
+    axis.set_xlabel(x_label, fontsize=8, color=INK)
+    axis.set_ylabel(y_label, fontsize=8, color=INK)
+    if written:
+        for row, column in np.ndindex(rows, columns):
+            if np.isfinite(values[row, column]):
+                colour = "black" if _light(drawn.to_rgba(values[row, column])) else "white"
+                axis.text(column, row, f"{values[row, column]:.{digits}f}", ha="center", va="center", fontsize=7,
+                          color=colour)  # fmt: skip
+    _colour_bar(figure, axis, drawn, label)
+    return figure
+
+
+def shares(series, x_label="step"):
+    """Shares over time as bands that add up to 1, planned left and actual right: {name: (x, planned, actual)}."""
+    figure, axes = _figure(1, 2, 9.0, 3.4)
+    colours = list(itertools.islice(itertools.cycle(COLOURS), len(series)))
+    x = next(iter(series.values()))[0]
+    for axis, title, which in zip(axes, ("planned", "actual"), (1, 2)):
+        bands = axis.stackplot(x, [one[which] for one in series.values()], colors=colours, linewidth=0)
+        axis.set(xlim=(min(x), max(max(x), min(x) + 1)), ylim=(0, 1))
+        axis.set_xlabel(x_label, fontsize=8, color=INK)
+        _title(axis, title)
+    _legend(figure, dict(zip(series, bands)))
+    return figure
+
+
+def attention(weights, column_names, row_names, title="", seconds=None):
+    """Attention of written pieces (rows) over input positions (columns), [rows, columns], each row sums to 1.
+
+    Args:
+      column_names: names of the positions; [] where they have none.
+      seconds: length of the recording that the positions cover, for an axis in seconds.
+    """
+    rows, columns = np.shape(weights)
+    figure, (axis,) = _figure(1, 1, max(3.6, min(11.0, 0.24 * columns + 2.0)), max(1.6, 0.21 * rows + 1.1))
+    extent = None if seconds is None else (0, seconds, rows - 0.5, -0.5)
+    drawn = axis.imshow(weights, aspect="auto", interpolation="nearest", cmap="viridis", vmin=0, extent=extent)
+    if seconds is not None:
+        axis.set_xlabel("seconds", fontsize=8, color=INK)
+    elif column_names:
+        _name_ticks(axis.xaxis, column_names, rotate=True)
+    _name_ticks(axis.yaxis, row_names)
+    _title(axis, title)
+    _colour_bar(figure, axis, drawn)
+    return figure
+
+
+def attention_over_picture(picture, weights, names, columns=6):
+    """A picture for each written piece, bright where the piece's attention lies.
+
+    Args:
+      picture: uint8 [height, width, channels]. weights: [pieces, rows, columns] over the encoded positions, laid over
+        the whole picture. names: of the pieces.
+    """
+    height, width, channels = picture.shape
+    columns = min(columns, len(names))
+    rows = -(-len(names) // columns)
+    figure, axes = _figure(rows, columns, 1.5 * columns, (1.5 * height / width + 0.25) * rows)
+    grey = picture.mean(axis=-1) / 255.0
+    for axis, piece, name in zip(axes, weights, names):
+        seen = piece / max(float(piece.max()), 1e-9)  # the brightest place of each piece is its likeliest
+        axis.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="nearest")
+        axis.imshow(seen, cmap="inferno", vmin=0, vmax=1, alpha=0.35 + 0.4 * seen, extent=(0, width, height, 0),
+                    interpolation="bilinear")  # fmt: skip
+        _title(axis, name)
+    for axis in axes:
+        axis.set_axis_off()
+    return figure
+
+
+def smoothed(values, weight=0.8):
+    """The moving average in which each value counts 1 - weight, corrected for the start."""
+    from t2t_multimodel.training.reporting import smoothed as of_values
+
+    return of_values(values, weight)
+
+
+def svg(figure):
+    """The figure as the text of an SVG file: no date in it, the same figure gives the same bytes."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "t2t-multimodel", "svg.fonttype": "path"}):
+        _without_glyph_warnings(
+            lambda: figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        )
+    drawn = buffer.getvalue().replace(INK, "currentColor")
+    head, start, rest = drawn.partition("<svg ")
+    inside, end, rest = rest.partition(">")
+    style = "<style>svg{color:#1c2430}@media(prefers-color-scheme:dark){svg{color:#e6eaf0}}</style>"
+    return f"{start}{inside}{end}\n{style}{rest}"
+
+
+# ---- Drawing
+
+
+def _figure(rows, columns, width, height):
+    """(figure, its axes in reading order), in ink."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_facecolor("none")
+        _ink(axis)
+    return figure, axes
+
+
+def _legend(figure, handles):
+    """A legend below all diagrams, of {label: what stands for it}."""
+    labels = [_short(label) for label in handles]
+    legend = figure.legend(handles.values(), labels, loc="outside lower center", fontsize=7.5, frameon=False,
+                           labelcolor=INK, ncols=min(4, len(handles)), handlelength=1.6)  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _colour_bar(figure, axis, drawn, label=""):
+    """As thick in every figure, however tall it is."""
+    thickness, height = 0.13, figure.get_figheight()  # inches
+    bar = figure.colorbar(drawn, ax=axis, pad=0.02, fraction=0.04, aspect=height / thickness)
+    bar.set_label(_short(label, 40), fontsize=8, color=INK, parse_math=False)
+    _ink(bar.ax)
+
+
+def _ink(axis):
+    axis.tick_params(labelsize=7, color=FAINT, labelcolor=INK)
+    for spine in axis.spines.values():
+        spine.set_color(FAINT)
+
+
+def _draw_panel(axis, panel, colours):
+    """Draws a panel; returns {label: what stands for it in the legend}."""
+    _title(axis, panel.title)
+    axis.set_title(_short(panel.remark), fontsize=8, loc="right", color=INK, parse_math=False)
+    axis.grid(True, color=FAINT, alpha=0.25, linewidth=0.6)
+    axis.spines["top"].set_visible(False)
+    axis.spines["right"].set_visible(False)
+    axis.set_ylabel(panel.y_label, fontsize=8, color=INK)
+    right = axis.twinx() if any(line.right for line in panel.lines) else None
+    handles = {}
+    for line in panel.lines:
+        colour = line.colour or colours[line.label]
+        width, alpha = (0.8, 0.4) if line.faint else (1.6, 1.0)
+        onto = right if line.right else axis
+        (handle,) = onto.plot(line.x, line.y, color=colour, linewidth=width, alpha=alpha, markersize=3,
+                              marker="o" if line.marks or len(line.x) == 1 else None)  # fmt: skip
+        handles.setdefault(line.label, handle)
+        if line.low is not None:
+            onto.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
+    if panel.y_range:
+        axis.set_ylim(*panel.y_range)
+    if right is not None:
+        _ink(right)
+        right.set_ylabel(panel.right_label, fontsize=8, color=INK)
+        right.spines["top"].set_visible(False)
+        if panel.right_range:
+            right.set_ylim(*panel.right_range)
+    return handles
+
+
+def _title(axis, text):
+    lines = textwrap.wrap("".join(c if c.isprintable() else " " for c in text), 46)
+    shown = "\n".join(lines if len(lines) <= 2 else [lines[0], lines[1][:42] + " …"])
+    axis.set_title(shown, fontsize=9, fontweight="bold", loc="left", color=INK, parse_math=False)
+
+
+def _name_ticks(axis, names, rotate=False):
+    labels = [_short("".join(c if c.isprintable() else "·" for c in str(name))) for name in names]
+    axis.set_ticks(range(len(labels)), labels, rotation=90 if rotate else 0, fontsize=7)
+    for text in axis.get_ticklabels():
+        text.set_parse_math(False)
+
+
+def _short(text, most=28):
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _light(colour):
+    red, green, blue, _ = colour
+    return 0.299 * red + 0.587 * green + 0.114 * blue > 0.55
+
+
+def _without_glyph_warnings(draw):
+    """A sign that the font lacks is drawn as a box; that is no reason for a warning."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        draw()

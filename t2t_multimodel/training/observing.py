@@ -1,0 +1,31 @@
+"""What a trained model does inside, read over examples of a problem: how much each expert is used."""
+
+import numpy as np
+
+from t2t_multimodel.input.batching import evaluation_batches
+from t2t_multimodel.training.backend import adapter
+
+
+def expert_load(model, hparams, store, split, most_examples=64):
+    """How a problem uses the experts, over the first examples of a split (the right outputs given).
+
+    Args:
+      model: a `MultiModel`. hparams: its `HParams`. store: the problem's `ExampleStore`. split: name.
+      most_examples: so many at most; 0 = all.
+
+    Returns:
+      {"encoder" and, where the target is text, "decoder": {"load": float64 [experts], the share of the assignments of
+      tokens to experts, "importance": float64 [experts], the share of the gates' sum}}, each of which sums to 1; {} for
+      a model without experts.
+    """
+    sums = {}
+    for batch in evaluation_batches(store, split, hparams, most_examples, bucket=adapter().FEW_SHAPES):
+        for name, gates in model.observe(batch.arrays, store.spec)["experts"].items():
+            gates = gates.reshape(-1, gates.shape[-1]).astype(np.float64)
+            part = sums.setdefault(name.split("/")[0], {"load": 0.0, "importance": 0.0})
+            part["load"] = part["load"] + (gates > 0).sum(axis=0)
+            part["importance"] = part["importance"] + gates.sum(axis=0)
+    return {
+        part: {kind: values / max(values.sum(), 1e-12) for kind, values in kinds.items()}
+        for part, kinds in sums.items()
+    }

@@ -1,0 +1,67 @@
+"""What a look into the model shows is what the forward pass computes: attention's rows, gates, the experts' shares."""
+
+import numpy as np
+import pytest
+from keras import ops
+from models import FEW_EXPERTS, HPARAMS, NO_ATTENTION, NO_EXPERTS, SPECS, TO_TEXT, TRANSLATION, make_batch, make_model
+
+from t2t_multimodel.model import observation
+
+
+@pytest.mark.parametrize("name", sorted(SPECS))
+def test_rows_of_attention_and_gates_sum_to_one_where_something_is(name):
+    spec = SPECS[name]
+    model, batch = make_model(HPARAMS, [spec]), make_batch(spec)
+    batch["example_weights"][-1] = 0.0
+    seen = model.observe(batch, spec)
+    real = seen["source_real"]  # [batch, positions]
+    assert real[0].any() and not real[-1].any()
+    gates = seen["experts"]["encoder/experts"]
+    assert gates.shape == (*real.shape, HPARAMS.num_experts)
+    np.testing.assert_allclose(gates.sum(-1), real, atol=1e-5)
+    assert ((gates > 0).sum(-1) <= HPARAMS.experts_per_token).all()
+    assert seen["grid"] is None or np.prod(seen["grid"]) == real.shape[1]
+    over_source = {name: w for name, w in seen["attention"].items() if "self" not in name}
+    assert set(over_source) == ({"mixer/attention_block/source/attention", "decoder/source0/attention"}
+                                if name in TO_TEXT else set())  # fmt: skip
+    for weights in over_source.values():
+        assert weights.shape == (3, HPARAMS.num_heads, batch["targets"].shape[1], real.shape[1])
+        np.testing.assert_allclose(weights.sum(-1), 1.0, atol=1e-5)
+        np.testing.assert_allclose(weights[0][..., real[0] == 0], 0.0, atol=1e-6)
+
+
+def test_the_weights_seen_are_those_that_make_the_output():
+    """Recomputes one attention from what was seen of it."""
+    model, batch = make_model(FEW_EXPERTS, [TRANSLATION]), make_batch(TRANSLATION)
+    layer = model.decoder.readers[0]
+    inside = {}
+    before = layer.attention.call
+
+    def spy(x, source, bias=None):
+        inside["source"], inside["out"] = source, before(x, source, bias)
+        return inside["out"]
+
+    layer.attention.call = spy
+    seen = model.observe(batch, TRANSLATION)["attention"]["decoder/source0/attention"]
+    _, values = layer.attention.memory(inside["source"])
+    heads = ops.transpose(ops.matmul(seen, values), [0, 2, 1, 3])
+    out = ops.matmul(ops.reshape(heads, [3, -1, FEW_EXPERTS.hidden_size]), layer.attention.output_weight)
+    np.testing.assert_allclose(np.asarray(out), np.asarray(inside["out"]), atol=1e-5)
+
+
+def test_a_model_without_these_parts_shows_none():
+    batch = make_batch(TRANSLATION)
+    assert make_model(NO_EXPERTS, [TRANSLATION]).observe(batch, TRANSLATION)["experts"] == {}
+    assert make_model(NO_ATTENTION, [TRANSLATION]).observe(batch, TRANSLATION)["attention"] == {}
+
+
+def test_nothing_is_computed_where_nobody_looks():
+    def fail():
+        raise AssertionError("computed")
+
+    weight = make_model(HPARAMS, [TRANSLATION]).encoder.experts.gate_weight
+    observation.note(weight, fail)
+    with observation.looking() as noted:
+        observation.note(weight, lambda: 7)
+    assert noted == {"encoder/experts": 7}
+    observation.note(weight, fail)
