@@ -24,7 +24,7 @@ command.group("What to make")
 command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True, alias="problems")
 command.text("sizes", "8192", "numbers of ids to ask for, between commas", metavar="N,N")
 command.text("data_dir", None, "folder to write the vocabulary to, for t2t-datagen; made if need be", metavar="DIR")
-command.integer("most_lines", 10_000_000, "of more lines of text than this, a random sample is trained on", at_least=1)
+command.integer("most_lines", 1_000_000, "of more texts than this, a random sample is trained on", at_least=1)
 
 command.group("Where corpora lie")
 command.text("manual_dir", None, "folder of the corpora that you obtained; default: $T2T_MANUAL_DIR, else "
