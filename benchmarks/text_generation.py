@@ -80,10 +80,10 @@ def write_pairs(folder, count):
                 rows = min(100_000, pairs - start)
                 picked = random.integers(0, _PHRASES, (rows, 2)).tolist()
                 numbers = random.integers(0, 10_000_000, rows).tolist()
-                mark = lambda i: f" {numbers[i]}." if i % 4 == 0 else "."
+                ends = [f" {number}." if i % 4 == 0 else "." for i, number in enumerate(numbers)]
                 file.writelines(
-                    "\t".join(f"{side[one]} {side[other]}{mark(i)}" for side in sides) + "\n"
-                    for i, (one, other) in enumerate(picked)
+                    "\t".join(f"{side[one]} {side[other]}{end}" for side in sides) + "\n"
+                    for (one, other), end in zip(picked, ends)
                 )
 
 

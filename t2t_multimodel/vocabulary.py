@@ -21,7 +21,7 @@ MODEL_FILE, TABLE_FILE = "bpe.model", "vocabulary.json"
 FORMAT_VERSION = 1
 COMMAND_SLOTS = 64
 COMMAND_PIECES = tuple(f"<command_{i:02d}>" for i in range(COMMAND_SLOTS))
-_MOST_WORDS = 1 << 16  # remembered with their ids, and as many again from before: some tens of MB
+_MOST_WORDS = 1 << 18  # remembered with their ids, and as many again from before: some 100 MB
 
 # Sentencepiece writes a space as U+2581, so a typed U+2581 would come back as a space. In order of application;
 # U+E000, of the private use area, is the escape sign and so has to be escaped itself. Undone in the opposite order.
