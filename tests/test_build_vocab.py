@@ -45,7 +45,9 @@ def registered(user_folder):
 
 def test_sizes_are_compared_by_language_on_unseen_text(run_command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("T2T_MANUAL_DIR", raising=False)
     status, out, error = run_command(build_vocab.main, "--problem=vocab_words,vocab_shapes", "--sizes=400,460")
+    assert f"in {tmp_path / 'manual'} (--manual_dir) and in {tmp_path / 'downloads'} (--download_dir)" in out
     assert status == 0, error
     assert "without text, left out: vocab_shapes" in out and list(tmp_path.iterdir()) == []
     rows = {tuple(line.split()[:3]): line.split()[3:] for line in out.splitlines() if line.startswith("vocab_words")}

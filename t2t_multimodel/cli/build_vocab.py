@@ -28,8 +28,9 @@ command.integer("most_lines", 1_000_000, "of more texts than this, a random samp
 
 command.group("Where corpora lie")
 command.text("manual_dir", None, "folder of the corpora that you obtained; default: $T2T_MANUAL_DIR, else "
-             "DATA_DIR/manual", metavar="DIR")  # fmt: skip
-command.text("download_dir", None, "folder for what is downloaded; default: DATA_DIR/downloads", metavar="DIR")
+             "DATA_DIR/manual, without --data_dir ./manual", metavar="DIR")  # fmt: skip
+command.text("download_dir", None, "folder for what is downloaded; default: DATA_DIR/downloads, without --data_dir "
+             "./downloads", metavar="DIR")  # fmt: skip
 
 command.standard_flags(backend=False)
 
@@ -48,6 +49,9 @@ def _build(flags):
     if flags.data_dir and len(sizes) > 1:
         raise UserError("--data_dir takes one vocabulary: compare --sizes without it, then give the one you want")
     corpora.set_folders(flags.data_dir or ".", flags.manual_dir, flags.download_dir)
+    if not flags.data_dir:
+        manual, downloads = corpora.manual_folder().absolute(), corpora.download_folder().absolute()
+        print(f"corpora are looked for in {manual} (--manual_dir) and in {downloads} (--download_dir)")
     problems = [registry.problem(name) for name in mixture.parse(flags.problem).problem_names]
     check_declarations(problems)
     with_text = [problem for problem in problems if store.uses_text(problem)]
