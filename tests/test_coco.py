@@ -195,7 +195,7 @@ def test_a_malformed_entry_is_a_bad_record_and_the_others_stay(change, reason, l
     assert re.search(rf"annotations/captions_train2014\.json: {reason}", bad["bad"])
     assert len(samples) - 1 == whole - lost
     assert not any("bad" in sample for split in ("dev", "test") for sample in problem.samples(split))
-    with pytest.raises(UserError, match=rf"bad record {bad['key']}.*captions_train2014\.json: .*--max_bad_records"):
+    with pytest.raises(UserError, match=r"bad record .*captions_train2014\.json: .*--max_bad_records"):
         generate([problem], tmp_path / "data", workers=1, vocabulary_size=400, report=lambda line: None)
 
 

@@ -138,7 +138,8 @@ def read_values(made, split, names):
     spec, stored = {}, made.info.features.get_serialized_info()
     for name in names:
         info = _inside(stored, name)
-        spec[name] = tf.io.RaggedFeature(info.tf_dtype) if info.shape else tf.io.FixedLenFeature((), info.tf_dtype)
+        kind = tf.int64 if info.tf_dtype.is_integer else info.tf_dtype  # as a tf.train.Example has them
+        spec[name] = tf.io.RaggedFeature(kind) if info.shape else tf.io.FixedLenFeature((), kind)
     size = _SOUND_BATCH if any(isinstance(feature, tf.io.RaggedFeature) for feature in spec.values()) else _BATCH
     for part in _parts(made, split):
         file = os.path.basename(part.filename)
