@@ -46,7 +46,7 @@ def read_lines(path, malformed=refuse):
             first += len(lines)
 
 
-def read_columns(path, names, malformed=refuse):
+def read_columns(path, names, malformed=refuse, may_be_empty=False):
     """Yields `(line number, cells)` of a tab-separated file; no quoting, so that quotes in the text stay as they are.
 
     Lines without a character are skipped.
@@ -55,6 +55,7 @@ def read_columns(path, names, malformed=refuse):
       path: the file.
       names: what each column holds, for errors; their number is the number of columns.
       malformed: called with "file:line: the reason"; what it returns is yielded in place of the cells.
+      may_be_empty: whether a column may, which is malformed otherwise.
 
     Raises:
       UserError: a line with another number of columns, or with an empty one.
@@ -67,7 +68,7 @@ def read_columns(path, names, malformed=refuse):
             yield number, line
             continue
         cells = line.split("\t")
-        if len(cells) == count and all(map(str.strip, cells)):
+        if len(cells) == count and (may_be_empty or all(map(str.strip, cells))):
             yield number, cells
         else:
             yield number, malformed(f"{path}:{number}: {_what_is_wrong(cells, names)}")
