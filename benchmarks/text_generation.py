@@ -41,11 +41,11 @@ def main(pairs=5_000_000, fewest=20, most=30):
         parent, workers = peaks.gigabytes()
         parent_cpu, workers_cpu = peaks.processor_seconds()
         report(
-            "text_generation", pairs=pairs, words=f"{fewest} to {most}", text_mb=size / 1e6, workers=WORKERS, pairs_a_second=pairs / seconds,
-            target=TARGET, seconds=seconds, imports_seconds=seconds - said["vocabulary"] - said["examples"],
-            vocabulary_seconds=said["vocabulary"], examples_seconds=said["examples"],
-            tokens_a_side=said["tokens"] / pairs / 2, parent_gb=parent, worker_gb=max(workers),
-            target_worker_gb=TARGET_GB, parent_processor_seconds=parent_cpu, workers_processor_seconds=workers_cpu,
+            "text_generation", pairs=pairs, words=f"{fewest} to {most}", tokens_a_side=said["tokens"] / pairs / 2,
+            text_mb=size / 1e6, workers=WORKERS, pairs_a_second=pairs / seconds, target=TARGET, seconds=seconds,
+            imports_seconds=seconds - said["vocabulary"] - said["examples"], vocabulary_seconds=said["vocabulary"],
+            examples_seconds=said["examples"], parent_gb=parent, worker_gb=max(workers), target_worker_gb=TARGET_GB,
+            parent_processor_seconds=parent_cpu, workers_processor_seconds=workers_cpu,
         )  # fmt: skip
 
 

@@ -108,20 +108,27 @@ def _comparison(problems, vocabularies):
     head = ["problem", "side", "language", "split", "characters"]
     for vocabulary in vocabularies:
         head += [f"tokens/char, {vocabulary.size:,}", "bytes"]
-    rows, totals = [], [[] for _ in vocabularies]
+    rows, by_language = [], {}
     for problem in problems:
         for side, texts in vocabulary_report.sample_texts(problem).items():
             fits = [vocabulary_report.fit(vocabulary, texts) for vocabulary in vocabularies]
             language = getattr(problem, side).language or "?"
             row = [problem.name, side, language, vocabulary_report.measured_split(problem), fits[0].characters]
             rows.append(row + _cells(fits))
-            for total, each in zip(totals, fits):
-                total.append(each)
-    together = [
-        vocabulary_report.Fit(*(sum(getattr(f, n) for f in each) for n in ("characters", "tokens", "byte_tokens")))
-        for each in totals
-    ]
-    return format_table([head, *rows, ["all", "", "", "", together[0].characters, *_cells(together)]])
+            by_language.setdefault(language, []).append(fits)
+    for language, several in by_language.items():
+        if len(several) > 1:
+            rows.append(_together("all", language, several))
+    return format_table([head, *rows, _together("all", "", sum(by_language.values(), []))])
+
+
+def _together(name, language, rows):
+    """The row of several rows' fits, a list of `Fit`s each, one a vocabulary."""
+    from t2t_multimodel.data_gen.vocabulary_report import Fit
+
+    fields = ("characters", "tokens", "byte_tokens")
+    fits = [Fit(*(sum(getattr(fit, field) for fit in fits) for field in fields)) for fits in zip(*rows)]
+    return [name, "", language, "", fits[0].characters, *_cells(fits)]
 
 
 def _cells(fits):
