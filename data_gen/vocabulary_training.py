@@ -26,7 +26,8 @@ from t2t_multimodel.vocabulary import (
 )
 
 DEFAULT_SIZE = 8192
-MOST_LINES = 1_000_000  # that are kept in memory and counted
+MOST_LINES = 1_000_000  # that are kept in memory and counted …
+_MOST_CHARACTERS = 200_000_000  # … and what they may hold together
 TRAINING = {
     "model_type": "bpe",
     "character_coverage": 0.9995,
@@ -212,15 +213,17 @@ def _escaped(text):
 
 def _sample(texts, most):
     """A list of `most` texts or fewer, drawn evenly from all of them, in their order."""
-    draw, chance, kept = random.Random(0).random, 1.0, []
+    draw, chance, kept, characters = random.Random(0).random, 1.0, [], 0
     for text in texts:
         drawn = draw()
         if drawn >= chance:
             continue
         kept.append((drawn, text))
-        if len(kept) > most:
+        characters += len(text)
+        while len(kept) > most or (characters > _MOST_CHARACTERS and len(kept) > 1):
             chance /= 2
             kept = [(drawn, text) for drawn, text in kept if drawn < chance]
+            characters = sum(len(text) for _, text in kept)
     return [text for _, text in kept]
 
 

@@ -9,6 +9,7 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from t2t_multimodel.data_gen import vocabulary_training
 from t2t_multimodel.data_gen.vocabulary_training import (
     TRAINING,
     _escaped,
@@ -170,6 +171,14 @@ def test_training_repeats_and_small_text_gives_a_small_vocabulary(folder, vocabu
     small = train_vocabulary(tmp_path / "small", ["ab"] * 3, size=8192)
     assert 324 < small.size < 400
     assert requested_size(tmp_path / "small") == 8192
+
+
+def test_long_texts_are_sampled_by_their_size(monkeypatch):
+    monkeypatch.setattr(vocabulary_training, "_MOST_CHARACTERS", 1000)
+    texts = [f"{i:010d}" for i in range(5000)]
+    kept = vocabulary_training._sample(iter(texts), 10**6)
+    assert 40 <= len(kept) <= 100 and kept == sorted(kept)
+    assert 1000 < sum(map(int, kept)) / len(kept) < 4000  # from all over the corpus
 
 
 def test_sampled_lines_are_the_same_lines_every_time(tmp_path):
