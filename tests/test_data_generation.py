@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from t2t_multimodel.cli.user_code import load_user_code
 from t2t_multimodel.data_gen import shards, workers
-from t2t_multimodel.data_gen.examples import Record, key_of, make_records, store_features
+from t2t_multimodel.data_gen.examples import Record, key_of
 from t2t_multimodel.data_gen.fingerprint import fingerprint
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.data_gen.verify import verify
@@ -152,6 +152,8 @@ def test_tfds_opens_the_store_and_finds_the_samples(data_dir, kind):
 def test_records_are_the_bytes_that_tfds_makes(data_dir, kind):
     """But for the order of their features, which is sorted, so that it is the same on every run."""
     from tensorflow_datasets.proto import tf_example_pb2
+
+    from t2t_multimodel.data_gen.examples import make_records, store_features
 
     problem, vocabulary = kind(), Vocabulary.load(data_dir / "vocabulary")
     raw = list(problem.samples("train"))
