@@ -22,6 +22,7 @@ FORMAT_VERSION = 1
 COMMAND_SLOTS = 64
 COMMAND_PIECES = tuple(f"<command_{i:02d}>" for i in range(COMMAND_SLOTS))
 _MOST_WORDS = 1 << 18  # remembered with their ids, and as many again from before: some 100 MB
+_LONGEST_WORD = 40  # characters of those that are remembered
 
 # Sentencepiece writes a space as U+2581, so a typed U+2581 would come back as a space. In order of application;
 # U+E000, of the private use area, is the escape sign and so has to be escaped itself. Undone in the opposite order.
@@ -151,7 +152,9 @@ class _Words(dict):
         if len(self) >= _MOST_WORDS:
             self._earlier = dict(self)
             self.clear()
-        self[word] = ids = self._earlier.get(word) or self._processor.encode(self._before + word)
+        ids = self._earlier.get(word) or self._processor.encode(self._before + word)
+        if len(word) <= _LONGEST_WORD:
+            self[word] = ids
         return ids
 
 
