@@ -133,4 +133,4 @@ class _HttpsRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _open(url):
-    return urllib.request.build_opener(_HttpsRedirects).open(url, timeout=60)
+    return urllib.request.build_opener(_HttpsRedirects).open(url, timeout=20)

@@ -3,6 +3,7 @@
 import functools
 import json
 
+from t2t_multimodel.data_gen.readers.lines import bad_sample
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Image, Text
 from t2t_multimodel.problems.file_problem import FileProblem, picture_sample
@@ -40,7 +41,10 @@ class CaptionedImages(FileProblem):
 
     def samples(self, split):
         folder = self.split_path(split)
-        for file, captions in _entries(folder / "captions.json"):
+        for file, captions, fault in _entries(folder / "captions.json"):
+            if fault:
+                yield bad_sample(fault)
+                continue
             sample = {"inputs": str(folder / file), "references": captions}
             for i, caption in enumerate(captions):
                 yield {**sample, "targets": caption, "key": f"{split}/{file}#{i}"}
@@ -56,13 +60,17 @@ class CaptionedImages(FileProblem):
 
     def source_files(self):
         lists = [self.split_path(split) / "captions.json" for split in self.splits]
-        pictures = [path.parent / file for path in lists for file, _ in _entries(path)]
+        pictures = [path.parent / file for path in lists for file, _, fault in _entries(path) if not fault]
         # One that is missing is a bad record, named when its turn comes.
         return [str(path) for path in [*lists, *pictures] if path in lists or path.exists()]
 
 
 def _entries(path):
-    """The `(file, captions)` of a captions.json; each thing that is not as it should be is a `UserError`."""
+    """Yields the `(file, captions, fault)` of a captions.json; fault is "" or what is wrong with the entry, and where.
+
+    Raises:
+      UserError: the file can't be read as a list.
+    """
     try:
         entries = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -74,13 +82,20 @@ def _entries(path):
     if not isinstance(entries, list):
         raise UserError(f"{path}: a list of entries expected, got {type(entries).__name__}")
     for number, entry in enumerate(entries, 1):
-        where = f"{path}: entry {number}"
-        if not isinstance(entry, dict) or not isinstance(entry.get("file"), str) or "captions" not in entry:
-            raise UserError(f'{where} is not of the form {{"file": "0007.png", "captions": ["…"]}}')
-        captions = entry["captions"]
-        if not isinstance(captions, list) or not captions:
-            raise UserError(f"{where} ({entry['file']}): captions must be a list of at least one string")
-        for caption in captions:
-            if not isinstance(caption, str) or not caption.strip():
-                raise UserError(f"{where} ({entry['file']}): a caption is {caption!r}, a string with words expected")
-    return [(entry["file"], entry["captions"]) for entry in entries]
+        wrong = _what_is_wrong(entry)
+        if wrong:
+            yield "", [], f"{path}:entry {number}: {wrong}"
+        else:
+            yield entry["file"], entry["captions"], ""
+
+
+def _what_is_wrong(entry):
+    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str) or "captions" not in entry:
+        return 'not of the form {"file": "0007.png", "captions": ["…"]}'
+    captions = entry["captions"]
+    if not isinstance(captions, list) or not captions:
+        return f"{entry['file']}: captions must be a list of at least one string"
+    for caption in captions:
+        if not isinstance(caption, str) or not caption.strip():
+            return f"{entry['file']}: a caption is {caption!r}, a string with words expected"
+    return ""

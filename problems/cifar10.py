@@ -5,13 +5,16 @@ import zlib
 
 import numpy as np
 
-from t2t_multimodel.data_gen.readers.corpora import Corpus
+from t2t_multimodel.data_gen.download import fetch
+from t2t_multimodel.data_gen.readers.corpora import Corpus, MissingCorpus
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Image, Label
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import register_problem
 
 ARCHIVE, FOLDER = "cifar-10-binary.tar.gz", "cifar-10-batches-bin"
+URL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
+SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"  # of that archive, as TFDS has recorded it
 CORPUS = Corpus(
     "cifar10",
     "CIFAR-10, the binary version (for C programs)",
@@ -31,8 +34,9 @@ class Cifar10(Problem):
     Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images"; free, no licence is stated, its
     author asks for that citation. Size: an archive of 170 MB; as examples 3,072 bytes a picture, 190 MB in all.
     Splits: test is the official one, 10,000 pictures; dev is the last 5,000 of data_batch_5; train the other 45,000.
-    Files: `cifar10/` in the manual folder with cifar-10-binary.tar.gz, or with its folder cifar-10-batches-bin.
-    Command: t2t-datagen --problem=cifar10 --data_dir=data --manual_dir=DIR
+    Files: nothing to do where there is a connection: the archive is downloaded from its author's page, and held to its
+    sha256. Or `cifar10/` in the manual folder with cifar-10-binary.tar.gz, or with its folder cifar-10-batches-bin.
+    Command: t2t-datagen --problem=cifar10 --data_dir=data
     Metric: top-1 accuracy. Not measured yet for this model; plain convolutional nets of its size reach 90 %.
     """
 
@@ -63,20 +67,29 @@ class Cifar10(Problem):
         return {**sample, "inputs": pixels, "targets": self.targets.classes[sample["targets"]]}
 
     def source_files(self):
-        if (CORPUS.folder / FOLDER).is_dir():
+        source = self._source()
+        if source.is_dir():
             return [str(CORPUS.require(FOLDER, batch)) for batch in (*_TRAINING, *_TEST)]
-        if not (CORPUS.folder / ARCHIVE).exists():
-            raise CORPUS.missing()
-        return [str(CORPUS.folder / ARCHIVE)]
+        return [str(source)]
+
+    def _source(self):
+        """The `Path` of the folder, or of the archive: the one that a person put there, else the downloaded one."""
+        for path in (CORPUS.folder / FOLDER, CORPUS.folder / ARCHIVE):
+            if path.exists():
+                return path
+        try:
+            return fetch(URL, sha256=SHA256)
+        except MissingCorpus as error:
+            raise MissingCorpus(f"{CORPUS.missing()}; {error}") from error
 
     def _batches(self, wanted):
         """Yields (name, where it is, content) of the files of records that are `wanted`, each at most 31 MB."""
-        if (CORPUS.folder / FOLDER).is_dir():
+        archive = self._source()
+        if archive.is_dir():
             for name in wanted:
                 path = CORPUS.require(FOLDER, name)
                 yield name, path, path.read_bytes()
             return
-        archive = CORPUS.require(ARCHIVE)
         missing = list(wanted)
         try:
             with tarfile.open(archive, "r|gz") as tar:

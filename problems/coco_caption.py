@@ -4,7 +4,7 @@ import functools
 import json
 import pathlib
 
-from t2t_multimodel.data_gen.readers import prepared_tfds
+from t2t_multimodel.data_gen.readers import tfds_data
 from t2t_multimodel.data_gen.readers.corpora import Corpus
 from t2t_multimodel.data_gen.readers.members import ZipMember, read_content, zip_members
 from t2t_multimodel.data_gen.readers.parts import part_of
@@ -61,7 +61,10 @@ class CocoCaption(Problem):
         return Text("English")
 
     def samples(self, split):
-        for place, name, captions in self._pictures(split):
+        for place, name, captions, fault in self._pictures(split):
+            if fault:
+                yield {"key": name, "bad": fault}
+                continue
             texts = [" ".join(text.split()) for _, text in captions]  # some end in a line feed, some have two blanks
             used = zip(captions, texts) if split == "train" and self.every_caption else [(captions[0], texts[0])]
             for (number, _), text in used:
@@ -73,7 +76,7 @@ class CocoCaption(Problem):
     def source_files(self):
         form, found = self._source
         if form == "tfds":
-            return prepared_tfds.files(found)
+            return tfds_data.files_of(found, sum(_TFDS_SPLITS.values(), ()))
         *pictures, annotations, karpathy = found  # a folder stands for the pictures in it
         lists = [annotations / f"captions_{year}.json" for year in YEARS] if annotations.is_dir() else [annotations]
         return [str(path) for path in [*pictures, *lists, *([karpathy] if karpathy.exists() else [])]]
@@ -89,37 +92,34 @@ class CocoCaption(Problem):
                     raise CORPUS.missing(folder / (ANNOTATIONS if name == "annotations" else f"{name}.zip"))
             paths = [_packed_or_not(folder, name) for name in needed]
             return "files", [*paths, folder / KARPATHY]
-        builder = prepared_tfds.prepared("coco_captions")
-        if builder is None:
-            raise CORPUS.missing()
-        return "tfds", builder
+        return "tfds", tfds_data.prepared("coco_captions", CORPUS.missing(), download=False)
 
     def __getstate__(self):  # for worker processes, which need no source: a builder can't be sent to them
         return {name: value for name, value in vars(self).items() if name not in ("_source", "_split_of")}
 
     def _pictures(self, split):
-        """Yields (where its bytes are, or they themselves; file name; its (number, caption) in order)."""
+        """Yields (where its bytes are, or they themselves; file name; its (number, caption) in order; fault or "")."""
         form, found = self._source
         if form == "files":
             for year, pictures in zip(YEARS, found):
                 yield from self._of_year(split, year, pictures, found[len(YEARS)])
             return
         for part in _TFDS_SPLITS[split]:
-            for record in prepared_tfds.records(found, part, ("image", "image/filename", "captions")):
-                captions = zip(record["captions"]["id"].tolist(), record["captions"]["text"])
-                captions = sorted((number, text.decode()) for number, text in captions)
-                yield record["image"], record["image/filename"].decode(), captions
+            columns = ("image", "image/filename", "captions/id", "captions/text")
+            for _, (content, name, numbers, texts) in tfds_data.read_values(found, part, columns):
+                captions = sorted((number, text.decode()) for number, text in zip(numbers.tolist(), texts))
+                yield content, name.decode(), captions, ""
 
     def _of_year(self, split, year, pictures, annotations):
         if split != "train" and year == "train2014" and not self._split_of:
             return
         place_of = _places(pictures)
-        for name, captions in _captions(annotations, year):
-            if self._split(name, year) != split:
+        for name, captions, fault in _captions(annotations, year):
+            if (self._split(name, year) if name else "train") != split:
                 continue
-            if name not in place_of:
-                raise UserError(f"{pictures}: no {name}, which the captions of {year} are of; get it again")
-            yield place_of[name], name, captions
+            if not fault and name not in place_of:
+                fault = f"{pictures}: no {name}, which the captions of {year} are of; get it again"
+            yield place_of.get(name), name or f"captions_{year}.json", captions, fault
 
     def _split(self, name, year):
         if self._split_of:
@@ -160,7 +160,11 @@ def _places(pictures):
 
 
 def _captions(annotations, year):
-    """[(file name, [(number, caption), …])] of captions_<year>.json, both in order."""
+    """Yields (file name, [(number, caption), …], "") of captions_<year>.json, both in order.
+
+    For an entry that is not as it should be, (its file name, or "" where that can't be told; [], what is wrong and
+    where) comes first.
+    """
     inside = f"captions_{year}.json"
     zipped = ZipMember(str(annotations), f"annotations/{inside}")
     where = annotations / inside if annotations.is_dir() else zipped
@@ -168,17 +172,37 @@ def _captions(annotations, year):
         content = _json(read_content(where), where)
     except ValueError as error:
         raise UserError(str(error)) from error
-    try:
-        name_of = {picture["id"]: picture["file_name"] for picture in content["images"]}
-        found = {name: [] for name in sorted(name_of.values())}
-        for entry in content["annotations"]:
-            found[name_of[entry["image_id"]]].append((entry["id"], entry["caption"]))
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{where}: not captions in COCO's form ({error!r} in it)") from error
-    for name, captions in found.items():
-        if not captions or not all(isinstance(caption, str) for _, caption in captions):
-            raise UserError(f"{where}: {name} must have captions, and they must be strings, got {captions}")
-    return [(name, sorted(captions)) for name, captions in found.items()]
+    lists = [content.get(name) if isinstance(content, dict) else None for name in ("images", "annotations")]
+    if not all(isinstance(entries, list) for entries in lists):
+        raise UserError(f"{where}: not captions in COCO's form: it must have the lists images and annotations")
+    name_of, found, faults = {}, {}, []
+    for place, picture in _entries(where, "images", lists[0]):
+        if isinstance(picture.get("file_name"), str) and isinstance(picture.get("id"), int):
+            name_of[picture["id"]] = picture["file_name"]
+            found[picture["file_name"]] = []
+        else:
+            faults.append(("", f"{place}: a whole number as id and a file_name expected"))
+    for place, entry in _entries(where, "annotations", lists[1]):
+        name = name_of.get(entry.get("image_id")) if isinstance(entry.get("image_id"), int) else None
+        if name is None:
+            faults.append(("", f"{place}: image_id {entry.get('image_id')!r} is none of its images"))
+        elif isinstance(entry.get("caption"), str) and isinstance(entry.get("id"), int):
+            found[name].append((entry["id"], entry["caption"]))
+        else:
+            faults.append((name, f"{place}: a whole number as id and a caption expected, which is a string"))
+    told = dict(faults)
+    faults += [(name, f"{where}: {name} has no captions") for name in found if not found[name] and name not in told]
+    for name, fault in faults:
+        yield name, [], fault
+    for name in sorted(found):
+        if found[name]:
+            yield name, sorted(found[name]), ""
+
+
+def _entries(where, name, entries):
+    """Yields (place, entry) of a list of `where`; what is no dict comes as an empty one."""
+    for number, entry in enumerate(entries, 1):
+        yield f"{where}: {name}, entry {number}", entry if isinstance(entry, dict) else {}
 
 
 def _json(content, where):

@@ -4,7 +4,7 @@ import functools
 import pathlib
 import re
 
-from t2t_multimodel.data_gen.readers import prepared_tfds
+from t2t_multimodel.data_gen.readers import tfds_data
 from t2t_multimodel.data_gen.readers.corpora import Corpus
 from t2t_multimodel.data_gen.readers.members import read_content, tar_members
 from t2t_multimodel.data_gen.readers.parts import part_of
@@ -80,7 +80,7 @@ class Imagenet(Problem):
     def source_files(self):
         form, found = self._source
         if form == "tfds":
-            return prepared_tfds.files(found)
+            return tfds_data.files_of(found, set(_TFDS_SPLITS.values()))
         if form == "tars":
             return [str(path) for path in found.values()]
         # The class folders stand for the pictures in them: a folder's time changes when a file comes or goes.
@@ -97,10 +97,7 @@ class Imagenet(Problem):
                 for path in paths.values():
                     CORPUS.require(path.name)
                 return form, paths
-        builder = prepared_tfds.prepared("imagenet2012")
-        if builder is None:
-            raise CORPUS.missing()
-        return "tfds", builder
+        return "tfds", tfds_data.prepared("imagenet2012", CORPUS.missing(), download=False)
 
     def __getstate__(self):  # for worker processes, which need no source: a builder can't be sent to them
         return {name: value for name, value in vars(self).items() if name != "_source"}
@@ -109,9 +106,8 @@ class Imagenet(Problem):
         """Yields (where its bytes are, or they themselves; file name; synset) of "train" or "validation"."""
         form, found = self._source
         if form == "tfds":
-            columns = ("image", "label", "file_name")
-            for record in prepared_tfds.records(found, part, columns):
-                yield record["image"], record["file_name"].decode(), self.classes[record["label"]]
+            for _, (content, label, name) in tfds_data.read_values(found, part, ("image", "label", "file_name")):
+                yield content, name.decode(), self.classes[label]
         elif form == "tree":
             yield from self._of_tree(found[part])
         elif part == "train":
@@ -148,7 +144,7 @@ class Imagenet(Problem):
 @functools.cache
 def _labels(file):
     """A list that TFDS ships for ImageNet: `labels.txt`, or `validation_labels.txt` by the number of the picture."""
-    path = prepared_tfds.data_folder() / "datasets" / "imagenet2012" / file
+    path = tfds_data.package_folder() / "datasets" / "imagenet2012" / file
     try:
         return tuple(path.read_text(encoding="ascii").split())
     except FileNotFoundError:

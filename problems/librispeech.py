@@ -17,12 +17,12 @@ Other subsets, in a file of your own (--t2t_usr_dir):
 Metric: word error rate on test-clean. Expect about 0.15 from attention alone on 100 hours without a language model.
 """
 
-import pathlib
+import numpy as np
 
-from t2t_multimodel.data_gen.readers.corpora import Corpus, download_folder
+from t2t_multimodel.data_gen.readers import tfds_data
+from t2t_multimodel.data_gen.readers.corpora import Corpus
 from t2t_multimodel.data_gen.readers.lines import read_lines
 from t2t_multimodel.data_gen.readers.recordings import read_recording
-from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Audio, Text
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import register_problem
@@ -34,7 +34,6 @@ LIBRISPEECH = Corpus(
     layout="the folder LibriSpeech with train-clean-100, dev-clean and test-clean; or prepared by TensorFlow Datasets "
     "in the download folder",
 )
-_TFDS_NAME = "librispeech"
 
 
 @register_problem
@@ -52,13 +51,13 @@ class Librispeech(Problem):
     def samples(self, split):
         tree = self._tree()
         for subset in getattr(self, f"{split}_subsets"):
-            yield from self._from_tree(tree / subset) if tree else _from_tfds(subset)
+            yield from self._from_tree(tree / subset) if tree else self._from_tfds(subset)
 
     def prepare(self, sample):
         if "fault" in sample:
             raise ValueError(sample["fault"])
         if not isinstance(sample["inputs"], str):  # TensorFlow Datasets has decoded it already
-            return sample
+            return {**sample, "inputs": sample["inputs"].astype(np.int16)}
         try:
             return {**sample, "inputs": read_recording(sample["inputs"], self.inputs.rate)}
         except ValueError as error:
@@ -68,7 +67,7 @@ class Librispeech(Problem):
         tree = self._tree()
         subsets = [subset for split in self.splits for subset in getattr(self, f"{split}_subsets")]
         if not tree:
-            return [str(path) for path in _tfds_files(subsets)]
+            return tfds_data.files_of(self._prepared(), map(_tfds_split, subsets))
         chapters = [chapter for subset in subsets for chapter in _chapters(tree / subset)]
         files = [path for chapter in chapters for path in sorted(chapter.iterdir())]
         return [str(path) for path in files if path.suffix == ".flac" or path.name.endswith(".trans.txt")]
@@ -83,13 +82,22 @@ class Librispeech(Problem):
                 return candidate
             if there:
                 raise self.corpus.missing(candidate / min(subsets - there))
-        if _tfds_builder() is None:
-            raise self.corpus.missing(folder / "LibriSpeech")
+        self._prepared()
         return None
 
     def _from_tree(self, subset):
         for chapter in _chapters(subset):
             yield from _chapter_samples(chapter)
+
+    def _prepared(self):
+        """The TFDS builder."""
+        missing = self.corpus.missing(self.corpus.folder / "LibriSpeech")
+        return tfds_data.prepared("librispeech", missing, download=False)
+
+    def _from_tfds(self, subset):
+        values = tfds_data.read_values(self._prepared(), _tfds_split(subset), ("speech", "text", "id"))
+        for _, (sound, text, name) in values:
+            yield {"inputs": sound, "targets": text.decode().lower(), "key": name.decode()}
 
 
 def _chapters(subset):
@@ -118,38 +126,7 @@ def _chapter_samples(folder):
         yield {"inputs": str(path), "targets": None, "key": name, "fault": f"{path}: has no transcript: {lacks}"}
 
 
-# ---- As TensorFlow Datasets has prepared it
-
-
-def _tfds_builder():
-    """The prepared builder in the download folder; None where there is none."""
-    # Not its configuration lazy_decode, which takes tensorflow_io to read.
-    for folder in sorted(pathlib.Path(download_folder(), _TFDS_NAME, "default").glob("*/"), reverse=True):
-        if (folder / "dataset_info.json").is_file():
-            import tensorflow_datasets as tfds
-
-            return tfds.builder_from_directory(folder)
-    return None
-
-
 def _tfds_split(subset):
     """"train-clean-100" → "train_clean100", as TensorFlow Datasets calls it."""
     name, kind, *hours = subset.split("-")
     return f"{name}_{kind}{''.join(hours)}"
-
-
-def _tfds_files(subsets):
-    builder = _tfds_builder()
-    splits = [_tfds_split(subset) for subset in subsets]
-    for split in splits:
-        if split not in builder.info.splits:
-            raise UserError(f"{builder.data_dir}: no split {split!r}; it has {', '.join(sorted(builder.info.splits))}")
-    return [path for split in splits for path in builder.info.splits[split].filepaths]
-
-
-def _from_tfds(subset):
-    import tensorflow_datasets as tfds
-
-    for example in tfds.as_numpy(_tfds_builder().as_dataset(split=_tfds_split(subset), shuffle_files=False)):
-        sound, name = example["speech"], example["id"].decode()
-        yield {"inputs": sound.astype("int16"), "targets": example["text"].decode().lower(), "key": name}

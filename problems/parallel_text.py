@@ -61,6 +61,9 @@ class ParallelText(FileProblem):
         held_out = self._held_out() if split == "train" else HeldOut()
         known = empty = 0
         for name, number, inputs, targets, place in self.pairs(split):
+            if bad := _bad(inputs, targets):
+                yield bad
+                continue
             sample = {"inputs": inputs, "targets": targets, "key": f"{name}:{number}"}
             if not inputs.strip() or not targets.strip():
                 if split == "train" and self.skip_empty:
@@ -79,7 +82,10 @@ class ParallelText(FileProblem):
         return sample
 
     def pairs(self, split):
-        """Yields `(name of the text, number, input, target, place)`; `place(number, second)` says where a side is."""
+        """Yields `(name of the text, number, input, target, place)`; `place(number, second)` says where a side is.
+
+        A side that can't be read is a dict, a bad sample.
+        """
         for source in self._sources[split]:
             for number, inputs, targets in source.pairs():
                 yield source.name, number, inputs, targets, source.place
@@ -122,7 +128,8 @@ class ParallelText(FileProblem):
         for split in self.splits:
             if split != "train":
                 for _, _, inputs, targets, _ in self.pairs(split):
-                    held_out.add(inputs, targets)
+                    if not _bad(inputs, targets):
+                        held_out.add(inputs, targets)
         return held_out
 
     def _say_once(self, split, known, empty):
@@ -134,6 +141,10 @@ class ParallelText(FileProblem):
         if said and split not in self.__dict__.setdefault("_said", set()):
             self._said.add(split)
             print(f"{self._called} {split}: pairs passed over: {', '.join(said)}", file=sys.stderr)
+
+
+def _bad(*sides):
+    return next((side for side in sides if isinstance(side, dict)), None)
 
 
 def _one(sources):

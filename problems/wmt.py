@@ -1,4 +1,9 @@
-"""WMT'14: news translation between English and German, and English and French, from local files or through TFDS."""
+"""WMT'14: news translation between English and German, and English and French, from local files or through TFDS.
+
+Source: the news translation task of the Ninth Workshop on Statistical Machine Translation (Bojar et al. 2014); dev is
+newstest2013 (3,000 sentences), test newstest2014 (3,003). Licence: for research; Europarl is free of copyright claims
+by its makers, Common Crawl's and the news texts' rights stay with their owners.
+"""
 
 import functools
 
@@ -103,23 +108,10 @@ class Wmt(ParallelText):
         return found, alone
 
 
-class _WmtGerman(Wmt):
-    corpus = _corpus("de")
-    tfds_names = ("wmt14_translate/de-en", "wmt_t2t_translate/de-en")
-
-
-class _WmtFrench(Wmt):
-    corpus = _corpus("fr")
-    tfds_names = ("wmt14_translate/fr-en",)
-
-
 @register_problem
-class WmtEnde(_WmtGerman):
+class WmtEnde(Wmt):
     """WMT'14 English to German: Europarl, Common Crawl and news commentary, 4.5 million pairs; tested on newstest2014.
 
-    Source: the news translation task of the Ninth Workshop on Statistical Machine Translation (Bojar et al. 2014);
-    dev is newstest2013 (3,000 sentences), test newstest2014 (3,003). Licence: for research; Europarl is free of
-    copyright claims by its makers, Common Crawl's and the news texts' rights stay with their owners.
     Size: four archives of 1.7 GB.
     Obtain: nothing to do where there is a connection: TFDS downloads `wmt14_translate/de-en` by its recorded checksums.
     Or put the texts, or the official archives, into MANUAL_DIR/wmt14_de-en; or a copy of what TFDS prepared, also
@@ -128,54 +120,43 @@ class WmtEnde(_WmtGerman):
     Metric: BLEU. Expect 21.2 of the paper's model trained on all eight corpora.
     """
 
-    name = "wmt_ende"
-    command = "to_german"
+    corpus = _corpus("de")
+    tfds_names = ("wmt14_translate/de-en", "wmt_t2t_translate/de-en")
     sides = ("en", "de")
+    command = "to_german"
 
 
 @register_problem
-class WmtDeen(_WmtGerman):
-    """WMT'14 German to English: the pairs of `wmt_ende`, turned round.
+class WmtEnfr(Wmt):
+    """WMT'14 English to French: Europarl, UN, Common Crawl, news commentary, Gigaword; 40.8 million pairs.
 
-    Source, licence, size and how to obtain: as `wmt_ende`, of which it shares the files.
-    Command: t2t-datagen --problem=wmt_deen --data_dir=data.
-    Metric: BLEU. The paper gives no score for this direction.
-    """
-
-    name = "wmt_deen"
-    command = "to_english"
-    sides = ("de", "en")
-
-
-@register_problem
-class WmtEnfr(_WmtFrench):
-    """WMT'14 English to French: Europarl, UN, Common Crawl, news commentary, Gigaword; tested on newstest2014.
-
-    Source: as `wmt_ende`; 40.8 million pairs; dev is newstest2013 (3,000 sentences), test newstest2014 (3,003).
-    Licence: as `wmt_ende`; the UN and Gigaword texts are for research. Size: six archives of 6.7 GB.
+    Size: six archives of 6.7 GB. Licence: the UN and Gigaword texts too are for research.
     Obtain: TFDS downloads `wmt14_translate/fr-en` where there is a connection; while it prepares, it holds the longest
     of the texts in memory. Texts or archives in MANUAL_DIR/wmt14_fr-en are read line by line.
     Command: t2t-datagen --problem=wmt_enfr --data_dir=data.
     Metric: BLEU. Expect 30.5 of the paper's model trained on all eight corpora.
     """
 
-    name = "wmt_enfr"
-    command = "to_french"
+    corpus = _corpus("fr")
+    tfds_names = ("wmt14_translate/fr-en",)
     sides = ("en", "fr")
+    command = "to_french"
 
 
 @register_problem
-class WmtFren(_WmtFrench):
-    """WMT'14 French to English: the pairs of `wmt_enfr`, turned round.
+class WmtDeen(WmtEnde):
+    """WMT'14 German to English: the pairs of wmt_ende turned round. BLEU; the paper gives no score."""
 
-    Source, licence, size and how to obtain: as `wmt_enfr`, of which it shares the files.
-    Command: t2t-datagen --problem=wmt_fren --data_dir=data.
-    Metric: BLEU. The paper gives no score for this direction.
-    """
-
-    name = "wmt_fren"
+    sides = ("de", "en")
     command = "to_english"
+
+
+@register_problem
+class WmtFren(WmtEnfr):
+    """WMT'14 French to English: the pairs of wmt_enfr turned round. BLEU; the paper gives no score."""
+
     sides = ("fr", "en")
+    command = "to_english"
 
 
 register_mixture(

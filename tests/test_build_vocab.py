@@ -45,7 +45,9 @@ def registered(user_folder):
 
 def test_sizes_are_compared_by_language_on_unseen_text(run_command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("T2T_MANUAL_DIR", raising=False)
     status, out, error = run_command(build_vocab.main, "--problem=vocab_words,vocab_shapes", "--sizes=400,460")
+    assert f"in {tmp_path / 'manual'} (--manual_dir) and in {tmp_path / 'downloads'} (--download_dir)" in out
     assert status == 0, error
     assert "without text, left out: vocab_shapes" in out and list(tmp_path.iterdir()) == []
     rows = {tuple(line.split()[:3]): line.split()[3:] for line in out.splitlines() if line.startswith("vocab_words")}
@@ -56,7 +58,18 @@ def test_sizes_are_compared_by_language_on_unseen_text(run_command, tmp_path, mo
         assert 0 < float(large) < float(small) < 1  # tokens a character: more ids, fewer tokens
         unknown = side == "inputs"
         assert (float(small_bytes.rstrip("%")) > 0) == unknown and (float(large_bytes.rstrip("%")) > 0) == unknown
-    assert out.splitlines()[-1].startswith("all ")
+    total = out.splitlines()[-1].split()
+    assert total[0] == "all" and int(total[1].replace(",", "")) == sum(len(t) for side in texts.values() for t in side)
+
+
+def test_what_several_problems_have_of_a_language_is_summed(run_command):
+    status, out, error = run_command(build_vocab.main, "--problem=vocab_words,vocab_words_rev", "--sizes=450")
+    assert status == 0, error
+    rows = [line.split() for line in out.splitlines() if line.startswith(("vocab_words", "all"))]
+    for language in ("English", "French"):
+        one, other, both = [row[-3:] for row in rows if language in row]  # characters, tokens a character, bytes
+        assert one == other and one[1:] == both[1:]
+        assert 2 * int(one[0].replace(",", "")) == int(both[0].replace(",", ""))
 
 
 def test_the_figures_are_those_of_the_vocabulary(run_command, tmp_path):

@@ -1,6 +1,7 @@
 """COCO captions in the official zips, unpacked, and from TFDS: five captions a picture, each split its own pictures."""
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -173,20 +174,35 @@ def write_annotations(manual, train):
     (folder / "captions_val2014.json").write_text(json.dumps(annotations("val2014", VAL)))
 
 
-@pytest.mark.parametrize(
-    "change, reason",
-    [
-        (lambda a: a["images"].append({"file_name": "more.jpg", "id": 0}), "more.jpg must have captions"),
-        (lambda a: a["annotations"][0].update(caption=None), "must be strings, got .*None"),
-        (lambda a: a["annotations"][0].update(image_id=4), r"not captions in COCO's form \(KeyError\(4\) in it\)"),
-        (lambda a: a.pop("images"), r"not captions in COCO's form \(KeyError\('images'\)"),
-    ],
-)
-def test_annotations_that_do_not_fit_are_named(change, reason, problem, manual):
+BROKEN = [
+    (lambda a: a["images"].append({"file_name": "more.jpg", "id": 0}), "more.jpg has no captions", 0),
+    (lambda a: a["images"].append("more.jpg"), "images, entry 4: a whole number as id and a file_name expected", 0),
+    (lambda a: a["annotations"][1].update(caption=None), "annotations, entry 2: .* a caption expected, .* a string", 1),
+    (lambda a: a["annotations"][0].update(image_id=4), "annotations, entry 1: image_id 4 is none of its images", 1),
+    (lambda a: a["annotations"].append([]), "annotations, entry 16: image_id None is none of its images", 0),
+]
+
+
+@pytest.mark.parametrize("change, reason, lost", BROKEN)
+def test_a_malformed_entry_is_a_bad_record_and_the_others_stay(change, reason, lost, problem, manual, tmp_path):
+    whole = len(list(problem.samples("train")))
     broken = annotations("train2014", TRAIN)
     change(broken)
     write_annotations(manual, json.dumps(broken))
-    with pytest.raises(UserError, match=rf"annotations/captions_train2014\.json: .*{reason}"):
+    problem = registry.problem("coco_caption")  # which now finds the list that is not in a zip
+    samples = list(problem.samples("train"))
+    (bad,) = [sample for sample in samples if "bad" in sample]
+    assert re.search(rf"annotations/captions_train2014\.json: {reason}", bad["bad"])
+    assert len(samples) - 1 == whole - lost
+    assert not any("bad" in sample for split in ("dev", "test") for sample in problem.samples(split))
+    with pytest.raises(UserError, match=r"bad record .*captions_train2014\.json: .*--max_bad_records"):
+        generate([problem], tmp_path / "data", workers=1, vocabulary_size=400, report=lambda line: None)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"images": []}', '{"images": [], "annotations": {}}'])
+def test_annotations_without_their_lists_are_refused(text, problem, manual):
+    write_annotations(manual, text)
+    with pytest.raises(UserError, match=r"captions_train2014\.json: not captions in COCO's form: it must have the li"):
         list(problem.samples("train"))
 
 
@@ -194,8 +210,9 @@ def test_what_is_missing_is_named(problem, manual):
     folder = manual / "coco_caption"
     with zipfile.ZipFile(folder / "train2014.zip", "w") as file:
         file.writestr(f"train2014/{TRAIN[0]}", b"")
-    with pytest.raises(UserError, match=rf"train2014\.zip: no {TRAIN[1]}, which the captions of train2014 are of"):
-        list(problem.samples("train"))
+    bad = [sample for sample in problem.samples("train") if "bad" in sample]
+    assert [sample["key"] for sample in bad] == TRAIN[1:]
+    assert f"train2014.zip: no {TRAIN[1]}, which the captions of train2014 are of" in bad[0]["bad"]
     (folder / "train2014.zip").write_bytes(b"half an archive")
     with pytest.raises(UserError, match=r"train2014\.zip: can't be read as a zip"):
         list(problem.samples("train"))

@@ -2,7 +2,9 @@
 
 import gzip
 import hashlib
+import io
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -10,9 +12,12 @@ from official_pictures import colour_of, jpeg, tar, use_folders
 from own_files import prepared
 
 from t2t_multimodel import registry
+from t2t_multimodel.data_gen import download
 from t2t_multimodel.data_gen.generate import generate
+from t2t_multimodel.data_gen.readers import corpora, tfds_data
 from t2t_multimodel.data_gen.readers.corpora import MissingCorpus
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.problems import cifar10 as cifar10_module
 from t2t_multimodel.problems.imagenet import Imagenet
 
 SYNSETS = ("n01440764", "n02105855", "n15075141")  # tench, Shetland sheepdog, toilet tissue
@@ -220,6 +225,39 @@ def test_cifar10_packed_and_unpacked(packed, cifar10, manual):
         np.testing.assert_array_equal(sample["inputs"], pixels[batch][int(number)])
 
 
+def test_cifar10_is_downloaded_once_and_held_to_its_digest(cifar10, manual, monkeypatch):
+    problem, files, _ = cifar10
+    content = gzip.compress(tar(None, {f"cifar-10-batches-bin/{name}": files[name] for name in files}))
+    asked = []
+
+    def serve(url):
+        asked.append(url)
+        response = io.BytesIO(content)
+        response.url, response.headers = url, {"Content-Length": str(len(content))}
+        return response
+
+    monkeypatch.setattr(download, "_open", serve)
+    with pytest.raises(UserError, match=f"what came has the sha256 .*, not {cifar10_module.SHA256}: another file"):
+        problem.source_files()
+    monkeypatch.setattr(cifar10_module, "SHA256", hashlib.sha256(content).hexdigest())
+    corpora.set_folders(manual.parent, may_write=False)
+    with pytest.raises(MissingCorpus, match="CIFAR-10.* has to be obtained from .*without --dry_run it is, to"):
+        problem.source_files()
+    corpora.set_folders(manual.parent)
+    (path,) = problem.source_files()
+    assert path.startswith(str(manual.parent / "downloads")) and len(prepared(problem, "test")) == 3
+    assert asked == [cifar10_module.URL] * 2 and asked[0].startswith("https://")
+    with open(path, "ab") as file:
+        file.write(b"x")
+    with pytest.raises(UserError, match="its sha256 is .*: it was damaged or replaced; remove it"):
+        problem.source_files()
+
+
+def test_the_digest_of_cifar10_is_the_one_that_tfds_records():
+    recorded = (tfds_data.package_folder() / "url_checksums" / "cifar10.txt").read_text()
+    assert recorded.split()[0] == cifar10_module.URL and recorded.split()[2] == cifar10_module.SHA256
+
+
 def test_broken_batches_of_cifar10_are_named(cifar10, manual):
     problem, files, _ = cifar10
     folder = manual / "cifar10" / "cifar-10-batches-bin"
@@ -233,9 +271,7 @@ def test_broken_batches_of_cifar10_are_named(cifar10, manual):
     (folder / "test_batch.bin").unlink()
     with pytest.raises(MissingCorpus, match=r"no .*/cifar10/.*/test_batch\.bin: CIFAR-10"):
         problem.source_files()
-    for file in folder.iterdir():
-        file.unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)
     archive = gzip.compress(tar(None, {"cifar-10-batches-bin/data_batch_1.bin": files["data_batch_1.bin"]}))
     write(manual / "cifar10", {"cifar-10-binary.tar.gz": archive})
     with pytest.raises(UserError, match=r"tar\.gz: test_batch\.bin in cifar-10-batches-bin expected and not found"):

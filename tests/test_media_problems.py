@@ -8,6 +8,7 @@ import soundfile
 from own_files import make, prepared
 from PIL import Image as PillowImage
 
+from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Audio, Image
 from t2t_multimodel.problems import CaptionedImages, LabelledImages, TranscribedSpeech
@@ -195,19 +196,41 @@ def test_a_caption_of_a_missing_picture(windows):
     [
         (b'[{"file": "1.png",\n "captions": [}]', r"captions\.json:2: not valid JSON"),
         (b'{"1.png": ["a dog"]}', "a list of entries expected, got dict"),
-        (b'[{"file": "1.png", "captions": ["a"]}, {"captions": ["b"]}]', "entry 2 is not of the form"),
-        (b'[{"file": "1.png", "captions": []}]', r"entry 1 \(1\.png\): captions must be a list of at least one"),
-        (b'[{"file": "1.png", "captions": "a dog"}]', "captions must be a list"),
-        (b'[{"file": "1.png", "captions": [" "]}]', "a caption is ' '"),
         ('[{"file": "1.png", "captions": ["Käse"]}]'.encode("latin-1"), "captions.json: not UTF-8"),
         (None, r"captions\.json: no such file; expected"),
     ],
 )
-def test_broken_captions_are_named(content, reason, windows):
+def test_broken_lists_of_captions_are_named(content, reason, windows):
     path = windows / "train" / "captions.json"
     path.write_bytes(content) if content else path.unlink()
     with pytest.raises(UserError, match=reason):
         list(make(CaptionedImages, windows).samples("train"))
+
+
+@pytest.mark.parametrize(
+    "entry, reason",
+    [
+        ({"captions": ["b"]}, 'not of the form {"file": "0007.png", "captions": ["…"]}'),
+        (["2.png", "b"], 'not of the form {"file": "0007.png", "captions": ["…"]}'),
+        ({"file": "2.png", "captions": []}, "2.png: captions must be a list of at least one string"),
+        ({"file": "2.png", "captions": "a dog"}, "2.png: captions must be a list of at least one string"),
+        ({"file": "2.png", "captions": ["a", " "]}, "2.png: a caption is ' ', a string with words expected"),
+    ],
+)
+def test_a_malformed_entry_is_a_bad_record(entry, reason, windows, tmp_path):
+    path = windows / "train" / "captions.json"
+    first, second = json.loads(path.read_text())
+    path.write_text(json.dumps([first, entry, second]))
+    problem = make(CaptionedImages, windows, image=Image(8, 8, 3))
+    bad = {"key": "captions.json:entry 2", "bad": f"{path}:entry 2: {reason}"}
+    samples = list(problem.samples("train"))
+    assert samples.pop(2) == bad and [sample["targets"] for sample in samples] == ["a dog", "one dog", "a cat"]
+    assert len(problem.source_files()) == 6
+    silent = {"workers": 1, "vocabulary_size": 400, "report": lambda line: None}
+    with pytest.raises(UserError, match=r"split 'train': bad record .*/captions\.json:entry 2: "):
+        generate([problem], tmp_path / "data", **silent)
+    (result,) = generate([problem], tmp_path / "data", max_bad_records=1, **silent)
+    assert [dropped["reason"] for dropped in result.manifest["dropped"]] == [bad["bad"]]
 
 
 # ---- Recordings

@@ -1,13 +1,18 @@
 """The vocabulary's promises: every text comes back, the graph gives the same ids, nobody can type a command."""
 
+import io
 import json
 import shutil
 
 import pytest
+import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from t2t_multimodel.data_gen import vocabulary_training
 from t2t_multimodel.data_gen.vocabulary_training import (
+    TRAINING,
+    _escaped,
     assign_commands,
     requested_size,
     symbols_of,
@@ -58,6 +63,30 @@ def vocabulary(folder):
     return Vocabulary.load(folder)
 
 
+@pytest.fixture(scope="module")
+def symbol_vocabulary(tmp_path_factory):
+    """With words that are one id each, runs of blanks among the subwords, and room for few words."""
+    text = ["(NP the    house )NP", "    das Haus, the the", "  (NP a\tb"] * 20
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("t2t_multimodel.vocabulary._MOST_WORDS", 3)
+        yield train_vocabulary(tmp_path_factory.mktemp("v"), text, size=450, symbols=["(NP", ")NP"])
+
+
+def test_counted_words_give_the_vocabulary_that_whole_lines_give(tmp_path):
+    """Trained on the lines themselves is the reference; it has the tab as a subword too, which costs one byte here."""
+    text = [text for text in TEXTS if "\t" not in text]
+    text += [f"  {text}  {text[::-1]} (NP x" for text in text]
+    options = {name: value for name, value in TRAINING.items() if name != "input_format"}
+    options["user_defined_symbols"] = ["\n", "\u2581(NP"]
+    model = io.BytesIO()
+    lines = [line for text in text for line in _escaped(text).split("\n")]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=model, vocab_size=600, minloglevel=2, **options
+    )
+    counted = train_vocabulary(tmp_path, text, size=600, symbols=["(NP"])
+    assert counted.digest == Vocabulary(model.getvalue(), {}).digest
+
+
 def in_graph_ids(vocabulary, texts):
     import tensorflow as tf
 
@@ -87,6 +116,17 @@ def test_any_text_comes_back_and_the_graph_agrees(vocabulary, texts):
     assert graph_ids.dtype.name == "int32"
     assert graph_ids.to_list() == ids
     assert [text.decode() for text in vocabulary.in_graph().detokenize(graph_ids).numpy()] == texts
+
+
+words = st.sampled_from(["", "the", "Haus", "\n", "\u2581", "a\tb", "(NP", "(NPX", "日本", "\U0001f468\u200d"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(texts=st.lists(st.lists(words | any_text, max_size=12).map(" ".join), min_size=1, max_size=8))
+def test_words_that_are_looked_up_have_the_ids_that_whole_texts_give(symbol_vocabulary, texts):
+    """Also where so many words came that the earlier ones were forgotten."""
+    for _ in range(2):
+        assert symbol_vocabulary.encode_batch(texts) == [symbol_vocabulary.encode(text) for text in texts]
 
 
 @settings(max_examples=100, deadline=None)
@@ -131,6 +171,14 @@ def test_training_repeats_and_small_text_gives_a_small_vocabulary(folder, vocabu
     small = train_vocabulary(tmp_path / "small", ["ab"] * 3, size=8192)
     assert 324 < small.size < 400
     assert requested_size(tmp_path / "small") == 8192
+
+
+def test_long_texts_are_sampled_by_their_size(monkeypatch):
+    monkeypatch.setattr(vocabulary_training, "_MOST_CHARACTERS", 1000)
+    texts = [f"{i:010d}" for i in range(5000)]
+    kept = vocabulary_training._sample(iter(texts), 10**6)
+    assert 40 <= len(kept) <= 100 and kept == sorted(kept)
+    assert 1000 < sum(map(int, kept)) / len(kept) < 4000  # from all over the corpus
 
 
 def test_sampled_lines_are_the_same_lines_every_time(tmp_path):

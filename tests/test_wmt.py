@@ -281,12 +281,10 @@ def test_a_users_parallel_text(tmp_path):
     [
         ({"train.en": b"a\nb\nc\n", "train.de": b"x\n"}, r"train\.en has 3 lines, .*train\.de has 1"),
         ({"train.en": b"a\n", "train.de": b"x\ny\n"}, r"train\.en has 1 lines, .*train\.de has 2"),
-        ({"train.en": b"a\nb\n", "train.de": "x\nü\n".encode("latin-1")}, r"train\.de:2: not UTF-8 \(byte 0xfc"),
         ({"train.en": b"a\n"}, r"train\.en: its other side, the same name with \.de, is not there"),
         ({"train.en.gz": b"no gzip", "train.de": b"x\n"}, r"train\.en\.gz: no gzip file"),
         ({"train.en.gz": gzip.compress(b"a\n" * 9)[:-9], "train.de": b"x\n" * 9}, r"train\.en\.gz: cut short"),
         ({"train.en": b"a\n", "train.en.gz": gzip.compress(b"a\n"), "train.de": b"x\n"}, "the same text twice"),
-        ({"train.en-de.tsv": b"a\tb\nc\td\te\n"}, r"train\.en-de\.tsv:2: 3 columns between tabs, expected 2"),
         ({"valid.en": b"a\n", "valid.de": b"b\n"}, r"expected in .*: train\.en and train\.de .*found: valid\.de"),
     ],
 )
@@ -304,6 +302,18 @@ def test_an_empty_side_is_a_bad_record_that_is_counted(tmp_path):
     assert problem.prepare(good)["targets"] == "b"
     with pytest.raises(ValueError, match=r"train\.de:2: empty"):
         problem.prepare(bad)
+
+
+def test_malformed_lines_are_bad_records_and_the_others_stay(tmp_path):
+    (tmp_path / "train.en").write_bytes(b"a\nb\nc\n")
+    (tmp_path / "train.de").write_bytes("x\nü\nz\n".encode("latin-1"))
+    (tmp_path / "dev.en-de.tsv").write_bytes(b"a\tx\nd\te\tf\ng\th\n")
+    problem = make(ParallelText, tmp_path, sides=("en", "de"))
+    train, dev = list(problem.samples("train")), list(problem.samples("dev"))
+    assert [sample.get("inputs") for sample in train] == [None, "c"]  # "a" with "x" is in dev
+    assert [sample.get("inputs") for sample in dev] == ["a", None, "g"]
+    assert train[0]["key"] == "train.de:2" and train[0]["bad"].startswith(f"{tmp_path / 'train.de'}:2: not UTF-8 (byte")
+    assert dev[1]["bad"].startswith(f"{tmp_path / 'dev.en-de.tsv'}:2: 3 columns between tabs, expected 2")
 
 
 # ---- .sgm

@@ -7,6 +7,8 @@ import zlib
 
 from t2t_multimodel.errors import UserError
 
+_BLOCK = 1 << 20  # bytes, read and decoded at once
+
 
 def refuse(reason):
     """Raises `UserError`: what a reader does with a malformed line unless told otherwise."""
@@ -33,17 +35,18 @@ def read_lines(path, malformed=refuse):
         file = gzip.open(path, "rb") if os.fspath(path).endswith(".gz") else open(path, "rb")
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror})") from None
-    with file:  # bytes, because only "\n" ends a line: str.splitlines would also cut at U+2028 and its like
-        for number, raw in enumerate(_raw_lines(file, path), 1):
-            raw = raw.removesuffix(b"\n").removesuffix(b"\r")
-            try:
-                line = _decode(path, number, raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw)
-            except ValueError as error:
-                line = malformed(str(error))
-            yield number, line
+    with file:
+        first = 1
+        for raw_lines in _blocks(file, path):
+            if first == 1:
+                raw_lines[0] = raw_lines[0].removeprefix(codecs.BOM_UTF8)
+            lines = _decoded(raw_lines) or [_decode(path, number, raw) for number, raw in enumerate(raw_lines, first)]
+            for number, line in enumerate(lines, first):
+                yield number, line if isinstance(line, str) else malformed(str(line))
+            first += len(lines)
 
 
-def read_columns(path, names, malformed=refuse):
+def read_columns(path, names, malformed=refuse, may_be_empty=False):
     """Yields `(line number, cells)` of a tab-separated file; no quoting, so that quotes in the text stay as they are.
 
     Lines without a character are skipped.
@@ -52,10 +55,12 @@ def read_columns(path, names, malformed=refuse):
       path: the file.
       names: what each column holds, for errors; their number is the number of columns.
       malformed: called with "file:line: the reason"; what it returns is yielded in place of the cells.
+      may_be_empty: whether a column may, which is malformed otherwise.
 
     Raises:
       UserError: a line with another number of columns, or with an empty one.
     """
+    count = len(names)
     for number, line in read_lines(path, malformed):
         if not line:
             continue
@@ -63,8 +68,10 @@ def read_columns(path, names, malformed=refuse):
             yield number, line
             continue
         cells = line.split("\t")
-        wrong = _what_is_wrong(cells, names)
-        yield number, malformed(f"{path}:{number}: {wrong}") if wrong else cells
+        if len(cells) == count and (may_be_empty or all(map(str.strip, cells))):
+            yield number, cells
+        else:
+            yield number, malformed(f"{path}:{number}: {_what_is_wrong(cells, names)}")
 
 
 def _what_is_wrong(cells, names):
@@ -73,28 +80,46 @@ def _what_is_wrong(cells, names):
     for column, (name, cell) in enumerate(zip(names, cells), 1):
         if not cell.strip():
             return f"column {column} ({name}) is empty; fill it in or take the line out"
-    return ""
 
 
-def _raw_lines(file, path):
+def _blocks(file, path):
+    """Yields lists of lines, of about a megabyte together."""
     try:
-        yield from file
+        while lines := file.readlines(_BLOCK):
+            yield lines
     except EOFError:
         raise UserError(f"{path}: cut short: the compressed file ends in the middle; get it again") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: no gzip file, or a damaged one ({error}); get it again") from None
 
 
+def _decoded(raw_lines):
+    """The lines as text, fast; None where one of them has a fault.
+
+    They come as bytes because only "\n" ends a line: Python's own ways to read text also cut at U+2028 and its like.
+    """
+    try:
+        text = b"".join(raw_lines).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    if "\0" in text:
+        return None
+    lines = text.removesuffix("\n").split("\n")
+    return [line.removesuffix("\r") for line in lines] if "\r" in text else lines
+
+
 def _decode(path, number, raw):
+    """One line as text, or a ValueError that says what is wrong with it."""
+    raw = raw.removesuffix(b"\n").removesuffix(b"\r")
     try:
         line = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(
+        return ValueError(
             f"{path}:{number}: not UTF-8 (byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line); "
             "convert the file, for example with iconv -f ISO-8859-1 -t UTF-8"
-        ) from None
+        )
     if "\0" in line:
-        raise ValueError(f"{path}:{number}: a NUL byte, so this is UTF-16 or no text file; convert it to UTF-8")
+        return ValueError(f"{path}:{number}: a NUL byte, so this is UTF-16 or no text file; convert it to UTF-8")
     return line
 
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from t2t_multimodel.data_gen.readers.lines import read_lines
+from t2t_multimodel.data_gen.readers.lines import bad_sample, read_columns, read_lines
 from t2t_multimodel.data_gen.readers.sgm import read_sgm_pair
 from t2t_multimodel.errors import UserError
 
@@ -36,8 +36,10 @@ class ParallelSource:
     def pairs(self):
         """Yields `(number, text in the first language, text in the second)`, lazily; numbers are lines or segments.
 
+        In place of the text of a malformed line there is `lines.bad_sample` of what is wrong with it.
+
         Raises:
-          UserError: a file that can't be read or is not UTF-8, or files that do not have the same length.
+          UserError: a file that can't be read, files that do not have the same length, or a damaged .sgm file.
         """
         if self.form == "lines":
             yield from read_side_by_side(*self.paths)
@@ -55,13 +57,13 @@ class ParallelSource:
 
 
 def read_side_by_side(first, second):
-    """Yields `(line number, line of first, line of second)`.
+    """Yields `(line number, line of first, line of second)`; a line that is not UTF-8 comes as a `bad_sample`.
 
     Raises:
       UserError: one file has more lines than the other; both are named with their counts.
     """
     number = 0
-    lines = read_lines(first), read_lines(second)
+    lines = read_lines(first, bad_sample), read_lines(second, bad_sample)
     for one, other in itertools.zip_longest(*lines):
         if one is None or other is None:
             counts = [number + (line is not None) + sum(1 for _ in rest) for line, rest in zip((one, other), lines)]
@@ -74,12 +76,8 @@ def read_side_by_side(first, second):
 
 
 def _read_tsv(path):
-    for number, line in read_lines(path):
-        cells = line.split("\t")
-        if len(cells) == 2:
-            yield number, *cells
-        elif line:
-            raise UserError(f"{path}:{number}: {len(cells)} columns between tabs, expected 2, a language each")
+    for number, cells in read_columns(path, ("a language", "the other"), bad_sample, may_be_empty=True):
+        yield (number, cells, cells) if isinstance(cells, dict) else (number, *cells)
 
 
 def find_sources(folder, first, second, called=""):

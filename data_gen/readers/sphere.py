@@ -95,7 +95,7 @@ def _plain(path, header):
 
     present = (os.path.getsize(path) - header.size) // (header.channels * header.sample_bytes or 1)
     if present < header.samples:
-        raise ValueError(f"{path}: cut short: its header says {header.samples} samples, {present} are there")
+        raise ValueError(f"{path}: cut short: its header says {header.samples} samples, {max(present, 0)} are there")
     try:
         return soundfile.read(path, dtype="float32", always_2d=True)[0]
     except Exception as error:  # libsndfile's own, and what its wrapper raises for a suffix that it knows otherwise

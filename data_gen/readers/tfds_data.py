@@ -1,13 +1,19 @@
 """Data sets of TensorFlow Datasets (TFDS): found prepared, or downloaded and prepared; read fast and in a fixed order.
 
-They lie under the download folder (`readers/corpora.py`) as TFDS itself would put them, `<name>/<config>/<version>`,
-so what was prepared elsewhere can be copied or linked there. Archives that a person has downloaded go into the manual
-folder under the names that TFDS records for them: they are used instead of a download if their checksums are right.
+A problem asks `prepared` for the builder, which says in one line what is missing; with it, `files_of` gives its
+`source_files`, and `read_values` what its samples are made of.
+
+The data sets lie under the download folder (`readers/corpora.py`) as TFDS itself would put them,
+`<name>/<config>/<version>`, so what was prepared elsewhere can be copied or linked there. Archives that a person has
+downloaded go into the manual folder under the names that TFDS records for them: they are used instead of a download if
+their checksums are right.
 Nothing is downloaded that TFDS records no checksum for.
 """
 
 import contextlib
+import importlib.util
 import os
+import pathlib
 import socket
 import urllib.parse
 import urllib.request
@@ -39,27 +45,30 @@ def builder(name):
         except tfds.core.DatasetNotFoundError:
             raise unknown_name("TFDS data set", name, tfds.list_builders(with_community_datasets=False),
                                f"a prepared one would lie in {folder / name}") from None  # fmt: skip
-        except (ValueError, FileNotFoundError) as error:
-            raise UserError(f"TFDS data set {name!r}: {_first_line(error)}") from None
+        except Exception as error:  # what TFDS raises for a broken folder depends on what is broken
+            raise UserError(f"TFDS data set {name!r}: TFDS can't open it: {_first_line(error)}") from error
         _builders[name, folder] = made
     return _builders[name, folder]
 
 
-def prepared(name, missing=None):
+def prepared(name, missing=None, download=True):
     """The builder of `name`, once its data is prepared: downloads and prepares it where it is not.
 
     Args:
       missing: a `MissingCorpus` to raise where the data can neither be found nor downloaded.
+      download: False: only what is prepared serves, and `missing` must be given. For what takes tens of GB, or ffmpeg.
 
     Raises:
       MissingCorpus: no connection, or files that have to be obtained by hand are not there.
       UserError: a file with a wrong checksum, or one without a recorded checksum.
     """
+    if is_prepared(name):
+        return builder(name)
+    if not download:
+        raise missing
     import tensorflow_datasets as tfds
 
     made = builder(name)
-    if is_prepared(name):
-        return made
     manual, downloads = corpora.manual_folder(), corpora.download_folder() / "tfds"
     missing = missing or MissingCorpus(
         f"no {made.data_dir}: the TFDS data set {name} is not prepared there and can't be downloaded from here; "
@@ -98,6 +107,8 @@ def prepared(name, missing=None):
 
 def is_prepared(name):
     """Whether the data set is there, so that nothing would be downloaded."""
+    if not (os.path.isdir(name) or (corpora.download_folder() / name.partition(":")[0]).is_dir()):
+        return False  # without importing TensorFlow
     made = builder(name)
     with _quiet():
         return made.is_prepared()
@@ -105,15 +116,14 @@ def is_prepared(name):
 
 def files_of(made, splits):
     """The paths of the record files of `splits`, for a problem's `source_files`."""
-    names = {os.fspath(path) for split in splits for path in made.info.splits[split].filepaths}
-    return sorted(names)
+    return sorted({os.fspath(path) for split in splits for path in _split(made, split).filepaths})
 
 
 def read_values(made, split, names):
     """Yields `(id, [value of each name])`; the id is TFDS's own, `cifar10-train.tfrecord-00000-of-00001__17`.
 
     Values are as they lie on disk: text and pictures are bytes (a picture is an encoded file), classes and numbers int,
-    sound an array of whole numbers.
+    sound an array of whole numbers; of what is inside a sequence, an array.
 
     Args:
       made: a prepared builder.
@@ -121,14 +131,15 @@ def read_values(made, split, names):
       names: of features; what is inside another feature is named with a slash.
 
     Raises:
-      UserError: a damaged file, or one that is not in TFDS's TFRecord form.
+      UserError: no such split, a damaged file, or one that is not in TFDS's TFRecord form.
     """
     import tensorflow as tf
 
-    spec = {}
+    spec, stored = {}, made.info.features.get_serialized_info()
     for name in names:
-        info = feature_of(made.info.features, name).get_serialized_info()
-        spec[name] = tf.io.RaggedFeature(info.tf_dtype) if info.shape else tf.io.FixedLenFeature((), info.tf_dtype)
+        info = _inside(stored, name)
+        kind = tf.int64 if info.tf_dtype.is_integer else info.tf_dtype  # as a tf.train.Example has them
+        spec[name] = tf.io.RaggedFeature(kind) if info.shape else tf.io.FixedLenFeature((), kind)
     size = _SOUND_BATCH if any(isinstance(feature, tf.io.RaggedFeature) for feature in spec.values()) else _BATCH
     for part in _parts(made, split):
         file = os.path.basename(part.filename)
@@ -155,6 +166,17 @@ def _rows(values):
 
 def feature_of(features, name):
     """The TFDS feature called `name`, "a/b" being b inside a; raises `UserError` with what there is."""
+    return _inside(features, name)
+
+
+def package_folder():
+    """The folder of the installed `tensorflow_datasets`, whose lists of labels are read without importing it."""
+    return pathlib.Path(importlib.util.find_spec("tensorflow_datasets").submodule_search_locations[0])
+
+
+def _inside(features, name):
+    if name in features:  # COCO's "image/filename" is a name of its own
+        return features[name]
     inside = features
     for part in name.split("/"):
         try:
@@ -164,10 +186,16 @@ def feature_of(features, name):
     return inside
 
 
+def _split(made, name):
+    if name.partition("[")[0] not in made.info.splits:
+        raise UserError(f"{made.data_dir}: no split {name!r}; it has {', '.join(sorted(made.info.splits))}")
+    return made.info.splits[name]
+
+
 def _parts(made, split):
     if made.info.file_format.value != "tfrecord":
         raise UserError(f"{made.data_dir} is prepared as {made.info.file_format.value}; prepare it as tfrecord")
-    return made.info.splits[split].file_instructions
+    return _split(made, split).file_instructions
 
 
 def _may_get(made, manual, downloads):

@@ -24,12 +24,13 @@ command.group("What to make")
 command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True, alias="problems")
 command.text("sizes", "8192", "numbers of ids to ask for, between commas", metavar="N,N")
 command.text("data_dir", None, "folder to write the vocabulary to, for t2t-datagen; made if need be", metavar="DIR")
-command.integer("most_lines", 10_000_000, "of more lines of text than this, a random sample is trained on", at_least=1)
+command.integer("most_lines", 1_000_000, "of more texts than this, a random sample is trained on", at_least=1)
 
 command.group("Where corpora lie")
 command.text("manual_dir", None, "folder of the corpora that you obtained; default: $T2T_MANUAL_DIR, else "
-             "DATA_DIR/manual", metavar="DIR")  # fmt: skip
-command.text("download_dir", None, "folder for what is downloaded; default: DATA_DIR/downloads", metavar="DIR")
+             "DATA_DIR/manual, without --data_dir ./manual", metavar="DIR")  # fmt: skip
+command.text("download_dir", None, "folder for what is downloaded; default: DATA_DIR/downloads, without --data_dir "
+             "./downloads", metavar="DIR")  # fmt: skip
 
 command.standard_flags(backend=False)
 
@@ -48,6 +49,9 @@ def _build(flags):
     if flags.data_dir and len(sizes) > 1:
         raise UserError("--data_dir takes one vocabulary: compare --sizes without it, then give the one you want")
     corpora.set_folders(flags.data_dir or ".", flags.manual_dir, flags.download_dir)
+    if not flags.data_dir:
+        manual, downloads = corpora.manual_folder().absolute(), corpora.download_folder().absolute()
+        print(f"corpora are looked for in {manual} (--manual_dir) and in {downloads} (--download_dir)")
     problems = [registry.problem(name) for name in mixture.parse(flags.problem).problem_names]
     check_declarations(problems)
     with_text = [problem for problem in problems if store.uses_text(problem)]
@@ -104,20 +108,27 @@ def _comparison(problems, vocabularies):
     head = ["problem", "side", "language", "split", "characters"]
     for vocabulary in vocabularies:
         head += [f"tokens/char, {vocabulary.size:,}", "bytes"]
-    rows, totals = [], [[] for _ in vocabularies]
+    rows, by_language = [], {}
     for problem in problems:
         for side, texts in vocabulary_report.sample_texts(problem).items():
             fits = [vocabulary_report.fit(vocabulary, texts) for vocabulary in vocabularies]
             language = getattr(problem, side).language or "?"
             row = [problem.name, side, language, vocabulary_report.measured_split(problem), fits[0].characters]
             rows.append(row + _cells(fits))
-            for total, each in zip(totals, fits):
-                total.append(each)
-    together = [
-        vocabulary_report.Fit(*(sum(getattr(f, n) for f in each) for n in ("characters", "tokens", "byte_tokens")))
-        for each in totals
-    ]
-    return format_table([head, *rows, ["all", "", "", "", together[0].characters, *_cells(together)]])
+            by_language.setdefault(language, []).append(fits)
+    for language, several in by_language.items():
+        if len(several) > 1:
+            rows.append(_together("all", language, several))
+    return format_table([head, *rows, _together("all", "", sum(by_language.values(), []))])
+
+
+def _together(name, language, rows):
+    """The row of several rows' fits, a list of `Fit`s each, one a vocabulary."""
+    from t2t_multimodel.data_gen.vocabulary_report import Fit
+
+    fields = ("characters", "tokens", "byte_tokens")
+    fits = [Fit(*(sum(getattr(fit, field) for fit in fits) for field in fields)) for fits in zip(*rows)]
+    return [name, "", language, "", fits[0].characters, *_cells(fits)]
 
 
 def _cells(fits):
