@@ -11,9 +11,11 @@ import numpy as np
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Audio, Image, Label, Text
 from t2t_multimodel.problem import missing_side
+from t2t_multimodel.vocabulary import varints
 
 SIDES = ("inputs", "targets")
 _KEY = Text()
+_NOT_LAST = bytes(range(128, 256))  # bytes of `varints` that more of the same number follow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,21 +104,22 @@ def serialise(example):
     TFDS checks and converts every value first, which takes seven times as long.
 
     Args:
-      example: {name: value} of "inputs", "targets", "key" and maybe "references": a list of ids, the number of a
-        class, an array (uint8 pixels, int16 sound), a string, or a list of strings.
+      example: {name: value}; a value is `varints` of ids, the number of a class, an array (uint8 pixels, int16 sound),
+        a string, or a list of strings.
     """
     from tensorflow_datasets.proto import tf_example_pb2
 
     message = tf_example_pb2.Example()
     for name, value in example.items():
         feature = message.features.feature[name]
-        values = value if isinstance(value, list) else [value]
-        if isinstance(value, np.ndarray):
+        if isinstance(value, bytes):  # field 1, packed
+            feature.int64_list.MergeFromString(b"\x0a" + varints([len(value)]) + value)
+        elif isinstance(value, np.ndarray):
             feature.bytes_list.value.append(value.tobytes())
-        elif name == "key" or name == "references":
-            feature.bytes_list.value.extend([text.encode() for text in values])
+        elif isinstance(value, (str, list)):
+            feature.bytes_list.value.extend([text.encode() for text in ([value] if isinstance(value, str) else value)])
         else:
-            feature.int64_list.value.extend(values)
+            feature.int64_list.value.append(value)
     return message.SerializeToString(deterministic=True)
 
 
@@ -175,10 +178,11 @@ def _encode(problem, side, values, vocabulary, chunk):
     """The stored form and the length of each value; counts ids and characters of text into `chunk`."""
     feature = getattr(problem, side)
     if isinstance(feature, Text):
-        encoded = vocabulary.encode_batch(values)
-        chunk.text_ids += sum(map(len, encoded))
+        packed = vocabulary.encode_packed(values)
+        lengths = [len(ids.translate(None, _NOT_LAST)) for ids in packed]
+        chunk.text_ids += sum(lengths)
         chunk.characters += sum(map(len, values))
-        return [(ids, len(ids)) for ids in encoded]
+        return list(zip(packed, lengths))
     if isinstance(feature, Audio):
         return [(sound.astype("<i2"), len(sound)) for sound in values]
     if isinstance(feature, Label):

@@ -9,7 +9,6 @@ know as bytes, and the one character that sentencepiece keeps for itself, U+2581
 
 import functools
 import hashlib
-import itertools
 import json
 import os
 import pathlib
@@ -21,7 +20,7 @@ MODEL_FILE, TABLE_FILE = "bpe.model", "vocabulary.json"
 FORMAT_VERSION = 1
 COMMAND_SLOTS = 64
 COMMAND_PIECES = tuple(f"<command_{i:02d}>" for i in range(COMMAND_SLOTS))
-_MOST_WORDS = 1 << 18  # remembered with their ids, and as many again from before: some 100 MB
+_MOST_WORDS = 1 << 18  # remembered with their ids, and as many again from before: some 100 MB at most
 _LONGEST_WORD = 40  # characters of those that are remembered
 
 # Sentencepiece writes a space as U+2581, so a typed U+2581 would come back as a space. In order of application;
@@ -86,20 +85,23 @@ class Vocabulary:
         return self._processor.encode(_escape(text))
 
     def encode_batch(self, texts):
-        """`[encode(t) for t in texts]`, faster: a word that came before is looked up.
+        """`[encode(t) for t in texts]`, faster."""
+        return self._processor.encode([_escape(text) for text in texts], num_threads=1)
 
-        The ids are the same, since no subword reaches from one word into the next.
+    def encode_packed(self, texts):
+        """The ids of each of `texts` as bytes, `varints` of what `encode` gives; several times as fast.
+
+        A word that came before is looked up, since no subword reaches from one word into the next.
         """
-        encoded = []
+        packed = []
         for text in texts:
             text = _escape(text)
             first, *words = text.split(" ")
             if not first or "" in words or not self._words_stand_alone:  # blanks side by side may share a subword
-                encoded.append(self._processor.encode(text))
+                packed.append(varints(self._processor.encode(text)))
             else:
-                ids = itertools.chain.from_iterable(map(self._words.__getitem__, words))
-                encoded.append([*self._first_words[first], *ids])
-        return encoded
+                packed.append(self._first_words[first] + b"".join(map(self._words.__getitem__, words)))
+        return packed
 
     def decode(self, ids):
         """The text of `ids` (any iterable of whole numbers) up to the first end-of-sequence.
@@ -143,7 +145,7 @@ class Vocabulary:
 
 
 class _Words(dict):
-    """{word: its ids with `before` in front of it}, made when asked for; keeps those that came lately."""
+    """{word: `varints` of it with `before` in front}, made when asked for; keeps those that came lately."""
 
     def __init__(self, processor, before):
         self._processor, self._before, self._earlier = processor, before, {}
@@ -152,10 +154,10 @@ class _Words(dict):
         if len(self) >= _MOST_WORDS:
             self._earlier = dict(self)
             self.clear()
-        ids = self._earlier.get(word) or self._processor.encode(self._before + word)
+        packed = self._earlier.get(word) or varints(self._processor.encode(self._before + word))
         if len(word) <= _LONGEST_WORD:
-            self[word] = ids
-        return ids
+            self[word] = packed
+        return packed
 
 
 class GraphTokenizer:
@@ -196,6 +198,17 @@ class GraphTokenizer:
         for plain, escaped in reversed(ESCAPES):
             strings = tf.strings.regex_replace(strings, escaped, plain)
         return strings
+
+
+def varints(numbers):
+    """Whole numbers from 0 on as protobuf writes them: seven bits a byte, lowest first, the high bit: more follows."""
+    content = bytearray()
+    for number in numbers:
+        while number > 127:
+            content.append(number & 127 | 128)
+            number >>= 7
+        content.append(number)
+    return bytes(content)
 
 
 def digest_of(processor):

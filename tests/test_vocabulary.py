@@ -21,7 +21,7 @@ from t2t_multimodel.data_gen.vocabulary_training import (
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import EOS_ID, PAD_ID, UNKNOWN_ID, Text
 from t2t_multimodel.problem import Problem
-from t2t_multimodel.vocabulary import COMMAND_PIECES, COMMAND_SLOTS, MODEL_FILE, TABLE_FILE, Vocabulary
+from t2t_multimodel.vocabulary import COMMAND_PIECES, COMMAND_SLOTS, MODEL_FILE, TABLE_FILE, Vocabulary, varints
 
 TEXTS = [
     "the small red circle is left of the large blue star",
@@ -126,7 +126,18 @@ words = st.sampled_from(["", "the", "Haus", "\n", "\u2581", "a\tb", "(NP", "(NPX
 def test_words_that_are_looked_up_have_the_ids_that_whole_texts_give(symbol_vocabulary, texts):
     """Also where so many words came that the earlier ones were forgotten."""
     for _ in range(2):
-        assert symbol_vocabulary.encode_batch(texts) == [symbol_vocabulary.encode(text) for text in texts]
+        packed = symbol_vocabulary.encode_packed(texts)
+        assert [_unpacked(content) for content in packed] == [symbol_vocabulary.encode(text) for text in texts]
+
+
+def _unpacked(content):
+    """As protobuf reads them."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    message = tf_example_pb2.Example().features.feature["ids"]
+    message.int64_list.MergeFromString(b"\x0a" + varints([len(content)]) + content)
+    assert len(message.int64_list.value) == sum(byte < 128 for byte in content)
+    return list(message.int64_list.value)
 
 
 @settings(max_examples=100, deadline=None)
