@@ -28,7 +28,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=40_000)
     parser.add_argument("--pictures", type=int, default=4_000)
-    parser.add_argument("--steps", type=int, default=60, help="updates of each kind in a round of the trainer's loop")
+    parser.add_argument("--steps", type=int, default=30, help="updates of each kind in a round of the trainer's loop")
     flags = parser.parse_args(argv)
     import_backend()
     from t2t_multimodel import registry

@@ -3,8 +3,8 @@
     python benchmarks/start_time.py [--data_dir=DIR] [--runs=N]
 
 `t2t-trainer` is started as a person starts it, on one problem of tiny8 and on all eight with the set multimodel_tiny,
-and the clock stops when the first line about an update stands in `metrics.jsonl`; with eight problems, when each has had
-an update. Without --data_dir the data is made first, which is not timed.
+and the clock stops when the first line about an update stands in `metrics.jsonl`; with eight problems, when each has
+had an update. Without --data_dir the data is made first, which is not timed.
 """
 
 import argparse
@@ -76,8 +76,9 @@ def import_seconds():
 
 def start(problem, problems, data, output):
     """Seconds to the first update, and to the first time that each of so many problems has had one."""
-    arguments = [f"--problem={problem}", f"--data_dir={data}", f"--output_dir={output}", "--hparams_set=multimodel_tiny",
-                 "--backend=tensorflow", "--log_steps=1", "--schedule=train", "--train_steps=1000"]  # fmt: skip
+    arguments = [f"--problem={problem}", f"--data_dir={data}", f"--output_dir={output}",
+                 "--hparams_set=multimodel_tiny", "--backend=tensorflow", "--log_steps=1", "--schedule=train",
+                 "--train_steps=1000"]  # fmt: skip
     metrics = pathlib.Path(output) / "metrics.jsonl"
     with tempfile.TemporaryFile("w+") as said:
         began = time.monotonic()
