@@ -116,13 +116,15 @@ def measure_ours(part, arrangement, steps):
         hparams = original.hparams_of(hidden, EXPERTS)
         model = original.Original(hparams, spec, *original.SETS[hidden])
     else:
-        hparams, spec = common.body(hidden, EXPERTS), common.text_problem() if kind == "text" else common.picture_problem()
+        hparams = common.body(hidden, EXPERTS)
+        spec = common.text_problem() if kind == "text" else common.picture_problem()
         model = common.make_model(hparams, [spec])
     step = common.make_step(model, hparams)
     update = functools.partial(step.update, [(spec, batch)], 1e-3)
     seconds(update, 3)
     each = rows * (LENGTH if kind == "text" else 1)
-    return {"rate": each / median(seconds(update, steps)), "parameters": sum(math.prod(v.shape) for v in model.touched(spec))}
+    parameters = sum(math.prod(v.shape) for v in model.touched(spec))
+    return {"rate": each / median(seconds(update, steps)), "parameters": parameters}
 
 
 def decode(hparams, spec, written, beam):

@@ -210,8 +210,15 @@ def environment():
     return {
         "machine": processor(), "cpus": os.cpu_count(), "load": round(os.getloadavg()[0], 2),
         "backend": backend, "python": platform.python_version(), **versions,
-        "date": time.strftime("%Y-%m-%d"),
+        "date": time.strftime("%Y-%m-%d"), **accelerator(),
     }  # fmt: skip
+
+
+def accelerator():
+    """{"device": its name} where JAX computes on one, else nothing."""
+    jax = sys.modules.get("jax") if os.environ["KERAS_BACKEND"] == "jax" else None
+    device = jax.devices()[0] if jax else None
+    return {"device": device.device_kind} if device and device.platform != "cpu" else {}
 
 
 def processor():
