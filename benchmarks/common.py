@@ -72,9 +72,9 @@ def make_step(model, hparams):
     return adapter().Step(model, make_optimizer(hparams, model.trainable_variables), hparams)
 
 
-def text_model(hidden=128, experts=16):
+def text_model(hidden=128, experts=16, **changes):
     """(model, hparams, spec): full paper depth, one text problem with a vocabulary of 8192."""
-    hparams, spec = body(hidden, experts), text_problem()
+    hparams, spec = body(hidden, experts, **changes), text_problem()
     return make_model(hparams, [spec]), hparams, spec
 
 

@@ -4,9 +4,9 @@
 
 Beside each curve stands what the arithmetic predicts: the time at the first point times the growth of the counted
 operations (`arithmetic.py`), plus the optimiser's update of as many weights, at the pace of its kernel on many. The
-points of a curve are measured in turn, each curve in a process of its own. The first point is the smallest, where overhead
-weighs most, so a curve below its prediction is the rule. Of problems, each has a vocabulary of its own and so its own
-graph; a step draws one of them, so the prediction is a level line.
+points of a curve are measured in turn, each curve in a process of its own. The first point is the smallest, where
+overhead weighs most, so a curve below its prediction is the rule. Of problems, each has a vocabulary of its own and so
+its own graph; a step draws one of them, so the prediction is a level line.
 """
 
 import argparse
@@ -17,8 +17,8 @@ import subprocess
 import sys
 
 import arithmetic
-from common import REPOSITORY, body, figure, import_backend, in_turn, make_model, make_step, median, report
-from common import text_batch, text_problem  # isort: skip
+import common
+from common import REPOSITORY, body, figure, in_turn, make_step, median, report, text_batch, text_problem
 
 MOST = 1.1  # the mark: a step over what the arithmetic predicts, at the end of a curve
 POINTS = {"hidden": (64, 128, 256, 512), "length": (16, 64, 256, 512), "experts": (8, 60, 120, 240),
@@ -69,7 +69,7 @@ def in_child(name, flags):
 
 def curve(name, points, rounds):
     """(points, seconds measured, seconds predicted) of one curve."""
-    import_backend()
+    common.import_backend()
     functions, operations, weights = MAKERS[name](points)
     for function in functions.values():  # traces, all of them before any is timed
         function()
@@ -89,7 +89,7 @@ def by_models(points, settings, rows, length):
     functions, operations, weights = {}, {}, {}
     for point in points:
         hparams, spec = settings(point), text_problem()
-        model = make_model(hparams, [spec])
+        model = common.make_model(hparams, [spec])
         batch = text_batch(rows, length)
         functions[point] = functools.partial(make_step(model, hparams).update, [(spec, batch)], 1e-3)
         operations[point] = arithmetic.training(hparams, spec, batch)
@@ -108,7 +108,7 @@ def by_experts(points):
 def by_length(points):
     """One model, whose graph serves every length."""
     hparams, spec = body(128, 16), text_problem()
-    model = make_model(hparams, [spec])
+    model = common.make_model(hparams, [spec])
     step = make_step(model, hparams)
     batches = {length: text_batch(4, length) for length in points}
     return (
@@ -124,7 +124,7 @@ def by_problems(points):
     for count in points:
         hparams = body(128, 8, **SMALLEST)
         specs = [text_problem(f"text{i}", 1024) for i in range(count)]
-        model = make_model(hparams, specs)
+        model = common.make_model(hparams, specs)
         batch = text_batch(16, 64, vocabulary=1024)
         functions[count] = Turns(make_step(model, hparams), specs, batch)
         operations[count] = arithmetic.training(hparams, specs[0], batch)

@@ -9,7 +9,7 @@ import functools
 import sys
 
 import arithmetic
-from common import against_matrix, figure, report, seconds, text_batch, text_model
+from common import against_matrix, figure, make_step, report, seconds, text_batch, text_model
 
 ROWS, LENGTH = 16, 64
 TOKENS_PER_SECOND = {128: 20_000}  # marks
@@ -17,15 +17,14 @@ FRACTION = {512: 0.7}
 COMPILATION = {128: 20.0}
 
 
-def main(*sizes, rows=ROWS, length=LENGTH, rounds=4):
+def main(*sizes, rows=ROWS, length=LENGTH, rounds=4, **changes):
+    """`changes`: other hparams than those measured, for tests."""
     for hidden in sizes or (128, 512):
-        measure(hidden, rows, length, rounds)
+        measure(hidden, rows, length, rounds, changes)
 
 
-def measure(hidden, rows, length, rounds):
-    from common import make_step
-
-    model, hparams, spec = text_model(hidden)
+def measure(hidden, rows, length, rounds, changes):
+    model, hparams, spec = text_model(hidden, **changes)
     step = make_step(model, hparams)
     batch = text_batch(rows, length)
     update = functools.partial(step.update, [(spec, batch)], 1e-3)
