@@ -5,7 +5,7 @@
 
 The batches are arrays made here. A step is that of the trainer's JAX adapter, in the mixed precision of --precision;
 the limit is the card's own rate at large products of the same 16-bit numbers, measured in turn with the step. The
-package need not be installed: run in a checkout, the script finds it beside itself.
+package need not be installed: in a checkout the benchmarks find it beside themselves.
 """
 
 import argparse
@@ -44,7 +44,6 @@ def main(argv=None):
         import jax
     except ImportError:
         not_run("JAX is not installed")
-    find_package()
     device = jax.devices()[0]
     if device.platform == "cpu" and not flags.hparams_set:
         not_run("JAX finds no accelerator; --hparams_set=multimodel_tiny measures the processor")
@@ -69,19 +68,6 @@ def decoded(model, spec, rows, flags):
     what = f"{flags.hparams_set}, greedy decoding, batch {rows}, {flags.length} ids in, {flags.decode_length} out"
     report("accelerator", [figure(what, rate, "tokens/s")], first_seconds=first)
     return True
-
-
-def find_package():
-    """Makes a checkout importable as the package that it installs as."""
-    try:
-        import t2t_multimodel
-    except ImportError:
-        sys.path.insert(0, str(common.REPOSITORY))
-        import t2t_multimodel
-    try:
-        import t2t_multimodel.hparams
-    except ImportError:  # the folders beside it are parts of it
-        t2t_multimodel.__path__.append(str(common.REPOSITORY))
 
 
 def settings(flags):
@@ -143,7 +129,7 @@ def decode(model, spec, rows, length, written):
     bias = net.bias.numpy().copy()
     bias[1] = -1e9  # no end-of-sequence: every row is decoded to the end
     net.bias.assign(bias)
-    decoder = BatchDecoder(model, adapter().compiled, few_shapes=True)
+    decoder = BatchDecoder(model, adapter())
     run = functools.partial(decoder.ids, spec, common.text_batch(rows, length), written)
     first, *times = seconds(run, 4)
     return rows * written / median(times), first

@@ -136,7 +136,7 @@ def decode(hparams, spec, written, beam):
     bias = net.bias.numpy()
     bias[1] = -1e9  # no end-of-sequence: every row is decoded to the end
     net.bias.assign(bias)
-    decoder = BatchDecoder(model, adapter().compiled)
+    decoder = BatchDecoder(model, adapter())
     run = functools.partial(decoder.ids, spec, common.text_batch(DECODED_ROWS, LENGTH), written, beam)
     run()
     return {"rate": DECODED_ROWS * written / median(seconds(run, 3)), "parameters": model.count_params()}

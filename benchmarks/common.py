@@ -8,13 +8,22 @@ import platform
 import sys
 import time
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import numpy as np
 
-import numpy as np  # noqa: E402
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+try:
+    import t2t_multimodel.hparams
+except ImportError:  # a checkout that is not installed: the folders beside the package are parts of it
+    sys.path.append(str(REPOSITORY))
+    import t2t_multimodel
+
+    t2t_multimodel.__path__.append(str(REPOSITORY))
+
+from t2t_multimodel import startup  # noqa: E402
+
+startup.set_environment()  # threads too, as every command has them
 
 VOCABULARY = 8192
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 NOT_RUN = 2  # exit status of a benchmark that lacks what it needs; its last line of standard error says what
 
 
@@ -59,8 +68,6 @@ def make_model(hparams, specs):
 def import_backend():
     """Imports what Keras computes with, quietly; before anything imports keras."""
     if os.environ["KERAS_BACKEND"] == "tensorflow":
-        from t2t_multimodel import startup
-
         startup.import_tensorflow()
 
 
@@ -125,11 +132,12 @@ def median(values):
 
 
 def matrix_product(size=2048):
-    """(function, operations): one float32 matrix product on this machine, the limit that a step is held against."""
-    from keras import ops
+    """(function, operations): one float32 matrix product on all processors, the limit that a step is held against.
 
-    a = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(size, size)).astype("float32"))
-    return lambda: np.asarray(ops.matmul(a, a)), 2 * size**3
+    It is NumPy's: the backend may be told to give each operation some of the processors only.
+    """
+    a = np.random.default_rng(0).normal(size=(size, size)).astype("float32")
+    return lambda: np.matmul(a, a), 2 * size**3
 
 
 def against_matrix(function, operations, rounds=4, runs=4):

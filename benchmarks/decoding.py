@@ -26,7 +26,7 @@ def main(hidden=128, rows=ROWS, greedy=GREEDY[0], beam=BEAM[0], rounds=3):
     bias = net.bias.numpy()
     bias[1] = -1e9  # no end-of-sequence: every row is decoded to the end
     net.bias.assign(bias)
-    decoder = BatchDecoder(model, adapter().compiled)
+    decoder = BatchDecoder(model, adapter())
     batch = text_batch(rows, LENGTH)
     functions = {
         (size, length): functools.partial(decoder.ids, spec, batch, length, size)

@@ -40,7 +40,7 @@ class Predictor:
         backend = adapter()
         self.model, self.hparams, self.step = model, hparams, step
         self._run, self._vocabulary = run, vocabulary
-        self._decoder = BatchDecoder(model, backend.compiled, backend.FEW_SHAPES)
+        self._decoder = BatchDecoder(model, backend)
         self._few_shapes = backend.FEW_SHAPES
 
     @property

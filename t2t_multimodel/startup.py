@@ -17,6 +17,15 @@ def set_environment(backend=None):
     os.environ["KERAS_BACKEND"] = backend or os.environ.get("KERAS_BACKEND") or BACKENDS[0]
     # Notices, warnings and remarks on the processor at the level of errors; real errors come as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Two operations at a time, each with half of the processors: most products here are too small to share out, while
+    # half of a backward pass does not wait for the other. (Measured on two processors: docs/performance.md.)
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, processors() // 2)))
+
+
+def processors():
+    """How many processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def import_tensorflow():

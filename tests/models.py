@@ -209,7 +209,7 @@ def _one_position(history, step, state, time):
     """`step(own state, position)` → (y, own state), with the history of its convolutions: → (y, state)."""
     position = history.position(state[0], history.constants(), time)
     y, own = step(state[1], position)
-    return y, (history.after(state[0], position), own)
+    return y, (history.after(position), own)
 
 
 def _convolution(layer):

@@ -31,7 +31,7 @@ from models import (
 )
 
 from t2t_multimodel.decoding.batch_decoder import BatchDecoder
-from t2t_multimodel.decoding.decode import decode_text, rank_classes
+from t2t_multimodel.decoding.decode import rank_classes, read_source, write_text
 from t2t_multimodel.decoding.search import beam_search, greedy_search, length_penalty
 from t2t_multimodel.features import EOS_ID
 from t2t_multimodel.model.layer import Layer
@@ -80,7 +80,7 @@ def test_model_steps_equal_the_forward_pass(kind):
         return model.prepare(source, real), model.initial_state(3, 20)
 
     memory, state = program(model, start)(batch)
-    step = program(model, lambda ids, *rest: model.step(ids, TRANSLATION, model.constants(), *rest))
+    step = program(model, lambda ids, *rest: model.step(ids, TRANSLATION.targets, model.constants(), *rest))
     ids = batch["command"]
     for time in range(16):
         logits, state = step(ids, memory, state, np.int32(time))
@@ -91,6 +91,11 @@ def test_model_steps_equal_the_forward_pass(kind):
 # ---- Greedy search
 
 LENGTH, LIMIT = 12, 9  # of the output buffer; at most so many ids
+
+
+def decode_text(model, spec, batch, limit, length, **options):
+    memory = read_source(model, spec, batch)
+    return write_text(model, spec.targets, memory, batch["command"], limit, length, **options)
 
 
 def decoder(model, spec, **options):
@@ -159,10 +164,10 @@ def test_compiled_decoding_equals_eager(beam):
     """The program that the commands run, `compiled` of the backend's adapter, writes the ids of the plain function."""
     model, spec = shared_model(), TRANSLATION
     batch = without_targets(make_batch(spec, rows=3))
-    compiled = BatchDecoder(model, adapter().compiled, few_shapes=True)
+    compiled = BatchDecoder(model, adapter())
     ids, scores = compiled.ids(spec, batch, LIMIT, beam_size=beam, alpha=0.6)
     tensors = keras.tree.map_structure(ops.convert_to_tensor, batch)
-    expected = decode_text(model, spec, tensors, ops.convert_to_tensor(LIMIT), ids.shape[1], beam, 0.6)
+    expected = decode_text(model, spec, tensors, ops.convert_to_tensor(LIMIT), ids.shape[1], beam_size=beam, alpha=0.6)
     np.testing.assert_array_equal(ids, to_numpy(expected[0]))
     np.testing.assert_allclose(scores, to_numpy(expected[1]), atol=1e-4, rtol=1e-4)
 
@@ -170,7 +175,7 @@ def test_compiled_decoding_equals_eager(beam):
 def test_classes_are_ranked():
     model, spec = shared_model(), SPECS["image_to_label"]
     batch = make_batch(spec)
-    order, scores = BatchDecoder(model, adapter().compiled, few_shapes=True).classes(spec, batch)
+    order, scores = BatchDecoder(model, adapter()).classes(spec, batch)
     logits = program(model, lambda batch: model(batch, spec=spec)[0])(batch)
     np.testing.assert_array_equal(order, np.argsort(-logits, axis=1))
     np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1.0, atol=1e-5)
@@ -186,7 +191,7 @@ def search_table(table, first_ids, limit, beam=None, alpha=0.0):
     table, length = ops.convert_to_tensor(table.astype("float32")), len(table)
 
     def search(first_ids):
-        def step(ids, state, time):
+        def step(ids, state, time, beams):
             return ops.take(ops.take(table, time, axis=0), ids, axis=0), state
 
         if beam is None:
@@ -263,6 +268,30 @@ def test_length_penalty():
     np.testing.assert_allclose(to_numpy(length_penalty(ops.convert_to_tensor(7), 0.6)), 2.0**0.6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_beam_scores_are_those_of_its_ids(kind):
+    """Hypotheses change rows on the way, and each keeps its own past: by teacher forcing, log P / penalty is its score.
+    """
+    model, batch, length = model_of(kind), make_batch(TRANSLATION, rows=4), 24  # longer than all ring buffers
+    decode = program(
+        model, lambda batch, limit: decode_text(model, TRANSLATION, batch, limit, length, beam_size=4, alpha=0.6)
+    )
+    forward = program(model, lambda batch: ops.log_softmax(model(batch, spec=TRANSLATION)[0]))
+    bias = model.nets[TRANSLATION.targets.name].bias
+    original = to_numpy(bias)
+    try:
+        bias.assign(original - 2.0 * (np.arange(VOCABULARY) == EOS_ID).astype("float32"))  # longer than a word or two
+        ids, scores = decode(without_targets(batch), np.int32(length))
+        log_probabilities = forward(batch | {"targets": ids})
+    finally:
+        bias.assign(original)
+    chosen = np.take_along_axis(log_probabilities, ids[..., None], axis=2)[..., 0]
+    lengths = np.count_nonzero(ids, axis=1)
+    assert (lengths >= 8).any()
+    penalty = np.where((ids == EOS_ID).any(axis=1), ((5 + lengths) / 6) ** 0.6, 1.0)  # of what has ended
+    np.testing.assert_allclose(scores, (chosen * (ids > 0)).sum(axis=1) / penalty, rtol=1e-4, atol=1e-4)
+
+
 def test_beam_is_never_worse_than_greedy_here():
     """Without length penalty a beam of four finds at least greedy's log-probability (no law, but so on this model)."""
     model, spec = shared_model(), TRANSLATION
@@ -312,7 +341,7 @@ def test_half_precision_trains_and_decodes():
     losses = [step.update([(TRANSLATION, batch)], learning_rate=1e-3)[0][0]["loss"] for _ in range(5)]
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     assert all(np.isfinite(to_numpy(v)).all() for v in model.trainable_variables)
-    decode = BatchDecoder(model, adapter().compiled)
+    decode = BatchDecoder(model, adapter())
     for beam in (1, 2):
         ids, scores = decode.ids(TRANSLATION, without_targets(batch), LIMIT, beam_size=beam)
         assert ids[:, 0].any() and np.isfinite(scores).all()

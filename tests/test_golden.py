@@ -303,7 +303,7 @@ def test_beam_search(case):
     length = int(numbers["decode_length"])
 
     def search(first_ids):
-        def step(ids, state, time):
+        def step(ids, state, time, beams):
             return ops.take(ops.take(table, time, axis=0), ids, axis=0), state
 
         return beam_search(step, {}, first_ids, length, length, beam, alpha, 12, stop_early)

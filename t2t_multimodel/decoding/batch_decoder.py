@@ -1,8 +1,11 @@
-"""Decodes batches with a model, keeping one compiled program for each signature and way of decoding."""
+"""Decodes batches with a model, keeping the compiled programs.
+
+One program reads, for each problem's inputs; one writes, for each kind of text, and all its problems share it.
+"""
 
 import numpy as np
 
-from t2t_multimodel.decoding.decode import decode_text, rank_classes
+from t2t_multimodel.decoding.decode import rank_classes, read_source, write_text
 
 BUFFER_STEP = 64  # output buffers come in multiples of so many ids, so that few programs serve all lengths
 
@@ -10,14 +13,11 @@ BUFFER_STEP = 64  # output buffers come in multiples of so many ids, so that few
 class BatchDecoder:
     """Batches of numpy arrays in, ids or ranked classes out."""
 
-    def __init__(self, model, compiled, few_shapes=False):
-        """Args:
-        model: a `MultiModel`.
-        compiled: the backend adapter's function (model, spec, function, scalar dtypes) → callable on numpy arrays.
-        few_shapes: rows are filled up to a power of two, for compilers that make a program for each shape.
-        """
-        self._model, self._compiled, self._few_shapes = model, compiled, few_shapes
-        self._programs = {}
+    def __init__(self, model, backend):
+        """Args: model: a `MultiModel`. backend: the adapter of `training/backend.py`."""
+        self._model, self._backend = model, backend
+        self._readers, self._writers, self._rankers = {}, {}, {}
+        self._sizes = set()  # numbers of rows that programs were compiled for
 
     def ids(self, spec, arrays, limit, beam_size=1, alpha=0.6):
         """→ ids int32 [rows, ≥ limit], with end-of-sequence and zeros behind it; scores float32 [rows].
@@ -25,32 +25,55 @@ class BatchDecoder:
         Args:
           arrays: a batch, see docs/architecture.md. limit: at most so many ids a row.
         """
-        length = -(-limit // BUFFER_STEP) * BUFFER_STEP
-        key = (spec.signature, length, beam_size)
-        if key not in self._programs:
-
-            def decode(batch, limit, alpha):
-                return decode_text(self._model, spec, batch, limit, length, beam_size, alpha)
-
-            self._programs[key] = self._compiled(self._model, spec, decode, ("int32", "float32"))
         rows = len(arrays["command"])
-        ids, scores = self._programs[key](self._filled(arrays, rows), limit, alpha)
-        return ids[:rows], scores[:rows]
+        filled = self._filled(arrays, rows)
+        memory = self._reader(spec)(filled)
+        length = -(-limit // BUFFER_STEP) * BUFFER_STEP
+        writer = self._writer(spec.targets, length, beam_size)
+        ids, scores = writer(memory, filled["command"], np.int32(limit), np.float32(alpha))
+        return np.asarray(ids)[:rows], np.asarray(scores)[:rows]
 
     def classes(self, spec, arrays):
         """→ class ids int32 [rows, classes], likeliest first; log-probabilities float32 [rows, classes]."""
-        if spec.signature not in self._programs:
+        if spec.signature not in self._rankers:
 
             def rank(batch):
                 return rank_classes(self._model, spec, batch)
 
-            self._programs[spec.signature] = self._compiled(self._model, spec, rank)
+            self._rankers[spec.signature] = self._backend.compiled(self._model, spec, rank)
         rows = len(arrays["command"])
-        order, scores = self._programs[spec.signature](self._filled(arrays, rows))
-        return order[:rows], scores[:rows]
+        if self._backend.FEW_SHAPES:
+            arrays = self._filled(arrays, rows)
+        order, scores = self._rankers[spec.signature](arrays)
+        return np.asarray(order)[:rows], np.asarray(scores)[:rows]
+
+    def _reader(self, spec):
+        if spec.signature not in self._readers:
+
+            def read(batch):
+                return read_source(self._model, spec, batch)
+
+            self._readers[spec.signature] = self._backend.compiled(self._model, spec, read)
+        return self._readers[spec.signature]
+
+    def _writer(self, targets, length, beam_size):
+        key = (targets.name, length, beam_size)
+        if key not in self._writers:
+
+            def write(memory, command, limit, alpha):
+                return write_text(self._model, targets, memory, command, limit, length, beam_size, alpha)
+
+            self._writers[key] = self._backend.fused(self._model, write)
+        return self._writers[key]
 
     def _filled(self, arrays, rows):
-        more = (1 << (rows - 1).bit_length()) - rows if self._few_shapes else 0
-        if not more:
+        """Rows filled up with weightless zeros: a program is compiled for each number of them, so there are few.
+
+        What is left over of a split takes the program of its full batches, if they are not many times as large.
+        """
+        full = min((size for size in self._sizes if rows <= size <= 8 * rows), default=1 << (rows - 1).bit_length())
+        self._sizes.add(full)
+        if full == rows:
             return arrays
+        more = full - rows
         return {name: np.concatenate([a, np.zeros((more, *a.shape[1:]), a.dtype)]) for name, a in arrays.items()}

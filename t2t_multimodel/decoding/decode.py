@@ -1,41 +1,44 @@
-"""From a batch of inputs to ids: encode once, then search step by step; or rank the classes."""
+"""From a batch of inputs to ids: read the source once, then search step by step; or rank the classes."""
 
 import keras
 from keras import ops
 
 from t2t_multimodel.decoding.search import beam_search, greedy_search
 
+POSITIONS_STEP = 64  # what is read of a source comes in multiples of so many positions, so that few programs serve all
 
-def decode_text(model, spec, batch, limit, length, beam_size=1, alpha=0.6):
-    """Decodes a batch into the ids of its text.
+
+def read_source(model, spec, batch):
+    """What every decoding step needs of a batch's inputs (tensors, see docs/architecture.md; no targets needed)."""
+    source, real, _, _ = model.encode(batch, spec)
+    more = -ops.shape(source)[1] % POSITIONS_STEP
+    source = ops.pad(ops.cast(source, "float32"), [[0, 0], [0, more], [0, 0]])
+    return model.prepare(source, ops.pad(real, [[0, 0], [0, more]]))
+
+
+def write_text(model, targets, memory, command, limit, length, beam_size=1, alpha=0.6):
+    """The ids of a text, found by greedy or beam search.
 
     Args:
-      batch: tensors, see docs/architecture.md; no targets needed.
+      targets: the `FeatureSpec` that is written. memory: of `read_source`. command: int32 [batch].
       limit: scalar tensor, at most so many ids. length: size of the output buffer, a Python int ≥ limit.
       beam_size: 1 is greedy. alpha: exponent of the length penalty.
 
     Returns:
       ids int32 [batch, length], with the end-of-sequence, 0 behind it; scores float32 [batch].
     """
-    source, real, _, _ = model.encode(batch, spec)
-    source = ops.cast(source, "float32")
-    command = batch["command"]
-    rows = ops.shape(command)[0] * beam_size
-    memory = model.prepare(source, real)
-    if beam_size > 1:
-        memory = keras.tree.map_structure(lambda array: ops.repeat(array, beam_size, axis=0), memory)
-    state = model.initial_state(rows, length)
+    state = model.initial_state(ops.shape(command)[0], length, beam_size)
     constants = model.constants()
     # Read here, outside the loop: inside it every weight would be read again for every position.
     weights = [(v, ops.convert_to_tensor(v)) for v in model.trainable_variables]
 
-    def step(ids, state, time):
+    def step(ids, state, time, beams):
         with keras.StatelessScope(state_mapping=weights):
-            return model.step(ids, spec, constants, memory, state, time)
+            return model.step(ids, targets, constants, memory, state, time, beams)
 
     if beam_size == 1:
         return greedy_search(step, state, command, length, limit)
-    vocabulary = spec.targets.vocabulary_size
+    vocabulary = targets.vocabulary_size
     ids, scores = beam_search(step, state, command, length, limit, beam_size, alpha, vocabulary)
     return ids[:, 0], scores[:, 0]
 

@@ -1,13 +1,14 @@
 """Greedy and beam search over one incremental step function, as one compiled loop.
 
-A step function maps (last ids [rows], state, time) to (logits float32 [rows, vocabulary], new state). Every array of a
-state has its rows on axis 1. Nothing here knows the model.
+A step function maps (last ids [rows], state, time, beams) to (logits float32 [rows, vocabulary], new state). Greedy
+search gives None for `beams`. Beam search never moves a state's rows: `beams` says in which row the past of each
+hypothesis was computed. Nothing here knows the model.
 """
 
-import keras
 from keras import ops
 
 from t2t_multimodel.features import EOS_ID
+from t2t_multimodel.model.incremental import Beams
 
 EMPTY = -1e7  # score of a beam that holds nothing
 
@@ -28,12 +29,12 @@ def greedy_search(step, state, first_ids, length, limit):
         return ops.logical_and(time < limit, ops.logical_not(ops.all(done)))
 
     def write(time, last, ids, done, score, state):
-        logits, state = step(last, state, time)
-        best = ops.cast(ops.argmax(logits, axis=-1), "int32")
-        gain = ops.max(logits, axis=-1) - ops.logsumexp(logits, axis=-1)
+        logits, state = step(last, state, time, None)
+        highest, best = ops.top_k(logits, 1)  # not argmax: XLA's takes many times as long on a CPU
+        gain = highest[:, 0] - ops.logsumexp(logits, axis=-1)
         score = score + ops.where(done, 0.0, gain)
-        best = ops.where(done, 0, best)
-        ids = ops.scatter_update(ids, ops.reshape(time, [1, 1]), best[None])
+        best = ops.where(done, 0, ops.cast(best[:, 0], "int32"))
+        ids = ops.slice_update(ids, [time, 0], best[None])
         return time + 1, best, ids, ops.logical_or(done, best == EOS_ID), score, state
 
     start = (
@@ -53,7 +54,8 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
     """Beam search with length penalty; finished hypotheses are kept apart from growing ones.
 
     Args:
-      step: as above, on batch · beam rows. state: for these rows. first_ids: int32 [batch].
+      step: as above, on batch · beam rows, those of one example next to each other. state: for these rows. first_ids:
+        int32 [batch].
       length: size of the output buffer. limit: at most so many ids, scalar ≤ length.
       beam: hypotheses kept. alpha: exponent of the length penalty, 0 = none; scores are log P / penalty.
       stop_early: stop when no growing hypothesis can still beat the worst finished one.
@@ -65,7 +67,7 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
     batch = ops.shape(first_ids)[0]
     alpha = ops.cast(alpha, "float32")
 
-    def going_on(time, last, growing, growing_score, finished, finished_score, done, state):
+    def going_on(time, last, growing, growing_score, finished, finished_score, done, rows, state):
         more = time < limit
         if not stop_early:
             return more
@@ -74,8 +76,8 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
         worst = ops.where(ops.any(done, axis=1), worst, EMPTY)
         return ops.logical_and(more, ops.logical_not(ops.all(worst > bound)))
 
-    def grow(time, last, growing, growing_score, finished, finished_score, done, state):
-        logits, state = step(last, state, time)
+    def grow(time, last, growing, growing_score, finished, finished_score, done, rows, state):
+        logits, state = step(last, state, time, Beams(beam, rows))
         log_probabilities = ops.reshape(ops.log_softmax(logits), [batch, beam, vocabulary]) + growing_score[..., None]
         penalty = length_penalty(time + 1, alpha)
         score, index = ops.top_k(ops.reshape(log_probabilities / penalty, [batch, beam * vocabulary]), 2 * beam)
@@ -89,23 +91,25 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
         growing, growing_score = _pick(ids, go_on), _pick(score, go_on) * penalty
         growing_score = growing_score + ops.where(_pick(ends, go_on), EMPTY, 0.0)
         parent, last = _pick(parent, go_on), _pick(last, go_on)
-        rows = ops.reshape(parent + ops.arange(batch, dtype="int32")[:, None] * beam, [-1])
-        state = keras.tree.map_structure(lambda array: ops.take(array, rows, axis=1), state)
+        parent = ops.reshape(parent + ops.arange(batch, dtype="int32")[:, None] * beam, [-1])
+        rows = ops.where(times <= time, ops.take(rows, parent, axis=1), own)
         # … and the best that have ended, old and new.
         all_score = ops.concatenate([finished_score, ops.where(ends, score, score + EMPTY)], axis=1)
         finished_score, best = ops.top_k(all_score, beam)
         best = ops.cast(best, "int32")
         finished = _pick(ops.concatenate([finished, ids], axis=1), best)
         done = _pick(ops.concatenate([done, ends], axis=1), best)
-        return time + 1, ops.reshape(last, [-1]), growing, growing_score, finished, finished_score, done, state
+        return time + 1, ops.reshape(last, [-1]), growing, growing_score, finished, finished_score, done, rows, state
 
     empty = ops.zeros((batch, beam, length), dtype="int32")
+    times = ops.arange(length, dtype="int32")[:, None]
+    own = ops.broadcast_to(ops.arange(batch * beam, dtype="int32")[None], [length, batch * beam])
     first_score = ops.where(ops.arange(beam) == 0, 0.0, EMPTY)[None] * ops.ones((batch, 1))
     start = (
         ops.zeros((), dtype="int32"), ops.repeat(first_ids, beam, axis=0), empty, first_score, empty,
-        ops.full((batch, beam), EMPTY, dtype="float32"), ops.zeros((batch, beam), dtype="bool"), state,
+        ops.full((batch, beam), EMPTY, dtype="float32"), ops.zeros((batch, beam), dtype="bool"), own, state,
     )  # fmt: skip
-    _, _, growing, growing_score, finished, finished_score, done, _ = ops.while_loop(going_on, grow, start)
+    _, _, growing, growing_score, finished, finished_score, done, _, _ = ops.while_loop(going_on, grow, start)
     some = ops.any(done, axis=1)
     return ops.where(some[:, None, None], finished, growing), ops.where(some[:, None], finished_score, growing_score)
 

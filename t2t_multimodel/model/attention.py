@@ -59,30 +59,50 @@ class MultiHeadAttention(Layer):
         return self._split(ops.matmul(source, self.key_weight)), self._split(ops.matmul(source, self.value_weight))
 
     def constants(self):
-        """What decoding needs of the weights, computed once: the scaled query weights."""
-        return [self.query_weight * self.size**-0.5]
+        """What decoding needs of the weights, computed once: scaled query weights, and with them those of key, value.
+        """
+        scaled = self.query_weight * self.size**-0.5
+        return [scaled, ops.concatenate([scaled, self.key_weight, self.value_weight], axis=1)]
 
-    def heads_of(self, x, weight):
-        """One position: x [batch, features] → [batch, heads, size]."""
-        return ops.reshape(ops.matmul(x, weight), [-1, self.heads, self.size])
-
-    def attend_one(self, queries, keys, values, bias, axis):
-        """One position's queries [batch, heads, size] → [batch, features].
-
-        Products and sums: for a single position a matrix product a head costs more in calls than in arithmetic.
+    def read_one(self, x, memory, position):
+        """One position of each row attends to what the source gave: x [rows, features] → the same.
 
         Args:
-          keys, values: [batch, positions, heads, size] with axis=1, or [positions, batch, heads, size] with axis=0.
-          bias: added to the logits, of the keys' shape less the last axis, or broadcast to it.
-          axis: of the positions.
+          memory: "keys" [batch, heads, size, positions], "values" [batch, heads, positions, size], "bias" [batch, 1, 1,
+            positions]. The rows are the batch's, or a fixed number of rows an example next to each other.
         """
-        logits = ops.sum(ops.expand_dims(queries, axis) * keys, axis=-1)
-        logits = logits + bias
-        # Written out: Keras's softmax over another axis than the last transposes there and back.
-        weights = ops.exp(logits - ops.max(logits, axis=axis, keepdims=True))
-        weights = weights / ops.sum(weights, axis=axis, keepdims=True)
-        heads = ops.sum(weights[..., None] * values, axis=axis)
+        query_weight, _ = position.constants_of(self)
+        keys, values = memory["keys"], memory["values"]
+        queries = ops.reshape(ops.matmul(x, query_weight), [ops.shape(keys)[0], -1, self.heads, self.size])
+        logits = ops.matmul(ops.transpose(queries, [0, 2, 1, 3]), keys) + memory["bias"]
+        heads = ops.transpose(ops.matmul(ops.softmax(logits), values), [0, 2, 1, 3])
         return ops.matmul(ops.reshape(heads, [-1, self.heads * self.size]), self.output_weight)
+
+    def initial_past(self, batch, length, beam):
+        """Of up to `length` positions, each with `beam` rows: keys [heads, batch, size, length · beam], values [heads,
+        batch, length · beam, size].
+        """
+        return {
+            "keys": ops.zeros((self.heads, batch, self.size, length * beam), dtype="float32"),
+            "values": ops.zeros((self.heads, batch, length * beam, self.size), dtype="float32"),
+        }
+
+    def past_and_present(self, x, past, position):
+        """One position of each row attends to its own positions so far: x [rows, features] → (the same, new past).
+
+        The rows of one example see each other's keys; `Beams` says which of them are a row's own past.
+        """
+        _, weights = position.constants_of(self)
+        batch, beam = ops.shape(past["keys"])[1], position.beams.size if position.beams else 1
+        together = ops.reshape(ops.matmul(x, weights), [batch, beam, 3, self.heads, self.size])
+        query, key, value = ops.unstack(ops.transpose(together, [2, 3, 0, 1, 4]), 3)  # [heads, batch, beam, size]
+        place = position.time * beam
+        keys = ops.slice_update(past["keys"], [0, 0, 0, place], ops.swapaxes(key, -1, -2))
+        values = ops.slice_update(past["values"], [0, 0, place, 0], value)
+        hidden = _not_its_past(position, keys.shape[-1] // beam, beam)
+        heads = ops.matmul(ops.softmax(ops.matmul(query, keys) + hidden), values)
+        joined = ops.reshape(ops.transpose(heads, [1, 2, 0, 3]), [batch * beam, self.heads * self.size])
+        return ops.matmul(joined, self.output_weight), {"keys": keys, "values": values}
 
     def attend(self, queries, memory, bias):
         """→ [batch, length, features]."""
@@ -110,6 +130,18 @@ def causal_bias(length):
     return ops.cast(row[None, :] > row[:, None], "float32")[None, None] * MASKED
 
 
+def _not_its_past(position, length, beam):
+    """`MASKED` where a row of an example holds, at a time, what is not the past of another one; broadcastable to
+    [batch, beam (who looks), length · beam (at what)].
+    """
+    hidden = ops.arange(length) > position.time
+    if beam > 1:
+        own = ops.reshape(ops.transpose(position.beams.rows) % beam, [-1, beam, length, 1])
+        hidden = ops.logical_or(hidden[:, None], own != ops.arange(beam, dtype=own.dtype))
+        hidden = ops.reshape(hidden, [-1, beam, length * beam])
+    return ops.cast(hidden, "float32") * MASKED
+
+
 class SourceAttention(Layer):
     """x + Attention(LN(x), source): every target position attends to the encoded inputs."""
 
@@ -124,9 +156,9 @@ class SourceAttention(Layer):
         return x + self.attention(self.norm(x), source, source_bias(real))
 
     def prepare(self, source, real):
-        """What decoding needs of the source, computed once: keys and values [batch, positions, heads, size], bias."""
-        keys, values = (ops.transpose(array, [0, 2, 1, 3]) for array in self.attention.memory(source))
-        return {"keys": keys, "values": values, "bias": source_bias(real)[:, 0, 0, :, None]}
+        """What decoding needs of the source, computed once; see `MultiHeadAttention.read_one`."""
+        keys, values = self.attention.memory(source)
+        return {"keys": ops.swapaxes(keys, -1, -2), "values": values, "bias": source_bias(real)}
 
     @property
     def attentions(self):
@@ -134,9 +166,7 @@ class SourceAttention(Layer):
 
     def step(self, x, memory, position):
         """One position: x [batch, features] → the same."""
-        (query_weight,) = position.constants_of(self.attention)
-        queries = self.attention.heads_of(self.norm.call(x), query_weight)
-        return x + self.attention.attend_one(queries, memory["keys"], memory["values"], memory["bias"], axis=1)
+        return x + self.attention.read_one(self.norm.call(x), memory, position)
 
 
 class SourceWithoutAttention(Layer):
@@ -171,8 +201,10 @@ class SourceWithoutAttention(Layer):
         """One position: x [batch, features] → the same."""
         time, positions = position.time, ops.shape(memory["aligned"])[1]
         here = ops.take(memory["aligned"], ops.minimum(time, positions - 1), axis=1)
-        here = here * ops.cast(time < positions, here.dtype)
-        return self.norm.call(x + here + memory["mean"])
+        given = here * ops.cast(time < positions, here.dtype) + memory["mean"]
+        if position.beams:
+            given = ops.repeat(given, position.beams.size, axis=0)
+        return self.norm.call(x + given)
 
 
 def source_reader(hparams, **kwargs):
@@ -218,12 +250,9 @@ class AttentionBlock(Layer):
     def attentions(self):
         return [*([self.self_attention] if self.hparams.use_attention else []), *self.source.attentions]
 
-    def initial_state(self, batch, length):
-        """Keys and values of up to `length` positions, [length, batch, heads, size]."""
-        if not self.hparams.use_attention:
-            return {}
-        shape = (length, batch, self.self_attention.heads, self.self_attention.size)
-        return {"keys": ops.zeros(shape, dtype="float32"), "values": ops.zeros(shape, dtype="float32")}
+    def initial_state(self, batch, length, beam=1):
+        """The state before the first of at most `length` positions, for `beam` rows an example."""
+        return self.self_attention.initial_past(batch, length, beam) if self.hparams.use_attention else {}
 
     def step(self, x, memory, state, position):
         """One position: x [batch, features] → ([batch, features], new state)."""
@@ -231,17 +260,6 @@ class AttentionBlock(Layer):
         for block in self.blocks:
             x = block.step(x, position)
         if self.hparams.use_attention:
-            attention = self.self_attention
-            (query_weight,) = position.constants_of(attention)
-            normal = self.norm.call(x)
-            queries, key, value = (
-                attention.heads_of(normal, weight)
-                for weight in (query_weight, attention.key_weight, attention.value_weight)
-            )
-            at = ops.reshape(position.time, [1, 1])
-            keys = ops.scatter_update(state["keys"], at, key[None])
-            values = ops.scatter_update(state["values"], at, value[None])
-            future = ops.cast(ops.arange(ops.shape(keys)[0]) > position.time, "float32")[:, None, None] * MASKED
-            x = x + attention.attend_one(queries, keys, values, future, axis=0)
-            state = {"keys": keys, "values": values}
+            attended, state = self.self_attention.past_and_present(self.norm.call(x), state, position)
+            x = x + attended
         return self.source.step(x, memory, position), state

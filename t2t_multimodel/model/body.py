@@ -60,8 +60,8 @@ class Mixer(Layer):
         """The layers besides `steps` whose `constants` decoding computes once."""
         return self.attention_block.attentions
 
-    def initial_state(self, batch, length):
-        return self.attention_block.initial_state(batch, length)
+    def initial_state(self, batch, length, beam=1):
+        return self.attention_block.initial_state(batch, length, beam)
 
     def step(self, x, memory, state, position):
         """One position: x [batch, hidden] → ([batch, hidden], new state)."""

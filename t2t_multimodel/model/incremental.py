@@ -3,15 +3,30 @@
 All taps of a causal convolution but the last see the past only. So what they add to a position is known before the
 position is computed, and it is computed for all convolution steps of one kind at once: decoding costs a few
 operations a kind where it would cost as many a step.
+
+Beam search moves nothing: a hypothesis that goes on in another row reads its past from the rows where it was written.
 """
 
+from typing import Any, NamedTuple
+
 from keras import ops
+
+
+class Beams(NamedTuple):
+    """Where the hypotheses of a beam search have their past: `size` rows an example, next to each other.
+
+    rows: int32 [length, batch · size], the row in which what stands in a row now was computed at each time before.
+    """
+
+    size: int
+    rows: Any
 
 
 class ConvolutionHistory:
     """The past inputs of causal `ConvStep`s: a ring buffer [past, batch, steps, features] for each kind of step.
 
-    A kind is (taps, dilation); its buffer holds the last (taps − 1)·dilation inputs, after ReLU, of its steps.
+    A kind is (taps, dilation); its buffer holds the last (taps − 1)·dilation inputs, after ReLU, of its steps. What a
+    position adds is written when the next one starts: a compiler sees that it may write in place, before anybody reads.
     """
 
     def __init__(self, steps, prepared=()):
@@ -26,10 +41,12 @@ class ConvolutionHistory:
 
     def initial_state(self, batch):
         """Nothing was before: zeros."""
-        return [
-            ops.zeros(((taps - 1) * dilation, batch, len(steps), steps[0].bias.shape[0]), dtype="float32")
-            for (taps, dilation), steps in self._kinds.items()
-        ]
+        state = []
+        for (taps, dilation), steps in self._kinds.items():
+            entry = (batch, len(steps), steps[0].bias.shape[0])
+            ring = ops.zeros(((taps - 1) * dilation, *entry), dtype="float32")
+            state.append({"ring": ring, "last": ops.zeros(entry, dtype="float32")})
+        return state
 
     def constants(self):
         """What does not change from position to position; to be computed once, outside the loop."""
@@ -39,30 +56,39 @@ class ConvolutionHistory:
         ]  # of each kind [taps − 1, 1, steps, features], the nearest past first
         return {"kernels": kernels, "layers": [layer.constants() for layer in self._layers]}
 
-    def position(self, state, constants, time):
-        """The `Position` number `time` (scalar int), with what the past adds to it."""
-        past = {}
-        for ring, kernel, ((taps, dilation), steps) in zip(state, constants["kernels"], self._kinds.items()):
-            slots = (time - dilation * ops.arange(1, taps)) % ((taps - 1) * dilation)
-            total = ops.sum(ops.take(ring, slots, axis=0) * kernel, axis=0)  # [batch, steps, features]
+    def position(self, state, constants, time, beams=None):
+        """The `Position` number `time` (scalar int), with what the past adds to it; beams: `Beams`, or None."""
+        past, rings = {}, []
+        for old, kernel, ((taps, dilation), steps) in zip(state, constants["kernels"], self._kinds.items()):
+            slot = (time - 1) % ((taps - 1) * dilation)
+            ring = ops.slice_update(old["ring"], [slot, 0, 0, 0], old["last"][None])
+            rings.append(ring)
+            # One term a tap: gathered together, their sum would be a slow reduction.
+            total = sum(_read(ring, time - tap * dilation, beams) * kernel[tap - 1] for tap in range(1, taps))
             past |= {id(step): part for step, part in zip(steps, ops.unstack(total, len(steps), axis=1))}
-        return Position(time, past, {id(layer): c for layer, c in zip(self._layers, constants["layers"])})
+        known = {id(layer): c for layer, c in zip(self._layers, constants["layers"])}
+        return Position(time, rings, past, known, beams)
 
-    def after(self, state, position):
+    def after(self, position):
         """The state with the inputs of a position that every step has been through."""
-        new = []
-        for ring, ((taps, dilation), steps) in zip(state, self._kinds.items()):
-            inputs = ops.stack([position.inputs[id(step)] for step in steps], axis=1)  # [batch, steps, features]
-            slot = ops.reshape(position.time % ((taps - 1) * dilation), [1, 1])
-            new.append(ops.scatter_update(ring, slot, inputs[None]))
-        return new
+        inputs = [[position.inputs[id(step)] for step in steps] for steps in self._kinds.values()]
+        return [{"ring": ring, "last": ops.stack(last, axis=1)} for ring, last in zip(position.rings, inputs)]
+
+
+def _read(ring, time, beams):
+    """What a ring [past, batch, …] holds of a time, each row's own past: [batch, …]."""
+    slot = time % ring.shape[0]
+    entry = ops.slice(ring, [slot, 0, 0, 0], [1, *ops.shape(ring)[1:]])[0]
+    if beams is None:
+        return entry
+    return ops.take(entry, ops.take(beams.rows, ops.maximum(time, 0), axis=0), axis=0)
 
 
 class Position:
-    """One position on its way through the model: `time`, and for each `ConvStep` what the past adds to it."""
+    """One position on its way through the model: `time`, `beams`, and for each `ConvStep` what the past adds to it."""
 
-    def __init__(self, time, past=None, constants=None):
-        self.time = time
+    def __init__(self, time, rings=(), past=None, constants=None, beams=None):
+        self.time, self.rings, self.beams = time, rings, beams
         self.inputs = {}  # of each step, as they come to be known
         self._past, self._constants = past or {}, constants or {}
 

@@ -98,20 +98,26 @@ class MultiModel(Layer):
         """What decoding needs of the weights alone: computed once."""
         return self._history.constants()
 
-    def initial_state(self, batch, length):
-        """The state before the first of at most `length` positions; every array of it has its rows on axis 1."""
-        return {"mixer": self.mixer.initial_state(batch, length), "history": self._history.initial_state(batch)}
+    def initial_state(self, batch, length, beam=1):
+        """The state before the first of at most `length` positions, for `beam` rows an example."""
+        return {
+            "mixer": self.mixer.initial_state(batch, length, beam),
+            "history": self._history.initial_state(batch * beam),
+        }
 
-    def step(self, ids, spec, constants, memory, state, time):
-        """Logits of the next id: ids [batch] just written (the command at time 0) → (float32 [batch, vocabulary],
-        state).
+    def step(self, ids, targets, constants, memory, state, time, beams=None):
+        """Logits of the next id: ids [rows] just written (the command at time 0) → (float32 [rows, vocabulary], state).
+
+        Args:
+          targets: the `FeatureSpec` that is written. memory: of `prepare`. constants, state: see there.
+          beams: `incremental.Beams` where the rows are hypotheses of a beam search.
         """
-        net = self.nets[spec.targets.name]
-        position = self._history.position(state["history"], constants, time)
+        net = self.nets[targets.name]
+        position = self._history.position(state["history"], constants, time, beams)
         x = ops.cast(net.embed(ids), "float32")
         x, mixer_state = self.mixer.step(x, memory["mixer"], state["mixer"], position)
         x = self.decoder.step(x, memory["decoder"], position)
-        return net.logits(x), {"mixer": mixer_state, "history": self._history.after(state["history"], position)}
+        return net.logits(x), {"mixer": mixer_state, "history": self._history.after(position)}
 
     def touched(self, spec):
         """The trainable variables that a batch of this problem updates, in the order of `trainable_variables`."""

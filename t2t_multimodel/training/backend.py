@@ -4,8 +4,8 @@ import keras
 
 
 def adapter():
-    """The module of the backend: `Step`, `compiled`, `seed`; and `FEW_SHAPES`, whether batches must come in few
-    shapes.
+    """The module of the backend: `Step`, `compiled`, `fused`, `seed`; and `FEW_SHAPES`, whether batches for the first
+    two must come in few shapes.
     """
     name = keras.backend.backend()
     if name == "tensorflow":

@@ -27,7 +27,7 @@ class Evaluator:
         backend = adapter()
         self._run, self._hparams = run, hparams
         self._step = step or backend.Step(model, None, hparams)
-        self._decoder = BatchDecoder(model, backend.compiled, backend.FEW_SHAPES)
+        self._decoder = BatchDecoder(model, backend)
         self._few_shapes = backend.FEW_SHAPES
 
     def evaluate(self, store, split, eval_steps=0, decode_hparams=None, examples=None):

@@ -82,21 +82,21 @@ class Step:
         return update
 
 
-def compiled(model, spec, function, scalars=()):
-    """`function(batch without targets, *scalars)` of a model as one program; `scalars` are the dtypes of the rest."""
+def compiled(model, spec, function):
+    """`function(batch without targets)` of a model as one program for each set of shapes."""
+    program = fused(model, function)
+    return lambda batch: program({name: array for name, array in batch.items() if name != "targets"})
 
-    def with_values(values, batch, *rest):
+
+def fused(model, function):
+    """`function(*trees of arrays)` of a model as one program for each set of shapes."""
+
+    def with_values(values, *arrays):
         with keras.StatelessScope(state_mapping=list(zip(model.variables, values))):
-            return function(batch, *rest)
+            return function(*arrays)
 
     program = jax.jit(with_values)
-
-    def run(batch, *values):
-        batch = {name: array for name, array in batch.items() if name != "targets"}
-        values = [np.asarray(value, dtype) for value, dtype in zip(values, scalars)]
-        return tuple(np.asarray(x) for x in program([v.value for v in model.variables], batch, *values))
-
-    return run
+    return lambda *arrays: program([v.value for v in model.variables], *arrays)
 
 
 def seed(value):

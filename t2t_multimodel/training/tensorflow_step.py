@@ -149,17 +149,19 @@ def _floats(report):
     return {name: float(value) for name, value in report.items()}
 
 
-def compiled(model, spec, function, scalars=()):
-    """`function(batch without targets, *scalars)` of a model as a graph; `scalars` are the dtypes of the rest."""
-    batch = {name: shape for name, shape in batch_signature(spec).items() if name != "targets"}
-    signature = [batch, *(tf.TensorSpec([], dtype) for dtype in scalars)]
-    graph = tf.function(function, input_signature=signature, autograph=False)
+def compiled(model, spec, function):
+    """`function(batch without targets)` of a model as a graph that serves batches of all lengths."""
+    signature = {name: shape for name, shape in batch_signature(spec).items() if name != "targets"}
+    graph = tf.function(function, input_signature=[signature], autograph=False)
+    return lambda batch: graph({name: batch[name] for name in signature})
 
-    def run(batch, *values):
-        values = [tf.constant(value, dtype) for value, dtype in zip(values, scalars)]
-        return tuple(np.asarray(x) for x in graph({name: batch[name] for name in signature[0]}, *values))
 
-    return run
+def fused(model, function):
+    """`function(*trees of arrays)` of a model as one XLA program for each set of shapes.
+
+    For loops of many small operations: a graph takes longer to call each of them than to compute it.
+    """
+    return tf.function(function, autograph=False, jit_compile=True)
 
 
 def seed(value):
