@@ -11,6 +11,8 @@ count with the operations of the traced graph).
 
 import math
 
+import numpy as np
+
 
 def forward(hparams, spec, batch, training=False):
     """Operations of a forward pass over a batch of `common.text_batch`'s or `picture_batch`'s form, without padding."""
@@ -48,12 +50,13 @@ def parts(hparams, spec, batch, training=False):
     return counted
 
 
-def decoding(hparams, spec, rows, length, written):
-    """Operations of decoding `written` ids for each of `rows` inputs of `length` ids: every position once."""
-    import numpy as np
-
+def decoding(hparams, spec, rows, length, written, beam=1):
+    """Operations of decoding `written` ids for each of `rows` inputs of `length` ids: every position once, for each of
+    `beam` hypotheses; the encoder once.
+    """
     batch = {"command": np.zeros(rows), "inputs": np.zeros((rows, length)), "targets": np.zeros((rows, written))}
-    return forward(hparams, spec, batch)
+    counted = parts(hparams, spec, batch)
+    return counted.pop("encoder") + beam * sum(counted.values())
 
 
 def product(rows, inner, columns):

@@ -43,14 +43,17 @@ def main(hidden=128, rows=ROWS, greedy=GREEDY[0], beam=BEAM[0], rounds=3):
         name = "greedy" if size == 1 else f"beam {size}"
         figures = []
         for length in lengths:
-            operations = size * arithmetic.decoding(hparams, spec, rows, LENGTH, length)
+            operations = arithmetic.decoding(hparams, spec, rows, LENGTH, length, size)
             figures.append(figure(
                 f"{name} decoding, hidden {hidden}, {length} ids", milliseconds[size, length], "ms/token",
                 at_most=most if hidden == 128 else None, limit=1000 * operations / rate / (rows * length),
                 limit_is="its arithmetic as fast as 2048³ products",
             ))  # fmt: skip
-        figures.append(figure(f"{name} decoding, hidden {hidden}: a token of {lengths[-1]} over one of {lengths[0]}",
-                              milliseconds[size, lengths[-1]] / milliseconds[size, lengths[0]], "times the time"))
+        longest, shortest = lengths[-1], lengths[0]
+        if longest != shortest:
+            what = f"{name} decoding, hidden {hidden}: a token of {longest} over one of {shortest}"
+            growth = milliseconds[size, longest] / milliseconds[size, shortest]
+            figures.append(figure(what, growth, "times the time"))
         report(
             "decoding", figures, hidden=hidden, beam=size, rows=rows,
             first_seconds={length: round(first[size, length], 2) for length in lengths},

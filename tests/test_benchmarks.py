@@ -115,6 +115,33 @@ def test_against_t2t_says_what_it_lacks(tmp_path, capsys):
         assert said.startswith("not run: ") and "setup.sh VENV" in said
 
 
+@pytest.mark.parametrize("part", ("text_512", "pictures", "beam"))
+def test_against_t2t_takes_turns_and_divides(tmp_path, capsys, monkeypatch, part):
+    """The original's lines are of the form that its scripts print; two processes of each kind, in turn."""
+    import against_t2t
+
+    (tmp_path / "bench_train.py").write_text("")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text("")
+    commands = []
+
+    def last_json(command, folder=None):
+        commands.append(command)
+        if folder:
+            assert folder == tmp_path and command[0] == str(tmp_path / "bin" / "python")
+            return {"step_s_median": 2.0, "tokens_per_s": 100.0, "params": 7}
+        return {"rate": 3000.0, "parameters": 8}
+
+    monkeypatch.setattr(against_t2t, "last_json", last_json)
+    against_t2t.main([f"--baseline={tmp_path}", f"--environment={tmp_path}", f"--parts={part}"])
+    (line,) = lines_of(capsys)
+    t2t = {"text_512": 16 * 64 / 2.0, "pictures": 4 / 2.0, "beam": 100.0}[part]
+    assert line["t2t"] == t2t and line["figures"][0]["value"] == pytest.approx(3000 / t2t, rel=1e-3)
+    kinds = [c[1].split("=")[-1] if c[1].startswith("bench_") else c[2] for c in commands]
+    assert kinds == 2 * kinds[: len(kinds) // 2] and len(kinds) == (4 if part == "beam" else 6)
+    assert line["t2t_parameters"] == 7 and line["own_parameters"] == 8
+
+
 def test_memory_counts_the_weights_of_a_model():
     import memory
 
