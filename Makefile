@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3.13 python3; 
 INSTALLED := $(VENV)/installed-from-$(shell cat setup.py pyproject.toml | cksum | cut -d' ' -f1)
 DEMO_DIR ?= demo
 PYTEST_ARGS ?=
+# Such as --only=training_step, or --t2t_baseline=DIR --t2t_environment=VENV to run the original too.
+BENCH_ARGS ?=
 
 .PHONY: demo test bench lint environment clean
 
@@ -17,7 +19,7 @@ test: environment
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 bench: environment
-	set -e; for file in $$(ls benchmarks/*.py | grep -v common.py); do echo "== $$file"; $(VENV)/bin/python "$$file"; done
+	$(VENV)/bin/python benchmarks/run_all.py $(BENCH_ARGS)
 
 lint: environment
 	$(VENV)/bin/ruff check .

@@ -1,41 +1,107 @@
-"""What the benchmarks share: the model of the measured size, the machine's own limit, one way of reporting."""
+"""What the benchmarks share: models and batches of measured sizes, the machine's own limit, one way of reporting."""
 
+import importlib.metadata
 import json
 import os
+import pathlib
+import platform
+import sys
 import time
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import numpy as np
 
-import numpy as np  # noqa: E402
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+try:
+    import t2t_multimodel.hparams
+except ImportError:  # a checkout that is not installed: the folders beside the package are parts of it
+    sys.path.append(str(REPOSITORY))
+    import t2t_multimodel
+
+    t2t_multimodel.__path__.append(str(REPOSITORY))
+
+from t2t_multimodel import startup  # noqa: E402
+
+startup.set_environment()  # threads too, as every command has them
 
 VOCABULARY = 8192
+NOT_RUN = 2  # exit status of a benchmark that lacks what it needs; its last line of standard error says what
 
 
-def text_model(hidden=128, experts=16):
-    """(model, hparams, spec): full paper depth, one text problem with a vocabulary of 8192."""
-    from t2t_multimodel import startup
-
-    startup.import_tensorflow()
-    from t2t_multimodel.features import FeatureSpec, ProblemSpec
+def body(hidden=128, experts=16, **changes):
+    """`HParams` of full paper depth without dropout, as wide as is measured; `changes` to any other field."""
     from t2t_multimodel.hyperparameters import HParams
+
+    sizes = {"hidden_size": hidden, "num_experts": experts, "expert_filter_size": 2 * hidden, "dropout": 0.0}
+    return HParams(**sizes | {"max_target_length": 2048} | changes)
+
+
+def text_problem(name="text", vocabulary=VOCABULARY):
+    """The `ProblemSpec` of a text problem; of one vocabulary, equal names share weights."""
+    from t2t_multimodel.features import FeatureSpec, ProblemSpec
+
+    text = FeatureSpec("text", f"text_{name}", vocabulary_size=vocabulary)
+    return ProblemSpec(name, text, text, 5)
+
+
+def picture_problem(side=64, classes=10):
+    from t2t_multimodel.features import FeatureSpec, ProblemSpec
+
+    picture = FeatureSpec("image", f"image_{side}", height=side, width=side, channels=3)
+    return ProblemSpec("pictures", picture, FeatureSpec("label", "label_pictures", classes=classes), 0)
+
+
+def make_model(hparams, specs):
+    """The MultiModel of the backend that is set, in the precision that the hparams name."""
+    import_backend()
+    import keras
+
     from t2t_multimodel.model.multimodel import MultiModel
 
-    hparams = HParams(
-        hidden_size=hidden, num_experts=experts, expert_filter_size=2 * hidden, dropout=0.0, max_target_length=2048
-    )
-    text = FeatureSpec("text", "text", vocabulary_size=VOCABULARY)
-    spec = ProblemSpec("text", text, text, 5)
-    return MultiModel(hparams, [spec]), hparams, spec
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(hparams.precision)
+    try:
+        return MultiModel(hparams, specs)
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
-def text_batch(rows, length, seed=0):
+def import_backend():
+    """Imports what Keras computes with, quietly; before anything imports keras."""
+    if os.environ["KERAS_BACKEND"] == "tensorflow":
+        startup.import_tensorflow()
+
+
+def make_step(model, hparams):
+    """The trainer's own step for a model: `step.update([(spec, batch)], learning_rate)`."""
+    from t2t_multimodel.training.backend import adapter
+    from t2t_multimodel.training.optimizer import make_optimizer
+
+    return adapter().Step(model, make_optimizer(hparams, model.trainable_variables), hparams)
+
+
+def text_model(hidden=128, experts=16, **changes):
+    """(model, hparams, spec): full paper depth, one text problem with a vocabulary of 8192."""
+    hparams, spec = body(hidden, experts, **changes), text_problem()
+    return make_model(hparams, [spec]), hparams, spec
+
+
+def text_batch(rows, length, seed=0, vocabulary=VOCABULARY, target_length=None):
     """A batch of random ids without padding."""
     random = np.random.default_rng(seed)
-    ids = random.integers(70, VOCABULARY, (2, rows, length)).astype("int32")
     return {
-        "inputs": ids[0], "targets": ids[1], "command": np.full(rows, 5, "int32"),
-        "example_weights": np.ones(rows, "float32"),
+        "inputs": random.integers(70, vocabulary, (rows, length)).astype("int32"),
+        "targets": random.integers(70, vocabulary, (rows, target_length or length)).astype("int32"),
+        "command": np.full(rows, 5, "int32"), "example_weights": np.ones(rows, "float32"),
+    }  # fmt: skip
+
+
+def picture_batch(rows, side=64, classes=10, seed=0):
+    """A batch of noise."""
+    random = np.random.default_rng(seed)
+    return {
+        "inputs": random.integers(0, 256, (rows, side, side, 3)).astype("uint8"),
+        "targets": random.integers(0, classes, rows).astype("int32"),
+        "command": np.zeros(rows, "int32"), "example_weights": np.ones(rows, "float32"),
     }  # fmt: skip
 
 
@@ -49,18 +115,137 @@ def seconds(function, runs):
     return times
 
 
-def matrix_gigaflops(size=2048, runs=7):
-    """GFLOP/s of this machine's float32 matrix product, the limit that a step is held against."""
-    from keras import ops
+def in_turn(functions, rounds=4, runs=3):
+    """Seconds of each of {name: function}, `runs` calls of one, then of the next, `rounds` times over: A B A B.
 
-    a = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(size, size)).astype("float32"))
-    times = seconds(lambda: np.asarray(ops.matmul(a, a)), runs)
-    return 2 * size**3 / min(times) / 1e9
+    Whatever else the machine does meanwhile meets all of them alike, so that ratios can be trusted.
+    """
+    times = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            times[name] += seconds(function, runs)
+    return times
 
 
-def report(name, **values):
-    """Prints one JSON line, and the same as a readable row."""
-    values = {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}
-    environment = {"cpus": os.cpu_count(), "load": round(os.getloadavg()[0], 2), "backend": os.environ["KERAS_BACKEND"]}
-    print(json.dumps({"benchmark": name, **values, "environment": environment}))
+def median(values):
+    return float(np.median(values))
+
+
+def matrix_product(size=2048):
+    """(function, operations): one float32 matrix product on all processors, the limit that a step is held against.
+
+    It is NumPy's: the backend may be told to give each operation some of the processors only.
+    """
+    a = np.random.default_rng(0).normal(size=(size, size)).astype("float32")
+    return lambda: np.matmul(a, a), 2 * size**3
+
+
+def against_matrix(function, operations, rounds=4, runs=4):
+    """How near a function comes to the speed of matrix products, both in turn.
+
+    Returns:
+      {"seconds": median, "seconds_min", "gigaflops": by the median, "matrix_gigaflops": by the median,
+      "fraction": of the two}.
+    """
+    product, product_operations = matrix_product()
+    product()
+    times = in_turn({"function": function, "product": product}, rounds, runs)
+    gigaflops = operations / median(times["function"]) / 1e9
+    matrix = product_operations / median(times["product"]) / 1e9
+    return {
+        "seconds": median(times["function"]), "seconds_min": min(times["function"]), "gigaflops": gigaflops,
+        "matrix_gigaflops": matrix, "fraction": gigaflops / matrix,
+    }  # fmt: skip
+
+
+def figure(what, value, unit="", *, at_least=None, at_most=None, limit=None, limit_is="", ratio=None):
+    """One line of docs/performance.md.
+
+    Args:
+      what: e.g. "training step, hidden 128". value: what was measured, in `unit`.
+      at_least, at_most: the mark.
+      limit: what it is held against, in the same unit; `limit_is` says what that is.
+      ratio: of value and limit; None: value / limit.
+    """
+    if ratio is None and limit:
+        ratio = value / limit
+    entries = {"what": what, "value": value, "unit": unit, "at_least": at_least, "at_most": at_most, "limit": limit,
+               "limit_is": limit_is, "ratio": ratio}  # fmt: skip
+    return {key: _rounded(entry) for key, entry in entries.items() if entry not in (None, "")}
+
+
+def report(name, figures=(), **values):
+    """Prints one JSON line, and the same as a readable row. `figures` are what the page on performance shows."""
+    values = {key: _rounded(value) for key, value in values.items()}
+    line = {"benchmark": name, **({"figures": list(figures)} if figures else {}), **values}
+    print(json.dumps(line | {"environment": environment()}), flush=True)
     print(name + ": " + ", ".join(f"{key} {value}" for key, value in values.items()))
+    for entry in figures:
+        print("  " + figure_row(entry), flush=True)
+
+
+def figure_row(entry):
+    """A `figure` as a line of text."""
+    text = f"{entry['what']}: {entry['value']:,} {entry.get('unit', '')}".rstrip()
+    if "limit" in entry:
+        text += f"; limit {entry['limit']:,} ({entry['limit_is']})"
+    if "ratio" in entry:
+        text += f"; ratio {entry['ratio']}"
+    if mark(entry):
+        text += f"; mark {mark(entry)}: {'reached' if reached(entry) else 'missed'}"
+    return text
+
+
+def mark(entry):
+    """ "≥ 20,000", or "" where there is none."""
+    for name, sign in (("at_least", "≥"), ("at_most", "≤")):
+        if name in entry:
+            return f"{sign} {entry[name]:,}"
+    return ""
+
+
+def reached(entry):
+    """Whether a figure reaches its mark; None where it has none."""
+    if "at_least" in entry:
+        return entry["value"] >= entry["at_least"]
+    return entry["value"] <= entry["at_most"] if "at_most" in entry else None
+
+
+def environment():
+    """The machine and what runs on it, as far as a figure depends on them."""
+    backend = os.environ["KERAS_BACKEND"]
+    versions = {name: importlib.metadata.version(name) for name in (backend, "keras")}
+    return {
+        "machine": processor(), "cpus": os.cpu_count(), "load": round(os.getloadavg()[0], 2),
+        "backend": backend, "python": platform.python_version(), **versions,
+        "date": time.strftime("%Y-%m-%d"), **accelerator(),
+    }  # fmt: skip
+
+
+def accelerator():
+    """{"device": its name} where JAX computes on one, else nothing."""
+    jax = sys.modules.get("jax") if os.environ["KERAS_BACKEND"] == "jax" else None
+    device = jax.devices()[0] if jax else None
+    return {"device": device.device_kind} if device and device.platform != "cpu" else {}
+
+
+def processor():
+    """The processor's name, as the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def not_run(reason):
+    """Ends a benchmark that lacks what it needs."""
+    print(f"not run: {reason}", file=sys.stderr)
+    raise SystemExit(NOT_RUN)
+
+
+def _rounded(value):
+    """Four significant digits; whole numbers stay as they are."""
+    if not isinstance(value, float) or not np.isfinite(value):
+        return value
+    return float(f"{value:.4g}") if abs(value) < 1e4 else round(value)

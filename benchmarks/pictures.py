@@ -16,7 +16,7 @@ import tempfile
 import time
 
 import numpy as np
-from common import report
+from common import figure, report
 
 DIFFERENT = 48  # JPEGs; the tar repeats them under other names
 SYNSET = "n01440764"
@@ -46,7 +46,12 @@ def main(pictures=1536):
     del values["workers_2_cpu"]  # the processor time of this process, not of theirs
     ratios = {f"workers_{count}_to_decoder": values[f"workers_{count}"] / values["decoder"] for count in (1, 2)}
     ratios["workers_1_to_decoder_cpu"] = values["workers_1_cpu"] / values["decoder_cpu"]
-    report("pictures", **values, **ratios)
+    figures = [
+        figure(f"t2t-datagen of imagenet, {count} worker{'s' * (count > 1)}", values[f"workers_{count}"], "pictures/s",
+               limit=count * values["decoder"], limit_is="the decoder alone, on as many processors")
+        for count in (1, 2)
+    ]  # fmt: skip
+    report("pictures", figures, **values, **ratios)
 
 
 def rates(name, function, runs):

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import soundfile
-from common import report
+from common import figure, report
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "tests"))
 from sphere_files import sphere_bytes  # noqa: E402
@@ -33,8 +33,10 @@ def main(minutes=60):
             decoding = decode(recordings)
             spoken, taken = generate(folder, name)
             report(
-                "speech_generation", problem=name, form=form, workers=WORKERS, spoken_seconds=spoken, seconds=taken,
-                times_real_time=spoken / taken, target=TARGET, decoding_alone_one_worker=decoding,
+                "speech_generation",
+                [figure(f"t2t-datagen of {name}, {form}, {WORKERS} workers", spoken / taken, "times real time",
+                        at_least=TARGET, limit=decoding, limit_is="decoding alone, one processor")],
+                problem=name, form=form, workers=WORKERS, spoken_seconds=spoken, seconds=taken,
             )  # fmt: skip
 
 

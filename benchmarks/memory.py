@@ -1,0 +1,162 @@
+"""The most memory that a training step takes, beside what it must hold as counted; and what multimodel_base would need.
+
+    python benchmarks/memory.py [--hidden=128,512] [--hparams_set=multimodel_single --rows=4] [--most_gib=14]
+
+Counted are the weights, the optimiser's two averages of each, and the activations that the backward pass needs
+(`activations`); gradients come on top where clipping by the global norm needs all of them at once. Measured is the peak
+of the resident memory less what TensorFlow takes when it has been imported and has made one product. A first step on
+four ids tells the tracing and the program apart, which do not grow with the model's width. Each measurement is a
+process of its own, ended where it exceeds --most_gib. multimodel_base is not built: what it needs is counted, times the
+ratio measured of the largest model here.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+from common import body, figure, import_backend, make_model, make_step, report, text_batch, text_problem
+
+MOST = 1.3  # the mark: peak over parameters, optimiser and activations
+GIB = 2**30
+MACHINE = 24  # GiB of the machine that multimodel_base should fit
+LENGTH = 64
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hidden", default="128,512", help="sizes of the model that benchmarks/common.py builds")
+    parser.add_argument("--rows", type=int, default=16, help="of 64 + 64 ids")
+    parser.add_argument("--hparams_set", default="", help="measure this set instead")
+    parser.add_argument("--most_gib", type=float, default=14.0, help="end a process that takes more than this")
+    parser.add_argument("--child", help=argparse.SUPPRESS)  # the process that measures: a hidden size or a set
+    flags = parser.parse_args(argv)
+    if flags.child:
+        print(json.dumps(measure(flags.child, flags.rows)))
+        return
+    figures, values, ratio = [], {}, 0.0
+    for name in flags.hparams_set.split(",") if flags.hparams_set else flags.hidden.split(","):
+        measured = in_child(name, flags)
+        counted = measured["weights"] + measured["optimiser"] + measured["activations"]
+        what = f"memory of a step, {'hidden ' if name.isdigit() else ''}{name}, {flags.rows} × (64 + 64) ids"
+        figures.append(figure(f"{what}: peak", measured["peak"] / GIB, "GiB", limit=counted / GIB,
+                              limit_is="parameters + optimiser + activations as counted"))  # fmt: skip
+        figures.append(figure(f"{what}: peak over the count", measured["peak"] / counted, "times", at_most=MOST))
+        rest = measured["peak"] - measured["program"]
+        figures.append(figure(f"{what}: peak without the traced program, over the count", rest / counted, "times"))
+        ratio = rest / (counted + measured["gradients"])
+        figures.append(figure(f"{what}: the same, gradients counted too", ratio, "times"))
+        values |= {f"{name}_{key}_mib": round(value / 2**20, 1) for key, value in measured.items()}
+    needed, weights = base_needs(ratio)
+    figures.append(figure(f"multimodel_base, 16 × (64 + 64) ids, {weights / 1e9:.2f} billion weights, would need",
+                          needed / GIB, "GiB", at_most=MACHINE))  # fmt: skip
+    report("memory", figures, **values)
+
+
+def in_child(name, flags):
+    """What a process measured; ends it where it takes too much."""
+    command = [sys.executable, __file__, f"--child={name}", f"--rows={flags.rows}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        while process.poll() is None:
+            if resident(process.pid) > flags.most_gib * GIB:
+                raise SystemExit(f"{name} takes more than {flags.most_gib} GiB (--most_gib)")
+            time.sleep(0.05)
+        said, errors = process.communicate()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if process.returncode:
+        raise SystemExit(f"{name} failed: {errors[-2000:]}")
+    return json.loads(said.strip().splitlines()[-1])
+
+
+def measure(name, rows):
+    """Bytes: "weights", "gradients", "optimiser", "activations" as counted; "peak", "program" above "base" measured."""
+    import_backend()
+    from keras import ops
+
+    hparams = body(int(name)) if name.isdigit() else named(name)
+    float(ops.sum(ops.matmul(ops.ones((64, 64)), ops.ones((64, 64)))))
+    base = peak_resident()
+    spec = text_problem()
+    model = make_model(hparams, [spec])
+    step = make_step(model, hparams)
+    step.update([(spec, text_batch(1, 4))], 1e-3)
+    weights = 4 * model.count_params()
+    program = max(0, peak_resident() - base - 4 * weights)
+    for _ in range(3):
+        step.update([(spec, text_batch(rows, LENGTH))], 1e-3)
+    return {"weights": weights, "gradients": weights, "optimiser": 2 * weights,
+            "activations": 4 * activations(hparams, rows, LENGTH, LENGTH), "base": base, "program": program,
+            "peak": peak_resident() - base}  # fmt: skip
+
+
+def named(name):
+    from t2t_multimodel import registry
+
+    return registry.hparams_sets.get(name)()
+
+
+def base_needs(ratio, rows=16):
+    """(bytes of a step of multimodel_base, weights): counted, times a ratio that was measured."""
+    hparams = named("multimodel_base")
+    weights = parameters(hparams)
+    return ratio * 4 * (4 * weights + activations(hparams, rows, LENGTH, LENGTH)), weights
+
+
+def parameters(h, vocabulary=8192):
+    """Weights of a text model, as counted."""
+    size = h.hidden_size
+    norm = 2 * size
+    step = lambda taps: taps * size + size * size + size + norm
+    block = 2 * step(h.small_kernel) + 2 * step(h.large_kernel)
+    attention = 4 * size * size + norm
+    experts = h.num_experts * (2 * size * h.expert_filter_size + 2 * size) + norm if h.use_experts else 0
+    blocks = h.encoder_blocks + h.attention_blocks + h.mixer_blocks + h.decoder_blocks
+    text = 2 * vocabulary * size + vocabulary
+    return text + blocks * block + (2 + h.decoder_blocks) * attention + 2 * experts + 2 * norm
+
+
+def activations(h, rows, length, written):
+    """How many numbers of the forward pass the backward pass of a text problem needs.
+
+    Of a convolution step what goes into its depthwise and its pointwise part and into its norm, and what the norm made;
+    of attention its normalised input, queries, keys, values, weights and result; of the experts what goes in and out of
+    them and lies between, for the k of each token, and four numbers for each gate; the logits and their gradient.
+    Dropout keeps a number more for each feature of a block.
+    """
+    size = h.hidden_size
+    source, target = rows * length, rows * written
+    block = lambda tokens: tokens * size * (4 * 4 + bool(h.dropout))
+    attention = lambda keys: size * (2 * target + 2 * target + 2 * rows * keys) + h.num_heads * target * keys
+    gates = 4 * h.num_experts + h.experts_per_token * (2 * size + h.expert_filter_size)
+    experts = (source + target) * (gates + 2 * size) if h.use_experts else 0
+    blocks = h.attention_blocks + h.mixer_blocks + h.decoder_blocks
+    count = h.encoder_blocks * block(source) + blocks * block(target) + experts
+    count += attention(written) + (1 + h.decoder_blocks) * attention(length)
+    return count + 2 * target * 8192 + 2 * (source + target) * size
+
+
+def resident(process):
+    """Bytes of a process in memory now; 0 where it is gone."""
+    try:
+        pages = int(pathlib.Path(f"/proc/{process}/statm").read_text(encoding="utf-8").split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_resident():
+    """The most bytes that this process had in memory at once, so far."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""The MultiModel of Tensor2Tensor 1.9.0, layer for layer, out of this project's parts: for benchmarks/against_t2t.py.
+
+It is not the paper's model. Encoder: L layers of four separable convolutions (3, 3, 15, and 15 at dilation 4), of
+which the first two are four times as wide, beside a mixture of experts on the same input. Decoder: L layers of
+self-attention, attention to the source, and a plain feed-forward net or, in one layer, experts. A layer norm after each
+sum. Pictures go through one 3×3 convolution and then as a sequence of all their pixels; classes come from the mean over
+positions.
+"""
+
+import dataclasses
+
+import keras
+from common import body
+from keras import ops
+
+from t2t_multimodel.features import FeatureSpec, ProblemSpec
+from t2t_multimodel.modalities.loss import cross_entropy
+from t2t_multimodel.modalities.text import TextNet
+from t2t_multimodel.model.attention import MultiHeadAttention, causal_bias, source_bias, timing_signal
+from t2t_multimodel.model.convolution import ConvStep2D, depthwise
+from t2t_multimodel.model.experts import MixtureOfExperts
+from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.model.normalisation import LayerNorm
+
+# Its registered sets multimodel_tiny and multimodel_base by hidden size: (layers, width of convolutions and of the
+# encoder's experts, the decoder layer with experts).
+SETS = {128: (2, 512, 0), 512: (4, 2048, 2)}
+DECODER_EXPERT_SIZE = 2048
+EXPERTS_PER_TOKEN = 2
+
+
+def hparams_of(hidden, experts=16):
+    """What of its settings is an `HParams` here; dropout is off on both sides."""
+    return body(
+        hidden, experts, experts_per_token=EXPERTS_PER_TOKEN, expert_filter_size=SETS[hidden][1], num_heads=8,
+        label_smoothing=0.1, clip_norm=2.0,
+    )  # fmt: skip
+
+
+def text_problem(vocabulary=8192):
+    """Inputs and targets have an embedding each."""
+    sides = [FeatureSpec("text", f"text_{side}", vocabulary_size=vocabulary) for side in ("inputs", "targets")]
+    return ProblemSpec("text", *sides, 5)
+
+
+class Original(Layer):
+    """Takes the place of a `MultiModel` in a training step."""
+
+    def __init__(self, hparams, spec, layers, filters, layer_with_experts, **kwargs):
+        super().__init__(name="original", autocast=False, **kwargs)
+        self.hparams, self.spec = hparams, spec
+        size = hparams.hidden_size
+        wide_experts = dataclasses.replace(hparams, expert_filter_size=DECODER_EXPERT_SIZE)
+        with keras.name_scope(self.name):
+            if spec.inputs.modality == "text":
+                self.input_net = TextNet(spec.inputs, hparams, name="inputs")
+            else:
+                self.input_net = ConvStep2D(spec.inputs.channels, size, relu=False, full=True, name="inputs")
+            self.encoder = [EncoderLayer(hparams, filters, name=f"encoder{i}") for i in range(layers)]
+            if spec.targets.modality == "text":
+                self.output_net = TextNet(spec.targets, hparams, name="targets")
+                self.decoder = [
+                    DecoderLayer(wide_experts if i == layer_with_experts else hparams, filters,
+                                 i == layer_with_experts, name=f"decoder{i}")
+                    for i in range(layers)
+                ]  # fmt: skip
+            else:
+                self.output_net = Dense(size, spec.targets.classes, name="classes")
+        self.built = True
+
+    def loss(self, batch, spec, training=False):
+        """As `MultiModel.loss`."""
+        x, real = self._inputs(batch)
+        x = x + timing_signal(ops.arange(ops.shape(x)[1]), self.hparams.hidden_size)
+        balance = 0.0
+        for layer in self.encoder:
+            x, more = layer(x, real, training=training)
+            balance = balance + more
+        targets, weights = batch["targets"], batch["example_weights"]
+        if spec.targets.modality == "label":
+            logits = self.output_net(ops.mean(x, axis=1))
+        else:
+            y = self.output_net.shifted(targets, batch["command"])
+            y = y + timing_signal(ops.arange(ops.shape(y)[1]), self.hparams.hidden_size)
+            for layer in self.decoder:
+                y, more = layer(y, x, real, training=training)
+                balance = balance + more
+            logits = self.output_net.logits(y)
+            weights = ops.cast(ops.not_equal(targets, 0), "float32") * weights[:, None]
+        total, log_probability, correct = cross_entropy(logits, targets, weights, self.hparams.label_smoothing)
+        count = ops.sum(weights)
+        mean = total / count
+        return mean + balance, {
+            "cross_entropy": mean, "weight": count, "balance": balance, "overflow": ops.zeros(()), "correct": correct,
+            "log_probability": log_probability, "weights": weights, "logits": logits,
+        }  # fmt: skip
+
+    def touched(self, spec):
+        unused = {id(self.input_net.softmax), id(self.input_net.bias)} if spec.inputs.modality == "text" else set()
+        return [v for v in self.trainable_variables if id(v) not in unused]
+
+    def _inputs(self, batch):
+        if self.spec.inputs.modality == "text":
+            x, real, _ = self.input_net(batch)
+            return x, real
+        x = self.input_net(ops.cast(batch["inputs"], "float32"))
+        x = ops.reshape(x, [ops.shape(x)[0], x.shape[1] * x.shape[2], x.shape[3]])
+        return x, ops.ones_like(x[..., 0])
+
+
+class EncoderLayer(Layer):
+    """LN(x + convolutions(x) + experts(x))."""
+
+    def __init__(self, hparams, filters, **kwargs):
+        super().__init__(**kwargs)
+        size = hparams.hidden_size
+        with keras.name_scope(self.name):
+            self.steps = [
+                WideStep(size, filters, 3, name="step1"), WideStep(filters, filters, 3, name="step2"),
+                WideStep(filters, size, 15, name="step3"), WideStep(size, size, 15, 4, name="step4"),
+            ]  # fmt: skip
+            self.experts = MixtureOfExperts(hparams, name="experts")
+            self.norm = LayerNorm(size, name="norm")
+
+    def call(self, x, real, training=False):
+        y = x
+        for step in self.steps:
+            y = step(y, real[..., None])
+        with_experts, report = self.experts(x, real, training=training)  # x is in it already
+        return self.norm(with_experts + y), report["balance"]
+
+
+class DecoderLayer(Layer):
+    """LN(x + self-attention + attention to the source), then LN(x + feed-forward or experts)."""
+
+    def __init__(self, hparams, filters, with_experts, **kwargs):
+        super().__init__(**kwargs)
+        size = hparams.hidden_size
+        with keras.name_scope(self.name):
+            self.self_attention = MultiHeadAttention(size, hparams.num_heads, name="self_attention")
+            self.source_attention = MultiHeadAttention(size, hparams.num_heads, name="source_attention")
+            self.norm1, self.norm2 = LayerNorm(size, name="norm1"), LayerNorm(size, name="norm2")
+            self.experts = MixtureOfExperts(hparams, name="experts") if with_experts else None
+            if not with_experts:
+                self.wide, self.narrow = Dense(size, filters, name="wide"), Dense(filters, size, name="narrow")
+
+    def call(self, x, source, real, training=False):
+        y = self.self_attention(x, x, causal_bias(ops.shape(x)[1]))
+        x = self.norm1(x + y + self.source_attention(y, source, source_bias(real)))
+        if self.experts is not None:
+            y, report = self.experts(x, training=training)
+            return self.norm2(y), report["balance"]
+        return self.norm2(x + self.narrow(ops.relu(self.wide(x)))), 0.0
+
+
+class WideStep(Layer):
+    """`ConvStep` with another width behind it than before it: LN(SepConv(ReLU(x)))."""
+
+    def __init__(self, before, after, taps, dilation=1, **kwargs):
+        super().__init__(**kwargs)
+        self.dilation = dilation
+        self.kernel = self.add_weight(shape=(taps, before), initializer="glorot_uniform", name="depthwise")
+        self.pointwise = self.add_weight(shape=(before, after), initializer="glorot_uniform", name="pointwise")
+        self.bias = self.add_weight(shape=(after,), initializer="zeros", name="bias")
+        with keras.name_scope(self.name):
+            self.norm = LayerNorm(after, name="norm")
+
+    def call(self, x, real):
+        x = depthwise(ops.relu(x) * real, self.kernel, self.dilation)
+        weights = self.pointwise - ops.mean(self.pointwise, axis=1, keepdims=True)  # as in `ConvStep`
+        return self.norm.scale_centred(ops.matmul(x, weights) + (self.bias - ops.mean(self.bias)))
+
+
+class Dense(Layer):
+    """x · W + b."""
+
+    def __init__(self, before, after, **kwargs):
+        super().__init__(**kwargs)
+        self.weight = self.add_weight(shape=(before, after), initializer="glorot_uniform", name="weight")
+        self.bias = self.add_weight(shape=(after,), initializer="zeros", name="bias")
+
+    def call(self, x):
+        return ops.matmul(x, self.weight) + self.bias
