@@ -315,6 +315,8 @@ def test_the_command_searches_goes_on_and_prints_a_set_that_trains(where, run_co
     assert "trial 0 complete" in out and "def report_small_tuned():" in out
     status, out, error = run_command(tune.main, *arguments(where, trials=1))
     assert status == 0 and "1 trials have ended" in out and "trial 1" not in out
+    status, _, error = run_command(tune.main, *arguments(where | {"train_steps": 3}, trials=2))
+    assert status == 2 and "other settings (train_steps: 2 → 3)" in error.splitlines()[-1]
     folder = where["output_dir"]
     source = (folder / "best_hparams.py").read_text(encoding="utf-8")
     run = settings.load(folder / "trials" / "0000").hparams
@@ -337,7 +339,6 @@ def test_the_command_searches_goes_on_and_prints_a_set_that_trains(where, run_co
         ({"budget": "soon"}, ["--budget=soon", "20m"]),
         ({"budget": "0m"}, ["--budget=0m"]),
         ({"name": "best set"}, ["best set"]),
-        ({"train_steps": 3}, ["other settings", "train_steps: 2 → 3"]),
     ],
 )
 def test_a_mistake_is_one_line(change, words, where, run_command, monkeypatch, tmp_path):

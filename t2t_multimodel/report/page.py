@@ -16,6 +16,7 @@ in it as data URIs.
 import base64
 import dataclasses
 import io
+import itertools
 import math
 import re
 import wave
@@ -159,7 +160,8 @@ class Page:
         def give(sections):
             for section in sections:
                 stem = re.sub(r"[^a-z0-9]+", "-", section.title.lower()).strip("-") or "section"
-                anchor = next(a for a in (stem, *(f"{stem}-{i}" for i in range(2, 10**6))) if a not in taken)
+                more = (f"{stem}-{i}" for i in itertools.count(2))
+                anchor = next(a for a in itertools.chain([stem], more) if a not in taken)
                 taken.add(anchor)
                 section.anchor = anchor
                 give([block for block in section.blocks if isinstance(block, Section)])
