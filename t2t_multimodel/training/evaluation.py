@@ -37,7 +37,8 @@ class Evaluator:
           store: its `ExampleStore`. split: name.
           eval_steps: only the first so many batches; 0 = all.
           decode_hparams: see `DECODE_DEFAULTS`.
-          examples: a list to which {"key", "input", "prediction", "references"} of each example are added.
+          examples: a list to which {"key", "input", "prediction", "references", "teacher_forced"} of each example are
+            added; the last is [log-probability, ids right, ids] of its target, sums.
 
         Returns:
           {metric: value} with "examples" and "split"; rates are fractions of 1, BLEU and bracket F1 run to 100.
@@ -49,7 +50,8 @@ class Evaluator:
         reader = store.split(split)
         most = eval_steps * self._hparams.batch_examples
         for batch in evaluation_batches(store, split, self._hparams, most, bucket=self._few_shapes):
-            teacher_forced.add(*self._step.evaluate(problem.spec, batch.arrays))
+            forced = self._step.evaluate(problem.spec, batch.arrays)
+            teacher_forced.add(*forced)
             predicted = self.predict(problem, batch.arrays, store, decode)[: batch.examples]
             stored = reader.examples(batch.rows)
             right = [self._references(problem, store, example) for example in stored]
@@ -57,14 +59,15 @@ class Evaluator:
             references += right
             if examples is not None:
                 examples += [
-                    {"key": e["key"], "input": self._shown(problem, store, e), "prediction": p, "references": r}
-                    for e, p, r in zip(stored, predicted, right)
-                ]
+                    {"key": e["key"], "input": self._shown(problem, store, e), "prediction": p, "references": r,
+                     "teacher_forced": sums}
+                    for e, p, r, sums in zip(stored, predicted, right, metrics.teacher_forced_sums(*forced))
+                ]  # fmt: skip
         scores = metrics.score(problem.metrics, predictions, references)
-        forced = teacher_forced.result()
+        means = teacher_forced.result()
         return (
             scores
-            | {name: value for name, value in forced.items() if name.startswith("teacher_forced")}
+            | {name: value for name, value in means.items() if name.startswith("teacher_forced")}
             | {"split": split}
         )
 

@@ -61,6 +61,10 @@ class Step:
             self._evaluations[spec.signature] = evaluation
         return tuple(np.asarray(x) for x in self._evaluations[spec.signature](batch))
 
+    def gradients(self, spec, batch):
+        """The gradient of the training loss for each of `model.touched(spec)`, numpy arrays; updates no weight."""
+        return [np.asarray(gradient) for gradient in self._gradient(spec)(batch)[0]]
+
     def _loss_and_gradients(self, spec, batch, touched):
         loss, report = self.model.loss(batch, spec, training=True)
         method = tf.AggregationMethod.EXPERIMENTAL_TREE
