@@ -1,9 +1,9 @@
 """Runs a suite of trainings that answers a question, and writes report.html, report.md and results.jsonl.
 
-paper_tables: does learning together help, whom, and which blocks matter: all problems together, each alone, parsing with
-pictures, without experts, without attention. transfer: who helps whom: together, alone, and all but one for each one.
-Every problem has the same number of examples in each run that it takes part in. Each run is a t2t-trainer of its own
-under OUTPUT_DIR/runs; a suite that was interrupted goes on with the same command, a finished run is never repeated.
+paper_tables: does learning together help, whom, and which blocks matter: all problems together, each alone, parsing
+with pictures, without experts, without attention. transfer: who helps whom: together, alone, and all but one for each
+one. Every problem has the same number of examples in each run that it takes part in. Each run is a t2t-trainer of its
+own under OUTPUT_DIR/runs; a suite that was interrupted goes on with the same command, a finished run is never repeated.
 
 Examples:
   t2t-experiment --suite=paper_tables --problem=tiny8 --hparams_set=multimodel_tiny --data_dir=data --output_dir=exp
@@ -74,9 +74,9 @@ def _experiment(flags):
     suite = _open(flags, output_dir)
     if budget is not None:
         _check_steps(suite, budget)
-    elif flags.train_steps < plan.fewest_steps(suite.shares):
-        raise UserError(f"--train_steps={flags.train_steps} is too few: with less than {plan.fewest_steps(suite.shares)} "
-                        f"updates of the joint run some problem alone would have less than one")  # fmt: skip
+    elif flags.train_steps < (least := plan.fewest_steps(suite.shares)):
+        raise UserError(f"--train_steps={flags.train_steps} is too few: with less than {least} updates of the joint run"
+                        " some problem alone would have less than one")  # fmt: skip
     print(f"{len(suite.kinds)} kinds of runs × {suite.seeds} seeds, {len(suite.places)} side by side")
     with queue.only_one(output_dir):
         failed = queue.run_all(list(suite.timing_jobs().values()), suite.places, "timing")
@@ -98,8 +98,8 @@ def _experiment(flags):
     for title, said in failed.items():
         print(f"failed: {title}: {said}", file=sys.stderr)
     if failed:
-        raise UserError(f"{len(failed)} of {len(jobs)} runs failed; the reports hold the others; the same command tries "
-                        "them again")  # fmt: skip
+        raise UserError(f"{len(failed)} of {len(jobs)} runs failed; the reports hold the others; the same command "
+                        "tries them again")  # fmt: skip
     return status
 
 
@@ -126,8 +126,8 @@ def _open(flags, output_dir):
         shared.append(f"--t2t_usr_dir={flags.t2t_usr_dir}")
     identity = {"model": model, "backend": backend, "version": version("t2t-multimodel")}
     return suite.open_suite(
-        flags.suite, mixture.parse(flags.problem), resolved, data_dir=flags.data_dir, output_dir=output_dir, flags=shared,
-        settings=flags.hparams, seeds=flags.seeds, places=queue.devices(flags.workers), identity=identity,
+        flags.suite, mixture.parse(flags.problem), resolved, data_dir=flags.data_dir, output_dir=output_dir,
+        flags=shared, settings=flags.hparams, seeds=flags.seeds, places=queue.devices(flags.workers), identity=identity,
         named_roles=flags.roles, single_changes=tuple(single.items()),
     )  # fmt: skip
 

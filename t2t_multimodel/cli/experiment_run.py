@@ -3,8 +3,8 @@
     python -m t2t_multimodel.cli.experiment_run exp/runs/DIGEST/job.json
 
 `job.json`: {"trainer": the trainer's flags, "result": file to write, "measure": "scores", "scores and probes",
-"speed" or "speed of updates", "spawned": when the process was asked for, seconds since the epoch}. t2t-experiment writes
-it, and reads the result. The same process again goes on where this one was stopped.
+"speed" or "speed of updates", "spawned": when the process was asked for, seconds since the epoch}. t2t-experiment
+writes it, and reads the result. The same process again goes on where this one was stopped.
 """
 
 import json
@@ -32,6 +32,7 @@ def _run(flags, job):
 
     trainer = make_trainer(flags)
     from t2t_multimodel.experiments import measure
+    from t2t_multimodel.training import checkpoints
 
     seconds = {"start": time.time() - job["spawned"]}
     if job["measure"].startswith("speed"):
@@ -50,6 +51,7 @@ def _run(flags, job):
     if job["measure"] == "scores and probes":
         result["probes"], seconds["probe"] = _timed(lambda: measure.probes(trainer))
     _write(job, result | {"seconds": seconds | {"all": time.time() - job["spawned"]}})
+    checkpoints.prune(trainer.output_dir / "checkpoints", 1)
     return 0
 
 

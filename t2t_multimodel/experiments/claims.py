@@ -12,12 +12,13 @@ ALPHA = 0.05
 TOLERANCE = 1.0  # points of 100: what counts as no harm; the paper's own loss on pictures is 1 point
 
 RULE = (
-    "How a sentence is decided. A gain is the difference of two kinds of runs with the same seed, positive where the first "
-    "is better, with its 95 % interval over seeds (Student's t). That something gains holds where the whole interval lies "
-    "above 0 and the paired bootstrap over test examples gives p < 0.05; it does not hold where the whole interval lies "
-    "below 0 with p < 0.05. That something does no harm holds where the whole interval lies above -1 point (of 100), and "
-    "does not hold where it lies below -1 point. Everything else, a single seed, and both sides within half a point of "
-    "perfect: can't tell. A claim on every task holds where it holds on each, and fails where it fails on one."
+    "How a sentence is decided. A gain is the difference of two kinds of runs with the same seed, positive where the "
+    "first is better, with its 95 % interval over seeds (Student's t). That something gains holds where the whole "
+    "interval lies above 0 and the paired bootstrap over test examples gives p < 0.05; it does not hold where the "
+    "whole interval lies below 0 with p < 0.05. That something does no harm holds where the whole interval lies above "
+    "-1 point (of 100), and does not hold where it lies below -1 point. Everything else, a single seed, and both sides "
+    "within half a point of perfect: can't tell. A claim on every task holds where it holds on each, and fails where "
+    "it fails on one."
 )
 
 
@@ -103,7 +104,7 @@ def paper_claims(results):
             verdicts.append(
                 _harmless(results, claim, plan.JOINT, plan.alone(plays[role]), plays[role], metric, numbers)
             )
-    for kind, label in ((plan.NO_EXPERTS, "experts"), (plan.NO_ATTENTION, "attention")):
+    for kind, label in ((plan.NO_EXPERTS, "The mixture of experts"), (plan.NO_ATTENTION, "Attention")):
         verdicts.append(_block(results, kind, label))
     return [verdict for verdict in verdicts if verdict is not None]
 
@@ -145,17 +146,18 @@ def _block(results, without, label):
     words = {HOLDS: "no harm on", FAILS: "harm on", UNSURE: "can't tell on"}
     parts = [f"{words[outcome]} {', '.join(names)}" for outcome, names in groups.items() if names]
     parts.append(f"a gain on {', '.join(better)}" if better else "a sure gain on none")
-    shown = ", ".join(f"{p} {_signed(c)}" for p, c in each.items())
-    return Verdict(f"The {label} help or do no harm on every task", verdict,
-                   f"{'; '.join(parts)}. Gain in points with the block, mean ± 95 %: {shown}.")  # fmt: skip
+    numbers = ", ".join(f"{p} {_signed(c)}" for p, c in each.items())
+    return Verdict(f"{label} helps or does no harm on every task", verdict,
+                   f"{'; '.join(parts)}. Gain in points with the block, mean ± 95 %: {numbers}.")  # fmt: skip
 
 
 def _evidence(c, ours, theirs, numbers):
     paper = f" The paper: {numbers} (alone → together)." if numbers else ""
     p = "" if c.p is None else f", p = {c.p:.3f} on {c.examples} examples"
     unit = c.metric.replace("_", " ")
-    return (f"{unit}: {_value(c.metric, c.theirs.mean)} with “{theirs}”, {_value(c.metric, c.ours.mean)} with “{ours}”; gain "
-            f"{_signed(c)} points over {c.seeds} seed{'s' if c.seeds != 1 else ''}{p}.{paper}")  # fmt: skip
+    seeds = f"{c.seeds} seed{'s' if c.seeds != 1 else ''}"
+    return (f"{unit}: {_value(c.metric, c.theirs.mean)} with “{theirs}”, {_value(c.metric, c.ours.mean)} with "
+            f"“{ours}”; gain {_signed(c)} points over {seeds}{p}.{paper}")  # fmt: skip
 
 
 def _signed(c):

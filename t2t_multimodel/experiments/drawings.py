@@ -1,4 +1,4 @@
-"""The figures of a suite's report: learning curves, heat maps of who helps whom and of experts, shares of the mixture."""
+"""The figures of a suite's report: learning curves, heat maps of who helps whom and of experts, shares of draws."""
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from t2t_multimodel.training.reporting import short_names
 
 
 def learning_curves(measured, problem, metric):
-    """(figure, its description) of a problem's score over examples seen and over seconds, every kind of run in one frame;
-    (None, "") where nothing was evaluated.
+    """(figure, its description) of a problem's score over examples seen and over seconds, every kind of run in one
+    frame; (None, "") where nothing was evaluated.
     """
     panels = []
     said = []
@@ -104,7 +104,7 @@ def cosines(measured):
 
 
 def expert_use(measured):
-    """Yields (figure, alternative text, caption): which experts serve which problems, and how much problems share them."""
+    """Yields (figure, alternative text, caption): which experts serve which problems, how much problems share them."""
     if not measured.probes:
         return
     last = max(probe["step"] for probe in measured.probes)

@@ -34,8 +34,8 @@ def run_seconds(kind, steps, shares, timings, sizes):
     timed = timings.get(kind.structure) or timings[""]
     full = timings[""]["problems"]  # evaluations are timed for this structure alone; the others differ little
     total = sum(shares[p] for p in kind.problems)
-    points = min(plan.EVALUATIONS, steps)
-    seconds = timed["seconds"]["start"] + timings[""]["save"] * (points + 1)
+    points = min(plan.evaluations(kind, shares), steps)
+    seconds = timed["seconds"]["start"] + timings[""]["save"] * (points / 2 + 1)
     traced = {}
     for name in kind.problems:
         parts = timed["problems"][name]
@@ -81,8 +81,8 @@ def steps_for(budget, kinds, seeds, shares, timings, sizes, workers):
     if not fits(least):
         needed, _ = suite_seconds(kinds, seeds, least, shares, timings, sizes, workers)
         raise UserError(f"--budget={format_seconds(budget)} is too small: one update of every problem in each of the "
-                        f"{len(kinds) * seeds} runs takes about {format_seconds(needed * RESERVE)} (minutes:seconds), most "
-                        f"of it start-up; give more time, fewer --seeds or fewer problems")  # fmt: skip
+                        f"{len(kinds) * seeds} runs takes about {format_seconds(needed * RESERVE)} (minutes:seconds), "
+                        f"most of it start-up; give more time, fewer --seeds or fewer problems")  # fmt: skip
     low, high = least, 2 * least
     while fits(high) and high < 10**9:
         low, high = high, 2 * high

@@ -70,8 +70,8 @@ def timings(trainer, evaluate=True):
 
     Returns:
       {"problems": {name: {"graph": which graph it shares, "trace": seconds of its first update, "step": seconds of an
-      update, "first_evaluation": seconds, "example": seconds to evaluate one}}, "save": seconds of a checkpoint}; without
-      the evaluation's where `evaluate` is false.
+      update, "first_evaluation": seconds, "example": seconds to evaluate one}}, "save": seconds of a checkpoint};
+      without the evaluation's where `evaluate` is false.
     """
     measured = {}
     rate = learning_rate(trainer.hparams, 0, trainer.hparams.train_steps)
@@ -88,9 +88,9 @@ def timings(trainer, evaluate=True):
             split = "dev" if "dev" in store.manifest["splits"] else store.evaluation_split
             # A model that has learnt nothing never ends a text by itself: it is told to end where most texts do.
             usual = {"max_length": int(np.quantile(store.split(split).target_length, 0.8)) + 1}
-            first, _ = _timed(lambda: trainer.evaluator.evaluate(store, split, 1))
+            first, _ = _timed(trainer.evaluator.evaluate, store, split, 1)
             trainer.evaluator.evaluate(store, split, 1, usual)
-            seconds, scores = _timed(lambda: trainer.evaluator.evaluate(store, split, TIMED_BATCHES, usual))
+            seconds, scores = _timed(trainer.evaluator.evaluate, store, split, TIMED_BATCHES, usual)
             example = seconds / scores["examples"]
             measured[name] |= {"first_evaluation": max(0.0, first - seconds / TIMED_BATCHES), "example": example}
     trainer.stream.close()
@@ -105,7 +105,7 @@ def _some(steps, most):
     return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
 
 
-def _timed(function):
+def _timed(function, *arguments):
     started = time.perf_counter()
-    value = function()
+    value = function(*arguments)
     return time.perf_counter() - started, value

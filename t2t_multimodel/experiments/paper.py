@@ -24,7 +24,9 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class PaperTable:
-    """One of the paper's tables. `columns`: pairs of a name and the kind of run that stands in it; None: the paper's alone."""
+    """One of the paper's tables. `columns`: pairs of a name and the kind of run that stands in it, None where ours has
+    none.
+    """
 
     title: str
     columns: tuple

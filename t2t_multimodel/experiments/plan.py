@@ -16,7 +16,7 @@ from t2t_multimodel.mixture import MixtureSchedule
 
 JOINT = "joint"
 NO_EXPERTS, NO_ATTENTION = "no experts", "no attention"
-EVALUATIONS = 6  # points of a learning curve
+EVALUATIONS = 5, 20  # points of a learning curve, at least and at most
 EVALUATION_BATCHES = 4  # of each problem, at a point
 
 
@@ -118,6 +118,16 @@ def shares_of(mixture, hparams, sizes):
     return dict(zip(mixture.problem_names, MixtureSchedule(mixture, hparams, sizes).probabilities(0).tolist()))
 
 
+def evaluations(kind, shares):
+    """Points of the learning curve of a kind of run: so many that one comes before the end of the shortest run alone,
+    where the two are compared at equal time.
+    """
+    least, most = EVALUATIONS
+    if len(kind.problems) == 1:
+        return least
+    return min(most, max(least, math.ceil(1.5 * sum(shares[p] for p in kind.problems) / min(shares.values()))))
+
+
 def steps_of(kind, shares, joint_steps):
     """Updates of a run of `kind`: its problems' part of the joint run's; at least 1 (see `fewest_steps`)."""
     return max(1, round(joint_steps * sum(shares[p] for p in kind.problems)))
@@ -157,7 +167,7 @@ def run_plans(kinds, seeds, joint_steps, mixture, shares, hparams, identity):
             weights = [(p, f"{shares[p] / total:.9f}") for p in kind.problems]
             full = dataclasses.asdict(dataclasses.replace(hparams, **changes, train_steps=steps))
             data = {p: identity["data"][p] for p in kind.problems}
-            measured = [EVALUATIONS, EVALUATION_BATCHES, kind.probed]
+            measured = [evaluations(kind, shares), EVALUATION_BATCHES, kind.probed]
             decides = {**identity, "data": data, "hparams": full, "seed": seed, "measured": measured, "shares": weights}
             mixed = tuple((p, dict(mixture.problems)[p]) for p in kind.problems)
             runs.append(RunPlan(kind, seed, steps, mixed, changes, digest(decides)))

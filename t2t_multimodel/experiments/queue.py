@@ -42,9 +42,9 @@ class Job:
 def devices(workers=None):
     """The environments of runs side by side: a list of ({variable: value}, cores or None).
 
-    A machine with NVIDIA devices runs one on each; otherwise the cores are shared out. By default one run a core: on two
-    cores, two runs of one thread each do the work of a suite in little more than half the time that one after the other
-    takes, since a small model gains little from a second thread and tracing nothing.
+    A machine with NVIDIA devices runs one on each; otherwise the cores are shared out. By default one run a core: on
+    two cores, two runs of one thread each do the work of a suite in little more than half the time that one after the
+    other takes, since a small model gains little from a second thread and tracing nothing.
     """
     cards = sorted(os.listdir("/proc/driver/nvidia/gpus")) if os.path.isdir("/proc/driver/nvidia/gpus") else []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -31,8 +31,8 @@ def build(measured):
     done = len(
         {(kind, seed) for kind, by in measured.scores.items() for p in by.values() for m in p.values() for seed in m}
     )
-    subtitle = (f"{', '.join(setup['problems'])}; {setup['joint_steps']:,} updates of the joint run, {setup['seeds']} seeds, "
-                f"{done} of {len(setup['runs'])} runs")  # fmt: skip
+    subtitle = (f"{', '.join(setup['problems'])}; {setup['joint_steps']:,} updates of the joint run, {setup['seeds']} "
+                f"seeds, {done} of {len(setup['runs'])} runs")  # fmt: skip
     page = Page(f"Suite {setup['suite']}", subtitle)
     if done < len(setup["runs"]):
         page.section("Not complete").note(
@@ -62,9 +62,9 @@ def _claims(page, measured):
 
 def _paper_tables(page, measured):
     section = page.section("The paper's tables")
-    section.text("Ours: mean ± half the width of the 95 % interval over seeds (Student's t), on the test split. The paper's "
-                 "numbers are of other, larger corpora and a model a thousand times the size: what can be compared is which "
-                 "column is better, and by how much.")  # fmt: skip
+    section.text("Ours: mean ± half the width of the 95 % interval over seeds (Student's t), on the test split. The "
+                 "paper's numbers are of other, larger corpora and a model a thousand times the size: what can be "
+                 "compared is which column is better, and by how much.")  # fmt: skip
     roles = measured.plan["roles"]
     for table in paper.tables(roles):
         head = ["paper's task and metric", "our problem"]
@@ -95,9 +95,9 @@ def _paper_row(measured, table, row, problem):
 
 def _together_and_alone(page, measured):
     section = page.section("Together and alone, every problem")
-    section.text("The same number of examples of the problem, and the very same ones, in both. Gain: positive where together is "
-                 "better; its interval is over seeds, paired. p: paired bootstrap over test examples, of no difference; "
-                 "BLEU's from sacrebleu's counts.")  # fmt: skip
+    section.text("The same number of examples of the problem, and the very same ones, in both. Gain: positive where "
+                 "together is better; its interval is over seeds, paired. p: paired bootstrap over test examples, of "
+                 "no difference; BLEU's from sacrebleu's counts.")  # fmt: skip
     section.table(*_comparisons(measured, plan.JOINT, lambda problem: plan.alone(problem), ("together", "alone")))
 
 
@@ -120,17 +120,18 @@ def _comparisons(measured, ours, theirs, names):
             if verdict != claims.UNSURE:
                 moods[(len(rows) - 1, 4)] = "good" if verdict == claims.HOLDS else "bad"
             p = None if c.p is None else f"{c.p:.3f}"
-            rows.append((problem, metric, shown(metric, c.ours), shown(metric, c.theirs), shown(metric, c.gain, sign=True), p,
-                         c.examples, c.seeds))  # fmt: skip
+            sides = (shown(metric, c.ours), shown(metric, c.theirs), shown(metric, c.gain, sign=True))
+            rows.append((problem, metric, *sides, p, c.examples, c.seeds))
     return rows, "", moods
 
 
 def _equal_time(page, measured):
     section = page.section("A second view: equal time")
-    section.text("Scores on the dev split at the same number of seconds spent in updates, read from the learning curves between "
-                 "the two evaluations around that moment: at the end of the shorter run, which is the one alone. The joint run "
-                 "has by then served all problems, and its learning rate has not come down yet; the run alone is at its end. "
-                 "Seconds leave out start-up, tracing, evaluations and checkpoints.")  # fmt: skip
+    section.text("Scores on the dev split at the same number of seconds spent in updates, read from the learning "
+                 "curves between the two evaluations around that moment: at the end of the shorter run, which is the "
+                 "one alone. The joint run has by then served all problems, and its learning rate has not come down "
+                 "yet; the run alone is at its end. Seconds leave out start-up, tracing, evaluations and checkpoints."
+                 )  # fmt: skip
     rows = [("problem", "metric", "seconds", "together", "alone", "examples seen together", "examples seen alone")]
     for problem, metrics in measured.plan["metrics"].items():
         kinds = (plan.JOINT, plan.alone(problem))
@@ -147,8 +148,8 @@ def _equal_time(page, measured):
     together = _training_seconds(measured, [plan.JOINT])
     apart = _training_seconds(measured, [plan.alone(problem) for problem in measured.plan["problems"]])
     if together and apart:
-        section.text(f"Seconds in updates, means over seeds: the joint run {together:.0f}, all the runs alone taken together "
-                     f"{apart:.0f}, for the same examples.")  # fmt: skip
+        section.text(f"Seconds in updates, means over seeds: the joint run {together:.0f}, all the runs alone taken "
+                     f"together {apart:.0f}, for the same examples.")  # fmt: skip
 
 
 def _seen(measured, kind, problem):
@@ -171,8 +172,8 @@ def _training_seconds(measured, kinds):
 
 def _curves(page, measured):
     section = page.section("Learning curves")
-    section.text("Scores on the dev split (the first examples of it) while training; line: mean over seeds, band: from the lowest "
-                 "to the highest.")  # fmt: skip
+    section.text("Scores on the dev split (the first examples of it) while training; line: mean over seeds, band: from "
+                 "the lowest to the highest.")  # fmt: skip
     for problem, metrics in measured.plan["metrics"].items():
         figure, alt = drawings.learning_curves(measured, problem, metrics[0])
         if figure is not None:
@@ -183,13 +184,14 @@ def _who_helps_whom(page, measured):
     section = page.section("Who helps whom")
     figure = drawings.left_out(measured)
     if figure is not None:
-        section.text("The effect of leaving a problem out: how many points the problem of the column loses (positive: the one left "
-                     "out helped it) when the problem of the row is missing from the mixture, by its headline metric.")  # fmt: skip
+        section.text("The effect of leaving a problem out: how many points the problem of the column loses (positive: "
+                     "the one left out helped it) when the problem of the row is missing from the mixture, by its "
+                     "headline metric.")  # fmt: skip
         section.figure(figure, "Loss of each problem for each problem that is left out", "Leaving one out")
         section.table(drawings.left_out_table(measured), caption="The same with intervals over seeds, in points")
-    section.text("Cosines between the problems' gradients in the body they share, at three checkpoints of the joint runs, means "
-                 "over seeds. Above 0 a step for one is a step for the other too. The diagonal compares two halves of a problem's "
-                 "own batches: as much as so few batches can agree.")  # fmt: skip
+    section.text("Cosines between the problems' gradients in the body they share, at three checkpoints of the joint "
+                 "runs, means over seeds. Above 0 a step for one is a step for the other too. The diagonal compares "
+                 "two halves of a problem's own batches: as much as so few batches can agree.")  # fmt: skip
     for step, figure in drawings.cosines(measured):
         section.figure(figure, f"Cosines between gradients after {step} updates", f"After {step:,} updates")
 
@@ -199,9 +201,10 @@ def _experts(page, measured):
     if not uses:
         return
     section = page.section("Experts by problem")
-    section.text("The share of a problem's tokens that each expert serves, at the end of the joint run with the first seed, on dev "
-                 "examples. Experts have no order, so other seeds have other pictures; what can be averaged over seeds is how much "
-                 "two problems' experts overlap: the sum over experts of the smaller share, 1 where they use the same ones.")  # fmt: skip
+    section.text("The share of a problem's tokens that each expert serves, at the end of the joint run with the first "
+                 "seed, on dev examples. Experts have no order, so other seeds have other pictures; what can be "
+                 "averaged over seeds is how much two problems' experts overlap: the sum over experts of the smaller "
+                 "share, 1 where they use the same ones.")  # fmt: skip
     for figure, alt, caption in uses:
         section.figure(figure, alt, caption)
 
@@ -227,8 +230,9 @@ def _runs(page, measured):
         rows.append((kind, runs[0]["steps"], None if seconds is None else round(seconds), sum(seen) or None, changes))
     section.table(rows, caption=f"Each with seeds 0 to {setup['seeds'] - 1}")
     budget = setup["budget_seconds"]
+    length = f"a budget of {format_seconds(budget)} (hours:minutes:seconds)" if budget else "given by hand"
     section.items([
-        f"budget: {format_seconds(budget)} (hours:minutes:seconds)" if budget else "updates of the joint run given by hand",
+        f"length of the joint run: {length}",
         f"{setup['workers']} runs side by side",
         "flags of t2t-trainer in all runs: " + " ".join(setup["flags"]),
         f"hparams: {setup['hparams'] or 'as the set has them'}",

@@ -1,8 +1,8 @@
 """The raw results of a suite: results.jsonl, curves.jsonl and probes.jsonl, collected from the runs; and read again.
 
 results.jsonl has a line for each run × problem × metric: the value on the test split, on how many examples, and each
-example's part of it (`scores`, see training/example_scores.py). The reports need these files and plan.json, not the runs.
-"""
+example's part of it (`scores`, see training/example_scores.py). The reports need these files and plan.json, not the
+runs. """
 
 import dataclasses
 import hashlib
@@ -32,8 +32,8 @@ class Score:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """All that was measured: `scores` is {kind: {problem: {metric: {seed: Score}}}}; `curves` and `probes` are the lines
-    of their files.
+    """All that was measured: `scores` is {kind: {problem: {metric: {seed: Score}}}}; `curves` and `probes` are the
+    lines of their files.
     """
 
     plan: dict

@@ -82,9 +82,9 @@ def compare(results, ours, theirs, problem, metric):
 def paired_bootstrap(metric, ours, theirs, resamples=RESAMPLES, seed=0):
     """The probability of a difference at least as large as the one seen, were there none (two-sided).
 
-    Test examples are drawn with replacement, the same for both sides, and the metric is taken of the whole draw: for BLEU
-    from sacrebleu's counts. The differences of the draws, moved to mean zero, stand for what chance alone does, as in
-    sacrebleu's paired test (Koehn 2004; Riezler and Maxwell 2005).
+    Test examples are drawn with replacement, the same for both sides, and the metric is taken of the whole draw: for
+    BLEU from sacrebleu's counts. The differences of the draws, moved to mean zero, stand for what chance alone does, as
+    in sacrebleu's paired test (Koehn 2004; Riezler and Maxwell 2005).
 
     Args:
       ours, theirs: [examples, …] sums of the metric by example, of the same examples.

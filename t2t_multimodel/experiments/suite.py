@@ -52,8 +52,8 @@ class Suite:
         for kind in self.kinds:
             if kind.structure in jobs or kind.problems != tuple(self.stores):
                 continue
-            decides = {**self.identity, "hparams": self._hparams_of(kind.changes, TIMED_STEPS), "workers": len(self.places),
-                       "timed": "v1"}  # fmt: skip
+            hparams = self._hparams_of(kind.changes, TIMED_STEPS)
+            decides = {**self.identity, "hparams": hparams, "places": [len(cores or ()) for _, cores in self.places]}
             folder = self.output_dir / "timings" / plan.digest(decides)
             trainer = self._trainer_flags(
                 self._mixture(kind.problems), dict(kind.changes), TIMED_STEPS, 0, folder / "run"
@@ -80,8 +80,8 @@ class Suite:
 
     def runs(self, joint_steps):
         """Every `RunPlan`, in the order of the queue."""
-        return plan.run_plans(self.kinds, range(self.seeds), joint_steps, self.mixture, self.shares, self.resolved.hparams,
-                              self.identity)  # fmt: skip
+        return plan.run_plans(self.kinds, range(self.seeds), joint_steps, self.mixture, self.shares,
+                              self.resolved.hparams, self.identity)  # fmt: skip
 
     def jobs(self, runs, seconds):
         """The `Job` of each run; `seconds`: {kind's name: expected}."""
@@ -92,8 +92,8 @@ class Suite:
         values = {
             "suite": self.name, "problems": list(self.stores), "roles": self.roles, "joint_steps": joint_steps,
             "seeds": self.seeds, "shares": self.shares, "budget_seconds": budget, "flags": list(self.flags),
-            "hparams": self.settings, "workers": len(self.places), "threads": [len(c) if c else 0 for _, c in self.places],
-            "metrics": {name: list(store.metrics) for name, store in self.stores.items()},
+            "hparams": self.settings, "workers": len(self.places), "threads": [len(c) if c else 0 for _, c in
+            self.places], "metrics": {name: list(store.metrics) for name, store in self.stores.items()},
             "train_examples": {n: s.manifest["splits"]["train"]["examples"] for n, s in self.stores.items()},
             "identity": {k: v for k, v in self.identity.items() if k != "data"},
             "runs": [{"kind": run.kind.name, "problems": list(run.kind.problems), "seed": run.seed, "steps": run.steps,
@@ -104,18 +104,19 @@ class Suite:
 
     def _job(self, run, seconds):
         folder = self.output_dir / "runs" / run.digest
-        every = -(-run.steps // plan.EVALUATIONS)
+        points = plan.evaluations(run.kind, self.shares)
+        every = -(-run.steps // points)
         trainer = self._trainer_flags(run.mixture, run.hparams, run.steps, run.seed, folder)
-        trainer += (f"--eval_every={every}", f"--eval_steps={plan.EVALUATION_BATCHES}", f"--save_steps={every}",
+        trainer += (f"--eval_every={every}", f"--eval_steps={plan.EVALUATION_BATCHES}", f"--save_steps={2 * every}",
                     f"--log_steps={max(1, every // 5)}",
-                    f"--keep_checkpoints={plan.EVALUATIONS + 1 if run.kind.probed else 1}")  # fmt: skip
+                    f"--keep_checkpoints={points if run.kind.probed else 1}")  # fmt: skip
         measure = "scores and probes" if run.kind.probed else "scores"
         return queue.Job(run.title, folder, folder / "result.json", trainer, measure, run.steps, seconds)
 
     def _trainer_flags(self, mixture, changes, steps, seed, folder):
         settings = ",".join(filter(None, [self.settings, *(f"{name}={value!r}" for name, value in changes.items())]))
-        return (f"--problem={mixture}", *self.flags, f"--hparams={settings}", f"--train_steps={steps}", f"--seed={seed}",
-                f"--output_dir={folder}")  # fmt: skip
+        return (f"--problem={mixture}", *self.flags, f"--hparams={settings}", f"--train_steps={steps}",
+                f"--seed={seed}", f"--output_dir={folder}")  # fmt: skip
 
     def _mixture(self, problems):
         weights = dict(self.mixture.problems)
@@ -125,12 +126,13 @@ class Suite:
         return dataclasses.asdict(dataclasses.replace(self.resolved.hparams, **dict(changes), train_steps=steps))
 
 
-def open_suite(name, mixture, resolved, *, data_dir, output_dir, flags, settings, seeds, places, identity, named_roles="",
-               single_changes=()):  # fmt: skip
+def open_suite(name, mixture, resolved, *, data_dir, output_dir, flags, settings, seeds, places, identity,
+               named_roles="", single_changes=()):  # fmt: skip
     """The `Suite`, everything checked that can be before anything starts.
 
     Raises:
-      UserError: an unknown suite, a problem without data, a role that no problem plays, a metric that can't be compared.
+      UserError: an unknown suite, a problem without data, a role that no problem plays, a metric that can't be
+        compared.
     """
     plan.check_suite(name)
     stores = {problem: ExampleStore(data_dir, problem) for problem in mixture.problem_names}

@@ -22,7 +22,7 @@ class TrainingClock:
         self._started = time.perf_counter()
 
     def stop(self, draws):
-        """The update from `draws`, a list of (spec, batch of numpy arrays), is done → its seconds, 0.0 if it traced."""
+        """The update from `draws`, (spec, batch of arrays) pairs, is done → its seconds, 0.0 if traced."""
         passed = time.perf_counter() - self._started
         shapes = [tuple(array.shape for array in batch.values()) for _, batch in draws] if self._few_shapes else ()
         graph = (*(spec.signature for spec, _ in draws), *shapes)
@@ -34,6 +34,6 @@ class TrainingClock:
 
 
 def seconds_logged(records, step):
-    """The training seconds that a run's log (records of `read_metrics`) holds for the last line up to `step`; else 0."""
+    """The training seconds in a run's log (records of `read_metrics`) in its last line up to `step`; else 0."""
     values = [r["train_seconds"] for r in records if "train_seconds" in r and r["step"] <= step]
     return float(values[-1]) if values else 0.0
