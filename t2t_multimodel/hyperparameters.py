@@ -13,29 +13,44 @@ from t2t_multimodel.errors import UserError, unknown_name
 
 
 @dataclass(frozen=True)
+class Range:
+    """Where t2t-tune looks for a field's value when it is only told the name; see `tuning/space.py`."""
+
+    low: float
+    high: float
+    log: bool = False  # as many tries between 1 and 10 as between 10 and 100
+    step: float = 0  # only low, low + step, …; 0 = any
+
+
+def tuned(default, low, high, **more):
+    """A field with its declared `Range`."""
+    return field(default=default, metadata={"range": Range(low, high, **more)})
+
+
+@dataclass(frozen=True)
 class HParams:
     """Defaults are the paper's where the paper says (hidden 1024, 240 experts, dropout 0.4)."""
 
     # ---- Body (paper §2.1–2.3)
-    hidden_size: int = 1024  # features of every position in the body
-    encoder_blocks: int = 6  # convolution blocks in the encoder; the experts sit in the middle
+    hidden_size: int = tuned(1024, 64, 2048, step=32)  # features of every position in the body
+    encoder_blocks: int = tuned(6, 1, 8)  # convolution blocks in the encoder; the experts sit in the middle
     attention_blocks: int = 2  # convolution blocks that mix the target inside the mixer's attention block
-    mixer_blocks: int = 2  # convolution blocks after the mixer's attention block
-    decoder_blocks: int = 4  # pairs of convolution block and attention to the source; experts in the middle
+    mixer_blocks: int = tuned(2, 0, 4)  # convolution blocks after the mixer's attention block
+    decoder_blocks: int = tuned(4, 1, 6)  # pairs of convolution block and source attention; experts in the middle
     small_kernel: int = 3  # taps of a block's first two convolutions
     large_kernel: int = 15  # taps of its last two
     large_dilation: int = 8  # dilation of its last one, in positions
     num_heads: int = 8  # attention heads; divides hidden_size
-    dropout: float = 0.4  # after every convolution block; sits on the residual stream, so it compounds
+    dropout: float = tuned(0.4, 0.0, 0.5)  # after every convolution block; sits on the residual stream, so it compounds
     use_attention: bool = True  # False: the ablation; the source reaches the target by position and by its mean
     use_experts: bool = True  # False: the ablation; no mixture of experts anywhere
 
     # ---- Mixture of experts (paper §2.2; Shazeer et al. 2017)
-    num_experts: int = 240
-    experts_per_token: int = 4  # k of the noisy top-k gating
-    expert_filter_size: int = 2048  # hidden features inside an expert
-    expert_capacity_factor: float = 2.0  # slots of an expert in training, as a multiple of an even share
-    expert_balance_weight: float = 0.01  # weight of CV²(importance) + CV²(load) in the loss
+    num_experts: int = tuned(240, 4, 240, log=True)
+    experts_per_token: int = tuned(4, 1, 4)  # k of the noisy top-k gating
+    expert_filter_size: int = tuned(2048, 64, 4096, step=64)  # hidden features inside an expert
+    expert_capacity_factor: float = tuned(2.0, 1.0, 4.0)  # slots of an expert in training, times an even share
+    expert_balance_weight: float = tuned(0.01, 1e-4, 1e-1, log=True)  # weight of CV²(importance) + CV²(load)
 
     # ---- Image net in (Xception entry flow) and class net out (exit flow)
     image_stem_filters: tuple[int, ...] = (32, 64)  # features of the first two convolutions
@@ -44,7 +59,7 @@ class HParams:
     image_norm: str = "features"  # what layer norm spans: features (of each position), or picture (all positions)
     class_filter_ratios: tuple[float, ...] = (1.5, 2.0)  # exit flow: last two convolutions, times hidden size
     image_augment: bool = False  # training pictures are flipped at random; not where left and right have names
-    image_shift: float = 0.0  # … and moved (cropped) at random by up to this share of their height and width, 0 to 0.5
+    image_shift: float = tuned(0.0, 0.0, 0.25)  # … and moved (cropped) by up to this share of each side, 0 to 0.5
 
     # ---- Audio nets in
     audio_frame_milliseconds: float = 25.0  # spectrogram: length of a frame
@@ -55,32 +70,32 @@ class HParams:
     audio_filters_most: int = 1024  # but at most so many
 
     # ---- Loss and optimiser
-    label_smoothing: float = 0.0  # share of the target's probability spread over all ids
+    label_smoothing: float = tuned(0.0, 0.0, 0.2)  # share of the target's probability spread over all ids
     optimizer: str = "adam"
-    learning_rate: float = 1e-3  # the peak, for every schedule
+    learning_rate: float = tuned(1e-3, 1e-4, 1e-2, log=True)  # the peak, for every schedule
     learning_rate_schedule: str = "noam"  # constant, noam (∝ 1/√step), cosine (to zero at train_steps), exponential
-    learning_rate_warmup_steps: int = 4000  # linear from zero
+    learning_rate_warmup_steps: int = tuned(4000, 50, 8000, log=True)  # linear from zero
     learning_rate_decay_rate: float = 0.5  # exponential: factor …
     learning_rate_decay_steps: int = 50000  # … every so many steps
     adam_beta1: float = 0.9
-    adam_beta2: float = 0.98
+    adam_beta2: float = tuned(0.98, 0.9, 0.999)
     adam_epsilon: float = 1e-9
-    weight_decay: float = 0.0  # decoupled (AdamW), times the learning rate; of matrices and larger, never of vectors
-    clip_norm: float = 1.0  # global norm of the gradient; 0 = no clipping
+    weight_decay: float = tuned(0.0, 0.0, 0.3)  # decoupled (AdamW), times the learning rate; never of vectors
+    clip_norm: float = tuned(1.0, 0.1, 10.0, log=True)  # global norm of the gradient; 0 = no clipping
     precision: str = "float32"  # or mixed_bfloat16, mixed_float16 (Keras dtype policies)
 
     # ---- Batches and mixture
-    batch_tokens: int = 4096  # rows × (longest input + longest target) of a batch, where the target is text
-    batch_examples: int = 64  # at most so many rows in a batch
+    batch_tokens: int = tuned(4096, 512, 16384, log=True)  # of a batch: rows × (longest input + longest target if text)
+    batch_examples: int = tuned(64, 8, 128, log=True)  # at most so many rows in a batch
     audio_positions_per_second: float = 25.0  # how one second of sound counts against batch_tokens
     image_positions: int = 64  # how one picture counts against batch_tokens
     max_input_length: int = 256  # ids; longer training examples are left out and counted
     max_target_length: int = 256
     max_audio_seconds: float = 20.0
     length_window: int = 64  # batches that are sorted by length together
-    problems_per_step: int = 1  # draws from the mixture averaged in one update
+    problems_per_step: int = tuned(1, 1, 8)  # draws from the mixture averaged in one update
     mixture: str = "fixed"  # fixed, size (with temperature), adaptive (by loss), or schedule
-    mixture_temperature: float = 1.0  # size: weight ∝ examples^(1/temperature)
+    mixture_temperature: float = tuned(1.0, 1.0, 5.0)  # size: weight ∝ examples^(1/temperature)
     mixture_schedule: str = ""  # e.g. "linear @0 1 0 @1000 0.5 0.5": weights over steps, in the order of the problems
 
     # ---- Length of training
@@ -104,6 +119,11 @@ class Resolved:
         """The inverse of `to_json`; a field that `stored` lacks (written by an older version) has its default."""
         values = {name: entry["value"] for name, entry in stored.items()}
         return cls(override(HParams(), values, where), {name: entry["source"] for name, entry in stored.items()})
+
+
+def declared_ranges():
+    """{field name: `Range`} of the fields that declare one."""
+    return {f.name: f.metadata["range"] for f in dataclasses.fields(HParams) if "range" in f.metadata}
 
 
 def field_types():
@@ -135,7 +155,7 @@ def parse(text):
     words.
     """
     values = {}
-    for part in _split(text):
+    for part in split(text):
         name, equals, value = part.partition("=")
         if not equals:
             raise UserError(f"--hparams: {part!r} is not name=value")
@@ -175,7 +195,7 @@ def validate(hparams):
             raise UserError(f"{name}={getattr(h, name)} must be at least 1")
 
 
-def _split(text):
+def split(text):
     """Splits at commas that stand outside brackets."""
     parts, depth, start = [], 0, 0
     for i, c in enumerate(text):

@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "problems": {"core", "data_gen"},
     "hparams": {"core"},
     "report": {"core", "training"},  # of training only how it writes numbers and logs
+    "tuning": {"core", "training"},  # the same, and which way a metric is better
     "cli": None,
     "testing": None,
 }

@@ -141,8 +141,8 @@ def test_learning_curves_are_a_picture_with_a_panel_for_each_problem(tmp_path):
 
 def test_curves_take_the_headline_that_they_are_told():
     records = [{"step": 5, "split": "dev", "problem": "p", "bleu": 9.0, "exact_match": 0.25, "examples": 4}]
-    assert reporting._curves(records, {})[1:] == ({"p": ([5], [9.0])}, {"p": "bleu"})
-    assert reporting._curves(records, {"p": "exact_match"})[1:] == ({"p": ([5], [0.25])}, {"p": "exact_match"})
+    assert reporting.learning_curves(records, {})[1:] == ({"p": ([5], [9.0])}, {"p": "bleu"})
+    assert reporting.learning_curves(records, {"p": "exact_match"})[1:] == ({"p": ([5], [0.25])}, {"p": "exact_match"})
 
 
 def test_tables_line_up():

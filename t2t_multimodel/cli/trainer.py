@@ -42,6 +42,7 @@ command.group("Evaluating and saving")
 command.choice("schedule", SCHEDULES[0], SCHEDULES, "what to do")
 command.integer("eval_every", 1000, "updates between evaluations", at_least=1)
 command.integer("eval_steps", 0, "batches of each problem in an evaluation; 0 = all", at_least=0)
+command.switch("skip_decoding", "evaluate by teacher-forced metrics alone: quick, but no measure of decoded output")
 command.integer("save_steps", 1000, "updates between checkpoints", at_least=1)
 command.integer("keep_checkpoints", 5, "so many of the newest checkpoints are kept", at_least=1)
 command.text("early_stopping_metric", "", "stop when it no longer improves: a metric, meaning its mean over the "
@@ -66,9 +67,14 @@ def make_trainer(flags):
     from t2t_multimodel import mixture, registry
     from t2t_multimodel.cli import settings
     from t2t_multimodel.errors import UserError
+    from t2t_multimodel.problem import TEACHER_FORCED
 
     if bool(flags.early_stopping_metric) != bool(flags.early_stopping_patience):
         raise UserError("--early_stopping_metric and --early_stopping_patience need each other: give both or neither")
+    stopping = flags.early_stopping_metric.rpartition("/")[2]
+    if flags.skip_decoding and stopping and stopping not in TEACHER_FORCED:
+        raise UserError(f"--skip_decoding leaves nothing to tell {stopping} by; give --early_stopping_metric one of "
+                        f"{', '.join(TEACHER_FORCED)}")  # fmt: skip
     if Path(flags.output_dir).resolve() == Path(flags.data_dir).resolve():
         raise UserError(f"--output_dir and --data_dir are one folder, {flags.data_dir}: a run needs its own")
     model = registry.models.resolve(flags.model)
@@ -80,6 +86,7 @@ def make_trainer(flags):
     print(f"model {model}; problems {_shares(problems)}; seed {flags.seed}\n{settings.settings_table(resolved)}")
 
     startup.import_tensorflow()
+    from t2t_multimodel.training import environment
     from t2t_multimodel.training.trainer import RunSettings, Trainer
 
     trainer = Trainer(RunSettings(
@@ -97,8 +104,10 @@ def make_trainer(flags):
         early_stopping_metric=flags.early_stopping_metric,
         early_stopping_patience=flags.early_stopping_patience,
         log_steps=flags.log_steps,
+        skip_decoding=flags.skip_decoding,
     ))  # fmt: skip
     settings.store(resolved, flags.output_dir)
+    environment.record(flags.output_dir, trainer.step)
     return trainer
 
 

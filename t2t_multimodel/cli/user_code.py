@@ -20,8 +20,9 @@ ENVIRONMENT_VARIABLE = "T2T_USR_DIR"
 
 # Besides Python's own modules: names under which the packages that we use are imported.
 _TAKEN = frozenset(
-    "absl gin hypothesis jax jaxlib jiwer keras matplotlib nltk numpy PIL pytest sacrebleu safetensors sentencepiece "
-    "setup soundfile soxr t2t_multimodel tensorboard tensorflow tensorflow_datasets tensorflow_text tqdm".split()
+    "absl gin hypothesis jax jaxlib jinja2 jiwer keras matplotlib nltk numpy optuna PIL pytest sacrebleu safetensors "
+    "sentencepiece setup soundfile soxr t2t_multimodel tensorboard tensorflow tensorflow_datasets tensorflow_text "
+    "tqdm".split()
 )
 
 _loaded = {}  # folder → UserCode, so that a second call in one process changes nothing

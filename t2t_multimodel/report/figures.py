@@ -46,7 +46,7 @@ class Panel:
     remark: str = ""  # at the right of the title
 
 
-def curves(panels, columns=3):
+def curves(panels, columns=3, legend=True):
     """Small diagrams side by side, `columns` at most in a row, and one legend: a label has one colour everywhere."""
     columns = max(1, min(columns, len(panels)))
     rows = -(-len(panels) // columns)
@@ -60,30 +60,29 @@ def curves(panels, columns=3):
             axis.set_xlabel(panel.x_label, fontsize=8, color=INK)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
-    if len(drawn) > 1:
-        legend = figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", fontsize=7.5, frameon=False,
-                               labelcolor=INK, ncols=min(4, len(drawn)), handlelength=1.6)  # fmt: skip
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+    if legend and len(drawn) > 1:
+        _legend(figure, drawn)
     return figure
 
 
-def heat_map(values, row_names, column_names, label="", digits=2, centre=None, x_label="", y_label=""):
+def heat_map(values, row_names, column_names, label="", digits=2, centre=None, limits=None, x_label="", y_label=""):
     """A matrix as coloured cells with their values.
 
     Args:
       values: [rows, columns]; a NaN is left blank.
       label: what the values are, beside the colour scale.
-      centre: a value that is neutral (0 for differences): colours go to both sides of it. None: from pale to dark.
+      centre: a value that is neutral (0 for differences): colours go to both sides of it. None: from dark to bright.
+      limits: (low, high) of the colours; None: of the values.
     """
     values = np.asarray(values, np.float64)
     rows, columns = values.shape
     written = columns <= 24
     wide = 0.62 if written else max(0.12, min(0.62, 12.0 / columns))
-    longest = max((len(name) for name in row_names), default=0)
+    longest = max((len(_short(name)) for name in row_names), default=0)
     figure, (axis,) = _figure(1, 1, max(3.2, wide * columns + 0.085 * longest + 1.6), max(1.8, 0.42 * rows + 1.4))
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    low, high = limits or (low, high)
     scale = {"vmin": low, "vmax": high if high > low else low + 1.0, "cmap": "viridis"}
     if centre is not None:
         reach = max(abs(low - centre), abs(high - centre)) or 1.0
@@ -99,19 +98,22 @@ def heat_map(values, row_names, column_names, label="", digits=2, centre=None, x
                 colour = "black" if _light(drawn.to_rgba(values[row, column])) else "white"
                 axis.text(column, row, f"{values[row, column]:.{digits}f}", ha="center", va="center", fontsize=7,
                           color=colour)  # fmt: skip
-    bar = figure.colorbar(drawn, ax=axis, pad=0.02)
-    bar.set_label(label, fontsize=8, color=INK)
-    _ink(bar.ax)
+    _colour_bar(figure, axis, drawn, label)
     return figure
 
 
-def shares(series, x_label="step", y_label="share"):
-    """Shares over time: {name: (x, planned, actual)} → two diagrams, planned left, actual right, on one scale."""
-    planned = [Line(name, x, plan) for name, (x, plan, _) in series.items()]
-    actual = [Line(name, x, drawn) for name, (x, _, drawn) in series.items()]
-    top = max([v for line in (*planned, *actual) for v in line.y], default=1.0) * 1.1 or 1.0
-    common = {"x_label": x_label, "y_label": y_label, "y_range": (0, top)}
-    return curves([Panel("planned", planned, **common), Panel("actual", actual, **common)], columns=2)
+def shares(series, x_label="step"):
+    """Shares over time as bands that add up to 1, planned left and actual right: {name: (x, planned, actual)}."""
+    figure, axes = _figure(1, 2, 9.0, 3.4)
+    colours = list(itertools.islice(itertools.cycle(COLOURS), len(series)))
+    x = next(iter(series.values()))[0]
+    for axis, title, which in zip(axes, ("planned", "actual"), (1, 2)):
+        bands = axis.stackplot(x, [one[which] for one in series.values()], colors=colours, linewidth=0)
+        axis.set(xlim=(min(x), max(max(x), min(x) + 1)), ylim=(0, 1))
+        axis.set_xlabel(x_label, fontsize=8, color=INK)
+        _title(axis, title)
+    _legend(figure, dict(zip(series, bands)))
+    return figure
 
 
 def attention(weights, column_names, row_names, title="", seconds=None):
@@ -131,8 +133,30 @@ def attention(weights, column_names, row_names, title="", seconds=None):
         _name_ticks(axis.xaxis, column_names, rotate=True)
     _name_ticks(axis.yaxis, row_names)
     _title(axis, title)
-    bar = figure.colorbar(drawn, ax=axis, pad=0.02)
-    _ink(bar.ax)
+    _colour_bar(figure, axis, drawn)
+    return figure
+
+
+def attention_over_picture(picture, weights, names, columns=6):
+    """A picture for each written piece, bright where the piece's attention lies.
+
+    Args:
+      picture: uint8 [height, width, channels]. weights: [pieces, rows, columns] over the encoded positions, laid over
+        the whole picture. names: of the pieces.
+    """
+    height, width, channels = picture.shape
+    columns = min(columns, len(names))
+    rows = -(-len(names) // columns)
+    figure, axes = _figure(rows, columns, 1.5 * columns, (1.5 * height / width + 0.25) * rows)
+    grey = picture.mean(axis=-1) / 255.0
+    for axis, piece, name in zip(axes, weights, names):
+        seen = piece / max(float(piece.max()), 1e-9)  # the brightest place of each piece is its likeliest
+        axis.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="nearest")
+        axis.imshow(seen, cmap="inferno", vmin=0, vmax=1, alpha=0.35 + 0.4 * seen, extent=(0, width, height, 0),
+                    interpolation="bilinear")  # fmt: skip
+        _title(axis, name)
+    for axis in axes:
+        axis.set_axis_off()
     return figure
 
 
@@ -176,6 +200,23 @@ def _figure(rows, columns, width, height):
     return figure, axes
 
 
+def _legend(figure, handles):
+    """A legend below all diagrams, of {label: what stands for it}."""
+    labels = [_short(label) for label in handles]
+    legend = figure.legend(handles.values(), labels, loc="outside lower center", fontsize=7.5, frameon=False,
+                           labelcolor=INK, ncols=min(4, len(handles)), handlelength=1.6)  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _colour_bar(figure, axis, drawn, label=""):
+    """As thick in every figure, however tall it is."""
+    thickness, height = 0.13, figure.get_figheight()  # inches
+    bar = figure.colorbar(drawn, ax=axis, pad=0.02, fraction=0.04, aspect=height / thickness)
+    bar.set_label(_short(label, 40), fontsize=8, color=INK, parse_math=False)
+    _ink(bar.ax)
+
+
 def _ink(axis):
     axis.tick_params(labelsize=7, color=FAINT, labelcolor=INK)
     for spine in axis.spines.values():
@@ -185,7 +226,7 @@ def _ink(axis):
 def _draw_panel(axis, panel, colours):
     """Draws a panel; returns {label: what stands for it in the legend}."""
     _title(axis, panel.title)
-    axis.set_title(panel.remark, fontsize=8, loc="right", color=INK, parse_math=False)
+    axis.set_title(_short(panel.remark), fontsize=8, loc="right", color=INK, parse_math=False)
     axis.grid(True, color=FAINT, alpha=0.25, linewidth=0.6)
     axis.spines["top"].set_visible(False)
     axis.spines["right"].set_visible(False)
@@ -219,10 +260,14 @@ def _title(axis, text):
 
 
 def _name_ticks(axis, names, rotate=False):
-    labels = ["".join(c if c.isprintable() else "·" for c in str(name)) for name in names]
+    labels = [_short("".join(c if c.isprintable() else "·" for c in str(name))) for name in names]
     axis.set_ticks(range(len(labels)), labels, rotation=90 if rotate else 0, fontsize=7)
     for text in axis.get_ticklabels():
         text.set_parse_math(False)
+
+
+def _short(text, most=28):
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _light(colour):

@@ -61,7 +61,7 @@ class Section:
         self._add(Items([str(text) for text in texts]))
 
     def table(self, rows, caption="", moods=None):
-        """A table, the first of `rows` being its head; columns of numbers stand right.
+        """A table, the first of `rows` being its head (not shown where all its cells are ""); numbers stand right.
 
         Args:
           rows: lists of cells: text, numbers (shown as `format_table` of training/reporting.py does), or None: blank.

@@ -30,15 +30,16 @@ class Evaluator:
         self._decoder = BatchDecoder(model, backend.compiled, backend.FEW_SHAPES)
         self._few_shapes = backend.FEW_SHAPES
 
-    def evaluate(self, store, split, eval_steps=0, decode_hparams=None, examples=None):
+    def evaluate(self, store, split, eval_steps=0, decode_hparams=None, examples=None, decoding=True):
         """All metrics of one problem.
 
         Args:
           store: its `ExampleStore`. split: name.
           eval_steps: only the first so many batches; 0 = all.
           decode_hparams: see `DECODE_DEFAULTS`.
-          examples: a list to which {"key", "input", "prediction", "references", "teacher_forced"} of each example are
-            added; the last is [log-probability, ids right, ids] of its target, sums.
+          examples: a list to which {"key", "row" (in the split), "input", "prediction", "references", "teacher_forced"}
+            of each example are added; the last is [log-probability, ids right, ids] of its target, sums.
+          decoding: False: nothing is decoded, which takes the longest; teacher-forced metrics only.
 
         Returns:
           {metric: value} with "examples" and "split"; rates are fractions of 1, BLEU and bracket F1 run to 100.
@@ -52,6 +53,8 @@ class Evaluator:
         for batch in evaluation_batches(store, split, self._hparams, most, bucket=self._few_shapes):
             forced = self._step.evaluate(problem.spec, batch.arrays)
             teacher_forced.add(*forced)
+            if not decoding:
+                continue
             predicted = self.predict(problem, batch.arrays, store, decode)[: batch.examples]
             stored = reader.examples(batch.rows)
             right = [self._references(problem, store, example) for example in stored]
@@ -59,12 +62,15 @@ class Evaluator:
             references += right
             if examples is not None:
                 examples += [
-                    {"key": e["key"], "input": self._shown(problem, store, e), "prediction": p, "references": r,
-                     "teacher_forced": sums}
-                    for e, p, r, sums in zip(stored, predicted, right, metrics.teacher_forced_sums(*forced))
+                    {"key": e["key"], "row": int(row), "input": self._shown(problem, store, e), "prediction": p,
+                     "references": r, "teacher_forced": sums}
+                    for e, row, p, r, sums in zip(
+                        stored, batch.rows, predicted, right, metrics.teacher_forced_sums(*forced)
+                    )
                 ]  # fmt: skip
-        scores = metrics.score(problem.metrics, predictions, references)
         means = teacher_forced.result()
+        scores = (metrics.score(problem.metrics, predictions, references) if decoding
+                  else {"examples": means["sequences"]})  # fmt: skip
         return (
             scores
             | {name: value for name, value in means.items() if name.startswith("teacher_forced")}

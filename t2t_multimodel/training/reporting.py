@@ -187,7 +187,7 @@ def draw_learning_curves(output_dir, headlines=None):
     Returns:
       Path of the picture in `output_dir`; None where nothing has been logged yet.
     """
-    losses, scores, headlines = _curves(read_metrics(output_dir), dict(headlines or {}))
+    losses, scores, headlines = learning_curves(read_metrics(output_dir), headlines or {})
     problems = sorted({*losses, *scores})
     if not problems:
         return None
@@ -214,8 +214,13 @@ def draw_learning_curves(output_dir, headlines=None):
     return path
 
 
-def _curves(records, headlines):
-    """({problem: ([step], [loss])}, {problem: ([step], [score])}, {problem: name of its score})."""
+def learning_curves(records, headlines):
+    """({problem: ([step], [loss])}, {problem: ([step], [score])}, {problem: name of its score}).
+
+    Args:
+      records: of `read_metrics`. headlines: {problem: name of the metric}; for others the first of the usual ones.
+    """
+    headlines = dict(headlines)
     losses, scores = {}, {}
     for record in records:
         problem, step = record.get("problem"), record["step"]
@@ -224,7 +229,8 @@ def _curves(records, headlines):
         if record["split"] == "train":
             name, into = "loss", losses
         else:
-            found = headlines.get(problem) or next((n for n in _HEADLINES if _is_number(record.get(n))), None)
+            wanted = (headlines.get(problem), *_HEADLINES)  # a run may have been evaluated without decoding
+            found = next((n for n in wanted if _is_number(record.get(n))), None)
             name, into = found, scores
         if _is_number(record.get(name)):
             if into is scores:

@@ -14,6 +14,7 @@ from t2t_multimodel.input.batching import BatchStream
 from t2t_multimodel.input.mixture_stream import MixtureStream
 from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.mixture import Mixture, MixtureSchedule
+from t2t_multimodel.problem import TEACHER_FORCED
 from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.clock import TrainingClock, seconds_logged
@@ -44,6 +45,7 @@ class RunSettings:
     early_stopping_metric: str = ""
     early_stopping_patience: int = 0
     log_steps: int = 50
+    skip_decoding: bool = False
 
 
 class Trainer:
@@ -139,11 +141,15 @@ class Trainer:
         scores = {}
         for name, store in self.stores.items():
             split = "dev" if "dev" in store.manifest["splits"] else store.evaluation_split
-            scores[name] = self.evaluator.evaluate(store, split, self.settings.eval_steps)
+            decoding = not self.settings.skip_decoding
+            scores[name] = self.evaluator.evaluate(store, split, self.settings.eval_steps, decoding=decoding)
             seen = {"examples_seen": self.stream.examples_seen[name], "train_seconds": self.clock.seconds}
             log.write(self.step, scores[name] | seen, problem=name, split=split)
         self.early_stopping.record(self.step, scores)
-        headlines = {name: (store.metrics[0], scores[name][store.metrics[0]]) for name, store in self.stores.items()}
+        headlines = {}
+        for name, store in self.stores.items():
+            headline = TEACHER_FORCED[0] if self.settings.skip_decoding else store.metrics[0]
+            headlines[name] = (headline, scores[name][headline])
         text = f"step {self.step} dev: " + "  ".join(f"{name} {m} {v:.4g}" for name, (m, v) in headlines.items())
         (progress.say if progress else print)(text)
 

@@ -1,0 +1,167 @@
+"""Makes a page of a run: scores, learning curves, examples, attention, experts, mixing, settings, environment.
+
+Writes OUTPUT_DIR/report.html, one file that opens from disk (no network, no script), and OUTPUT_DIR/report.md, its
+text and tables. With --data_dir the newest checkpoint is scored, as t2t-eval does, and examples, attention and the
+use of experts are shown; without it the page has what the run directory knows.
+
+Examples:
+  t2t-report --output_dir=run --data_dir=data
+  t2t-report --output_dir=run --data_dir=data --problem=tiny_ende,tiny_caption --examples=12 --eval_steps=10
+  t2t-report --output_dir=run
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+from t2t_multimodel import startup
+from t2t_multimodel.cli.command import Command
+
+command = Command("t2t-report", __doc__)
+
+command.group("What to show")
+command.text("output_dir", None, "the run directory that t2t-trainer made", metavar="DIR", required=True)
+command.text("data_dir", None, "folder that t2t-datagen filled; without it nothing is scored", metavar="DIR")
+command.text("problem", None, "problems or mixtures of the run; default: all", metavar="NAMES", alias="problems")
+command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
+command.text("split", None, "split that is scored and shown; default: test where a problem has one, else dev",
+             metavar="SPLIT")  # fmt: skip
+command.integer("eval_steps", 0, "batches of each problem that are scored; 0 = all", at_least=0)
+command.text("decode_hparams", "", 'how to decode, e.g. "beam_size=4,alpha=0.6"; default: greedily', metavar="SETTINGS")
+command.integer("examples", 6, "so many examples of each problem", at_least=0)
+command.integer("attention", 1, "attention maps of so many examples of each problem", at_least=0)
+
+command.group("Where")
+command.text("report", None, "path of the page; its .md lies beside it; default: OUTPUT_DIR/report.html",
+             metavar="FILE")  # fmt: skip
+
+command.standard_flags()
+
+
+def main(argv=None):
+    return command.run(_report, argv)
+
+
+def _report(flags):
+    from t2t_multimodel import hyperparameters, mixture
+    from t2t_multimodel.cli import settings
+    from t2t_multimodel.errors import UserError
+    from t2t_multimodel.training import checkpoints
+    from t2t_multimodel.training.run import Run
+
+    output_dir = Path(flags.output_dir)
+    resolved, run = settings.load(output_dir), Run.load(output_dir)
+    names = mixture.parse(flags.problem).problem_names if flags.problem else tuple(run.problems)
+    for name in names:
+        run.problem(name)
+    path = Path(flags.report or output_dir / "report.html")
+    if path.suffix != ".html" or path.is_dir():
+        raise UserError(f"--report={path} must be the name of a file that ends in .html")
+    step = checkpoints.latest(output_dir / "checkpoints") if flags.step is None else flags.step
+    if step is None:
+        raise UserError(f"{output_dir} holds no checkpoint yet; train with t2t-trainer, or wait for its first "
+                        "--save_steps")  # fmt: skip
+
+    startup.import_tensorflow()
+    from t2t_multimodel.training.evaluation import decode_settings
+
+    decode = decode_settings(hyperparameters.parse(flags.decode_hparams))
+    page = _page(flags, output_dir, run, resolved, names, step, decode)
+    page.write(path)
+    page.write_markdown(path.with_suffix(".md"))
+    print(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB) and {path.with_suffix('.md')}")
+
+
+def _page(flags, output_dir, run, resolved, names, step, decode):
+    from t2t_multimodel.cli import inside
+    from t2t_multimodel.report import run_page
+    from t2t_multimodel.report.page import Page
+    from t2t_multimodel.training import environment
+    from t2t_multimodel.training.evaluation import open_stores
+    from t2t_multimodel.training.reporting import read_metrics
+    from t2t_multimodel.training.run import load_model
+
+    records = list(read_metrics(output_dir))
+    stores = open_stores(flags.data_dir, run, names) if flags.data_dir else {}
+    for store in stores.values():
+        store.split(flags.split or store.evaluation_split)  # raises before anything long starts
+    model, run, hparams, step = load_model(output_dir, step)
+
+    plural = "" if len(names) == 1 else "s"
+    page = Page(f"Report on {output_dir.resolve().name}", f"{len(names)} problem{plural}, {step:,} updates")
+    run_page.add_overview(page, _facts(run, resolved, names, step, model, records))
+    if stores:
+        looked = inside.look(model, run, hparams, stores, flags.split, flags.eval_steps, decode, flags.examples,
+                             flags.attention)  # fmt: skip
+        how = "greedily" if decode["beam_size"] == 1 else f"with beams of {decode['beam_size']}"
+        some = f", the first {flags.eval_steps} batches of each problem" if flags.eval_steps else ""
+        run_page.add_scores(page, looked.scores, looked.trivial, f"Decoded {how} at step {step:,}{some}.")
+    else:
+        run_page.add_scores(page, *_known_scores(output_dir, run, names, step, records))
+    headlines = {name: run.problem(name).metrics[0] for name in names}
+    run_page.add_curves(page, records, headlines)
+    if stores:
+        run_page.add_examples(page, looked.cards)
+        run_page.add_attention(page, looked.maps)
+        overflow = {r["problem"]: r["overflow"] for r in records if r["split"] == "train" and "overflow" in r}
+        run_page.add_experts(page, looked.loads, overflow)
+    run_page.add_mixing(page, records)
+    gin = output_dir / "operative_config.gin"
+    files = {gin.name: gin.read_text(encoding="utf-8")} if gin.is_file() else {}
+    run_page.add_configuration(page, resolved, _about(run), files)
+    run_page.add_environment(page, environment.read(output_dir), environment.describe())
+    return page
+
+
+def _facts(run, resolved, names, step, model, records):
+    from t2t_multimodel.report import run_page
+
+    weights = sum(math.prod(v.shape) for v in model.trainable_variables)
+    sets = {source.removeprefix("set ") for source in resolved.sources.values() if source.startswith("set ")}
+    facts = [
+        ("problems", ", ".join(names)),
+        ("updates", f"{step:,} of {resolved.hparams.train_steps:,}"),
+        ("trained weights", f"{weights:,}"),
+        ("hparams set", ", ".join(sorted(sets))),
+        ("training time, about", run_page.run_time(records)),
+        ("seed", str(run.seed)),
+        ("backend", run.backend),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def _about(run):
+    rows = [("model", run.model), ("seed", run.seed), ("backend", run.backend)]
+    for name, problem in sorted(run.problems.items()):
+        spec = problem.spec
+        rows.append((name, f"{spec.inputs.name} → {spec.targets.name}; metrics {', '.join(problem.metrics)}; data "
+                           f"{problem.digest[:16]}"))  # fmt: skip
+    return rows
+
+
+def _known_scores(output_dir, run, names, step, records):
+    """(scores, no baselines, a remark) without data: what t2t-eval wrote, else the last evaluations of training."""
+    remedy = "With --data_dir there are trivial baselines, examples, attention and the use of experts, too."
+    try:
+        scores = json.loads((output_dir / "eval" / f"step-{step}.json").read_text(encoding="utf-8"))
+        scores = {name: _headline_first(run, name, scores[name]) for name in names if name in scores}
+        if scores:
+            return scores, {}, f"As t2t-eval found at step {step:,}. {remedy}"
+    except (OSError, ValueError):
+        pass
+    scores = {}
+    for record in records:
+        if record.get("problem") in names and record["split"] != "train":
+            values = {key: value for key, value in record.items() if key not in ("step", "problem")}
+            scores[record["problem"]] = _headline_first(run, record["problem"], values)
+    return scores, {}, f"Of the last evaluation in training. {remedy}"
+
+
+def _headline_first(run, name, values):
+    headline = run.problem(name).metrics[0]
+    return {headline: values[headline]} | values if headline in values else values
+
+
+if __name__ == "__main__":
+    sys.exit(main())

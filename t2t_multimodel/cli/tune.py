@@ -1,0 +1,192 @@
+"""Searches for better hyper-parameters: many short runs, bad ones cut short, the best one as a ready hparams set.
+
+Every trial is a run of its own in OUTPUT_DIR/trials, trained by t2t-trainer and judged on the dev split; one that is
+worse than the median of those before it, at an evaluation on its way, is cut short. The search goes on where it
+stopped when the same command is given again, also after a kill. The best set is printed, and written to
+OUTPUT_DIR/best_hparams.py.
+
+Examples:
+  t2t-tune --problem=tiny8 --data_dir=data --output_dir=tune --hparams_set=multimodel_tiny --train_steps=600 \\
+      --hparams_range="hidden_size=64:256,learning_rate=1e-4:1e-2:log,dropout=0.0:0.3" --trials=30
+  t2t-tune --problem=tiny_ende --data_dir=data --output_dir=tune_ende --hparams_set=multimodel_tiny --train_steps=400 \\
+      --hparams_range=learning_rate,weight_decay,image_norm="features|picture" --metric=tiny_ende:bleu --budget=20m
+"""
+
+import re
+import sys
+import time
+from pathlib import Path
+
+from t2t_multimodel import startup  # noqa: F401 (commands import it first)
+from t2t_multimodel.cli.command import Command
+
+BEST_FILE = "best_hparams.py"
+_SHOWN = 10  # trials in the table at the end
+
+command = Command("t2t-tune", __doc__)
+
+command.group("What to train")
+command.text("problem", None, "problems or mixtures, with weights where wanted: a,b:2", metavar="NAMES", required=True,
+             alias="problems")  # fmt: skip
+command.text("model", "multimodel", "name of a registered model", metavar="NAME")
+command.text("hparams_set", "multimodel_base", "the set that the search starts from", metavar="NAME")
+command.text("hparams", "", "changes to the set: \"name=value,name=value\"", metavar="CHANGES")
+command.integer("train_steps", None, "updates of each trial; default: the hparam train_steps", at_least=1)
+
+command.group("What to try")
+command.text("hparams_range", "learning_rate,weight_decay,dropout", "where to look, with commas between: "
+             "name=LOW:HIGH, name=LOW:HIGH:log, name=LOW:HIGH:STEP, name=A|B, or a name alone for the range that is "
+             "declared beside the field", metavar="RANGES")  # fmt: skip
+command.text("metric", "teacher_forced_log_perplexity", "what to improve: a metric, meaning its mean over the "
+             "problems, or problem:metric", metavar="METRIC")  # fmt: skip
+command.integer("trials", None, "until so many trials have ended in this folder; default: 20, or as many as --budget "
+                "allows", at_least=1)  # fmt: skip
+command.text("budget", "", "start no trial and end the running one after this time: 90s, 20m, 1h30m", metavar="TIME")
+command.integer("seed", 0, "of the proposals, and of every run", at_least=0)
+
+command.group("Judging")
+command.integer("eval_every", None, "updates between evaluations; default: a fifth of the updates", at_least=1)
+command.integer("eval_steps", 4, "batches of each problem in an evaluation; 0 = all", at_least=0)
+command.integer("startup_trials", 4, "so many are random, and as many must have ended before one is cut short",
+                at_least=1)  # fmt: skip
+
+command.group("Where")
+command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
+command.text("output_dir", None, "folder of the search", metavar="DIR", required=True)
+command.text("name", None, "name of the best set; default: HPARAMS_SET_tuned", metavar="NAME")
+
+command.standard_flags()
+
+
+def main(argv=None):
+    return command.run(_tune, argv)
+
+
+def _tune(flags):
+    from t2t_multimodel import mixture, registry
+    from t2t_multimodel.cli import settings
+    from t2t_multimodel.errors import UserError
+    from t2t_multimodel.input.store import ExampleStore
+    from t2t_multimodel.tuning import space
+    from t2t_multimodel.tuning.objective import Objective
+    from t2t_multimodel.tuning.search import Search
+
+    model, problems = registry.models.resolve(flags.model), mixture.parse(flags.problem)
+    base = settings.resolve(flags.hparams_set, flags.hparams, train_steps=flags.train_steps).hparams
+    dimensions = space.parse(flags.hparams_range, base)
+    seconds = duration(flags.budget) if flags.budget else None
+    name = flags.name or f"{registry.hparams_sets.resolve(flags.hparams_set)}_tuned"
+    if not name.isidentifier():
+        raise UserError(f"--name={name} can't be the name of a function")
+    if Path(flags.output_dir).resolve() == Path(flags.data_dir).resolve():
+        raise UserError(f"--output_dir and --data_dir are one folder, {flags.data_dir}: a search needs its own")
+    stores = {problem: ExampleStore(flags.data_dir, problem) for problem in problems.problem_names}
+    objective = Objective(flags.metric, {problem: store.metrics for problem, store in stores.items()})
+    eval_every = flags.eval_every or max(1, base.train_steps // 5)
+    decides = {
+        "problem": ",".join(f"{p}:{weight:g}" for p, weight in problems.problems),
+        "data": ",".join(store.digest[:12] for store in stores.values()),
+        "model": model, "hparams_set": registry.hparams_sets.resolve(flags.hparams_set), "hparams": flags.hparams,
+        "train_steps": base.train_steps, "hparams_range": ",".join(d.written() for d in dimensions),
+        "metric": str(objective), "eval_every": eval_every, "eval_steps": flags.eval_steps, "seed": flags.seed,
+        "startup_trials": flags.startup_trials,
+    }  # fmt: skip
+
+    deadline = None if seconds is None else time.monotonic() + seconds
+    trials = flags.trials or (20 if seconds is None else sys.maxsize)
+    start = _starter(flags, base, model, eval_every, objective, list(stores))
+    with Search(flags.output_dir, dimensions, objective, decides, flags.seed, flags.startup_trials) as search:
+        print(f"{objective}, to {objective.direction}; {search.ended()} trials have ended")
+        print(f"  {decides['hparams_range']}")
+        search.run(start, trials, deadline, report=_Reporter(search, objective))
+        return _conclude(flags, search, objective, base, name)
+
+
+def _starter(flags, base, model, eval_every, objective, names):
+    """The function that starts a trial: values and folder → `ChildRun`."""
+    from t2t_multimodel import hyperparameters
+    from t2t_multimodel.tuning.child import ChildRun
+
+    def start(values, folder):
+        hyperparameters.override(base, values, "a trial's values together")
+        changes = ",".join(filter(None, [flags.hparams, *(f"{n}={value!r}" for n, value in values.items())]))
+        arguments = [
+            f"--problem={flags.problem}", f"--data_dir={flags.data_dir}", f"--output_dir={folder}", f"--model={model}",
+            f"--hparams_set={flags.hparams_set}", f"--hparams={changes}", f"--train_steps={base.train_steps}",
+            f"--seed={flags.seed}", f"--eval_every={eval_every}", f"--eval_steps={flags.eval_steps}",
+            f"--save_steps={eval_every}", "--keep_checkpoints=1", f"--log_steps={max(1, eval_every // 4)}",
+            *([f"--t2t_usr_dir={flags.t2t_usr_dir}"] if flags.t2t_usr_dir else []),
+            *([f"--backend={flags.backend}"] if flags.backend else []),
+            *([] if objective.needs_decoding else ["--skip_decoding"]),
+        ]  # fmt: skip
+        return ChildRun(arguments, folder, names)
+
+    return start
+
+
+class _Reporter:
+    """A line for each trial."""
+
+    def __init__(self, search, objective):
+        self._search, self._objective = search, objective
+        self._since = time.monotonic()
+
+    def __call__(self, result):
+        from t2t_multimodel.training.reporting import format_seconds
+
+        now = time.monotonic()
+        took, self._since = format_seconds(now - self._since), now
+        value = "" if result.value is None else f"  {self._objective.metric} {result.value:.4g}"
+        best = self._search.best()
+        beside = f"  (best {best.value:.4g}, trial {best.number})" if best else ""
+        said = f": {result.said}" if result.said else ""
+        tried = " ".join(f"{name}={tried}" for name, tried in result.values.items())
+        print(f"trial {result.number} {result.state}{said}{value}{beside}  {took}  {tried}", flush=True)
+
+
+def _conclude(flags, search, objective, base, name):
+    """Prints the table of trials and the best set; 0, or 1 where no trial was completed."""
+    from t2t_multimodel import registry
+    from t2t_multimodel.training.reporting import format_table
+    from t2t_multimodel.tuning import space
+    from t2t_multimodel.vocabulary import write_file
+
+    results, best = search.results(), search.best()
+    if best is None:
+        print(f"no trial has been completed yet; to go on:\n  {command.command_line()}")
+        return 1
+    rows = [("trial", objective.metric, "", *best.values)]
+    rows += [(str(r.number), r.value, r.state, *(str(value) for value in r.values.values())) for r in results[:_SHOWN]]
+    print(f"\n{format_table(rows)}")
+    if len(results) > _SHOWN:
+        print(f"… and {len(results) - _SHOWN} more")
+    entry = registry.hparams_sets.entry(flags.hparams_set)
+    given = {n: getattr(base, n) for n in _given(flags.hparams)} | {"train_steps": base.train_steps}
+    story = (f"{entry.name} tuned by t2t-tune on {flags.problem}: {objective} {best.value:.4g} on the dev split after "
+             f"{base.train_steps:,} updates, the best of {len(results)} trials (number {best.number}).")  # fmt: skip
+    source = space.as_source(name, entry.name, entry.value, given | best.values, story)
+    path = search.folder / BEST_FILE
+    write_file(path, source.encode())
+    print(f"\n{source}\nwrote {path}; its run: {search.folder_of(best.number)}")
+    return 0
+
+
+def _given(text):
+    from t2t_multimodel import hyperparameters
+
+    return list(hyperparameters.parse(text or ""))
+
+
+def duration(text):
+    """ "90s", "20m", "1h30m" → seconds; a number alone is seconds. Raises `UserError` for anything else."""
+    from t2t_multimodel.errors import UserError
+
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
+    seconds = sum(int(n) * unit for n, unit in zip(found.groups(default="0"), (3600, 60, 1))) if found else 0
+    if seconds <= 0:
+        raise UserError(f"--budget={text} is no time; write 90s, 20m or 1h30m")
+    return float(seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,257 @@
+"""The page of one run, section by section, from plain values: scores, curves, examples, attention, experts, mixing.
+
+Each function adds one section to a `Page`; what they are given is collected by `cli/report.py`.
+"""
+
+import numpy as np
+
+from t2t_multimodel.report import figures, series
+from t2t_multimodel.report.figures import COLOURS, FAINT, Line, Panel
+from t2t_multimodel.training.reporting import format_score, format_seconds, learning_curves, smoothed
+
+_HUNDRED = ("bleu", "bracket_f1")  # metrics that run to 100
+_MOST_PIECES = 18  # of a sentence, in maps over pictures
+
+
+def add_overview(page, facts):
+    """Args: facts: [(name, text)] of the run as a whole."""
+    page.section("Overview").table([("", ""), *facts])
+
+
+def add_scores(page, scores, trivial, remark):
+    """The headline metric of each problem beside its trivial baseline, then all metrics.
+
+    Args:
+      scores: {problem: {metric: value, "split", "examples"}}.
+      trivial: {problem: {metric: (value, name of the baseline)}}, the headline first; {} where none is known.
+      remark: on what was scored, a sentence.
+    """
+    section = page.section("Scores")
+    if not scores:
+        section.note("Nothing has been scored yet.", "unsure")
+        return
+    section.text(remark)
+    rows, all_rows, moods, notes = [], [], {}, {}
+    for problem, values in scores.items():
+        baselines = trivial.get(problem, {})
+        metric = next(iter(baselines), None) or next((m for m in values if m not in ("examples", "split")), "")
+        value, baseline = baselines.get(metric, (None, ""))
+        beside = None if value is None else format_score(metric, value)
+        if value is not None:
+            moods[len(rows), 2] = "good" if _better(metric, values[metric], value) else "bad"
+        shown = format_score(metric, float(values[metric]))  # "nan" is text in a log
+        rows.append((problem, metric, shown, beside, baseline.replace("_", " "),
+                     values.get("split"), values.get("examples")))  # fmt: skip
+        for name in [*baselines, *sorted(set(values) - set(baselines) - {"examples", "split"})]:
+            if isinstance(values[name], str):
+                notes.setdefault(f"{name}: {values[name]}", None)
+                continue
+            known = format_score(name, baselines[name][0]) if name in baselines else None
+            all_rows.append((problem, name, format_score(name, values[name]), known))
+    head = ("problem", "metric", "score", "trivial", "trivial answer", "split", "examples")
+    section.table([head, *rows], "The headline metric of each problem; green: better than the better of the trivial "
+                  "answers (most frequent training target, copy of the input)", moods)  # fmt: skip
+    details = section.details("All metrics")
+    details.table([("problem", "metric", "value", "trivial"), *all_rows])
+    details.text("Rates are fractions of 1; BLEU and bracket F1 run to 100, CIDEr to 10. Teacher-forced metrics are of "
+                 "each id when the ids before it are given: no measure of decoded output.", *notes)  # fmt: skip
+
+
+def add_curves(page, records, headlines):
+    """Loss and headline metric of each problem, then speed, learning rate and gradient norm of the run.
+
+    Args:
+      records: of metrics.jsonl. headlines: {problem: metric}, in the order of the page.
+    """
+    section = page.section("Learning curves")
+    losses, scores, names = learning_curves(records, headlines)
+    problems = [p for p in headlines if p in losses or p in scores]
+    panels = [_curve_panel(p, losses.get(p), scores.get(p), names.get(p, "")) for p in problems]
+    if not panels:
+        section.note("Nothing has been logged yet.", "unsure")
+        return
+    said = [f"{p}: {_told(losses[p][1], 'loss')}" for p in problems if p in losses]
+    said += [f"{p}: {_told(scores[p][1], names[p])}" for p in problems if p in scores]
+    section.figure(figures.curves(panels), "Learning curves. " + "; ".join(said),
+                   "Training loss (left, pale: measured, dark: smoothed) and the headline metric of the evaluations on "
+                   "the dev split (right)")  # fmt: skip
+    units = {"learning_rate": "learning rate", "gradient_norm": "norm of the gradient, before clipping",
+             "tokens_per_second": "tokens a second"}  # fmt: skip
+    whole = series.run_series(records, list(units))
+    if whole:
+        panels = [Panel(units[n], [Line(units[n], *whole[n], colour=COLOURS[0])]) for n in units if n in whole]
+        said = "; ".join(_told(whole[n][1], units[n]) for n in units if n in whole)
+        section.figure(figures.curves(panels, legend=False), f"The run as a whole: {said}", "The run as a whole")
+
+
+def add_examples(page, cards):
+    """Args: cards: {problem: [`Card`]}."""
+    section = page.section("Examples")
+    section.text("Drawn at random from those that were scored: as many right as wrong ones, where there are. Right "
+                 "means equal to a reference, character for character.")  # fmt: skip
+    for problem, of_problem in cards.items():
+        section.section(problem).examples(of_problem)
+
+
+def add_attention(page, maps):
+    """Where the decoder looks while it writes the right output.
+
+    Args:
+      maps: [{"problem", "title", "weights": {layer: [pieces, positions], mean over heads}, "pieces": [names], and of
+        the input "positions": [names], or "picture" with "grid" (rows, columns), or "sound": (samples, rate)}].
+    """
+    section = page.section("Attention")
+    if not maps:
+        section.text("No problem of this report writes text by attention.")
+        return
+    section.text(
+        "Attention of the decoder to the encoded input while it writes the right output: a row for each written piece, "
+        "a column for each position of the input, mean over the heads and the decoder's blocks; the layers by "
+        "themselves are folded below. What a layer attends to is a hint at what it reads, no proof."
+    )
+    before = None
+    for one in maps:
+        if one["problem"] != before:
+            part, before = section.section(one["problem"]), one["problem"]
+        decoder = {name: weights for name, weights in one["weights"].items() if name.startswith("decoder/")}
+        whole = np.mean(list((decoder or one["weights"]).values()), axis=0)
+        _add_map(part, one, whole, one["title"])
+        layers = part.details("The layers by themselves")
+        for name, weights in one["weights"].items():
+            _add_map(layers, one, weights, name)
+
+
+def add_experts(page, loads, overflow):
+    """How each problem uses the experts.
+
+    Args:
+      loads: {problem: {"encoder", "decoder": {"load": [experts], …}}} (see `expert_load`).
+      overflow: {problem: share of assignments that found their expert full, last of training}.
+    """
+    section = page.section("Experts")
+    if not loads:
+        section.text("This model has no mixture of experts.")
+        return
+    section.text("Share of the assignments of tokens to experts, a row for each problem; columns in the model's order.")
+    for part in ("encoder", "decoder"):
+        rows = {problem: load[part]["load"] for problem, load in loads.items() if part in load}
+        if not rows:
+            continue
+        matrix = np.array(list(rows.values()))
+        experts = matrix.shape[1]
+        figure = figures.heat_map(matrix, list(rows), [str(i) for i in range(experts)], "share", digits=3,
+                                  limits=(0, max(2 / experts, matrix.max())), x_label="expert")  # fmt: skip
+        said = [f"{problem}: most to expert {np.argmax(load)} ({max(load):.0%})" for problem, load in rows.items()]
+        section.figure(figure, f"Expert load in the {part}: " + "; ".join(said),
+                       f"{part}: an even share is {1 / experts:.3g}")  # fmt: skip
+    rows = [("problem", *(f"{part}: effective experts" for part in ("encoder", "decoder")), "overflow in training")]
+    for problem, load in loads.items():
+        used = [round(series.effective_number(load[p]["load"]), 2) if p in load else None
+                for p in ("encoder", "decoder")]  # fmt: skip
+        rows.append((problem, *used, overflow.get(problem)))
+    section.table(rows, "Effective experts: e to the entropy of a row; as many as there are where all are used alike, "
+                  "1 where one does all. Overflow: assignments that found their expert full in training")  # fmt: skip
+
+
+def add_mixing(page, records):
+    section = page.section("Mixing")
+    shares = series.mixing(records)
+    if not shares:
+        section.text("The log tells no shares.")
+        return
+    last = {problem: (planned[-1], actual[-1]) for problem, (_, planned, actual) in shares.items()}
+    said = "; ".join(f"{p} {planned:.0%} planned, {actual:.0%} drawn" for p, (planned, actual) in last.items())
+    section.figure(figures.shares(shares), f"Shares of the draws at the end: {said}",
+                   "Share of each problem in the draws of training, planned and as drawn")  # fmt: skip
+    total = {r["problem"]: (r["share_planned"], r["share_actual"]) for r in records
+             if r.get("problem") and r["split"] == "train" and "share_actual" in r}  # fmt: skip
+    rows = [(p, round(planned, 4), round(actual, 4)) for p, (planned, actual) in sorted(total.items())]
+    section.table([("problem", "planned", "drawn"), *rows], "Over the whole of training")
+
+
+def add_configuration(page, resolved, run, files):
+    """The hyper-parameters with where each came from, the problems, and configuration files as they are.
+
+    Args: resolved: `Resolved`. run: [(name, text)]. files: {name: text}.
+    """
+    section = page.section("Configuration")
+    values = resolved.to_json()
+    changed = [(name, repr(v["value"]), v["source"]) for name, v in sorted(values.items()) if v["source"] != "default"]
+    others = [(name, repr(v["value"])) for name, v in sorted(values.items()) if v["source"] == "default"]
+    section.table([("hparam", "value", "from"), *changed], "Hyper-parameters that were chosen")
+    section.details(f"{len(others)} more have their defaults").table([("hparam", "value"), *others])
+    section.details("The run").table([("", ""), *run])
+    for name, text in files.items():
+        section.details(name).code(text)
+
+
+def add_environment(page, trained, now):
+    """Args: trained: [{name: text}] of each time that training was started; now: the same of this report."""
+    section = page.section("Environment")
+    first = trained[0] if trained else {}
+    last = trained[-1] if len(trained) > 1 else {}
+    names = list(dict.fromkeys([*first, *last, *now]))
+    head = ["", *(["training"] if first else []), *(["training, continued"] if last else []), "this report"]
+    rows = [[name, *(facts.get(name) for facts in (first, last) if facts), now.get(name)] for name in names]
+    section.table([head, *rows])
+    if not trained:
+        section.text("Where it was trained is not known: the run is older than that record.")
+
+
+# ---- Pieces of sections
+
+
+def _curve_panel(problem, losses, scores, headline):
+    lines = []
+    if losses:
+        steps, values = losses
+        lines += [Line("loss, measured", steps, values, colour=FAINT, faint=True),
+                  Line("loss, smoothed", steps, smoothed(values), colour=COLOURS[0])]  # fmt: skip
+    remark, label, top = "", headline.replace("_", " "), None
+    if scores:
+        steps, values = scores
+        lines.append(Line("evaluations", steps, values, colour=COLOURS[1], right=True, marks=True))
+        remark = f"{label} {format_score(headline, values[-1])}"
+        top = 103 if headline in _HUNDRED else max(1.03, 1.03 * max(values))
+    high = max(losses[1], default=1.0) if losses else 1.0
+    return Panel(problem, lines, y_label="loss", right_label=label, remark=remark, y_range=(0, 1.05 * high or 1.0),
+                 right_range=(0, top) if top else None)  # fmt: skip
+
+
+def _told(values, name):
+    return f"{name} from {values[0]:.3g} to {values[-1]:.3g}"
+
+
+def _better(metric, value, baseline):
+    from t2t_multimodel.training.metrics import METRICS
+
+    return (value > baseline) == METRICS[metric].higher_is_better and value != baseline
+
+
+def _add_map(section, one, weights, title):
+    """One attention map, over a picture, a recording or written pieces."""
+    pieces = one["pieces"]
+    if "picture" in one:
+        shown = min(len(pieces), _MOST_PIECES)
+        maps = np.reshape(weights, [len(pieces), *one["grid"]])[:shown]
+        figure = figures.attention_over_picture(one["picture"], maps, pieces[:shown])
+        alt = f"For each written piece ({', '.join(pieces[:shown])}) the picture, bright where its attention lies"
+    elif "sound" in one:
+        samples, rate = one["sound"]
+        figure = figures.attention(weights, [], pieces, seconds=len(samples) / rate)
+        seconds = (np.argmax(weights, axis=1) + 0.5) / weights.shape[1] * len(samples) / rate
+        alt = "Attention over time: " + ", ".join(f"{p} at {s:.1f} s" for p, s in zip(pieces, seconds))
+    else:
+        names = one["positions"]
+        figure = figures.attention(weights, names, pieces)
+        most = [names[i] for i in np.argmax(weights, axis=1)]
+        alt = "Attention of written pieces: " + ", ".join(f"{p} to {q}" for p, q in zip(pieces, most))
+    section.figure(figure, alt, title)
+    if "sound" in one and title == one["title"]:
+        section.audio(*one["sound"], f"the recording: {title}")
+
+
+def run_time(records):
+    """How long training took, in words; "" where the log does not tell."""
+    seconds = series.training_seconds(records)
+    return format_seconds(seconds) if seconds else ""

@@ -1,0 +1,56 @@
+"""A trial as a process of its own: whatever training leaves behind in memory is gone with it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from t2t_multimodel.training.reporting import read_metrics
+
+LOG_FILE = "log.txt"
+_PATIENCE = 120.0  # seconds for a trial that is to save what it has
+
+
+class ChildRun:
+    """`t2t-trainer` in a child process (see cli/trial.py), which ends when this process ends, however that happens."""
+
+    def __init__(self, arguments, folder, problems):
+        """Args: arguments: of t2t-trainer, its --output_dir being `folder`. problems: names of all that it trains."""
+        self._folder, self._problems = Path(folder), set(problems)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._log = self._folder / LOG_FILE
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "t2t_multimodel.cli.trial", *arguments],
+                stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def evaluations(self):
+        """All evaluations so far that have every problem: [(step, {problem: {metric: value}})], by step."""
+        by_step = {}
+        for record in read_metrics(self._folder):
+            if record["split"] != "train" and record.get("problem"):
+                by_step.setdefault(record["step"], {})[record["problem"]] = record
+        return [(step, scores) for step, scores in sorted(by_step.items()) if set(scores) == self._problems]
+
+    def ended(self):
+        """None, or (whether it reached its end, the last line that it said)."""
+        status = self._process.poll()
+        if status is None:
+            return None
+        self._process.stdin.close()
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        said = lines[-1] if lines else ""
+        return status == 0, said if status > 0 else f"{said} (killed by signal {-status})"
+
+    def stop(self, save=False):
+        """Ends the process and waits until it is gone; `save`: after it has saved a checkpoint."""
+        if self._process.poll() is None:
+            try:
+                if save:
+                    self._process.terminate()
+                    self._process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                pass
+            self._process.kill()
+        self._process.wait()
+        self._process.stdin.close()

@@ -1,0 +1,44 @@
+"""What is tuned for: one metric of one problem, or a metric's mean over all problems that have it."""
+
+import math
+
+from t2t_multimodel.errors import unknown_name
+from t2t_multimodel.problem import TEACHER_FORCED
+from t2t_multimodel.training.metrics import METRICS
+
+
+class Objective:
+    """`teacher_forced_log_perplexity`, or `tiny_ende:bleu`; `problem/metric` is understood too."""
+
+    def __init__(self, text, metrics):
+        """Args: text: as above. metrics: {problem: names of its metrics on decoded output}.
+
+        Raises:
+          UserError: an unknown problem or metric.
+        """
+        self._problem, _, self.metric = text.strip().replace("/", ":").rpartition(":")
+        if self._problem and self._problem not in metrics:
+            raise unknown_name("problem in --metric", self._problem, metrics)
+        of = [metrics[self._problem]] if self._problem else metrics.values()
+        valid = {*TEACHER_FORCED, *(name for names in of for name in names)}
+        if self.metric not in valid:
+            raise unknown_name("metric in --metric", self.metric, valid)
+
+    def __str__(self):
+        return f"{self._problem}:{self.metric}" if self._problem else f"mean {self.metric}"
+
+    @property
+    def needs_decoding(self):
+        return self.metric not in TEACHER_FORCED
+
+    @property
+    def direction(self):
+        """"maximize" or "minimize"."""
+        return "maximize" if METRICS[self.metric].higher_is_better else "minimize"
+
+    def value(self, scores):
+        """The value of an evaluation, {problem: {metric: value}}; None where it is not finite."""
+        found = [s[self.metric] for p, s in scores.items() if self.metric in s and self._problem in ("", p)]
+        numbers = [float(value) for value in found]  # a log holds "nan" as text
+        mean = sum(numbers) / len(numbers) if numbers else math.nan
+        return mean if math.isfinite(mean) else None

@@ -1,0 +1,221 @@
+"""A search that can be killed at any moment: its trials in SQLite, each trial a run directory of its own.
+
+    OUTPUT_DIR/study.sqlite          Optuna's storage: parameters, evaluations, states of all trials
+               trials/0007/          the run directory of trial 7, made by t2t-trainer, and its log.txt
+
+A trial that was under way when the search was killed is taken up again: with its parameters, from its checkpoint. What
+a trial tries follows from the seed, its number and the trials before it, so a search that was interrupted proposes what
+an undisturbed one would have.
+"""
+
+import dataclasses
+import fcntl
+import shutil
+import time
+import warnings
+from pathlib import Path
+
+from t2t_multimodel.errors import UserError
+
+STORAGE_FILE, LOCK_FILE, TRIALS_FOLDER = "study.sqlite", "tune.lock", "trials"
+_STUDY = "t2t-tune"
+_MOST_FAILURES = 3  # in a row, before the search gives up
+_PAUSE = 0.2  # seconds between looks at a running trial
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What became of a trial: "complete", "pruned", "failed" or "unfinished" (out of time: goes on next time)."""
+
+    number: int
+    values: dict
+    state: str
+    value: float | None
+    said: str = ""
+
+
+class Search:
+    """Opens or continues the search of a folder; one process at a time may do so."""
+
+    def __init__(self, output_dir, dimensions, objective, settings, seed=0, startup_trials=4, warmup_steps=0):
+        """
+        Args:
+          output_dir: its folder. dimensions: list of `Dimension`. objective: `Objective`.
+          settings: {name: plain value} that trials depend on; a search is not continued with others.
+          seed: of the proposals.
+          startup_trials: so many trials are random, and as many must have ended before one is cut short.
+          warmup_steps: no trial is cut short at evaluations before this update.
+
+        Raises:
+          UserError: optuna is missing, another process is at work here, other settings than before.
+        """
+        self._optuna = _optuna()
+        self.folder, self._dimensions, self._objective = Path(output_dir), dimensions, objective
+        self._seed, self._startup = seed, startup_trials
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"--output_dir={output_dir} can't be made: {error.strerror}") from None
+        self._lock = open(self.folder / LOCK_FILE, "w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UserError(f"{output_dir}: another t2t-tune is at work there; wait, or give another one") from None
+        self.study = self._open(warmup_steps)
+        self._check(settings)
+
+    def close(self):
+        self._storage.remove_session()
+        self._lock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def run(self, start, trials, deadline=None, report=print):
+        """Runs trials until `trials` of them have ended in this folder, or until `deadline`.
+
+        Args:
+          start: function (values, folder) → a trial under way: `evaluations()`, the list of all (step, scores) so far;
+            `ended()`, None or (whether it reached its end, what it said); `stop(save=False)`, which waits until it is
+            gone; `save`: so that it can go on.
+          deadline: time.monotonic() at which to stop. report: is called with the `Result` of each.
+
+        Raises:
+          UserError: trials fail one after the other; what the last one said.
+        """
+        failures = 0
+        while self.ended() < trials and (deadline is None or time.monotonic() < deadline):
+            trial = self._next()
+            result = self._try(trial, start, deadline)
+            report(result)
+            failures = failures + 1 if result.state == "failed" else 0
+            if failures == _MOST_FAILURES:
+                raise UserError(f"{failures} trials failed one after the other, the last: {result.said}")
+            self._tidy()
+
+    def ended(self):
+        """How many trials were completed or cut short."""
+        states = self._optuna.trial.TrialState
+        return len(self.study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED)))
+
+    def results(self):
+        """`Result`s of all trials that ended, best first, those cut short after the complete ones."""
+        states = self._optuna.trial.TrialState
+        trials = self.study.get_trials(states=(states.COMPLETE, states.PRUNED))
+        results = [
+            Result(t.number, self._values(t), "complete" if t.state == states.COMPLETE else "pruned", t.value)
+            for t in trials
+        ]
+        sign = -1 if self._objective.direction == "maximize" else 1
+        return sorted(results, key=lambda r: (r.state != "complete", r.value is None, sign * (r.value or 0), r.number))
+
+    def best(self):
+        """The best complete trial's `Result`, or None."""
+        first = next(iter(self.results()), None)
+        return first if first and first.state == "complete" else None
+
+    def folder_of(self, number):
+        return self.folder / TRIALS_FOLDER / f"{number:04d}"
+
+    def _open(self, warmup_steps):
+        optuna = self._optuna
+        self._storage = optuna.storages.RDBStorage(f"sqlite:///{self.folder / STORAGE_FILE}")
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=self._startup, n_warmup_steps=warmup_steps)
+        return optuna.create_study(storage=self._storage, study_name=_STUDY, direction=self._objective.direction,
+                                   pruner=pruner, load_if_exists=True)  # fmt: skip
+
+    def _check(self, settings):
+        before = self.study.user_attrs.get("settings")
+        if before is None:
+            self.study.set_user_attr("settings", settings)
+        elif before != settings:
+            names = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
+            changes = "; ".join(f"{name}: {before.get(name)} → {settings.get(name)}" for name in names)
+            self.close()
+            raise UserError(f"{self.folder} holds a search with other settings ({changes}); give another --output_dir, "
+                            "or the old ones to continue that search")  # fmt: skip
+
+    def _next(self):
+        """The trial that was under way when the search was killed, or a new one."""
+        optuna = self._optuna
+        waiting = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
+        number = waiting[0].number if waiting else len(self.study.get_trials(deepcopy=False))
+        seed = (self._seed * 1_000_003 + number) % 2**32
+        self.study.sampler = optuna.samplers.TPESampler(n_startup_trials=self._startup, seed=seed)
+        return optuna.trial.Trial(self.study, waiting[0]._trial_id) if waiting else self.study.ask()
+
+    def _try(self, trial, start, deadline):
+        """Runs one trial to its end, and writes that down."""
+        values = {d.name: d.suggest(trial) for d in self._dimensions}
+        states = self._optuna.trial.TrialState
+        done = lambda state, value=None, said="": Result(trial.number, values, state, value, said)
+        try:
+            running = start(values, self.folder_of(trial.number))
+        except UserError as error:  # values that contradict each other
+            self.study.tell(trial.number, state=states.PRUNED)
+            return done("pruned", None, str(error))
+        seen, value = set(), None
+        try:
+            while True:
+                end = running.ended()  # before the evaluations, so that the last one is not missed
+                for step, scores in running.evaluations():
+                    if step in seen:
+                        continue
+                    seen.add(step)
+                    value = self._objective.value(scores)
+                    if value is None:
+                        running.stop()
+                        self.study.tell(trial.number, state=states.PRUNED)
+                        return done("pruned", None, f"{self._objective.metric} is not finite at step {step}")
+                    self._report(trial, step, value)
+                    if end is None and trial.should_prune():
+                        running.stop()
+                        self.study.tell(trial.number, state=states.PRUNED)
+                        return done("pruned", value, f"worse than the median at step {step}")
+                if end is not None:
+                    break
+                if deadline is not None and time.monotonic() >= deadline:
+                    running.stop(save=True)
+                    return done("unfinished", value, "out of time; it goes on next time")
+                time.sleep(_PAUSE)
+        except BaseException:
+            running.stop()
+            raise
+        whole, said = end
+        if whole and value is not None:
+            self.study.tell(trial.number, value)
+            return done("complete", value)
+        diverged = "the loss is" in said
+        self.study.tell(trial.number, state=states.PRUNED if diverged else states.FAIL)
+        return done("pruned" if diverged else "failed", None, said)
+
+    def _report(self, trial, step, value):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a trial that is taken up again reports some evaluations twice
+            trial.report(value, step)
+
+    def _values(self, frozen):
+        """The values that a trial tried, from what is stored of it."""
+        fixed = self._optuna.trial.FixedTrial(frozen.params)
+        return {d.name: d.suggest(fixed) for d in self._dimensions if d.name in frozen.params}
+
+    def _tidy(self):
+        """Checkpoints of trials that ended are removed but for the best one's: disks don't fill with trials."""
+        best = self.best()
+        states = self._optuna.trial.TrialState
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.state != states.RUNNING and (best is None or trial.number != best.number):
+                shutil.rmtree(self.folder_of(trial.number) / "checkpoints", ignore_errors=True)
+
+
+def _optuna():
+    try:
+        import optuna
+    except ImportError:
+        raise UserError("t2t-tune needs optuna; run: pip install 't2t-multimodel[tune]'") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
