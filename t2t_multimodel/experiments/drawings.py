@@ -135,15 +135,21 @@ def _overlap(loads):
 
 def mixing(measured):
     """Planned and actual shares over updates in the joint run of the first seed; None where nothing was logged."""
-    series = {}
+    logged = {}  # problem → {step: (planned, actual)}
     for line in measured.curves:
         if line["kind"] == plan.JOINT and line["split"] == "train" and line["seed"] == 0 and "share_planned" in line:
-            xs, planned, actual = series.setdefault(line["problem"], ([], [], []))
-            xs.append(line["step"])
-            planned.append(line["share_planned"])
-            actual.append(line["share_actual"])
-    order = [problem for problem in measured.plan["problems"] if problem in series]
-    return figures.shares({problem: series[problem] for problem in order}) if order else None
+            logged.setdefault(line["problem"], {})[line["step"]] = (line["share_planned"], line["share_actual"])
+    steps = sorted({step for lines in logged.values() for step in lines})
+    if not steps:
+        return None
+    series = {}
+    for problem in measured.plan["problems"]:
+        shares, at = [], (measured.plan["shares"][problem], 0.0)  # a line is missing where it was not drawn meanwhile
+        for step in steps:
+            at = logged.get(problem, {}).get(step, at)
+            shares.append(at)
+        series[problem] = (steps, *map(list, zip(*shares)))
+    return figures.shares(series)
 
 
 def _mean(matrices):
