@@ -54,7 +54,7 @@ setup(
         "pillow>=10",
         "sacrebleu>=2.4,<3",
         "safetensors>=0.4,<1",
-        "scipy>=1.11,<2",
+        "scipy>=1.15,<2",
         "sentencepiece>=0.2,<0.3",
         "soundfile>=0.12,<1",
         "soxr>=0.5,<2",

@@ -134,9 +134,13 @@ def _open(flags, output_dir):
 
 def _check_steps(suite, budget):
     """Refuses a budget that is known to be too small before anything is measured."""
+    from t2t_multimodel.experiments import estimate
+
     timings = suite.timings()
     if timings is not None:
         suite.steps_for(budget, timings)
+    else:
+        estimate.check_possible(budget, len(suite.kinds) * suite.seeds, len(suite.places))
 
 
 def _plan_table(suite, runs, jobs, seconds):

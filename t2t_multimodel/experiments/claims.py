@@ -16,9 +16,10 @@ RULE = (
     "first is better, with its 95 % interval over seeds (Student's t). That something gains holds where the whole "
     "interval lies above 0 and the paired bootstrap over test examples gives p < 0.05; it does not hold where the "
     "whole interval lies below 0 with p < 0.05. That something does no harm holds where the whole interval lies above "
-    "-1 point (of 100), and does not hold where it lies below -1 point. Everything else, a single seed, and both sides "
-    "within half a point of perfect: can't tell. A claim on every task holds where it holds on each, and fails where "
-    "it fails on one."
+    "-1 point (of 100), and does not hold where it lies below -1 point. A claim on every task holds where it holds on "
+    "each, and does not where it fails on one. Everything else: can't tell. So it is with a single seed; where both "
+    "sides are within half a point of perfect, nothing can gain; and where neither has learnt anything (under 1 point, "
+    "or an error rate over 90 %), nothing can be harmed."
 )
 
 
@@ -57,7 +58,7 @@ def gains(comparison):
 def harmless(comparison, tolerance=TOLERANCE):
     """Whether the first side is no worse than the second by more than `tolerance` points: HOLDS, FAILS or UNSURE."""
     c = comparison
-    if c is None or c.gain.half is None:
+    if c is None or c.gain.half is None or untaught(c):
         return UNSURE
     low, high = points(c.metric, c.gain.low), points(c.metric, c.gain.high)
     return HOLDS if low > -tolerance else FAILS if high < -tolerance else UNSURE
@@ -69,6 +70,12 @@ def saturated(comparison):
     return all(
         abs(points(comparison.metric, side.mean - perfect)) < 0.5 for side in (comparison.ours, comparison.theirs)
     )
+
+
+def untaught(comparison):
+    """Whether neither side has learnt anything, so that neither can lose by the other."""
+    sides = [points(comparison.metric, side.mean) for side in (comparison.ours, comparison.theirs)]
+    return max(sides) < 1.0 if METRICS[comparison.metric].higher_is_better else min(sides) > 90.0
 
 
 def on_all(verdicts):

@@ -8,6 +8,7 @@ from t2t_multimodel.training.reporting import format_seconds
 RESERVE = 1.08  # a suite is planned to end so much before its budget: machines have slower minutes
 PROBES, PROBE_BATCHES = 3, 8  # about: of each problem, gradients and experts over a few batches at so many checkpoints
 REPORT_SECONDS = 30.0
+LEAST_RUN_SECONDS = 5.0  # importing the libraries and tracing one small graph takes longer on any machine
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -21,6 +22,14 @@ def parse_budget(text):
     if not 0 < seconds < float("inf"):
         raise UserError(f"--budget={text} must be more than nothing")
     return seconds
+
+
+def check_possible(budget, runs, workers):
+    """Raises `UserError` where a budget can't hold so many runs whatever they do: before anything is measured."""
+    needed = runs * LEAST_RUN_SECONDS / workers
+    if budget < needed:
+        raise UserError(f"--budget={format_seconds(budget)} is too small: starting {runs} runs takes more than "
+                        f"{format_seconds(needed)} (minutes:seconds); give more time, or fewer --seeds")  # fmt: skip
 
 
 def run_seconds(kind, steps, shares, timings, sizes):

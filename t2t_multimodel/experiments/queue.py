@@ -125,12 +125,16 @@ def _start(job, place):
     job.folder.mkdir(parents=True, exist_ok=True)
     values = {"trainer": list(job.trainer), "result": str(job.result), "measure": job.measure, "spawned": time.time()}
     write_file(job.folder / JOB_FILE, (json.dumps(values, indent=1) + "\n").encode())
-    command = [sys.executable, "-m", RUN_MODULE, str(job.folder / JOB_FILE)]
+    command = _command(job.folder / JOB_FILE)
     if cores:  # both backends make as many threads as there are cores to run on
         command = [sys.executable, "-c", _ON_CORES, ",".join(map(str, cores)), *command[1:]]
     with open(job.folder / LOG_FILE, "a", encoding="utf-8") as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                                 env={**os.environ, **environment}, start_new_session=True)  # fmt: skip
+
+
+def _command(job_file):
+    return [sys.executable, "-m", RUN_MODULE, str(job_file)]
 
 
 # Takes its cores and becomes the command: a preexec_function would run Python between fork and exec.

@@ -153,8 +153,7 @@ def _equal_time(page, measured):
 
 
 def _seen(measured, kind, problem):
-    seconds = measured.curve(kind, problem, "examples_seen", "train_seconds")
-    return seconds
+    return measured.curve(kind, problem, "examples_seen", "train_seconds")
 
 
 def _training_seconds(measured, kinds):
@@ -252,4 +251,4 @@ def shown(metric, value, sign=False):
         scale, unit, digits = 100.0, " %", 1
     mean = f"{scale * value.mean:{'+' if sign else ''}.{digits}f}"
     half = "" if value.half is None else f" ± {scale * value.half:.{digits}f}"
-    return f"{mean}{half}{unit}"
+    return f"{mean}{half}{unit}".replace(" ", "\u00a0")  # which keeps it on one line

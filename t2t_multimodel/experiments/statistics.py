@@ -80,14 +80,24 @@ def compare(results, ours, theirs, problem, metric):
 
 
 def paired_bootstrap(metric, ours, theirs, resamples=RESAMPLES, seed=0):
-    """The probability of a difference at least as large as the one seen, were there none (two-sided).
+    """The probability of a difference at least as large as the one seen, were there none: two-sided.
 
-    Test examples are drawn with replacement, the same for both sides, and the metric is taken of the whole draw: for
-    BLEU from sacrebleu's counts. The differences of the draws, moved to mean zero, stand for what chance alone does, as
-    in sacrebleu's paired test (Koehn 2004; Riezler and Maxwell 2005).
+    The differences of `resampled`, moved to mean zero, stand for what chance alone does (Riezler and Maxwell 2005).
+    sacrebleu's paired test moves absolute differences instead, which makes its p one-sided, about half of this one.
 
     Args:
       ours, theirs: [examples, …] sums of the metric by example, of the same examples.
+    """
+    seen, drawn = resampled(metric, ours, theirs, resamples, seed)
+    as_large = np.abs(drawn - drawn.mean()) >= abs(seen) - 1e-12
+    return float((1 + as_large.sum()) / (1 + len(drawn)))
+
+
+def resampled(metric, ours, theirs, resamples=RESAMPLES, seed=0):
+    """(difference of the metric, [resamples] differences of draws of the examples with replacement).
+
+    A draw is the same for both sides, and the metric is taken of the whole of it: of BLEU by sacrebleu, from the sum of
+    the sentences' counts.
     """
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} and {len(theirs)} examples can't be paired")
@@ -97,15 +107,13 @@ def paired_bootstrap(metric, ours, theirs, resamples=RESAMPLES, seed=0):
         return value_of(metric, ours[rows].sum(axis=0)) - value_of(metric, theirs[rows].sum(axis=0))
 
     rows = np.arange(len(ours))
-    seen = difference(rows)
-    if len(rows) < 2:
-        return 1.0
+    if len(rows) < 2:  # scipy draws from no single value
+        return difference(rows), np.zeros(resamples)
     drawn = stats.bootstrap(
         (rows,), difference, n_resamples=resamples, vectorized=False, method="percentile",
         rng=np.random.default_rng(seed),
     ).bootstrap_distribution  # fmt: skip
-    as_large = np.abs(drawn - drawn.mean()) >= abs(seen) - 1e-12
-    return float((1 + as_large.sum()) / (1 + resamples))
+    return difference(rows), drawn
 
 
 def at_seconds(curve, seconds):
