@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from t2t_multimodel.cli import build_vocab, datagen, decoder, demo, evaluate, inspector, trainer, user_code
+from t2t_multimodel.cli import build_vocab, datagen, decoder, demo, evaluate, experiment, inspector, trainer, user_code
 from t2t_multimodel.cli.command import Command
 from t2t_multimodel.errors import UserError
 
-COMMANDS = [datagen, trainer, evaluate, decoder, demo, inspector, build_vocab]
+COMMANDS = [datagen, trainer, evaluate, decoder, demo, inspector, build_vocab, experiment]
 WHERE = ["--problem=tiny8", "--data_dir=nowhere", "--output_dir=nowhere_either"]
 
 PROBLEM = '''

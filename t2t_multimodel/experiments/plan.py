@@ -119,13 +119,11 @@ def shares_of(mixture, hparams, sizes):
 
 
 def evaluations(kind, shares):
-    """Points of the learning curve of a kind of run: so many that one comes before the end of the shortest run alone,
-    where the two are compared at equal time.
+    """Points of the learning curve of a kind of run. The joint run has so many that one comes before the end of the
+    shortest run alone, where the two are compared at equal time.
     """
     least, most = EVALUATIONS
-    if len(kind.problems) == 1:
-        return least
-    return min(most, max(least, math.ceil(1.5 * sum(shares[p] for p in kind.problems) / min(shares.values()))))
+    return min(most, max(least, math.ceil(1.5 / min(shares.values())))) if kind.name == JOINT else least
 
 
 def steps_of(kind, shares, joint_steps):

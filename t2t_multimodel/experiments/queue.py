@@ -188,12 +188,11 @@ class Display:
             self._bar = tqdm(total=1.0, file=self._stream, dynamic_ncols=True, bar_format="{desc} |{bar}| {postfix}")
 
     def started(self, job):
-        self._running[job] = (time.monotonic(), step_of(job))
+        self._running[job] = time.monotonic()
         self._todo.remove(job)
 
     def ended(self, job, failure=None):
-        started, _ = self._running.pop(job)
-        took = time.monotonic() - started
+        took = time.monotonic() - self._running.pop(job)
         self._done += failure is None
         if job.seconds and not failure:
             self._pace = [self._pace[0] + took, self._pace[1] + job.seconds]
@@ -233,8 +232,11 @@ class Display:
     def _left(self):
         """Seconds: what is expected of the runs to come and of the running ones, at the pace of those that ended."""
         pace = self._pace[0] / self._pace[1] if self._pace[1] else 1.0
-        now = time.monotonic()
-        parts = [max(0.0, job.seconds * pace - (now - started)) for job, (started, _) in self._running.items()]
+        now, parts = time.monotonic(), []
+        for job, started in self._running.items():
+            expected = job.seconds * pace
+            to_do = 1 - step_of(job) / job.steps if job.steps else 0.0  # of its updates, where it takes longer
+            parts.append(max(expected - (now - started), 0.5 * expected * to_do))
         return makespan([*parts, *(job.seconds * pace for job in self._todo)], self._workers)
 
 
