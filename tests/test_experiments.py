@@ -262,8 +262,7 @@ def test_gradients_are_compared_in_the_body_that_both_touch(data, tmp_path):
             total = np.concatenate(mine) + (0 if total is None else total)
         sums.append(total)
     by_hand = sums[0] @ sums[1] / np.linalg.norm(sums[0]) / np.linalg.norm(sums[1])
-    # The gates' noise is drawn again, so not to the last digit.
-    assert cosines[0, found["problems"].index(other)] == pytest.approx(by_hand, abs=0.1)
+    assert cosines[0, found["problems"].index(other)] == pytest.approx(by_hand, abs=1e-4)
 
 
 # ---- A whole suite

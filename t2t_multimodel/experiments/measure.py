@@ -45,7 +45,7 @@ def test_scores(trainer):
 def probes(trainer):
     """Gradients between problems and use of experts, at some of the checkpoints that the run has kept.
 
-    Leaves the model with the weights of the last of them and its random state moved on: nothing is trained on it later.
+    Leaves the model with the weights of the last of them.
 
     Returns:
       a list of {"step", "problems", "cosines", "loads": {problem: {"encoder": {"load": [experts], …}, …}}}.

@@ -11,12 +11,11 @@ BATCHES = 4  # of each problem; the diagonal compares the first half of them wit
 def gradient_cosines(step, hparams, stores, specs, split=None):
     """Cosines between the problems' gradients in the shared body.
 
-    A problem's gradient is the mean over a few batches of a split that is not trained on, of the training loss. Two
+    A problem's gradient is that of its cross entropy, summed over a few batches of a split that is not trained on. Two
     problems are compared on the variables of the body that both touch: with a class target the encoder alone.
 
     Args:
-      step: the backend's `Step` of the model. It advances the model's random state, so nothing should be trained on it
-        afterwards that must repeat.
+      step: the backend's `Step` of the model.
       hparams: the model's. stores: {problem: ExampleStore}. specs: {problem: ProblemSpec}.
       split: name; None: "dev" where a problem has one.
 

@@ -49,7 +49,10 @@ class Step:
         return tuple(np.asarray(x) for x in self._evaluations[spec.signature](values, batch))
 
     def gradients(self, spec, batch):
-        """The gradient of the training loss for each of `model.touched(spec)`, numpy arrays; updates no weight."""
+        """The gradient of a batch's mean cross entropy for `model.touched(spec)`, numpy arrays; updates nothing.
+
+        As in evaluation: without the experts' noise and balancing loss, which have nothing to do with the problem.
+        """
         if spec.signature not in self._gradients:
             touched = self.model.touched(spec)
             mine = {id(v) for v in touched}
@@ -57,7 +60,7 @@ class Step:
 
             def loss_of(weights, rest, batch):
                 with keras.StatelessScope(state_mapping=[*zip(touched, weights), *zip(others, rest)]):
-                    return self.model.loss(batch, spec, training=True)[0]
+                    return self.model.loss(batch, spec, training=False)[1]["cross_entropy"]
 
             self._gradients[spec.signature] = (jax.jit(jax.grad(loss_of)), touched, others)
         function, touched, others = self._gradients[spec.signature]
