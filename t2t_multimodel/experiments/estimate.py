@@ -76,21 +76,22 @@ def suite_seconds(kinds, seeds, joint_steps, shares, timings, sizes, workers):
     return makespan(order, workers) + REPORT_SECONDS, runs
 
 
-def steps_for(budget, kinds, seeds, shares, timings, sizes, workers):
-    """The most updates of the joint run with which the suite fits into `budget` seconds, with a reserve.
+def steps_for(budget, kinds, seeds, shares, timings, sizes, workers, spent=0.0):
+    """The most updates of the joint run with which the suite fits into `budget` seconds, of which `spent` went to the
+    timing, with a reserve.
 
     Raises:
       UserError: the budget is too small for one update of every run.
     """
 
     def fits(steps):
-        return suite_seconds(kinds, seeds, steps, shares, timings, sizes, workers)[0] * RESERVE <= budget
+        return suite_seconds(kinds, seeds, steps, shares, timings, sizes, workers)[0] * RESERVE + spent <= budget
 
     least = plan.fewest_steps(shares)
     if not fits(least):
-        needed, _ = suite_seconds(kinds, seeds, least, shares, timings, sizes, workers)
+        needed = suite_seconds(kinds, seeds, least, shares, timings, sizes, workers)[0] * RESERVE + spent
         raise UserError(f"--budget={format_seconds(budget)} is too small: one update of every problem in each of the "
-                        f"{len(kinds) * seeds} runs takes about {format_seconds(needed * RESERVE)} (minutes:seconds), "
+                        f"{len(kinds) * seeds} runs takes about {format_seconds(needed)} (minutes:seconds), "
                         f"most of it start-up; give more time, fewer --seeds or fewer problems")  # fmt: skip
     low, high = least, 2 * least
     while fits(high) and high < 10**9:

@@ -53,7 +53,9 @@ def probes(trainer):
     folder = trainer.output_dir / "checkpoints"
     specs = {name: problem.spec for name, problem in trainer.run_record.problems.items()}
     found = []
-    for step in _some(checkpoints.steps(folder), PROBED_CHECKPOINTS):
+    # Where a run was stopped there is a checkpoint too, at a step that other seeds have none of.
+    regular = [s for s in checkpoints.steps(folder) if s % trainer.settings.save_steps == 0 or s == trainer.step]
+    for step in _some(regular, PROBED_CHECKPOINTS):
         load_variables(trainer.model.variables, checkpoints.load(folder, step).arrays, folder)
         loads = {}
         for name, store in trainer.stores.items():

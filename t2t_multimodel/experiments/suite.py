@@ -75,8 +75,8 @@ class Suite:
     def steps_for(self, budget, timings):
         """Updates of the joint run that fit `budget` seconds, which the timing itself is part of."""
         spent = queue.makespan([t["seconds"]["all"] for t in timings.values()], len(self.places))
-        return estimate.steps_for(budget - spent, self.kinds, self.seeds, self.shares, timings, self.sizes,
-                                  len(self.places))  # fmt: skip
+        return estimate.steps_for(budget, self.kinds, self.seeds, self.shares, timings, self.sizes, len(self.places),
+                                  spent)  # fmt: skip
 
     def runs(self, joint_steps):
         """Every `RunPlan`, in the order of the queue."""
