@@ -11,6 +11,7 @@ COMMANDS = {
     "t2t-decoder": "decoder",
     "t2t-inspect": "inspector",
     "t2t-build-vocab": "build_vocab",
+    "t2t-experiment": "experiment",
     "t2t-report": "report",
     "t2t-tune": "tune",
 }
@@ -53,6 +54,7 @@ setup(
         "pillow>=10",
         "sacrebleu>=2.4,<3",
         "safetensors>=0.4,<1",
+        "scipy>=1.15,<2",
         "sentencepiece>=0.2,<0.3",
         "soundfile>=0.12,<1",
         "soxr>=0.5,<2",

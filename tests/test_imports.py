@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "hparams": {"core"},
     "report": {"core", "training"},  # of training only how it writes numbers and logs
     "tuning": {"core", "training"},  # the same, and which way a metric is better
+    "experiments": {"core", "input", "training", "report"},
     "cli": None,
     "testing": None,
 }

@@ -58,7 +58,12 @@ def main(argv=None):
     return command.run(_train, argv)
 
 
-def _train(flags):
+def make_trainer(flags):
+    """The `Trainer` that the flags ask for; what it is to do is printed, and its settings are stored beside the run.
+
+    Raises:
+      UserError: what can't be trained, before anything of the run directory changes.
+    """
     from t2t_multimodel import mixture, registry
     from t2t_multimodel.cli import settings
     from t2t_multimodel.errors import UserError
@@ -103,12 +108,17 @@ def _train(flags):
     ))  # fmt: skip
     settings.store(resolved, flags.output_dir)
     environment.record(flags.output_dir, trainer.step)
+    return trainer
+
+
+def _train(flags):
+    trainer = make_trainer(flags)
     try:
         status = trainer.run()
     except KeyboardInterrupt:
-        print(_continuation(flags, resolved.hparams.train_steps))
+        print(_continuation(flags, trainer.hparams.train_steps))
         raise
-    print(_continuation(flags, resolved.hparams.train_steps))
+    print(_continuation(flags, trainer.hparams.train_steps))
     return status
 
 

@@ -25,6 +25,7 @@ class MixtureStream:
         self._losses = LossAverages(schedule.problems)
         self._planned = np.zeros(len(schedule.problems))  # sum over all draws of the probabilities
         self._drawn = dict.fromkeys(schedule.problems, 0)
+        self.examples_seen = dict.fromkeys(schedule.problems, 0)  # in the batches handed out so far
 
     def probabilities(self, step):
         """{problem: probability} of a draw at this step."""
@@ -38,6 +39,7 @@ class MixtureStream:
             problem = self._schedule.draw(self._seed, step, i, probabilities, count)
             batches.append(self.streams[problem].next())
             self._drawn[problem] += 1
+            self.examples_seen[problem] += batches[-1].examples
             self._planned += probabilities
         return batches
 
@@ -58,6 +60,7 @@ class MixtureStream:
             "losses": self._losses.state(),
             "planned": dict(zip(self._schedule.problems, self._planned.tolist())),
             "drawn": dict(self._drawn),
+            "examples_seen": dict(self.examples_seen),
         }
 
     def restore(self, state):
@@ -73,6 +76,8 @@ class MixtureStream:
         self._losses.restore(state["losses"])
         self._planned = np.array([state["planned"][problem] for problem in self._schedule.problems])
         self._drawn = {problem: state["drawn"][problem] for problem in self._schedule.problems}
+        seen = state.get("examples_seen", {})  # checkpoints from before it was counted have none
+        self.examples_seen = {problem: seen.get(problem, 0) for problem in self._schedule.problems}
 
     def close(self):
         """Ends the streams' threads."""

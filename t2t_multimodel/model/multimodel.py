@@ -150,6 +150,12 @@ class MultiModel(Layer):
         x = self.decoder.step(x, memory["decoder"], position)
         return net.logits(x), {"mixer": mixer_state, "history": self._history.after(position)}
 
+    @property
+    def body_variables(self):
+        """The trainable variables that the problems share whatever their modalities: encoder, mixer and decoder."""
+        parts = [part for part in (self.encoder, self.mixer, self.decoder) if part is not None]
+        return [variable for part in parts for variable in part.trainable_variables]
+
     def touched(self, spec):
         """The trainable variables that a batch of this problem updates, in the order of `trainable_variables`."""
         inputs, targets = self.nets[spec.inputs.name], self.nets[spec.targets.name]

@@ -51,9 +51,24 @@ def bracket_scores(predictions, references):
     Raises:
       UserError: a reference is not a tree.
     """
+    counts = bracket_counts(predictions, references)
+    matched, predicted, wanted, unparsed, wrong_length = map(sum, zip(*counts))
+    return {
+        "bracket_f1": 100.0 * f1(matched, predicted, wanted),
+        "bracket_precision": 100.0 * (matched / predicted if predicted else float(not wanted)),
+        "bracket_recall": 100.0 * (matched / wanted if wanted else 1.0),
+        "bracket_f1_unparsed": unparsed,
+        "bracket_f1_wrong_length": wrong_length,
+    }
+
+
+def bracket_counts(predictions, references):
+    """What `bracket_scores` sums up: for each example (brackets matched, predicted, wanted; 1 if the prediction did not
+    parse; 1 if it has another number of leaves).
+    """
     right = [[_reference(text, number) for text in texts] for number, texts in enumerate(references)]
     leaves_are_tags = any(_has_leaf_with_sibling(tree) for trees in right for tree in trees)
-    matched = predicted = wanted = unparsed = wrong_length = 0
+    examples = []
     for text, trees in zip(predictions, right):
         try:
             tree = parse(text)
@@ -61,17 +76,9 @@ def bracket_scores(predictions, references):
             tree = None
         counts = [_counts(tree, reference, leaves_are_tags) for reference in trees]
         scored = [count for count in counts if count is not None]
-        unparsed += tree is None
-        wrong_length += tree is not None and not scored
-        best = max(scored, key=lambda count: _f1(*count)) if scored else (0, 0, _wanted(trees[0], leaves_are_tags))
-        matched, predicted, wanted = matched + best[0], predicted + best[1], wanted + best[2]
-    return {
-        "bracket_f1": 100.0 * _f1(matched, predicted, wanted),
-        "bracket_precision": 100.0 * (matched / predicted if predicted else float(not wanted)),
-        "bracket_recall": 100.0 * (matched / wanted if wanted else 1.0),
-        "bracket_f1_unparsed": unparsed,
-        "bracket_f1_wrong_length": wrong_length,
-    }
+        best = max(scored, key=lambda count: f1(*count)) if scored else (0, 0, _wanted(trees[0], leaves_are_tags))
+        examples.append((*best, int(tree is None), int(tree is not None and not scored)))
+    return examples
 
 
 def parse(text):
@@ -173,5 +180,6 @@ def _label(label):
     return EQUAL.get(label, label)
 
 
-def _f1(matched, predicted, wanted):
+def f1(matched, predicted, wanted):
+    """F1 of counted brackets, 0 to 1; of nothing at all 1."""
     return 2 * matched / (predicted + wanted) if predicted + wanted else 1.0

@@ -27,6 +27,12 @@ def cider(predictions, references):
     Returns:
       {"cider": the mean over the examples}.
     """
+    scores = cider_scores(predictions, references)
+    return {"cider": sum(scores) / len(scores)}
+
+
+def cider_scores(predictions, references):
+    """CIDEr-D of each caption, a list; `cider` is its mean."""
     guessed = [_ngrams(text) for text in predictions]
     right = [[_ngrams(text) for text in texts] for texts in references]
     examples_with = Counter(ngram for texts in right for ngram in set().union(*texts))
@@ -36,7 +42,7 @@ def cider(predictions, references):
         vectors = _vectors(counts, rarity)
         shared = [_similarity(vectors, _vectors(each, rarity), _length(counts) - _length(each)) for each in texts]
         scores.append(10 * sum(shared) / len(shared))
-    return {"cider": sum(scores) / len(scores)}
+    return scores
 
 
 def tokens(text):

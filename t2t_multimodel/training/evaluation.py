@@ -37,8 +37,8 @@ class Evaluator:
           store: its `ExampleStore`. split: name.
           eval_steps: only the first so many batches; 0 = all.
           decode_hparams: see `DECODE_DEFAULTS`.
-          examples: a list to which {"key", "row" (in the split), "input", "prediction", "references"} of each example
-            are added.
+          examples: a list to which {"key", "row" (in the split), "input", "prediction", "references", "teacher_forced"}
+            of each example are added; the last is [log-probability, ids right, ids] of its target, sums.
           decoding: False: nothing is decoded, which takes the longest; teacher-forced metrics only.
 
         Returns:
@@ -51,7 +51,8 @@ class Evaluator:
         reader = store.split(split)
         most = eval_steps * self._hparams.batch_examples
         for batch in evaluation_batches(store, split, self._hparams, most, bucket=self._few_shapes):
-            teacher_forced.add(*self._step.evaluate(problem.spec, batch.arrays))
+            forced = self._step.evaluate(problem.spec, batch.arrays)
+            teacher_forced.add(*forced)
             if not decoding:
                 continue
             predicted = self.predict(problem, batch.arrays, store, decode)[: batch.examples]
@@ -62,15 +63,17 @@ class Evaluator:
             if examples is not None:
                 examples += [
                     {"key": e["key"], "row": int(row), "input": self._shown(problem, store, e), "prediction": p,
-                     "references": r}
-                    for e, row, p, r in zip(stored, batch.rows, predicted, right)
+                     "references": r, "teacher_forced": sums}
+                    for e, row, p, r, sums in zip(
+                        stored, batch.rows, predicted, right, metrics.teacher_forced_sums(*forced)
+                    )
                 ]  # fmt: skip
-        forced = teacher_forced.result()
+        means = teacher_forced.result()
         scores = (metrics.score(problem.metrics, predictions, references) if decoding
-                  else {"examples": forced["sequences"]})  # fmt: skip
+                  else {"examples": means["sequences"]})  # fmt: skip
         return (
             scores
-            | {name: value for name, value in forced.items() if name.startswith("teacher_forced")}
+            | {name: value for name, value in means.items() if name.startswith("teacher_forced")}
             | {"split": split}
         )
 

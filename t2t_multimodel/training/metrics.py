@@ -210,6 +210,16 @@ class TeacherForced:
         }
 
 
+def teacher_forced_sums(log_probabilities, correct, mask):
+    """For each row of a batch [log-probability, ids right, ids] of its target, sums; arguments as of `TeacherForced`.
+    """
+    rows = len(mask)
+    mask = np.asarray(mask, bool).reshape(rows, -1)
+    right = (np.asarray(correct, bool).reshape(mask.shape) & mask).sum(axis=1)
+    log_probability = np.where(mask, np.asarray(log_probabilities, np.float64).reshape(mask.shape), 0.0).sum(axis=1)
+    return [list(sums) for sums in zip(log_probability.tolist(), right.tolist(), mask.sum(axis=1).tolist())]
+
+
 def _function(name):
     if name not in _FUNCTIONS:
         raise unknown_name("metric", name, _FUNCTIONS, "of decoded output")

@@ -20,6 +20,7 @@ class Step:
         # Grappler turns trees of additions, of gradients too, back into such an AddN wherever it knows the shapes.
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
         self._updates, self._gradients, self._applies, self._evaluations = {}, {}, {}, {}
+        self._plain_gradients = {}
 
     def variables(self):
         """Everything that makes up the state of training, in a fixed order: weights, random state, optimiser."""
@@ -60,6 +61,23 @@ class Step:
 
             self._evaluations[spec.signature] = evaluation
         return tuple(np.asarray(x) for x in self._evaluations[spec.signature](batch))
+
+    def gradients(self, spec, batch):
+        """The gradient of a batch's mean cross entropy for `model.touched(spec)`, numpy arrays; updates nothing.
+
+        As in evaluation: without the experts' noise and balancing loss, which have nothing to do with the problem.
+        """
+        if spec.signature not in self._plain_gradients:
+            touched = [v.value for v in self.model.touched(spec)]
+
+            @tf.function(input_signature=[batch_signature(spec)], autograph=False)
+            def gradients(batch):
+                _, report = self.model.loss(batch, spec, training=False)
+                zero = tf.UnconnectedGradients.ZERO  # the noise's weights take no part
+                return tf.gradients(report["cross_entropy"], touched, unconnected_gradients=zero)
+
+            self._plain_gradients[spec.signature] = gradients
+        return [tf.convert_to_tensor(g).numpy() for g in self._plain_gradients[spec.signature](batch)]
 
     def _loss_and_gradients(self, spec, batch, touched):
         loss, report = self.model.loss(batch, spec, training=True)

@@ -17,10 +17,11 @@ from t2t_multimodel.mixture import Mixture, MixtureSchedule
 from t2t_multimodel.problem import TEACHER_FORCED
 from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.backend import adapter
+from t2t_multimodel.training.clock import TrainingClock, seconds_logged
 from t2t_multimodel.training.early_stopping import EarlyStopping
 from t2t_multimodel.training.evaluation import Evaluator
 from t2t_multimodel.training.optimizer import learning_rate, make_optimizer
-from t2t_multimodel.training.reporting import MetricsLog, Progress, draw_learning_curves
+from t2t_multimodel.training.reporting import MetricsLog, Progress, draw_learning_curves, read_metrics
 from t2t_multimodel.training.run import Run, build_model, load_variables
 
 RESUME_ME = 75  # exit status after SIGTERM: saved, the same command continues (EX_TEMPFAIL)
@@ -76,6 +77,8 @@ class Trainer:
         self.step = 0
         self.terminated = False
         self._restore()
+        seconds = seconds_logged(read_metrics(self.output_dir), self.step)
+        self.clock = TrainingClock(seconds, self.backend.FEW_SHAPES)
 
     def run(self):
         """Trains, or evaluates, as `settings.schedule` says.
@@ -105,9 +108,11 @@ class Trainer:
         window = LossWindow()
         with Progress(last, list(self.stores), self.step) as progress:
             while self.step < last and not self.terminated and not self.early_stopping.stopped:
+                self.clock.start()
                 batches = self.stream.draws(self.step)
                 draws = [(self.run_record.problems[batch.problem].spec, batch.arrays) for batch in batches]
                 reports, norm = self.train_step.update(draws, learning_rate(self.hparams, self.step, last))
+                self.clock.stop(draws)
                 self._check(batches, reports)
                 for batch, report in zip(batches, reports):
                     self.stream.record_loss(batch.problem, report["cross_entropy"])
@@ -115,7 +120,8 @@ class Trainer:
                 window.add(batches, reports, norm)
                 progress.update(self.step, *window.latest)
                 if self.step % settings.log_steps == 0 or self.step == last:
-                    window.write(log, self.step, self.stream.shares(), learning_rate(self.hparams, self.step - 1, last))
+                    rate = learning_rate(self.hparams, self.step - 1, last)
+                    window.write(log, self.step, self.stream, rate, self.clock.seconds)
                 if settings.schedule == "train_and_evaluate" and (
                     self.step % settings.eval_every == 0 or self.step == last
                 ):
@@ -137,7 +143,8 @@ class Trainer:
             split = "dev" if "dev" in store.manifest["splits"] else store.evaluation_split
             decoding = not self.settings.skip_decoding
             scores[name] = self.evaluator.evaluate(store, split, self.settings.eval_steps, decoding=decoding)
-            log.write(self.step, scores[name], problem=name, split=split)
+            seen = {"examples_seen": self.stream.examples_seen[name], "train_seconds": self.clock.seconds}
+            log.write(self.step, scores[name] | seen, problem=name, split=split)
         self.early_stopping.record(self.step, scores)
         headlines = {}
         for name, store in self.stores.items():
@@ -231,7 +238,9 @@ class LossWindow:
         tokens = sum(batch.input_tokens + batch.target_tokens for batch in batches)
         self.latest = ({b.problem: r["cross_entropy"] for b, r in zip(batches, reports)}, tokens)
 
-    def write(self, log, step, shares, rate):
+    def write(self, log, step, stream, rate, train_seconds):
+        """Logs what was summed: of each problem drawn, and of the run; `train_seconds` is what the clock says."""
+        shares = stream.shares()
         seconds = max(time.monotonic() - self._started, 1e-9)
         tokens = 0
         for problem, sums in self._sums.items():
@@ -239,10 +248,12 @@ class LossWindow:
             means = {name: sums[name] / sums["draws"] for name in ("loss", "cross_entropy", "balance", "overflow")}
             log.write(
                 step,
-                means | {"draws": sums["draws"], "share_planned": planned, "share_actual": actual},
+                means | {"draws": sums["draws"], "share_planned": planned, "share_actual": actual,
+                         "examples_seen": stream.examples_seen[problem]},
                 problem=problem,
             )
             tokens += sums["input_tokens"] + sums["target_tokens"]
         run = {"learning_rate": rate, "gradient_norm": self._norm / self._steps}
-        log.write(step, run | {"tokens_per_second": tokens / seconds, "steps_per_second": self._steps / seconds})
+        speed = {"tokens_per_second": tokens / seconds, "steps_per_second": self._steps / seconds}
+        log.write(step, run | speed | {"train_seconds": train_seconds})
         self._clear()

@@ -1,0 +1,175 @@
+"""Runs a suite of trainings that answers a question, and writes report.html, report.md and results.jsonl.
+
+paper_tables: does learning together help, whom, and which blocks matter: all problems together, each alone, parsing
+with pictures, without experts, without attention. transfer: who helps whom: together, alone, and all but one for each
+one. Every problem has the same number of examples in each run that it takes part in. Each run is a t2t-trainer of its
+own under OUTPUT_DIR/runs; a suite that was interrupted goes on with the same command, a finished run is never repeated.
+
+Examples:
+  t2t-experiment --suite=paper_tables --problem=tiny8 --hparams_set=multimodel_tiny --data_dir=data --output_dir=exp
+  t2t-experiment --suite=paper_tables --problem=tiny8 --hparams_set=multimodel_tiny --data_dir=data --output_dir=exp \\
+      --budget=20m --dry_run
+  t2t-experiment --suite=transfer --problem=a,b,c --t2t_usr_dir=mine --hparams_set=multimodel_tiny --train_steps=2000 \\
+      --data_dir=data --output_dir=exp
+  t2t-experiment --suite=paper_tables --problem=tiny8 --data_dir=data --output_dir=exp --report_only
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from t2t_multimodel.cli.command import Command
+
+DEFAULT_BUDGET = "60m"
+
+command = Command("t2t-experiment", __doc__)
+
+command.group("What to find out")
+command.text("suite", None, "paper_tables or transfer", metavar="NAME", required=True)
+command.text("problem", None, "problems or mixtures, with weights where wanted: a,b:2", metavar="NAMES", required=True,
+             alias="problems")  # fmt: skip
+command.text("roles", "", "who plays which part of the paper's tables, where it can't be told from what the problems "
+             'declare: "parsing=my_trees,images=my_birds"', metavar="ROLES")  # fmt: skip
+command.integer("seeds", 3, "each kind of run so many times", at_least=1)
+
+command.group("The model")
+command.text("model", "multimodel", "name of a registered model", metavar="NAME")
+command.text("hparams_set", "multimodel_tiny", "name of a registered hparams set", metavar="NAME")
+command.text("hparams", "", 'changes to the set for all runs: "name=value,name=value"', metavar="CHANGES")
+command.text("single_hparams", "", "further changes for the runs of one problem alone", metavar="CHANGES")
+
+command.group("How long")
+command.text("budget", None, "time for the whole suite: 20m, 1.5h; runs are made as long as fits; default: "
+             f"{DEFAULT_BUDGET}, unless --train_steps is given", metavar="TIME")  # fmt: skip
+command.integer("train_steps", None, "updates of the joint run, instead of a budget", at_least=1)
+command.integer("workers", None, "runs side by side; default: one a device, or one a core", at_least=1)
+command.switch("dry_run", "print the plan with an estimate of its time (which is measured first), and stop")
+command.switch("report_only", "write the reports anew from what has been measured, and stop")
+
+command.group("Where")
+command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
+command.text("output_dir", None, "folder of the suite: runs/, results.jsonl, report.html, report.md", metavar="DIR",
+             required=True)  # fmt: skip
+
+command.standard_flags()
+
+
+def main(argv=None):
+    return command.run(_experiment, argv)
+
+
+def _experiment(flags):
+    from t2t_multimodel.errors import UserError
+    from t2t_multimodel.experiments import estimate, plan, queue
+
+    plan.check_suite(flags.suite)
+    if flags.budget and flags.train_steps:
+        raise UserError("--budget and --train_steps both say how long the runs are: give one of them")
+    output_dir = Path(flags.output_dir)
+    if output_dir.exists() and not output_dir.is_dir():
+        raise UserError(f"--output_dir={output_dir} is a file; name a folder")
+    if flags.report_only:
+        return _report(output_dir)
+    budget = None if flags.train_steps else estimate.parse_budget(flags.budget or DEFAULT_BUDGET)
+    suite = _open(flags, output_dir)
+    if budget is not None:
+        _check_steps(suite, budget)
+    elif flags.train_steps < (least := plan.fewest_steps(suite.shares)):
+        raise UserError(f"--train_steps={flags.train_steps} is too few: with less than {least} updates of the joint run"
+                        " some problem alone would have less than one")  # fmt: skip
+    print(f"{len(suite.kinds)} kinds of runs × {suite.seeds} seeds, {len(suite.places)} side by side")
+    with queue.only_one(output_dir):
+        failed = queue.run_all(list(suite.timing_jobs().values()), suite.places, "timing")
+        if failed:
+            raise UserError(f"could not be timed: {'; '.join(failed.values())}")
+        timings = suite.timings()
+        steps = flags.train_steps or suite.steps_for(budget, timings)
+        runs = suite.runs(steps)
+        seconds = estimate.suite_seconds(
+            suite.kinds, suite.seeds, steps, suite.shares, timings, suite.sizes, len(suite.places)
+        )
+        jobs = suite.jobs(runs, seconds[1])
+        print(_plan_table(suite, runs, jobs, seconds))
+        if flags.dry_run:
+            return 0
+        suite.store_plan(runs, steps, budget)
+        failed = queue.run_all(jobs, suite.places, flags.suite)
+        status = _report(output_dir)
+    for title, said in failed.items():
+        print(f"failed: {title}: {said}", file=sys.stderr)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(jobs)} runs failed; the reports hold the others; the same command "
+                        "tries them again")  # fmt: skip
+    return status
+
+
+def _open(flags, output_dir):
+    """The suite that the flags ask for."""
+    from importlib.metadata import version
+
+    from t2t_multimodel import hyperparameters, mixture, registry
+    from t2t_multimodel.cli import settings
+    from t2t_multimodel.experiments import queue, suite
+
+    model = registry.models.resolve(flags.model)
+    resolved = settings.resolve(flags.hparams_set, flags.hparams)
+    single = hyperparameters.check(hyperparameters.parse(flags.single_hparams), "--single_hparams")
+    hyperparameters.override(resolved.hparams, single, "--single_hparams")
+    backend = os.environ["KERAS_BACKEND"]
+    shared = [
+        f"--model={model}",
+        f"--hparams_set={flags.hparams_set}",
+        f"--data_dir={flags.data_dir}",
+        f"--backend={backend}",
+    ]
+    if flags.t2t_usr_dir:
+        shared.append(f"--t2t_usr_dir={flags.t2t_usr_dir}")
+    identity = {"model": model, "backend": backend, "version": version("t2t-multimodel")}
+    return suite.open_suite(
+        flags.suite, mixture.parse(flags.problem), resolved, data_dir=flags.data_dir, output_dir=output_dir,
+        flags=shared, settings=flags.hparams, seeds=flags.seeds, places=queue.devices(flags.workers), identity=identity,
+        named_roles=flags.roles, single_changes=tuple(single.items()),
+    )  # fmt: skip
+
+
+def _check_steps(suite, budget):
+    """Refuses a budget that is known to be too small before anything is measured."""
+    from t2t_multimodel.experiments import estimate
+
+    timings = suite.timings()
+    if timings is not None:
+        suite.steps_for(budget, timings)
+    else:
+        estimate.check_possible(budget, len(suite.kinds) * suite.seeds, len(suite.places))
+
+
+def _plan_table(suite, runs, jobs, seconds):
+    """The plan as a table, a row a kind, with the expected time."""
+    from t2t_multimodel.training.reporting import format_seconds, format_table
+
+    rows = [("run", "updates", "share of the joint run", "expected", "seeds", "done")]
+    joint = max(run.steps for run in runs)
+    for kind in suite.kinds:
+        mine = [(run, job) for run, job in zip(runs, jobs) if run.kind.name == kind.name]
+        run, done = mine[0][0], sum(job.done for _, job in mine)
+        rows.append((kind.name, run.steps, f"{run.steps / joint:.1%}", format_seconds(seconds[1][kind.name]), len(mine),
+                     done))  # fmt: skip
+    todo = [job.seconds for job in jobs if not job.done]
+    from t2t_multimodel.experiments.queue import makespan
+
+    left = makespan(todo, len(suite.places))
+    return (f"{format_table(rows)}\nexpected: {format_seconds(seconds[0])} for all, {format_seconds(left)} for the "
+            f"{len(todo)} runs that are to do (hours:minutes:seconds)")  # fmt: skip
+
+
+def _report(output_dir):
+    """Collects what the runs measured and writes the reports."""
+    from t2t_multimodel.experiments import report
+
+    for path in report.write(output_dir):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

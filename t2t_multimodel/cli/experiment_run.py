@@ -1,0 +1,76 @@
+"""One run of a suite in a process of its own: t2t-trainer, then what the suite measures of the result.
+
+    python -m t2t_multimodel.cli.experiment_run exp/runs/DIGEST/job.json
+
+`job.json`: {"trainer": the trainer's flags, "result": file to write, "measure": "scores", "scores and probes",
+"speed" or "speed of updates", "spawned": when the process was asked for, seconds since the epoch}. t2t-experiment
+writes it, and reads the result. The same process again goes on where this one was stopped.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from t2t_multimodel.vocabulary import write_file
+
+
+def main(argv=None):
+    from t2t_multimodel.cli import trainer
+
+    (path,) = sys.argv[1:] if argv is None else argv
+    job = json.loads(Path(path).read_text(encoding="utf-8"))
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    return trainer.command.run(lambda flags: _run(flags, job), job["trainer"])
+
+
+def _run(flags, job):
+    from t2t_multimodel.cli.trainer import make_trainer
+
+    trainer = make_trainer(flags)
+    from t2t_multimodel.experiments import measure
+    from t2t_multimodel.training import checkpoints
+
+    seconds = {"start": time.time() - job["spawned"]}
+    if job["measure"].startswith("speed"):
+        timed = measure.timings(trainer, evaluate=job["measure"] == "speed")
+        _write(job, {"seconds": seconds | {"all": time.time() - job["spawned"]}, **timed})
+        return 0
+    status, seconds["train"] = _timed(trainer.run)
+    if status:
+        return status
+    result = {
+        "steps": trainer.step,
+        "examples_seen": dict(trainer.stream.examples_seen),
+        "train_seconds": trainer.clock.seconds,
+    }
+    result["scores"], seconds["test"] = _timed(lambda: measure.test_scores(trainer))
+    if job["measure"] == "scores and probes":
+        result["probes"], seconds["probe"] = _timed(lambda: measure.probes(trainer))
+    _write(job, result | {"seconds": seconds | {"all": time.time() - job["spawned"]}})
+    checkpoints.prune(trainer.output_dir / "checkpoints", 1)
+    return 0
+
+
+def _write(job, values):
+    write_file(Path(job["result"]), (json.dumps(values, ensure_ascii=False) + "\n").encode())
+
+
+def _timed(function):
+    started = time.perf_counter()
+    value = function()
+    return value, time.perf_counter() - started
+
+
+def _end_with_parent(parent):
+    """Without whoever queued this run nobody waits for it, and the next one might start it a second time."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGTERM)  # a training run finishes its step and saves
+
+
+if __name__ == "__main__":
+    sys.exit(main())

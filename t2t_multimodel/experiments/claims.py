@@ -1,0 +1,183 @@
+"""The paper's claims put to our results: each holds, does not hold, or can't be told at this size."""
+
+import dataclasses
+
+from t2t_multimodel.experiments import plan
+from t2t_multimodel.experiments.paper import LOG_PERPLEXITY, TOKEN_ACCURACY, WHOLE
+from t2t_multimodel.experiments.statistics import compare
+from t2t_multimodel.training.metrics import METRICS
+
+HOLDS, FAILS, UNSURE = "holds", "does not hold", "can't tell at this size"
+ALPHA = 0.05
+TOLERANCE = 1.0  # points of 100: what counts as no harm; the paper's own loss on pictures is 1 point
+
+RULE = (
+    "How a sentence is decided. A gain is the difference of two kinds of runs with the same seed, positive where the "
+    "first is better, with its 95 % interval over seeds (Student's t). That something gains holds where the whole "
+    "interval lies above 0 and the paired bootstrap over test examples gives p < 0.05; it does not hold where the "
+    "whole interval lies below 0 with p < 0.05. That something does no harm holds where the whole interval lies above "
+    "-1 point (of 100), and does not hold where it lies below -1 point. A claim on every task holds where it holds on "
+    "each, and does not where it fails on one. Everything else: can't tell. So it is with a single seed; where both "
+    "sides are within half a point of perfect, nothing can gain; and where neither has learnt anything (under 1 point, "
+    "or an error rate over 90 %), nothing can be harmed."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """A claim, what became of it, and the numbers in a sentence."""
+
+    claim: str
+    verdict: str
+    evidence: str
+
+    @property
+    def mood(self):
+        return {HOLDS: "good", FAILS: "bad", UNSURE: "unsure"}[self.verdict]
+
+    @property
+    def sentence(self):
+        return f"{self.claim}: {self.verdict}. {self.evidence}"
+
+
+def points(metric, value):
+    """A metric's value, or a difference, in points of 100."""
+    return value * 100.0 / METRICS[metric].perfect if METRICS[metric].perfect else value * 100.0
+
+
+def gains(comparison):
+    """Whether the first side is better: HOLDS, FAILS or UNSURE."""
+    c = comparison
+    if c is None or c.gain.half is None or c.p is None or saturated(c):
+        return UNSURE
+    if c.p >= ALPHA:
+        return UNSURE
+    return HOLDS if c.gain.low > 0 else FAILS if c.gain.high < 0 else UNSURE
+
+
+def harmless(comparison, tolerance=TOLERANCE):
+    """Whether the first side is no worse than the second by more than `tolerance` points: HOLDS, FAILS or UNSURE."""
+    c = comparison
+    if c is None or c.gain.half is None or untaught(c):
+        return UNSURE
+    low, high = points(c.metric, c.gain.low), points(c.metric, c.gain.high)
+    return HOLDS if low > -tolerance else FAILS if high < -tolerance else UNSURE
+
+
+def saturated(comparison):
+    """Whether both sides are within half a point of perfect, so that neither can gain on the other."""
+    perfect = METRICS[comparison.metric].perfect
+    return all(
+        abs(points(comparison.metric, side.mean - perfect)) < 0.5 for side in (comparison.ours, comparison.theirs)
+    )
+
+
+def untaught(comparison):
+    """Whether neither side has learnt anything, so that neither can lose by the other."""
+    sides = [points(comparison.metric, side.mean) for side in (comparison.ours, comparison.theirs)]
+    return max(sides) < 1.0 if METRICS[comparison.metric].higher_is_better else min(sides) > 90.0
+
+
+def on_all(verdicts):
+    """The verdict on a claim about every task from those on each; None where there are no tasks."""
+    if not verdicts:
+        return None
+    return FAILS if FAILS in verdicts else UNSURE if UNSURE in verdicts else HOLDS
+
+
+def paper_claims(results):
+    """The `Verdict`s on the paper's claims, of those that the suite's runs can speak to."""
+    plays = results.plan["roles"]
+    verdicts = []
+    for role, label in (("parsing", "parsing"), ("speech", "speech")):
+        problem = plays.get(role)
+        if problem is None:
+            continue
+        for metric, said in ((TOKEN_ACCURACY, "token accuracy"), (_whole(results, problem), "whole targets right")):
+            paper = {("parsing", TOKEN_ACCURACY): "97.1 → 97.9 %", ("speech", TOKEN_ACCURACY): "23 → 41 %"}
+            numbers = paper.get((role, metric), "11.7 → 14.5 %" if role == "parsing" else "")
+            claim = f"Small tasks gain from joint training: {label} ({problem}), {said}"
+            verdicts.append(_gain(results, claim, plan.JOINT, plan.alone(problem), problem, metric, numbers))
+    if {"parsing", "images"} <= plays.keys():
+        kind, problem = plan.with_images(plays), plays["parsing"]
+        for metric, numbers in ((TOKEN_ACCURACY, "97.1 → 97.5 %"), (_whole(results, problem), "11.7 → 12.7 %")):
+            said = "token accuracy" if metric == TOKEN_ACCURACY else "whole targets right"
+            claim = f"Even pictures alone help parsing ({problem}), {said}"
+            verdicts.append(_gain(results, claim, kind, plan.alone(problem), problem, metric, numbers))
+    for role, label, numbers in (("images", "pictures", "67 → 66 %"), ("en_de", "English→German", "71 → 72 %")):
+        if role in plays:
+            metric = "accuracy_top1" if role == "images" else TOKEN_ACCURACY
+            claim = f"Large tasks lose little (at most {TOLERANCE:g} point): {label} ({plays[role]})"
+            verdicts.append(
+                _harmless(results, claim, plan.JOINT, plan.alone(plays[role]), plays[role], metric, numbers)
+            )
+    for kind, label in ((plan.NO_EXPERTS, "The mixture of experts"), (plan.NO_ATTENTION, "Attention")):
+        verdicts.append(_block(results, kind, label))
+    return [verdict for verdict in verdicts if verdict is not None]
+
+
+def transfer_claims(results):
+    """For each problem whether learning together helps it, by its headline metric."""
+    verdicts = []
+    for problem, metrics in results.plan["metrics"].items():
+        claim = f"{problem} gains from joint training"
+        verdicts.append(_gain(results, claim, plan.JOINT, plan.alone(problem), problem, metrics[0], ""))
+    return [verdict for verdict in verdicts if verdict is not None]
+
+
+def _gain(results, claim, ours, theirs, problem, metric, numbers):
+    comparison = compare(results, ours, theirs, problem, metric)
+    if comparison is None:
+        return None
+    note = " Both are as good as perfect." if saturated(comparison) else ""
+    return Verdict(claim, gains(comparison), _evidence(comparison, ours, theirs, numbers) + note)
+
+
+def _harmless(results, claim, ours, theirs, problem, metric, numbers):
+    comparison = compare(results, ours, theirs, problem, metric)
+    return comparison and Verdict(claim, harmless(comparison), _evidence(comparison, ours, theirs, numbers))
+
+
+def _block(results, without, label):
+    """Every block helps or does no harm on every task: by the headline metric of each."""
+    each = {}
+    for problem, metrics in results.plan["metrics"].items():
+        comparison = compare(results, plan.JOINT, without, problem, metrics[0])
+        if comparison is not None:
+            each[problem] = comparison
+    verdict = on_all([harmless(c) for c in each.values()])
+    if verdict is None:
+        return None
+    groups = {outcome: [p for p, c in each.items() if harmless(c) == outcome] for outcome in (HOLDS, FAILS, UNSURE)}
+    better = [p for p, c in each.items() if gains(c) == HOLDS]
+    words = {HOLDS: "no harm on", FAILS: "harm on", UNSURE: "can't tell on"}
+    parts = [f"{words[outcome]} {', '.join(names)}" for outcome, names in groups.items() if names]
+    parts.append(f"a gain on {', '.join(better)}" if better else "a sure gain on none")
+    numbers = ", ".join(f"{p} {_signed(c)}" for p, c in each.items())
+    return Verdict(f"{label} helps or does no harm on every task", verdict,
+                   f"{'; '.join(parts)}. Gain in points with the block, mean ± 95 %: {numbers}.")  # fmt: skip
+
+
+def _evidence(c, ours, theirs, numbers):
+    paper = f" The paper: {numbers} (alone → together)." if numbers else ""
+    p = "" if c.p is None else f", p = {c.p:.3f} on {c.examples} examples"
+    unit = c.metric.replace("_", " ")
+    seeds = f"{c.seeds} seed{'s' if c.seeds != 1 else ''}"
+    return (f"{unit}: {_value(c.metric, c.theirs.mean)} with “{theirs}”, {_value(c.metric, c.ours.mean)} with "
+            f"“{ours}”; gain {_signed(c)} points over {seeds}{p}.{paper}")  # fmt: skip
+
+
+def _signed(c):
+    half = "" if c.gain.half is None else f" ± {points(c.metric, c.gain.half):.2f}"
+    return f"{points(c.metric, c.gain.mean):+.2f}{half}"
+
+
+def _value(metric, value):
+    perfect = METRICS[metric].perfect
+    return f"{value:.3f}" if metric == LOG_PERPLEXITY else f"{value:.1f}" if perfect > 1 else f"{100 * value:.1f} %"
+
+
+def _whole(results, problem):
+    """The metric of whole targets that are right, which of the two the problem has."""
+    measured = results.scores.get(plan.JOINT, {}).get(problem, {})
+    return next((metric for metric in WHOLE if metric in measured), WHOLE[-1])

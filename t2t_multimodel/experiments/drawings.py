@@ -1,0 +1,160 @@
+"""The figures of a suite's report: learning curves, heat maps of who helps whom and of experts, shares of draws."""
+
+import numpy as np
+
+from t2t_multimodel.experiments import plan
+from t2t_multimodel.experiments.claims import points
+from t2t_multimodel.experiments.statistics import compare
+from t2t_multimodel.report import figures
+from t2t_multimodel.training.metrics import METRICS
+from t2t_multimodel.training.reporting import short_names
+
+
+def learning_curves(measured, problem, metric):
+    """(figure, its description) of a problem's score over examples seen and over seconds, every kind of run in one
+    frame; (None, "") where nothing was evaluated.
+    """
+    panels = []
+    said = []
+    for over, label in (("examples_seen", f"examples of {problem} seen"), ("train_seconds", "seconds in updates")):
+        lines = []
+        for kind in _shown_kinds(measured, problem):
+            curve = measured.curve(kind, problem, metric, over)
+            if not curve:
+                continue
+            xs, ys = _stacked(curve)
+            name = "alone" if kind == plan.alone(problem) else kind
+            lines.append(
+                figures.Line(name, xs.mean(axis=0), ys.mean(axis=0), ys.min(axis=0), ys.max(axis=0), marks=True)
+            )
+            if over == "examples_seen":
+                said.append(f"{name} ends at {ys[:, -1].mean():.4g}")
+        if lines:
+            panels.append(
+                figures.Panel("", lines, x_label=label, y_label=metric.replace("_", " "), y_range=_range(metric, lines))
+            )
+    if not panels:
+        return None, ""
+    return figures.curves(panels, columns=2), f"{problem}, {metric}: {'; '.join(said)}"
+
+
+def _shown_kinds(measured, problem):
+    """The kinds of runs that a problem takes part in, joint and alone first; of those that leave one out none."""
+    first = [plan.JOINT, plan.alone(problem)]
+    others = [kind for kind in measured.kinds if kind not in first and not kind.startswith("without ")]
+    return [*first, *others]
+
+
+def _stacked(curve):
+    """[seeds, points] of both sides, as many points as all seeds have."""
+    count = min(len(xs) for xs, _ in curve.values())
+    return tuple(np.array([side[i][:count] for side in curve.values()], np.float64) for i in (0, 1))
+
+
+def _range(metric, lines):
+    """Rates and scores from 0 to a little over their best; error rates from 0."""
+    if METRICS[metric].perfect:
+        return (0.0, 1.04 * METRICS[metric].perfect if metric != "cider" else None)
+    return (0.0, 1.05 * max(1e-6, max(float(np.max(line.high)) for line in lines)))
+
+
+def left_out(measured):
+    """The heat map of what each problem loses when another is left out; None where the suite has no such runs."""
+    problems = measured.plan["problems"]
+    values = np.full((len(problems), len(problems)), np.nan)
+    for row, missing in enumerate(problems):
+        for column, problem in enumerate(problems):
+            c = _loss(measured, missing, problem)
+            if c is not None:
+                values[row, column] = points(c.metric, c.gain.mean)
+    if not np.isfinite(values).any():
+        return None
+    names = list(short_names(problems).values())
+    return figures.heat_map(values, names, names, label="points lost", digits=1, centre=0.0, x_label="affected",
+                            y_label="left out")  # fmt: skip
+
+
+def left_out_table(measured):
+    """Rows of a table: for each pair of problems the loss in points with its interval over seeds."""
+    problems = measured.plan["problems"]
+    rows = [("left out", *problems)]
+    for missing in problems:
+        cells = []
+        for problem in problems:
+            c = _loss(measured, missing, problem)
+            half = "" if c is None or c.gain.half is None else f" ± {points(c.metric, c.gain.half):.1f}"
+            cells.append(None if c is None else f"{points(c.metric, c.gain.mean):+.1f}{half}")
+        rows.append((missing, *cells))
+    return rows
+
+
+def _loss(measured, missing, problem):
+    """The `Comparison` of the joint run with the one that lacks `missing`, on another problem."""
+    if missing == problem:
+        return None
+    return compare(measured, plan.JOINT, plan.without(missing), problem, measured.plan["metrics"][problem][0])
+
+
+def cosines(measured):
+    """Yields (updates, heat map) of the gradients' cosines, means over the seeds that were probed at that step."""
+    for step in sorted({probe["step"] for probe in measured.probes}):
+        matrices = [np.array(p["cosines"], np.float64) for p in measured.probes if p["step"] == step]
+        names = list(short_names(next(p for p in measured.probes if p["step"] == step)["problems"]).values())
+        yield step, figures.heat_map(_mean(matrices), names, names, label="cosine", centre=0.0)
+
+
+def expert_use(measured):
+    """Yields (figure, alternative text, caption): which experts serve which problems, how much problems share them."""
+    if not measured.probes:
+        return
+    last = max(probe["step"] for probe in measured.probes)
+    probes = [probe for probe in measured.probes if probe["step"] == last]
+    for part in ("encoder", "decoder"):
+        loads = [_loads(probe, part) for probe in probes]
+        if not loads[0]:
+            continue
+        names = list(short_names(list(loads[0])).values())
+        values = np.array(list(loads[0].values()))
+        experts = [str(i) for i in range(values.shape[1])]
+        figure = figures.heat_map(values, names, experts, label="share of tokens", x_label=f"expert of the {part}")
+        yield figure, f"Share of each problem's tokens that each expert of the {part} serves", f"Experts of the {part}"
+        shared = [_overlap(np.array(list(load.values()))) for load in loads]
+        figure = figures.heat_map(_mean(shared), names, names, label="overlap")
+        yield figure, f"Overlap of the problems' experts in the {part}", f"Overlap in the {part}, mean over seeds"
+
+
+def _loads(probe, part):
+    """{problem: [experts]} of a part of the body; problems that do not pass it are left out."""
+    return {problem: used[part]["load"] for problem, used in probe["loads"].items() if part in used}
+
+
+def _overlap(loads):
+    """[problems, problems]: the sum over experts of the smaller share."""
+    return np.minimum(loads[:, None], loads[None]).sum(axis=-1)
+
+
+def mixing(measured):
+    """Planned and actual shares over updates in the joint run of the first seed; None where nothing was logged."""
+    logged = {}  # problem → {step: (planned, actual)}
+    for line in measured.curves:
+        if line["kind"] == plan.JOINT and line["split"] == "train" and line["seed"] == 0 and "share_planned" in line:
+            logged.setdefault(line["problem"], {})[line["step"]] = (line["share_planned"], line["share_actual"])
+    steps = sorted({step for lines in logged.values() for step in lines})
+    if not steps:
+        return None
+    series = {}
+    for problem in measured.plan["problems"]:
+        shares, at = [], (measured.plan["shares"][problem], 0.0)  # a line is missing where it was not drawn meanwhile
+        for step in steps:
+            at = logged.get(problem, {}).get(step, at)
+            shares.append(at)
+        series[problem] = (steps, *map(list, zip(*shares)))
+    return figures.shares(series)
+
+
+def _mean(matrices):
+    """The mean of matrices, cell by cell over those that have a number there."""
+    stacked = np.array(matrices, np.float64)
+    known = np.isfinite(stacked)
+    total = np.where(known, stacked, 0.0).sum(axis=0)
+    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)

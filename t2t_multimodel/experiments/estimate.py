@@ -1,0 +1,102 @@
+"""How long a suite takes, from measured times of its parts, and how long its runs may be to fit a budget."""
+
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.experiments import plan
+from t2t_multimodel.experiments.queue import makespan
+from t2t_multimodel.training.reporting import format_seconds
+
+RESERVE = 1.08  # a suite is planned to end so much before its budget: machines have slower minutes
+PROBES, PROBE_BATCHES = 3, 8  # about: of each problem, gradients and experts over a few batches at so many checkpoints
+REPORT_SECONDS = 30.0
+LEAST_RUN_SECONDS = 5.0  # importing the libraries and tracing one small graph takes longer on any machine
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def parse_budget(text):
+    """ "20m", "90s", "1h", "1.5h" → seconds; raises `UserError` for anything else."""
+    text = (text or "").strip().lower()
+    try:
+        seconds = float(text[:-1]) * _UNITS[text[-1]]
+    except (ValueError, KeyError, IndexError):
+        raise UserError(f"--budget={text!r} is no time; write 20m, 90s or 1.5h") from None
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"--budget={text} must be more than nothing")
+    return seconds
+
+
+def check_possible(budget, runs, workers):
+    """Raises `UserError` where a budget can't hold so many runs whatever they do: before anything is measured."""
+    needed = runs * LEAST_RUN_SECONDS / workers
+    if budget < needed:
+        raise UserError(f"--budget={format_seconds(budget)} is too small: starting {runs} runs takes more than "
+                        f"{format_seconds(needed)} (minutes:seconds); give more time, or fewer --seeds")  # fmt: skip
+
+
+def run_seconds(kind, steps, shares, timings, sizes):
+    """Expected seconds of one run.
+
+    Args:
+      kind: a `Kind`. steps: its updates. shares: {problem: share of the joint run}.
+      timings: {structure: what `measure.timings` measured, with "seconds" {"start": …}}; "" is the set's own.
+      sizes: {problem: (dev examples evaluated at a point, test examples)}.
+    """
+    timed = timings.get(kind.structure) or timings[""]
+    full = timings[""]["problems"]  # evaluations are timed for this structure alone; the others differ little
+    total = sum(shares[p] for p in kind.problems)
+    points = min(plan.evaluations(kind, shares), steps)
+    seconds = timed["seconds"]["start"] + timings[""]["save"] * (points / 2 + 1)
+    traced = {}
+    for name in kind.problems:
+        parts = timed["problems"][name]
+        dev, test = sizes[name]
+        seconds += steps * shares[name] / total * parts["step"]
+        seconds += (points * dev + test) * full[name]["example"] + full[name]["first_evaluation"]
+        # Problems of one graph share its trace; whichever was timed first has it.
+        traced[parts["graph"]] = max(p["trace"] for p in timed["problems"].values() if p["graph"] == parts["graph"])
+        if kind.probed:
+            seconds += PROBES * PROBE_BATCHES * parts["step"]
+    first = {}
+    for name in kind.problems:
+        graph = full[name]["graph"]
+        first[graph] = max(p["first_evaluation"] for p in full.values() if p["graph"] == graph)
+        seconds -= full[name]["first_evaluation"]
+    return seconds + sum(first.values()) + sum(traced.values()) * (2 if kind.probed else 1)
+
+
+def suite_seconds(kinds, seeds, joint_steps, shares, timings, sizes, workers):
+    """(expected seconds of the whole suite, expected seconds of every run by (kind's name, updates))."""
+    runs = {}
+    order = []
+    for _ in range(seeds):
+        lengths = sorted(((plan.steps_of(kind, shares, joint_steps), kind) for kind in kinds), key=lambda x: -x[0])
+        for steps, kind in lengths:
+            if kind.name not in runs:
+                runs[kind.name] = run_seconds(kind, steps, shares, timings, sizes)
+            order.append(runs[kind.name])
+    return makespan(order, workers) + REPORT_SECONDS, runs
+
+
+def steps_for(budget, kinds, seeds, shares, timings, sizes, workers, spent=0.0):
+    """The most updates of the joint run with which the suite fits into `budget` seconds, of which `spent` went to the
+    timing, with a reserve.
+
+    Raises:
+      UserError: the budget is too small for one update of every run.
+    """
+
+    def fits(steps):
+        return suite_seconds(kinds, seeds, steps, shares, timings, sizes, workers)[0] * RESERVE + spent <= budget
+
+    least = plan.fewest_steps(shares)
+    if not fits(least):
+        needed = suite_seconds(kinds, seeds, least, shares, timings, sizes, workers)[0] * RESERVE + spent
+        raise UserError(f"--budget={format_seconds(budget)} is too small: one update of every problem in each of the "
+                        f"{len(kinds) * seeds} runs takes about {format_seconds(needed)} (minutes:seconds), "
+                        f"most of it start-up; give more time, fewer --seeds or fewer problems")  # fmt: skip
+    low, high = least, 2 * least
+    while fits(high) and high < 10**9:
+        low, high = high, 2 * high
+    while high - low > max(1, low // 200):
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

@@ -1,0 +1,178 @@
+"""The plan of a suite: which kinds of runs, on which problems, for how many updates, so that examples are equal.
+
+A joint run of N updates draws a problem of share w in about N · w of them. A run of a part of the problems gets the sum
+of their shares as its part of N, and the same weights within: so every problem has the same number of examples in
+every run that it takes part in, and, since batches follow from seed and problem, the very same ones.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+
+from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.experiments import roles as parts
+from t2t_multimodel.mixture import MixtureSchedule
+
+JOINT = "joint"
+NO_EXPERTS, NO_ATTENTION = "no experts", "no attention"
+EVALUATIONS = 5, 20  # points of a learning curve, at least and at most
+EVALUATION_BATCHES = 4  # of each problem, at a point
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A way to train: all that a run is besides its seed and length."""
+
+    name: str  # "joint", "tiny_parse alone", …
+    problems: tuple  # names
+    changes: tuple = ()  # of hparams, (name, value) pairs
+    probed: bool = False  # whether gradients and experts are looked at
+    structure: str = ""  # kinds of one structure take the same time for the same draws
+
+
+@dataclasses.dataclass(frozen=True)
+class RunPlan:
+    """One run: a kind, a seed, a number of updates; `digest` names its folder."""
+
+    kind: Kind
+    seed: int
+    steps: int
+    weights: tuple  # (problem, weight in the mixture) pairs
+    hparams: dict  # changes to the set, as --hparams would say them
+    digest: str
+
+    @property
+    def title(self):
+        return f"{self.kind.name}, seed {self.seed}"
+
+    @property
+    def mixture(self):
+        """Its problems as --problem would say them."""
+        return ",".join(f"{problem}:{weight!r}" for problem, weight in self.weights)
+
+
+def alone(problem):
+    return f"{problem} alone"
+
+
+def without(problem):
+    return f"without {problem}"
+
+
+def _joint(problems, changes=(), name=JOINT, **values):
+    return Kind(name, tuple(problems), tuple(changes), **values)
+
+
+def paper_tables(problems, roles, single_changes):
+    """What PAPER.md's tables compare: all together, each alone, parsing with pictures, without experts or attention."""
+    parts.require(roles, "parsing", "images")
+    pair = (roles["parsing"], roles["images"])
+    return [
+        _joint(problems, probed=True),
+        *(Kind(alone(p), (p,), single_changes) for p in problems),
+        *([Kind(with_images(roles), pair)] if len(problems) > 2 else []),
+        _joint(problems, (("use_experts", False),), NO_EXPERTS, structure=NO_EXPERTS),
+        _joint(problems, (("use_attention", False),), NO_ATTENTION, structure=NO_ATTENTION),
+    ]
+
+
+def transfer(problems, roles, single_changes):
+    """Who helps whom: all together, each alone, and all but one for each one."""
+    left_out = [Kind(without(p), tuple(q for q in problems if q != p)) for p in problems] if len(problems) > 2 else []
+    return [_joint(problems, probed=True), *(Kind(alone(p), (p,), single_changes) for p in problems), *left_out]
+
+
+SUITES = {"paper_tables": paper_tables, "transfer": transfer}
+
+
+def with_images(roles):
+    """The name of the run of parsing and pictures together."""
+    return f"{roles['parsing']} with {roles['images']}"
+
+
+def check_suite(name):
+    """Raises `UserError`, with the nearest names, for an unknown suite."""
+    if name not in SUITES:
+        raise unknown_name("suite", name, SUITES, "--suite")
+
+
+def kinds_of(suite, problems, roles=None, single_changes=()):
+    """The list of `Kind`s of a suite; raises `UserError` where the suite can't be asked of these problems."""
+    check_suite(suite)
+    if len(problems) < 2:
+        raise UserError(f"suite {suite} compares training together with training alone: it needs at least two "
+                        f"problems, got {', '.join(problems)}")  # fmt: skip
+    return SUITES[suite](tuple(problems), roles or {}, tuple(single_changes))
+
+
+def shares_of(mixture, hparams, sizes):
+    """{problem: share of the draws} of the joint run; sums to 1.
+
+    Raises:
+      UserError: a mixture whose shares are not known beforehand, or change.
+    """
+    if hparams.mixture not in ("fixed", "size"):
+        raise UserError(f"an equal number of examples needs shares that stay: mixture={hparams.mixture} changes them; "
+                        "use fixed or size")  # fmt: skip
+    return dict(zip(mixture.problem_names, MixtureSchedule(mixture, hparams, sizes).probabilities(0).tolist()))
+
+
+def evaluations(kind, shares):
+    """Points of the learning curve of a kind of run. The joint run has so many that one comes before the end of the
+    shortest run alone, where the two are compared at equal time.
+    """
+    least, most = EVALUATIONS
+    return min(most, max(least, math.ceil(1.5 / min(shares.values())))) if kind.name == JOINT else least
+
+
+def steps_of(kind, shares, joint_steps):
+    """Updates of a run of `kind`: its problems' part of the joint run's; at least 1 (see `fewest_steps`)."""
+    return max(1, round(joint_steps * sum(shares[p] for p in kind.problems)))
+
+
+def fewest_steps(shares):
+    """The fewest updates of a joint run in which every problem is drawn once."""
+    return math.ceil(1 / min(shares.values()) - 1e-9)
+
+
+def changes_of(kind, shares, joint_steps, resolved):
+    """{hparam: value} by which a run of `kind` differs from the set: the kind's own, and its warm-up.
+
+    The warm-up is the same part of every run: what is 5 % of the joint run would be most of a short one.
+    """
+    changes = dict(kind.changes)
+    part = steps_of(kind, shares, joint_steps) / joint_steps
+    if part < 1 and "learning_rate_warmup_steps" not in changes:
+        changes["learning_rate_warmup_steps"] = max(1, round(part * resolved.learning_rate_warmup_steps))
+    return changes
+
+
+def run_plans(kinds, seeds, joint_steps, mixture, shares, hparams, identity):
+    """Every `RunPlan` of a suite, in the order in which they are queued: seed by seed, the longest first.
+
+    Args:
+      hparams: `HParams` that the command line asks for. identity: {name: plain value} of what else decides a result
+        (model, backend, data, version); part of the digest.
+    """
+    plans = []
+    for seed in seeds:
+        runs = []
+        for kind in kinds:
+            changes = changes_of(kind, shares, joint_steps, hparams)
+            steps = steps_of(kind, shares, joint_steps)
+            total = sum(shares[p] for p in kind.problems)
+            weights = [(p, f"{shares[p] / total:.9f}") for p in kind.problems]
+            full = dataclasses.asdict(dataclasses.replace(hparams, **changes, train_steps=steps))
+            data = {p: identity["data"][p] for p in kind.problems}
+            measured = [evaluations(kind, shares), EVALUATION_BATCHES, kind.probed]
+            decides = {**identity, "data": data, "hparams": full, "seed": seed, "measured": measured, "shares": weights}
+            mixed = tuple((p, dict(mixture.problems)[p]) for p in kind.problems)
+            runs.append(RunPlan(kind, seed, steps, mixed, changes, digest(decides)))
+        plans += sorted(runs, key=lambda run: -run.steps)
+    return plans
+
+
+def digest(values):
+    """A name for plain values: 16 hexadecimal digits of their SHA-256."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

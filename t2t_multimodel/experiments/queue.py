@@ -1,0 +1,252 @@
+"""The queue of a suite: runs as child processes, side by side on cores or devices, with one display for all of them."""
+
+import contextlib
+import dataclasses
+import fcntl
+import heapq
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.training.reporting import METRICS_FILE, format_seconds
+from t2t_multimodel.vocabulary import write_file
+
+RUN_MODULE = "t2t_multimodel.cli.experiment_run"
+JOB_FILE, LOG_FILE = "job.json", "log.txt"
+RESUME_ME = 75  # as the trainer ends when it was told to stop
+WAIT_FOR_SAVING = 60.0  # seconds that children get to finish a step and save
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One child process: a title, its folder, the file that it writes when all is done, its flags."""
+
+    title: str
+    folder: Path
+    result: Path
+    trainer: tuple  # flags of t2t-trainer
+    measure: str  # see cli/experiment_run.py
+    steps: int  # updates, for the display
+    seconds: float = 0.0  # expected
+
+    @property
+    def done(self):
+        return self.result.exists()
+
+
+def devices(workers=None):
+    """The environments of runs side by side: a list of ({variable: value}, cores or None).
+
+    A machine with NVIDIA devices runs one on each; otherwise the cores are shared out. By default one run a core: on
+    two cores, two runs of one thread each do the work of a suite in little more than half the time that one after the
+    other takes, since a small model gains little from a second thread and tracing nothing.
+    """
+    cards = sorted(os.listdir("/proc/driver/nvidia/gpus")) if os.path.isdir("/proc/driver/nvidia/gpus") else []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    cards = [c for c in visible.split(",") if c] if visible is not None else [str(i) for i in range(len(cards))]
+    if cards:
+        return [({"CUDA_VISIBLE_DEVICES": cards[i % len(cards)]}, None) for i in range(workers or len(cards))]
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    count = workers or len(cores) or os.cpu_count() or 1
+    if not cores:
+        return [({}, None)] * count
+    return [({}, tuple(cores[i * len(cores) // count : (i + 1) * len(cores) // count]) or (cores[i % len(cores)],))
+            for i in range(count)]  # fmt: skip
+
+
+def makespan(seconds, workers):
+    """How long jobs of these durations take, each given in order to whoever of the `workers` is free first."""
+    free = [0.0] * workers
+    for duration in seconds:
+        heapq.heapreplace(free, free[0] + duration)
+    return max(free)
+
+
+@contextlib.contextmanager
+def only_one(folder):
+    """Holds the suite's folder; raises `UserError` where another t2t-experiment does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another t2t-experiment works in {folder}; wait for it, or give another --output_dir"
+                            ) from None  # fmt: skip
+        yield
+
+
+def run_all(jobs, places, label):
+    """Runs what is not done yet; returns {title: what its last line said} of those that failed.
+
+    Raises:
+      KeyboardInterrupt: the children were told to save and stop; the same call later goes on.
+    """
+    waiting = [job for job in jobs if not job.done]
+    free, running, failed = list(range(len(places))), {}, {}
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with Display(label, jobs, len(places)) as display:
+            while waiting or running:
+                while waiting and free:
+                    place = free.pop(0)
+                    job = waiting.pop(0)
+                    running[place] = (job, _start(job, places[place]))
+                    display.started(job)
+                time.sleep(0.3)
+                for place, (job, child) in list(running.items()):
+                    status = child.poll()
+                    if status is None:
+                        continue
+                    del running[place]
+                    free.append(place)
+                    if status or not job.done:
+                        failed[job.title] = _last_line(job, status)
+                    display.ended(job, failed.get(job.title))
+                display.show()
+    except BaseException:
+        _stop([child for _, child in running.values()])
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return failed
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def _start(job, place):
+    environment, cores = place
+    job.folder.mkdir(parents=True, exist_ok=True)
+    values = {"trainer": list(job.trainer), "result": str(job.result), "measure": job.measure, "spawned": time.time()}
+    write_file(job.folder / JOB_FILE, (json.dumps(values, indent=1) + "\n").encode())
+    command = _command(job.folder / JOB_FILE)
+    if cores:  # both backends make as many threads as there are cores to run on
+        command = [sys.executable, "-c", _ON_CORES, ",".join(map(str, cores)), *command[1:]]
+    with open(job.folder / LOG_FILE, "a", encoding="utf-8") as log:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                                env={**os.environ, **environment}, start_new_session=True)  # fmt: skip
+
+
+def _command(job_file):
+    return [sys.executable, "-m", RUN_MODULE, str(job_file)]
+
+
+# Takes its cores and becomes the command: a preexec_function would run Python between fork and exec.
+_ON_CORES = """import os, sys
+os.sched_setaffinity(0, [int(core) for core in sys.argv[1].split(",")])
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"""
+
+
+def _stop(children):
+    """Tells children to save and end, and waits for it; a second Ctrl-C ends them as they are."""
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + WAIT_FOR_SAVING
+    try:
+        for child in children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(max(0.1, deadline - time.monotonic()))
+    finally:
+        for child in children:
+            if child.poll() is None:
+                child.kill()
+
+
+def _last_line(job, status):
+    """What a failed child said last, with where the rest stands."""
+    log = job.folder / LOG_FILE
+    lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    said = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "")
+    return f"exit status {status}: {said or 'it said nothing'} ({log})"
+
+
+class Display:
+    """What a suite is doing: how many runs are done, which are running at which update, time left.
+
+    On a terminal one bar over the expected seconds, elsewhere a plain line every `seconds_between` seconds and one for
+    each run that ends.
+    """
+
+    def __init__(self, label, jobs, workers, stream=None, seconds_between=30.0):
+        self._label, self._jobs, self._workers = label, jobs, workers
+        self._stream = stream or sys.stderr
+        self._between, self._last = seconds_between, time.monotonic()
+        self._running = {}  # job → when it started
+        self._pace = [0.0, 0.0]  # seconds that ended runs took, seconds that they were expected to take
+        self._done = sum(job.done for job in jobs)
+        self._todo = [job for job in jobs if not job.done]
+        self._bar = None
+        if self._stream.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=1.0, file=self._stream, dynamic_ncols=True, bar_format="{desc} |{bar}| {postfix}")
+
+    def started(self, job):
+        self._running[job] = time.monotonic()
+        self._todo.remove(job)
+
+    def ended(self, job, failure=None):
+        took = time.monotonic() - self._running.pop(job)
+        self._done += failure is None
+        if job.seconds and not failure:
+            self._pace = [self._pace[0] + took, self._pace[1] + job.seconds]
+        said = f"failed: {failure}" if failure else f"done in {format_seconds(took)}"
+        self._say(f"{self._label} {self._done}/{len(self._jobs)}: {job.title} {said}")
+
+    def show(self):
+        if self._bar is not None:
+            left, whole = self._left(), sum(job.seconds for job in self._jobs) / self._workers or 1.0
+            self._bar.n = max(0.0, min(1.0, 1 - left / whole))
+            self._bar.set_description_str(f"{self._label} {self._done}/{len(self._jobs)}", refresh=False)
+            self._bar.set_postfix_str(self._now(), refresh=True)
+        elif time.monotonic() - self._last >= self._between:
+            self._last = time.monotonic()
+            self._say(f"{self._label} {self._done}/{len(self._jobs)}: {self._now()}")
+
+    def close(self):
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def _say(self, text):
+        if self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def _now(self):
+        running = ", ".join(f"{job.title} {step_of(job)}/{job.steps}" for job in self._running)
+        return f"about {format_seconds(self._left())} left; {running}"
+
+    def _left(self):
+        """Seconds: what is expected of the runs to come and of the running ones, at the pace of those that ended."""
+        pace = self._pace[0] / self._pace[1] if self._pace[1] else 1.0
+        now, parts = time.monotonic(), []
+        for job, started in self._running.items():
+            expected = job.seconds * pace
+            to_do = 1 - step_of(job) / job.steps if job.steps else 0.0  # of its updates, where it takes longer
+            parts.append(max(expected - (now - started), 0.5 * expected * to_do))
+        return makespan([*parts, *(job.seconds * pace for job in self._todo)], self._workers)
+
+
+def step_of(job):
+    """The newest update in the log of a job's run; 0 where there is none yet."""
+    path = job.folder / METRICS_FILE
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - 8192))
+            lines = file.read().split(b"\n")[:-1]
+        return int(json.loads(lines[-1])["step"])
+    except (OSError, IndexError, ValueError, KeyError):
+        return 0

@@ -1,0 +1,254 @@
+"""report.html and report.md of a suite: the paper's tables with ours beside them, claims, curves, who helps whom."""
+
+from pathlib import Path
+
+from t2t_multimodel.experiments import claims, drawings, paper, plan, results
+from t2t_multimodel.experiments.statistics import at_seconds, compare, interval
+from t2t_multimodel.report.page import Page
+from t2t_multimodel.training.metrics import METRICS
+from t2t_multimodel.training.reporting import format_seconds
+
+HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
+
+
+def write(output_dir):
+    """Collects the runs' results and writes both reports; returns the paths of what was written.
+
+    Raises:
+      UserError: `output_dir` holds no suite, or none of its runs is done.
+    """
+    output_dir = Path(output_dir)
+    results.collect(output_dir)
+    measured = results.read(output_dir)
+    page = build(measured)
+    return [output_dir / results.RESULTS_FILE, page.write(output_dir / HTML_FILE),
+            page.write_markdown(output_dir / MARKDOWN_FILE)]  # fmt: skip
+
+
+def build(measured):
+    """The `Page` of a suite's `Results`."""
+    setup = measured.plan
+    done = len(
+        {(kind, seed) for kind, by in measured.scores.items() for p in by.values() for m in p.values() for seed in m}
+    )
+    subtitle = (f"{', '.join(setup['problems'])}; {setup['joint_steps']:,} updates of the joint run, {setup['seeds']} "
+                f"seeds, {done} of {len(setup['runs'])} runs")  # fmt: skip
+    page = Page(f"Suite {setup['suite']}", subtitle)
+    if done < len(setup["runs"]):
+        page.section("Not complete").note(
+            f"{len(setup['runs']) - done} runs are missing; what follows is of the others.", "bad"
+        )
+    _claims(page, measured)
+    if setup["suite"] == "paper_tables":
+        _paper_tables(page, measured)
+    _together_and_alone(page, measured)
+    _blocks(page, measured)
+    _equal_time(page, measured)
+    _curves(page, measured)
+    _who_helps_whom(page, measured)
+    _experts(page, measured)
+    _mixing(page, measured)
+    _runs(page, measured)
+    return page
+
+
+def _claims(page, measured):
+    of_the_paper = measured.plan["suite"] == "paper_tables"
+    section = page.section("The paper's claims" if of_the_paper else "Who gains")
+    for verdict in claims.paper_claims(measured) if of_the_paper else claims.transfer_claims(measured):
+        section.note(verdict.sentence, verdict.mood)
+    section.text(claims.RULE)
+
+
+def _paper_tables(page, measured):
+    section = page.section("The paper's tables")
+    section.text("Ours: mean ± half the width of the 95 % interval over seeds (Student's t), on the test split. The "
+                 "paper's numbers are of other, larger corpora and a model a thousand times the size: what can be "
+                 "compared is which column is better, and by how much.")  # fmt: skip
+    roles = measured.plan["roles"]
+    for table in paper.tables(roles):
+        head = ["paper's task and metric", "our problem"]
+        for name, kind in table.columns:
+            head += [f"paper: {name}"] + ([f"ours: {name}"] if kind else [])
+        rows, missing = [], []
+        for row in table.rows:
+            if row.role not in roles:
+                missing.append(row.label)
+                continue
+            rows.append(_paper_row(measured, table, row, roles[row.role]))
+        note = f" Left out, since no problem of this suite plays the part: {', '.join(missing)}." if missing else ""
+        if rows:
+            section.table([head, *rows], caption=table.title + "." + note)
+
+
+def _paper_row(measured, table, row, problem):
+    cells = [row.label, problem]
+    for (_, kind), number in zip(table.columns, row.numbers):
+        cells.append(number)
+        if kind is None:
+            continue
+        kind = plan.alone(problem) if kind == "alone" else kind
+        metric = next((m for m in row.metrics if measured.of(kind, problem, m)), None)
+        cells.append("" if metric is None else shown(metric, interval(measured.values(kind, problem, metric))))
+    return cells
+
+
+def _together_and_alone(page, measured):
+    section = page.section("Together and alone, every problem")
+    section.text("The same number of examples of the problem, and the very same ones, in both. Gain: positive where "
+                 "together is better; its interval is over seeds, paired. p: paired bootstrap over test examples, of "
+                 "no difference; BLEU's from sacrebleu's counts.")  # fmt: skip
+    section.table(*_comparisons(measured, plan.JOINT, lambda problem: plan.alone(problem), ("together", "alone")))
+
+
+def _blocks(page, measured):
+    for kind, name in ((plan.NO_EXPERTS, "experts"), (plan.NO_ATTENTION, "attention")):
+        if kind in measured.scores:
+            section = page.section(f"With and without {name}, every problem")
+            section.table(*_comparisons(measured, plan.JOINT, lambda _, kind=kind: kind, ("with", "without")))
+
+
+def _comparisons(measured, ours, theirs, names):
+    """(rows, caption, moods) of a table that compares two kinds of runs on all problems and metrics."""
+    rows, moods = [("problem", "metric", *names, "gain", "p", "test examples", "seeds")], {}
+    for problem in measured.plan["problems"]:
+        for metric in measured.scores.get(ours, {}).get(problem, {}):
+            c = compare(measured, ours, theirs(problem), problem, metric)
+            if c is None:
+                continue
+            verdict = claims.gains(c)
+            if verdict != claims.UNSURE:
+                moods[(len(rows) - 1, 4)] = "good" if verdict == claims.HOLDS else "bad"
+            p = None if c.p is None else f"{c.p:.3f}"
+            sides = (shown(metric, c.ours), shown(metric, c.theirs), shown(metric, c.gain, sign=True))
+            rows.append((problem, metric, *sides, p, c.examples, c.seeds))
+    return rows, "", moods
+
+
+def _equal_time(page, measured):
+    section = page.section("A second view: equal time")
+    section.text("Scores on the dev split at the same number of seconds spent in updates, read from the learning "
+                 "curves between the two evaluations around that moment: at the end of the shorter run, which is the "
+                 "one alone. The joint run has by then served all problems, and its learning rate has not come down "
+                 "yet; the run alone is at its end. Seconds leave out start-up, tracing, evaluations and checkpoints."
+                 )  # fmt: skip
+    rows = [("problem", "metric", "seconds", "together", "alone", "examples seen together", "examples seen alone")]
+    for problem, metrics in measured.plan["metrics"].items():
+        kinds = (plan.JOINT, plan.alone(problem))
+        curves = [measured.curve(kind, problem, metrics[0], "train_seconds") for kind in kinds]
+        if not all(curves):
+            continue
+        ends = [min(max(xs) for xs, _ in curve.values()) for curve in curves]
+        values = [at_seconds(curve, min(ends)) for curve in curves]
+        seen = [at_seconds(_seen(measured, kind, problem), min(ends)) for kind in kinds]
+        cells = [shown(metrics[0], interval(v)) if v else "before the first evaluation" for v in values]
+        examples = [round(interval(s).mean) if s else None for s in seen]
+        rows.append((problem, metrics[0], round(min(ends), 1), *cells, *examples))
+    section.table(rows)
+    together = _training_seconds(measured, [plan.JOINT])
+    apart = _training_seconds(measured, [plan.alone(problem) for problem in measured.plan["problems"]])
+    if together and apart:
+        section.text(f"Seconds in updates, means over seeds: the joint run {together:.0f}, all the runs alone taken "
+                     f"together {apart:.0f}, for the same examples.")  # fmt: skip
+
+
+def _seen(measured, kind, problem):
+    return measured.curve(kind, problem, "examples_seen", "train_seconds")
+
+
+def _training_seconds(measured, kinds):
+    """Seconds in updates of runs of all these kinds together, the mean over seeds; None where one is missing."""
+    total = 0.0
+    for kind in kinds:
+        found = [
+            list(metric.values()) for problem in measured.scores.get(kind, {}).values() for metric in problem.values()
+        ]
+        if not found:
+            return None
+        total += interval([score.seconds for score in found[0]]).mean
+    return total
+
+
+def _curves(page, measured):
+    section = page.section("Learning curves")
+    section.text("Scores on the dev split (the first examples of it) while training; line: mean over seeds, band: from "
+                 "the lowest to the highest.")  # fmt: skip
+    for problem, metrics in measured.plan["metrics"].items():
+        figure, alt = drawings.learning_curves(measured, problem, metrics[0])
+        if figure is not None:
+            section.figure(figure, alt, caption=f"{problem}: {metrics[0].replace('_', ' ')}")
+
+
+def _who_helps_whom(page, measured):
+    section = page.section("Who helps whom")
+    figure = drawings.left_out(measured)
+    if figure is not None:
+        section.text("The effect of leaving a problem out: how many points the problem of the column loses (positive: "
+                     "the one left out helped it) when the problem of the row is missing from the mixture, by its "
+                     "headline metric.")  # fmt: skip
+        section.figure(figure, "Loss of each problem for each problem that is left out", "Leaving one out")
+        section.table(drawings.left_out_table(measured), caption="The same with intervals over seeds, in points")
+    section.text("Cosines between the problems' gradients in the body they share, at three checkpoints of the joint "
+                 "runs, means over seeds. Above 0 a step for one is a step for the other too. The diagonal compares "
+                 "two halves of a problem's own batches: as much as so few batches can agree.")  # fmt: skip
+    for step, figure in drawings.cosines(measured):
+        section.figure(figure, f"Cosines between gradients after {step} updates", f"After {step:,} updates")
+
+
+def _experts(page, measured):
+    uses = list(drawings.expert_use(measured))
+    if not uses:
+        return
+    section = page.section("Experts by problem")
+    section.text("The share of a problem's tokens that each expert serves, at the end of the joint run with the first "
+                 "seed, on dev examples. Experts have no order, so other seeds have other pictures; what can be "
+                 "averaged over seeds is how much two problems' experts overlap: the sum over experts of the smaller "
+                 "share, 1 where they use the same ones.")  # fmt: skip
+    for figure, alt, caption in uses:
+        section.figure(figure, alt, caption)
+
+
+def _mixing(page, measured):
+    figure = drawings.mixing(measured)
+    if figure is not None:
+        section = page.section("Mixing")
+        section.text("Shares of the draws so far in the joint run with the first seed.")
+        section.figure(figure, "Planned and actual shares of each problem over updates", "Planned and actual shares")
+
+
+def _runs(page, measured):
+    setup = measured.plan
+    section = page.section("Runs")
+    rows = [("run", "updates", "seconds in updates", "examples seen", "changes")]
+    for kind in measured.kinds:
+        runs = [run for run in setup["runs"] if run["kind"] == kind]
+        by_problem = measured.scores.get(kind, {})
+        seen = [next(iter(next(iter(m.values())).values())).seen for m in by_problem.values()]
+        seconds = _training_seconds(measured, [kind])
+        changes = ", ".join(f"{name}={value}" for name, value in runs[0]["changes"].items())
+        rows.append((kind, runs[0]["steps"], None if seconds is None else round(seconds), sum(seen) or None, changes))
+    section.table(rows, caption=f"Each with seeds 0 to {setup['seeds'] - 1}")
+    budget = setup["budget_seconds"]
+    length = f"a budget of {format_seconds(budget)} (hours:minutes:seconds)" if budget else "given by hand"
+    section.items([
+        f"length of the joint run: {length}",
+        f"{setup['workers']} runs side by side",
+        "flags of t2t-trainer in all runs: " + " ".join(setup["flags"]),
+        f"hparams: {setup['hparams'] or 'as the set has them'}",
+        "roles: " + ", ".join(f"{role} = {problem}" for role, problem in setup["roles"].items()),
+        "shares of the joint run: " + ", ".join(f"{p} {share:.1%}" for p, share in setup["shares"].items()),
+        "examples to train on: " + ", ".join(f"{p} {count:,}" for p, count in setup["train_examples"].items()),
+        "; ".join(f"{name} {value}" for name, value in setup["identity"].items()),
+    ])  # fmt: skip
+
+
+def shown(metric, value, sign=False):
+    """An `Interval` as people read it: rates in per cent, log-perplexities and scores as they are."""
+    scale, unit, digits = 1.0, "", 3
+    if METRICS[metric].perfect > 1:
+        digits = 1
+    elif metric != paper.LOG_PERPLEXITY:
+        scale, unit, digits = 100.0, " %", 1
+    mean = f"{scale * value.mean:{'+' if sign else ''}.{digits}f}"
+    half = "" if value.half is None else f" ± {scale * value.half:.{digits}f}"
+    return f"{mean}{half}{unit}".replace(" ", "\u00a0")  # which keeps it on one line

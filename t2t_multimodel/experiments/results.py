@@ -1,0 +1,146 @@
+"""The raw results of a suite: results.jsonl, curves.jsonl and probes.jsonl, collected from the runs; and read again.
+
+results.jsonl has a line for each run × problem × metric: the value on the test split, on how many examples, and each
+example's part of it (`scores`, see training/example_scores.py). The reports need these files and plan.json, not the
+runs. """
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.experiments.suite import PLAN_FILE
+from t2t_multimodel.training.reporting import read_metrics
+from t2t_multimodel.vocabulary import write_file
+
+RESULTS_FILE, CURVES_FILE, PROBES_FILE = "results.jsonl", "curves.jsonl", "probes.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """A metric of one problem in one run."""
+
+    value: float
+    sums: np.ndarray  # [examples, …], in the order of the examples' keys
+    keys: str  # digest of the keys
+    seen: int  # examples trained on
+    seconds: float  # spent in updates
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """All that was measured: `scores` is {kind: {problem: {metric: {seed: Score}}}}; `curves` and `probes` are the
+    lines of their files.
+    """
+
+    plan: dict
+    scores: dict
+    curves: list
+    probes: list
+
+    def of(self, kind, problem, metric):
+        """{seed: Score}; empty where it was not measured."""
+        return self.scores.get(kind, {}).get(problem, {}).get(metric, {})
+
+    def values(self, kind, problem, metric):
+        """The metric's values, a seed each."""
+        return [score.value for _, score in sorted(self.of(kind, problem, metric).items())]
+
+    @property
+    def kinds(self):
+        return list(dict.fromkeys(run["kind"] for run in self.plan["runs"]))
+
+    def curve(self, kind, problem, metric, over):
+        """{seed: (values of `over`, values of the metric)} on the dev split, in order of steps."""
+        lines = {}
+        for line in self.curves:
+            if line["kind"] == kind and line.get("problem") == problem and metric in line and line["split"] != "train":
+                xs, ys = lines.setdefault(line["seed"], ([], []))
+                xs.append(line[over])
+                ys.append(line[metric])
+        return lines
+
+
+def collect(output_dir):
+    """Writes the three files from what the runs of the plan have left; runs that are not done are left out.
+
+    Where there are no runs at all (a copy of a suite's results), the files stay as they are.
+
+    Raises:
+      UserError: `output_dir` holds no suite.
+    """
+    output_dir = Path(output_dir)
+    plan = _plan(output_dir)
+    if not (output_dir / "runs").is_dir():
+        return
+    results, curves, probes = [], [], []
+    for run in plan["runs"]:
+        folder = output_dir / "runs" / run["digest"]
+        if not (folder / "result.json").exists():
+            continue
+        result = json.loads((folder / "result.json").read_text("utf-8"))
+        name = {"kind": run["kind"], "seed": run["seed"]}
+        for problem, measured in result["scores"].items():
+            common = {"suite": plan["suite"], "run": run["digest"], **name, "steps": run["steps"], "problem": problem}
+            trained = {"examples_seen": result["examples_seen"][problem], "train_seconds": result["train_seconds"]}
+            keys = hashlib.sha256("\0".join(measured["keys"]).encode()).hexdigest()[:16]
+            results += [
+                {**common, "metric": metric, "value": measured["scores"][metric], "split": measured["split"],
+                 "examples": measured["examples"], **trained, "keys": keys, "scores": _rounded(sums)}
+                for metric, sums in measured["sums"].items()
+            ]  # fmt: skip
+        curves += [{**name, **_curve_point(record)} for record in read_metrics(folder) if record.get("problem")]
+        probes += [{**name, **probe} for probe in result.get("probes", [])]
+    for file, lines in ((RESULTS_FILE, results), (CURVES_FILE, curves), (PROBES_FILE, probes)):
+        write_file(output_dir / file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+
+
+def read(output_dir):
+    """The `Results` of a suite's folder; raises `UserError` where there are none yet."""
+    output_dir = Path(output_dir)
+    plan = _plan(output_dir)
+    scores = {}
+    for line in _lines(output_dir / RESULTS_FILE):
+        score = Score(line["value"], np.asarray(line["scores"], np.float64), line["keys"], line["examples_seen"],
+                      line["train_seconds"])  # fmt: skip
+        by_problem = scores.setdefault(line["kind"], {}).setdefault(line["problem"], {})
+        by_problem.setdefault(line["metric"], {})[line["seed"]] = score
+    if not scores:
+        raise UserError(f"{output_dir}: no run of this suite is done yet; give the command without --report_only")
+    return Results(plan, scores, _lines(output_dir / CURVES_FILE), _lines(output_dir / PROBES_FILE))
+
+
+def _plan(output_dir):
+    path = output_dir / PLAN_FILE
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{output_dir} holds no suite ({PLAN_FILE} is missing); give the command without --report_only"
+                        ) from None  # fmt: skip
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+
+
+def _lines(path):
+    try:
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+
+
+def _curve_point(record):
+    """What the report draws of a line of metrics.jsonl."""
+    if record["split"] == "train":
+        names = ("step", "split", "problem", "examples_seen", "share_planned", "share_actual")
+        return {name: record[name] for name in names if name in record}
+    return {name: value for name, value in record.items() if not isinstance(value, str) or name in ("split", "problem")}
+
+
+def _rounded(sums):
+    """Sums for the file: whole numbers as they are, others to six digits."""
+    return [[x if isinstance(x, int) else float(f"{x:.6g}") for x in row] for row in sums]

@@ -1,0 +1,76 @@
+"""Which problem plays which part of the paper's tables: told from what the problems declare, or named by a flag."""
+
+from t2t_multimodel import registry
+from t2t_multimodel.errors import UserError, unknown_name
+
+# Role → what a problem must be to play it, for messages.
+ROLES = {
+    "images": "pictures into classes",
+    "parsing": "text into trees (its metrics have bracket_f1, or its command is to_tree)",
+    "speech": "sound into text",
+    "captions": "pictures into text",
+    "en_de": 'Text("English") into Text("German")',
+    "en_fr": 'Text("English") into Text("French")',
+}
+
+
+def parse_roles(text, problems):
+    """ "parsing=my_trees,images=my_birds" → {role: problem}; raises `UserError` for an unknown role or problem."""
+    named = {}
+    for part in filter(None, (part.strip() for part in (text or "").split(","))):
+        role, equals, problem = (x.strip() for x in part.partition("="))
+        if not equals:
+            raise UserError(f"--roles: {part!r} is not role=problem; roles are {', '.join(ROLES)}")
+        if role not in ROLES:
+            raise unknown_name("role", role, ROLES, "--roles")
+        if problem not in problems:
+            raise unknown_name("problem of this suite", problem, problems, f"--roles: {role}")
+        named[role] = problem
+    return named
+
+
+def find_roles(stores, named=None):
+    """{role: problem} of those that some problem plays: the first that fits, or the one `named` for it.
+
+    Args:
+      stores: {problem: ExampleStore}. named: {role: problem}, from `parse_roles`.
+    """
+    roles = dict(named or {})
+    for role in ROLES:
+        if role not in roles:
+            fitting = [name for name, store in stores.items() if _plays(role, name, store)]
+            if fitting:
+                roles[role] = fitting[0]
+    return roles
+
+
+def require(roles, *wanted):
+    """Raises `UserError` where one of the roles `wanted` is played by nobody."""
+    for role in wanted:
+        if role not in roles:
+            raise UserError(f"no problem plays {role} ({ROLES[role]}), which this suite compares; add one to "
+                            f"--problem, or name it: --roles={role}=NAME")  # fmt: skip
+
+
+def _plays(role, name, store):
+    sides = (store.spec.inputs.modality.split("_")[0], store.spec.targets.modality)
+    if role == "images":
+        return sides == ("image", "label")
+    if role == "captions":
+        return sides == ("image", "text")
+    if role == "speech":
+        return sides == ("audio", "text")
+    if sides != ("text", "text"):
+        return False
+    if role == "parsing":
+        return "bracket_f1" in store.metrics or (store.manifest.get("command") or {}).get("name") == "to_tree"
+    return _languages(name) == ("English", {"en_de": "German", "en_fr": "French"}[role])
+
+
+def _languages(name):
+    """The languages of a problem's two sides as its class declares them; ("", "") where it is not registered."""
+    try:
+        problem = registry.problem(name)
+    except UserError:
+        return "", ""
+    return getattr(problem.inputs, "language", ""), getattr(problem.targets, "language", "")

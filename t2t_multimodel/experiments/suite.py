@@ -1,0 +1,158 @@
+"""A suite made ready: its problems opened, its kinds of runs timed, its plan, its jobs."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.experiments import estimate, plan, queue, roles
+from t2t_multimodel.input.plan import BatchPlan
+from t2t_multimodel.input.store import ExampleStore
+from t2t_multimodel.training import example_scores
+from t2t_multimodel.vocabulary import write_file
+
+PLAN_FILE = "plan.json"
+TIMED_STEPS = 1000  # as far as the learning rate's schedule of a timed run is concerned
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """What the command line asks for, resolved."""
+
+    name: str
+    output_dir: Path
+    mixture: object  # Mixture
+    resolved: object  # Resolved hparams, train_steps of no meaning
+    flags: tuple  # of t2t-trainer, that all runs share: model, hparams set, data_dir, …
+    settings: str  # --hparams
+    stores: dict  # problem → ExampleStore
+    roles: dict
+    kinds: list
+    shares: dict
+    seeds: int
+    identity: dict  # what decides a result besides hparams and seed
+    places: list  # of the queue
+
+    @property
+    def sizes(self):
+        """{problem: (dev examples evaluated at a point, test examples)}."""
+        most = plan.EVALUATION_BATCHES * self.resolved.hparams.batch_examples
+        sizes = {}
+        for name, store in self.stores.items():
+            splits = store.manifest["splits"]
+            dev = splits.get("dev", splits[store.evaluation_split])["examples"]
+            sizes[name] = (min(most, dev), splits[store.evaluation_split]["examples"])
+        return sizes
+
+    # ---- Timing
+
+    def timing_jobs(self):
+        """{structure: the `Job` that times it}; kept by what decides a speed, so that it is done once."""
+        jobs = {}
+        for kind in self.kinds:
+            if kind.structure in jobs or kind.problems != tuple(self.stores):
+                continue
+            hparams = self._hparams_of(kind.changes, TIMED_STEPS)
+            decides = {**self.identity, "hparams": hparams, "places": [len(cores or ()) for _, cores in self.places]}
+            folder = self.output_dir / "timings" / plan.digest(decides)
+            trainer = self._trainer_flags(
+                self._mixture(kind.problems), dict(kind.changes), TIMED_STEPS, 0, folder / "run"
+            )
+            measure = "speed of updates" if kind.structure else "speed"
+            jobs[kind.structure] = queue.Job(f"timing {kind.structure or 'the model'}", folder, folder / "timings.json",
+                                             (*trainer, "--schedule=train"), measure, 0)  # fmt: skip
+        return jobs
+
+    def timings(self):
+        """{structure: what was measured}, or None where some are still to be measured."""
+        jobs = self.timing_jobs()
+        if not all(job.done for job in jobs.values()):
+            return None
+        return {structure: json.loads(job.result.read_text("utf-8")) for structure, job in jobs.items()}
+
+    # ---- The plan
+
+    def steps_for(self, budget, timings):
+        """Updates of the joint run that fit `budget` seconds, which the timing itself is part of."""
+        spent = queue.makespan([t["seconds"]["all"] for t in timings.values()], len(self.places))
+        return estimate.steps_for(budget, self.kinds, self.seeds, self.shares, timings, self.sizes, len(self.places),
+                                  spent)  # fmt: skip
+
+    def runs(self, joint_steps):
+        """Every `RunPlan`, in the order of the queue."""
+        return plan.run_plans(self.kinds, range(self.seeds), joint_steps, self.mixture, self.shares,
+                              self.resolved.hparams, self.identity)  # fmt: skip
+
+    def jobs(self, runs, seconds):
+        """The `Job` of each run; `seconds`: {kind's name: expected}."""
+        return [self._job(run, seconds.get(run.kind.name, 0.0)) for run in runs]
+
+    def store_plan(self, runs, joint_steps, budget):
+        """Writes `plan.json`: what the report needs to know besides the results."""
+        values = {
+            "suite": self.name, "problems": list(self.stores), "roles": self.roles, "joint_steps": joint_steps,
+            "seeds": self.seeds, "shares": self.shares, "budget_seconds": budget, "flags": list(self.flags),
+            "hparams": self.settings, "workers": len(self.places), "threads": [len(c) if c else 0 for _, c in
+            self.places], "metrics": {name: list(store.metrics) for name, store in self.stores.items()},
+            "train_examples": {n: s.manifest["splits"]["train"]["examples"] for n, s in self.stores.items()},
+            "identity": {k: v for k, v in self.identity.items() if k != "data"},
+            "runs": [{"kind": run.kind.name, "problems": list(run.kind.problems), "seed": run.seed, "steps": run.steps,
+                      "digest": run.digest, "changes": run.hparams} for run in runs],
+        }  # fmt: skip
+        write_file(self.output_dir / PLAN_FILE, (json.dumps(values, indent=1) + "\n").encode())
+        return values
+
+    def _job(self, run, seconds):
+        folder = self.output_dir / "runs" / run.digest
+        points = plan.evaluations(run.kind, self.shares)
+        every = -(-run.steps // points)
+        trainer = self._trainer_flags(run.mixture, run.hparams, run.steps, run.seed, folder)
+        trainer += (f"--eval_every={every}", f"--eval_steps={plan.EVALUATION_BATCHES}", f"--save_steps={2 * every}",
+                    f"--log_steps={max(1, every // 5)}",
+                    f"--keep_checkpoints={points if run.kind.probed else 1}")  # fmt: skip
+        measure = "scores and probes" if run.kind.probed else "scores"
+        return queue.Job(run.title, folder, folder / "result.json", trainer, measure, run.steps, seconds)
+
+    def _trainer_flags(self, mixture, changes, steps, seed, folder):
+        settings = ",".join(filter(None, [self.settings, *(f"{name}={value!r}" for name, value in changes.items())]))
+        return (f"--problem={mixture}", *self.flags, f"--hparams={settings}", f"--train_steps={steps}",
+                f"--seed={seed}", f"--output_dir={folder}")  # fmt: skip
+
+    def _mixture(self, problems):
+        weights = dict(self.mixture.problems)
+        return ",".join(f"{problem}:{weights[problem]!r}" for problem in problems)
+
+    def _hparams_of(self, changes, steps):
+        return dataclasses.asdict(dataclasses.replace(self.resolved.hparams, **dict(changes), train_steps=steps))
+
+
+def open_suite(name, mixture, resolved, *, data_dir, output_dir, flags, settings, seeds, places, identity,
+               named_roles="", single_changes=()):  # fmt: skip
+    """The `Suite`, everything checked that can be before anything starts.
+
+    Raises:
+      UserError: an unknown suite, a problem without data, a role that no problem plays, a metric that can't be
+        compared.
+    """
+    plan.check_suite(name)
+    stores = {problem: ExampleStore(data_dir, problem) for problem in mixture.problem_names}
+    for problem, store in stores.items():
+        store.vocabulary()
+        try:
+            example_scores.check_names(store.metrics)
+        except UserError as error:
+            raise UserError(f"{problem}: {error}") from None
+        for split in ("train", store.evaluation_split):
+            if not store.manifest["splits"].get(split, {}).get("examples"):
+                raise UserError(f"{problem} has no {split} examples; a suite trains and scores every problem")
+    hparams = resolved.hparams
+    played = roles.find_roles(stores, roles.parse_roles(named_roles, stores))
+    kinds = plan.kinds_of(name, mixture.problem_names, played, single_changes)
+    sizes = {}
+    if hparams.mixture == "size":
+        for problem, store in stores.items():
+            split = store.split("train")
+            sizes[problem] = len(split) - BatchPlan(split, store.spec, hparams, 0).left_out
+    identity = {**identity, "data": {problem: store.digest for problem, store in stores.items()}}
+    return Suite(name, Path(output_dir), mixture, resolved, tuple(flags), settings, stores, played, kinds,
+                 plan.shares_of(mixture, hparams, sizes), seeds, identity, places)  # fmt: skip

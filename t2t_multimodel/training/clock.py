@@ -1,0 +1,39 @@
+"""How long a run has trained and how much it has seen: what its scores are plotted over besides steps."""
+
+import time
+
+
+class TrainingClock:
+    """Seconds spent in updates, of this run and of what it continues.
+
+    The time of an update is that of drawing its batches and of the update itself. Evaluations, checkpoints and
+    start-up don't count, nor does the first update of each graph, which spends its time on tracing it.
+    """
+
+    def __init__(self, seconds=0.0, few_shapes=False):
+        """Args: seconds: of the run that is continued; few_shapes: each shape of batches has a graph of its own."""
+        self.seconds = seconds
+        self._few_shapes = few_shapes
+        self._traced = set()
+        self._started = None
+
+    def start(self):
+        """An update begins."""
+        self._started = time.perf_counter()
+
+    def stop(self, draws):
+        """The update from `draws`, (spec, batch of arrays) pairs, is done → its seconds, 0.0 if traced."""
+        passed = time.perf_counter() - self._started
+        shapes = [tuple(array.shape for array in batch.values()) for _, batch in draws] if self._few_shapes else ()
+        graph = (*(spec.signature for spec, _ in draws), *shapes)
+        if graph not in self._traced:
+            self._traced.add(graph)
+            passed = 0.0
+        self.seconds += passed
+        return passed
+
+
+def seconds_logged(records, step):
+    """The training seconds in a run's log (records of `read_metrics`) in its last line up to `step`; else 0."""
+    values = [r["train_seconds"] for r in records if "train_seconds" in r and r["step"] <= step]
+    return float(values[-1]) if values else 0.0

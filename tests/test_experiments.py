@@ -1,0 +1,387 @@
+"""What a suite promises: equal examples, no run twice, exact continuation, statistics that others agree with."""
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from small_world import HPARAMS, make_data, make_trainer
+
+from t2t_multimodel.cli import experiment
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.experiments import claims, estimate, plan, queue, statistics
+from t2t_multimodel.experiments.results import Results, Score
+from t2t_multimodel.mixture import Mixture, parse
+from t2t_multimodel.training import metrics
+from t2t_multimodel.training.affinity import gradient_cosines
+from t2t_multimodel.training.clock import TrainingClock, seconds_logged
+from t2t_multimodel.training.example_scores import example_sums, totals, value_of
+
+ROLES = {"parsing": "tiny_parse", "images": "tiny_image"}
+IDENTITY = {"model": "multimodel", "backend": "tensorflow", "version": "0"}
+
+
+def planned(mixture, steps, seeds=(0,), suite="paper_tables", **changes):
+    hparams = replace(HPARAMS, **changes)
+    names = mixture.problem_names
+    shares = plan.shares_of(mixture, hparams, {})
+    identity = IDENTITY | {"data": {name: f"digest of {name}" for name in names}}
+    kinds = plan.kinds_of(suite, names, ROLES)
+    return plan.run_plans(kinds, seeds, steps, mixture, shares, hparams, identity)
+
+
+# ---- The plan
+
+
+def test_every_problem_has_the_same_number_of_draws_in_every_run():
+    mixture = parse("tiny8")
+    runs = {run.kind.name: run for run in planned(mixture, 5400)}
+    shares = plan.shares_of(mixture, HPARAMS, {})
+    assert set(runs) == {"joint", "no experts", "no attention", "tiny_parse with tiny_image",
+                         *(f"{name} alone" for name in mixture.problem_names)}  # fmt: skip
+    for run in runs.values():
+        total = sum(dict(run.weights).values())
+        for problem, weight in run.weights:
+            assert run.steps * weight / total == pytest.approx(5400 * shares[problem], abs=1), (run.kind.name, problem)
+    assert sum(runs[f"{name} alone"].steps for name in mixture.problem_names) == pytest.approx(5400, abs=8)
+    assert runs["no experts"].hparams == {"use_experts": False} and runs["joint"].hparams == {}
+    pair = dict(parse(runs["tiny_parse with tiny_image"].mixture).problems)
+    assert pair["tiny_parse"] / pair["tiny_image"] == pytest.approx(2.0 / 1.3)
+    # The warm-up stays the same part of a run.
+    alone = planned(mixture, 5400, learning_rate_warmup_steps=540)
+    warm_up = next(run for run in alone if run.kind.name == "tiny_image alone").hparams["learning_rate_warmup_steps"]
+    assert warm_up == pytest.approx(540 * shares["tiny_image"], abs=1)
+
+
+def test_a_digest_names_all_that_decides_a_result_and_nothing_else():
+    mixture = Mixture("m", "", ("tiny_parse", "tiny_image", "tiny_ende"), source="here")
+    first = {run.digest for run in planned(mixture, 60, seeds=(0, 1))}
+    assert len(first) == 14, "every run has a name of its own"
+    assert first == {run.digest for run in planned(Mixture("n", "other words", mixture.problems), 60, seeds=(0, 1))}
+    assert not first & {run.digest for run in planned(mixture, 60, seeds=(0, 1), dropout=0.2)}
+    # What two suites have in common is run once.
+    transfer = {run.digest for run in planned(mixture, 60, suite="transfer")}
+    assert len(transfer & first) == 5 and len(transfer) == 7  # without tiny_ende is parsing with pictures
+
+
+def test_a_curve_has_a_point_before_the_shortest_run_alone_ends():
+    shares = plan.shares_of(parse("tiny8"), HPARAMS, {})
+    joint, *alone = plan.kinds_of("transfer", tuple(shares))[:9]
+    assert 1 / plan.evaluations(joint, shares) < min(shares.values())
+    assert {plan.evaluations(kind, shares) for kind in alone} == {plan.EVALUATIONS[0]}
+
+
+def test_a_suite_is_made_as_long_as_its_budget_allows():
+    mixture = parse("tiny_parse,tiny_image:3")
+    shares = plan.shares_of(mixture, HPARAMS, {})
+    kinds = plan.kinds_of("transfer", mixture.problem_names)
+    parts = {"graph": "g", "trace": 5.0, "step": 0.1, "first_evaluation": 2.0, "example": 0.01}
+    timings = {"": {"seconds": {"start": 4.0}, "save": 0.1, "problems": {name: parts for name in shares}}}
+    sizes = {name: (100, 200) for name in shares}
+    arguments = (kinds, 3, shares, timings, sizes, 2)
+    steps = estimate.steps_for(1200, *arguments)
+    seconds = estimate.suite_seconds(kinds, 3, steps, *arguments[2:])[0]
+    assert 0.97 * 1200 < seconds * estimate.RESERVE <= 1200
+    with pytest.raises(UserError, match="too small: one update of every problem in each of the 9 runs"):
+        estimate.steps_for(60, *arguments)
+    assert queue.makespan([5, 3, 3, 1], 2) == 6
+
+
+# ---- Statistics
+
+
+def random_results(seed, examples=60):
+    """Predictions that are right or a little wrong, with their references."""
+    draw = random.Random(seed)
+    words = "the a small red circle star left right of above ( NP )".split()
+    right = [" ".join(draw.choices(words, k=draw.randint(4, 9))) for _ in range(examples)]
+    said = [" ".join(w for w in text.split() if draw.random() < 0.85) or "the" for text in right]
+    return said, [[text] for text in right]
+
+
+def test_sums_over_examples_give_the_metric_of_the_corpus():
+    said, right = random_results(1)
+    trees = ["(S (NP DT NN) VB)", "(S (NP DT JJ NN) VB)", "(S NN"], [["(S (NP DT NN) VB)"], ["(S NP (X JJ NN) VB)"],
+                                                                    ["(S NN)"]]  # fmt: skip
+    ranked = [["a", "b", "c"], ["b", "a"], ["c"]], [["b"], ["b"], ["a"]]
+    cases = {"bleu": (said, right), "wer": (said, right), "cer": (said, right), "exact_match": (said, right),
+             "cider": (said, right), "bracket_f1": trees, "accuracy_top1": ranked, "accuracy_top5": ranked}  # fmt: skip
+    assert set(cases) == set(metrics._FUNCTIONS)
+    for name, (predictions, references) in cases.items():
+        sums = example_sums((name,), predictions, references)[name]
+        assert len(sums) == len(references)
+        whole = metrics.score((name,), predictions, references)[name]
+        assert value_of(name, totals(sums)) == pytest.approx(whole, rel=1e-9), name
+
+
+def test_intervals_are_scipys():
+    from scipy import stats
+
+    values = [61.0, 64.5, 59.2, 60.3]
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    interval = statistics.interval(values)
+    assert (interval.low, interval.high) == pytest.approx((low, high))
+    assert statistics.interval([5.0]).half is None
+
+
+def test_bootstrap_says_of_bleu_what_sacrebleus_paired_test_says():
+    from sacrebleu.metrics import BLEU
+    from sacrebleu.significance import PairedTest
+
+    one, references = random_results(2, 120)
+    other = [text if i % 3 else random_results(9, 120)[0][i] for i, text in enumerate(one)]
+    near = [text if i % 40 else text + " star" for i, text in enumerate(one)]
+    streams = [[right[0] for right in references]]
+    for rival in (other, near):
+        sums = [np.array(example_sums(("bleu",), texts, references)["bleu"]) for texts in (one, rival)]
+        seen, drawn = statistics.resampled("bleu", *sums)
+        systems = [("one", one), ("rival", rival)]
+        _, scores = PairedTest(systems, {"BLEU": BLEU(references=streams)}, None, test_type="bs", n_samples=1000)()
+        mine = np.abs(drawn) - np.abs(drawn).mean() > abs(seen)  # as sacrebleu has it
+        assert (1 + mine.sum()) / 1001 == pytest.approx(scores["BLEU"][1].p_value, abs=0.04)
+        assert scores["BLEU"][0].score - scores["BLEU"][1].score == pytest.approx(seen, abs=1e-9)
+        two_sided = statistics.paired_bootstrap("bleu", *sums)
+        assert scores["BLEU"][1].p_value - 0.02 < two_sided < 2.5 * scores["BLEU"][1].p_value + 0.02
+    assert statistics.paired_bootstrap("bleu", sums[0], sums[0]) == 1.0
+
+
+def test_a_curve_is_read_at_a_moment():
+    curve = {0: ([10, 20], [0.0, 1.0]), 1: ([5, 10], [0.2, 0.4]), 2: ([16, 30], [0.0, 0.9])}
+    assert statistics.at_seconds(curve, 15) == pytest.approx([0.5, 0.4]), "no value before the first evaluation"
+
+
+# ---- Claims
+
+
+def results_of(values, metric="exact_match", problem="tiny_parse"):
+    """`Results` in which a kind of run got so many of 1000 examples right, a number each seed."""
+    scores = {}
+    for kind, rights in values.items():
+        for seed, right in enumerate(rights):
+            sums = np.array([[int(i < right), 1] for i in range(1000)], float)
+            if metric == "cer":
+                sums[:, 0] = 1 - sums[:, 0]
+            score = Score(value_of(metric, sums.sum(axis=0)), sums, "keys", 10, 1.0)
+            scores.setdefault(kind, {}).setdefault(problem, {}).setdefault(metric, {})[seed] = score
+    setup = {"roles": {"parsing": problem}, "metrics": {problem: [metric]}, "suite": "paper_tables", "runs": []}
+    return Results(setup, scores, [], [])
+
+
+@pytest.mark.parametrize(
+    "joint, alone, verdict",
+    [
+        ((700, 710, 705), (600, 608, 605), claims.HOLDS),
+        ((600, 608, 605), (700, 710, 705), claims.FAILS),
+        ((700, 500, 605), (600, 608, 605), claims.UNSURE),  # seeds disagree
+        ((701, 701, 701), (700, 700, 700), claims.UNSURE),  # seeds agree, too few examples differ
+        ((1000, 998, 999), (996, 996, 997), claims.UNSURE),  # as good as perfect
+        ((700,), (600,), claims.UNSURE),
+    ],
+)
+def test_whether_a_problem_gains(joint, alone, verdict):
+    results = results_of({plan.JOINT: joint, plan.alone("tiny_parse"): alone})
+    found = next(v for v in claims.paper_claims(results) if "whole targets" in v.claim)
+    assert found.verdict == verdict
+    assert found.sentence.startswith("Small tasks gain from joint training: parsing (tiny_parse), whole targets right: "
+                                     f"{verdict}. exact match: ")  # fmt: skip
+    assert f"over {len(joint)} seed" in found.sentence and "11.7 → 14.5 %" in found.sentence
+
+
+@pytest.mark.parametrize(
+    "metric, whole, without, verdict",
+    [
+        ("exact_match", (700, 705, 703), (699, 703, 702), claims.HOLDS),
+        ("exact_match", (600, 605, 603), (699, 703, 702), claims.FAILS),
+        ("exact_match", (600, 705, 803), (699, 703, 702), claims.UNSURE),
+        ("exact_match", (3, 2, 3), (3, 3, 2), claims.UNSURE),  # nothing learnt, nothing to lose
+        ("cer", (900, 904, 902), (800, 805, 803), claims.HOLDS),  # fewer errors with the block
+        ("cer", (800, 805, 803), (900, 904, 902), claims.FAILS),
+    ],
+)
+def test_whether_a_block_does_no_harm(metric, whole, without, verdict):
+    results = results_of({plan.JOINT: whole, plan.NO_EXPERTS: without}, metric)
+    (found,) = [v for v in claims.paper_claims(results) if "experts" in v.claim]
+    assert found.sentence.startswith(f"The mixture of experts helps or does no harm on every task: {verdict}. ")
+    assert claims.on_all([claims.HOLDS, claims.FAILS]) == claims.FAILS
+    assert claims.on_all([claims.HOLDS, claims.UNSURE]) == claims.UNSURE
+
+
+# ---- What the trainer measures for it
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
+def test_clock_counts_updates_without_tracing_and_goes_on():
+    spec = SimpleNamespace(signature=("text", "label"))
+    batch = {"inputs": np.zeros((2, 3))}
+    clock, few = TrainingClock(5.0), TrainingClock(few_shapes=True)
+    for each, shapes in ((clock, [3, 4]), (few, [3, 4, 4])):
+        for length in shapes:
+            each.start()
+            time.sleep(0.01)
+            each.stop([(spec, batch | {"inputs": np.zeros((2, length))})])
+    assert 5.01 <= clock.seconds < 5.5, "the first is not counted, the second is"
+    assert 0.01 <= few.seconds < 0.5, "each shape is traced once"
+    records = [{"step": 2, "train_seconds": 1.5}, {"step": 4}, {"step": 6, "train_seconds": 3.0}]
+    assert (seconds_logged(records, 5), seconds_logged(records, 6), seconds_logged([], 6)) == (1.5, 3.0, 0.0)
+
+
+def test_gradients_are_compared_in_the_body_that_both_touch(data, tmp_path):
+    trainer = make_trainer(data, tmp_path, replace(HPARAMS, train_steps=4))
+    trainer.run()
+    before = [np.array(v) for v in trainer.model.trainable_variables]
+    specs = {name: problem.spec for name, problem in trainer.run_record.problems.items()}
+    found = gradient_cosines(trainer.train_step, trainer.hparams, trainer.stores, specs)
+    cosines = np.array(found["cosines"])
+    assert found["problems"] == list(trainer.stores) and cosines.shape == (3, 3)
+    assert np.allclose(cosines, cosines.T) and np.all(np.abs(cosines) <= 1 + 1e-9)
+    assert all(np.array_equal(v, old) for v, old in zip(trainer.model.trainable_variables, before))
+    # By hand for one pair: a class target touches the encoder alone.
+    one, other = "tiny_ende", "tiny_image"
+    encoder = {id(v) for v in trainer.model.encoder.trainable_variables}
+    sums = []
+    for name in (one, other):
+        total = None
+        from t2t_multimodel.training.affinity import _few
+
+        for batch in _few(trainer.stores[name], "dev", trainer.hparams):
+            gradients = trainer.train_step.gradients(specs[name], batch.arrays)
+            mine = [g.ravel() for v, g in zip(trainer.model.touched(specs[name]), gradients) if id(v) in encoder]
+            total = np.concatenate(mine) + (0 if total is None else total)
+        sums.append(total)
+    by_hand = sums[0] @ sums[1] / np.linalg.norm(sums[0]) / np.linalg.norm(sums[1])
+    assert cosines[0, found["problems"].index(other)] == pytest.approx(by_hand, abs=1e-4)
+
+
+# ---- A whole suite
+
+SMALL_SET = f'''
+from t2t_multimodel.hyperparameters import HParams
+from t2t_multimodel.registry import register_hparams
+
+@register_hparams
+def small():
+    """As small as it gets."""
+    return {HPARAMS!r}
+'''
+
+
+def flags_of(data, output_dir, folder, *more):
+    return ["--suite=transfer", "--problem=tiny_ende,tiny_image", "--hparams_set=small", f"--t2t_usr_dir={folder}",
+            f"--data_dir={data}", f"--output_dir={output_dir}", "--seeds=1", *more]  # fmt: skip
+
+
+def test_a_suite_goes_on_after_a_kill_repeats_nothing_and_reports(data, tmp_path, user_folder, run_command):
+    folder, exp = user_folder({"sets.py": SMALL_SET}), tmp_path / "exp"
+    argv = flags_of(data, exp, folder, "--train_steps=300")
+    command = [sys.executable, "-m", "t2t_multimodel.cli.experiment", *argv]
+    suite = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while suite.poll() is None and not any(exp.glob("runs/*/checkpoints/step-*")):
+        time.sleep(0.05)
+    suite.send_signal(signal.SIGKILL)
+    assert suite.wait() == -signal.SIGKILL, suite.stderr.read()
+    setup = json.loads((exp / "plan.json").read_text())
+    runs = {run["kind"]: exp / "runs" / run["digest"] for run in setup["runs"]}
+    assert set(runs) == {"joint", "tiny_ende alone", "tiny_image alone"}
+    while any(alive(path) for path in exp.glob("runs/*/job.json")):  # children see that they are orphans, and save
+        time.sleep(0.1)
+
+    status, out, error = run_command(experiment.main, *argv)
+    assert status == 0, error
+    assert "timing" not in error, "it was timed before the kill"
+    logs = [path.read_text() for path in exp.glob("runs/*/log.txt")]
+    assert any("continuing from step" in log for log in logs)
+    report = (exp / "report.md").read_text()
+    assert "tiny_ende gains from joint training: can't tell at this size" in report
+    assert "<svg" not in report and (exp / "report.html").read_text().count("data:image/svg+xml") >= 5
+    lines = [json.loads(line) for line in (exp / "results.jsonl").read_text().splitlines()]
+    measured = {(line["kind"], line["problem"]) for line in lines}
+    assert measured == {("joint", "tiny_ende"), ("joint", "tiny_image"), ("tiny_ende alone", "tiny_ende"),
+                        ("tiny_image alone", "tiny_image")}  # fmt: skip
+    for line in lines:
+        assert line["examples"] == len(line["scores"]) == 6 and math.isfinite(line["value"])
+        assert value_of(line["metric"], totals(line["scores"])) == pytest.approx(line["value"], rel=1e-4, abs=1e-4)
+    seen = {(line["kind"], line["problem"]): line["examples_seen"] for line in lines}
+    for problem in ("tiny_ende", "tiny_image"):
+        assert seen["joint", problem] == seen[f"{problem} alone", problem], "the same examples in both"
+    probes = [json.loads(line) for line in (exp / "probes.jsonl").read_text().splitlines()]
+    assert len(probes) == 3 and probes[-1]["step"] == 300 and set(probes[0]["loads"]) == {"tiny_ende", "tiny_image"}
+
+    written = {path: path.stat().st_mtime_ns for path in exp.glob("runs/*/result.json")}
+    status, out, error = run_command(experiment.main, *argv)
+    assert status == 0 and written == {path: path.stat().st_mtime_ns for path in exp.glob("runs/*/result.json")}
+    assert "for the 0 runs that are to do" in out
+    status, _, error = run_command(experiment.main, *flags_of(data, exp, folder, "--budget=31s"))
+    assert status == 2 and len(error.splitlines()) == 2 and "too small: one update of every problem" in error
+
+
+def alive(job):
+    """Whether a child process works on a job file."""
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(job).encode() in process.read_bytes():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["--suite=paper_table"], r"unknown suite 'paper_table'; did you mean 'paper_tables'\?"),
+        (["--suite=transfer", "--problem=tiny_ende"], "needs at least two problems"),
+        (["--suite=transfer", "--problem=tiny_ende,tiny_caption"], "tiny_caption.* t2t-datagen"),
+        (["--suite=paper_tables"], "no problem plays parsing .* --roles=parsing=NAME"),
+        (["--suite=paper_tables", "--roles=trees=tiny_ende"], "unknown role 'trees'"),
+        (["--suite=paper_tables", "--roles=parsing=tiny_parse"], "unknown problem of this suite 'tiny_parse'"),
+        (["--suite=transfer", "--budget=soon"], "write 20m, 90s or 1.5h"),
+        (["--suite=transfer", "--budget=9s"], "too small"),
+        (["--suite=transfer", "--budget=9m", "--train_steps=9"], "give one of them"),
+        (["--suite=transfer", "--train_steps=2"], "too few: with less than 3 updates"),
+        (["--suite=transfer", "--hparams=mixture=adaptive"], "shares that stay"),
+        (["--suite=transfer", "--single_hparams=droput=0.1"], "did you mean 'dropout'"),
+        (["--suite=transfer", "--report_only"], "holds no suite"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_in_one_line_before_anything_starts(data, tmp_path, run_command, flags, said):
+    import re
+
+    where = ["--problem=tiny_ende,tiny_image,tiny_speech", f"--data_dir={data}", f"--output_dir={tmp_path / 'exp'}"]
+    status, out, error = run_command(experiment.main, *where, *flags)
+    assert status == 2 and out == "" and len(error.splitlines()) == 1
+    assert re.search(said, error), error
+    assert not (tmp_path / "exp").exists()
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_reported(tmp_path, monkeypatch):
+    def job(title, module):
+        folder = tmp_path / title
+        return queue.Job(title, folder, folder / "result.json", (module,), "scores", 1)
+
+    script = tmp_path / "child.py"
+    script.write_text(
+        "import json, pathlib, sys\njob = json.loads(pathlib.Path(sys.argv[1]).read_text())\n"
+        "sys.exit('the loss is nan: an error') if job['trainer'] == ['bad'] else "
+        "pathlib.Path(job['result']).write_text('{}')\n"
+    )
+    monkeypatch.setattr(queue, "_command", lambda path: [sys.executable, str(script), str(path)])
+    jobs = [job("good", "good"), job("bad", "bad"), job("also good", "good")]
+    failed = queue.run_all(jobs, queue.devices(2), "test")
+    assert list(failed) == ["bad"] and "exit status 1: the loss is nan: an error" in failed["bad"]
+    assert [each.done for each in jobs] == [True, False, True]
+    cores = sorted(os.sched_getaffinity(0))
+    shared = [place for _, place in queue.devices(1)]
+    assert shared == [tuple(cores)] and all(place for _, place in queue.devices(3 * len(cores)))
