@@ -12,6 +12,14 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"  # golden numbers and real corpora, where they are at hand
 
+# Files that take minutes begin first, so that no process is left with one at the end while the others are done.
+LONGEST = ("test_training", "test_resume", "test_experiments", "test_resumed_generation", "test_decoding", "test_tune")
+
+
+def pytest_collection_modifyitems(items):
+    place = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
 
 @pytest.fixture
 def repository():
