@@ -233,14 +233,14 @@ register_mixture(
         "tiny8",
         "the embedded world: eight problems about one little world, no download",
         (  # pictures and sound have a net to themselves, which only their own draws teach; trees take longest to learn
-            ("tiny_ende", 0.9),
-            ("tiny_deen", 0.7),
-            ("tiny_enfr", 0.9),
-            ("tiny_fren", 0.7),
-            ("tiny_parse", 4.0),
+            ("tiny_ende", 1.1),
+            ("tiny_deen", 0.9),
+            ("tiny_enfr", 1.1),
+            ("tiny_fren", 0.9),
+            ("tiny_parse", 3.0),
             ("tiny_image", 1.5),
-            ("tiny_caption", 1.9),
-            ("tiny_speech", 1.0),
+            ("tiny_caption", 2.0),
+            ("tiny_speech", 1.2),
         ),
     )
 )

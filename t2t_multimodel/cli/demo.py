@@ -14,7 +14,7 @@ from t2t_multimodel import startup
 from t2t_multimodel.cli.command import Command
 
 MIXTURE, HPARAMS_SET = "tiny8", "multimodel_tiny"
-DEMO_STEPS = 6600  # updates; at most 8 minutes on 2 cores
+DEMO_STEPS = 6500  # updates; at most 8 minutes on 2 cores
 SHOWN = ("tiny_ende", "tiny_parse", "tiny_caption")  # problems of which examples are shown
 
 command = Command("demo", __doc__)
