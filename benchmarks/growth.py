@@ -176,6 +176,10 @@ def draw(curves, path):
         axis.plot(points, [1000 * seconds for seconds in predicted], "--", color="0.5", label="by the arithmetic")
         axis.set_xscale("log", base=2)
         axis.set_yscale("log", base=2)
+        low, high = axis.get_ylim()
+        if high < 2 * low:  # a curve that is flat looks flat
+            middle = (low * high) ** 0.5
+            axis.set_ylim(middle / 2, middle * 2)
         axis.set_xticks(points, [str(point) for point in points])
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_xlabel(LABELS[name])
