@@ -20,7 +20,7 @@ import threading
 import time
 
 import numpy as np
-from common import report
+from common import figure, report
 
 WORKERS = 2
 TARGET, TARGET_GB = 25_000, 1.5  # pairs a second, and for a worker
@@ -40,11 +40,18 @@ def main(pairs=5_000_000, fewest=20, most=30):
         seconds = time.perf_counter() - start
         parent, workers = peaks.gigabytes()
         parent_cpu, workers_cpu = peaks.processor_seconds()
+        figures = [
+            figure(f"t2t-datagen of {pairs:,} sentence pairs, {WORKERS} workers, imports and vocabulary included",
+                   pairs / seconds, "pairs/s", at_least=TARGET),
+            figure("the same, peak memory of a worker", max(workers), "GB", at_most=TARGET_GB),
+            figure("the same, peak memory of the first process", parent, "GB"),
+        ]  # fmt: skip
         report(
-            "text_generation", pairs=pairs, words=f"{fewest} to {most}", tokens_a_side=said["tokens"] / pairs / 2,
-            text_mb=size / 1e6, workers=WORKERS, pairs_a_second=pairs / seconds, target=TARGET, seconds=seconds,
+            "text_generation", figures, pairs=pairs, words=f"{fewest} to {most}",
+            tokens_a_side=said["tokens"] / pairs / 2,
+            text_mb=size / 1e6, workers=WORKERS, seconds=seconds,
             imports_seconds=seconds - said["vocabulary"] - said["examples"], vocabulary_seconds=said["vocabulary"],
-            examples_seconds=said["examples"], parent_gb=parent, worker_gb=max(workers), target_worker_gb=TARGET_GB,
+            examples_seconds=said["examples"],
             parent_processor_seconds=parent_cpu, workers_processor_seconds=workers_cpu,
         )  # fmt: skip
 

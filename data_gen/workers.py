@@ -25,6 +25,7 @@ from t2t_multimodel.data_gen.readers import corpora
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Audio, Image
 from t2t_multimodel.problem import samples_of
+from t2t_multimodel.startup import processors
 from t2t_multimodel.vocabulary import Vocabulary
 
 _CHUNK, _MEDIA_CHUNK = 256, 32  # samples sent to a worker at once
@@ -34,7 +35,7 @@ class Workers:
     """Makes records of the samples of `problems` in `count` processes; used as a context."""
 
     def __init__(self, problems, count=None):
-        self.count = available_processors() if count is None else count
+        self.count = processors() if count is None else count
         if self.count < 1:
             raise UserError(f"--workers={count}: at least one process has to do the work")
         self._problems = list(problems)
@@ -95,11 +96,6 @@ class Workers:
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def available_processors():
-    """The number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A step function maps (last ids [rows], state, time, beams) to (logits float32 [rows, vocabulary], new state). Greedy
 search gives None for `beams`. Beam search never moves a state's rows: `beams` says in which row the past of each
-hypothesis was computed. Nothing here knows the model.
+hypothesis was computed. Nothing else here knows the model.
 """
 
 from keras import ops

@@ -11,6 +11,7 @@ import os
 import platform
 from pathlib import Path
 
+from t2t_multimodel.startup import processors
 from t2t_multimodel.vocabulary import write_file
 
 ENVIRONMENT_FILE = "environment.json"
@@ -23,7 +24,7 @@ def describe():
     facts = {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": _processor(),
-        "cores": str(_cores()),
+        "cores": str(processors()),
         "memory": _memory(),
         "devices": _devices(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -64,10 +65,6 @@ def _processor():
     except OSError:
         names = []
     return names[0] if names else platform.processor()
-
-
-def _cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _memory():
