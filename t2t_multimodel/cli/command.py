@@ -140,7 +140,7 @@ class Command:
         if stray:
             raise UserError(f"unexpected argument {stray[0]!r}: flags are written --name=value, quoted where the value "
                             f"has spaces (see {self.name} --help)")  # fmt: skip
-        for name in set(self._values) - set(self._holding_flags):
+        for name in [n for n in self._names() if n not in self._holding_flags]:
             value = self._values[name].value
             for text in value if isinstance(value, list) else [value]:
                 if isinstance(text, str) and text.startswith("--"):  # absl takes the next flag for the value
@@ -155,7 +155,7 @@ class Command:
         if "backend" in self._values:
             values = {"backend": os.environ["KERAS_BACKEND"]} | values
         words = [self.name]
-        for name in [name for names in self._groups.values() for name in names]:
+        for name in self._names():
             flag = self._values[name]
             if name in values or flag.present or flag.value != flag.default:
                 value = values.get(name, flag.value)
@@ -209,6 +209,9 @@ class Command:
             print(details.rstrip("\n"), file=sys.stderr)
         print(f"{self.name}: error: {' '.join(str(message).split())}", file=sys.stderr)
         return USER_ERROR
+
+    def _names(self):
+        return [name for names in self._groups.values() for name in names]  # without aliases
 
     def _declared(self, name, meaning, metavar, required=False):
         self._group.append(name)
