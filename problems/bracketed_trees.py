@@ -35,7 +35,8 @@ class BracketedTrees(FileProblem):
 
     @functools.cached_property
     def targets(self):
-        return Text("bracketed tree", symbols=symbols(self.words_in_tree, self.keep_function_tags))
+        pattern = symbols(self.words_in_tree, self.keep_function_tags)
+        return Text("bracketed tree", symbols=pattern, form="tree" if pattern else "")
 
     def samples(self, split):
         path = self.split_path(split)

@@ -28,7 +28,8 @@ class Treebank(Problem):
 
     @functools.cached_property
     def targets(self):
-        return Text("bracketed tree", symbols=symbols(self.words_in_tree, self.keep_function_tags))
+        pattern = symbols(self.words_in_tree, self.keep_function_tags)
+        return Text("bracketed tree", symbols=pattern, form="tree" if pattern else "")
 
     def files(self, split):
         """The `Path`s of a split's files, in order; raises `MissingCorpus` where there are none."""

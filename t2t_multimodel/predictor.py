@@ -58,7 +58,7 @@ class Predictor:
           long_inputs: what to do with an input longer than any the model was trained on: "error" or "warn". None is
             ever cut.
           decode_hparams: beam_size (1 = greedy), alpha (exponent of the length penalty), max_length (ids; 0: by
-            training).
+            training), keep_form (1: trees are well-formed, with a leaf for each word; 0: whatever the model writes).
 
         Returns:
           A list of strings: text, or the name of the likeliest class.
@@ -87,8 +87,11 @@ class Predictor:
     def _answers(self, problem, arrays, settings):
         if problem.spec.targets.modality == "label":
             return [problem.classes[row[0]] for row in self._decoder.classes(problem.spec, arrays)[0]]
+        from t2t_multimodel.decoding.forms import form_of
+
         limit = settings["max_length"] or int(1.2 * problem.longest_target) + 4
-        ids, _ = self._decoder.ids(problem.spec, arrays, limit, settings["beam_size"], settings["alpha"])
+        form = form_of(problem.spec, self._vocabulary) if settings["keep_form"] else None
+        ids, _ = self._decoder.ids(problem.spec, arrays, limit, settings["beam_size"], settings["alpha"], form)
         return [self._vocabulary.decode(row) for row in ids.tolist()]
 
     def _read(self, spec, value, place):

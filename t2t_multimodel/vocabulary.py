@@ -117,6 +117,10 @@ class Vocabulary:
                 kept.append(i)
         return _unescape(self._processor.decode(kept))
 
+    def is_text(self, i):
+        """Whether the id `i` stands for text: not padding, end of sequence, unknown or a command."""
+        return self._is_text[i]
+
     def pieces(self, ids):
         """What each of `ids` stands for, as the vocabulary file spells it: U+2581 is a space, "<0xE2>" a byte."""
         return [self._processor.id_to_piece(int(i)) if 0 <= int(i) < self.size else "<out of range>" for i in ids]

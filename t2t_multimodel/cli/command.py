@@ -40,6 +40,11 @@ _OLD_FLAGS = {
     "only_list": "dry_run",
     "random_seed": "seed",
 }
+# What --decode_hparams of several commands says of itself.
+DECODE_HPARAMS = (
+    'how to decode, e.g. "beam_size=4,alpha=0.6"; default: greedily. "keep_form=0": trees as the model writes them, '
+    "not held to be well-formed with a leaf for each word"
+)
 
 
 class Command:

@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 
 from t2t_multimodel import startup
-from t2t_multimodel.cli.command import Command
+from t2t_multimodel.cli.command import DECODE_HPARAMS, Command
 from t2t_multimodel.errors import UserError, unknown_name
 
 command = Command("t2t-decoder", __doc__)
@@ -24,7 +24,7 @@ command.text("problem", None, "a problem that the run was trained on", metavar="
 command.text("output_dir", None, "the run directory that t2t-trainer made", metavar="DIR", required=True)
 command.text("data_dir", None, "folder of the data; if given, its vocabulary must be the run's", metavar="DIR")
 command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
-command.text("decode_hparams", "", 'how to decode, e.g. "beam_size=4,alpha=0.6"; default: greedily', metavar="SETTINGS")
+command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
 
 command.group("What to decode")
 command.text("decode_from_file", None, "file with one input a line, UTF-8; - is standard input", metavar="FILE")

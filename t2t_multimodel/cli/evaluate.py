@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from t2t_multimodel import startup
-from t2t_multimodel.cli.command import Command
+from t2t_multimodel.cli.command import DECODE_HPARAMS, Command
 
 command = Command("t2t-eval", __doc__)
 
@@ -25,7 +25,7 @@ command.text("output_dir", None, "the run directory that t2t-trainer made", meta
 command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
 command.text("split", None, "split of the data; default: test where a problem has one, else dev", metavar="SPLIT")
 command.integer("eval_steps", 0, "batches of each problem; 0 = all", at_least=0)
-command.text("decode_hparams", "", 'how to decode, e.g. "beam_size=4,alpha=0.6"; default: greedily', metavar="SETTINGS")
+command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
 
 command.standard_flags()
 

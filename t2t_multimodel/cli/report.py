@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from t2t_multimodel import startup
-from t2t_multimodel.cli.command import Command
+from t2t_multimodel.cli.command import DECODE_HPARAMS, Command
 
 command = Command("t2t-report", __doc__)
 
@@ -28,7 +28,7 @@ command.integer("step", None, "the checkpoint of this step; default: the newest"
 command.text("split", None, "split that is scored and shown; default: test where a problem has one, else dev",
              metavar="SPLIT")  # fmt: skip
 command.integer("eval_steps", 0, "batches of each problem that are scored; 0 = all", at_least=0)
-command.text("decode_hparams", "", 'how to decode, e.g. "beam_size=4,alpha=0.6"; default: greedily', metavar="SETTINGS")
+command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
 command.integer("examples", 6, "so many examples of each problem", at_least=0)
 command.integer("attention", 1, "attention maps of so many examples of each problem", at_least=0)
 

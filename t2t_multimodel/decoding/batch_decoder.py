@@ -1,6 +1,7 @@
 """Decodes batches with a model, keeping the compiled programs.
 
 One program reads, for each problem's inputs; one writes, for each kind of text, and all its problems share it.
+A form (`forms.py`) makes a kind of its own.
 """
 
 import numpy as np
@@ -19,18 +20,20 @@ class BatchDecoder:
         self._readers, self._writers, self._rankers = {}, {}, {}
         self._sizes = set()  # numbers of rows that programs were compiled for
 
-    def ids(self, spec, arrays, limit, beam_size=1, alpha=0.6):
+    def ids(self, spec, arrays, limit, beam_size=1, alpha=0.6, form=None):
         """→ ids int32 [rows, ≥ limit], with end-of-sequence and zeros behind it; scores float32 [rows].
 
         Args:
           arrays: a batch, see docs/architecture.md. limit: at most so many ids a row.
+          form: what the text keeps to, of `forms.form_of`; None: any text.
         """
         rows = len(arrays["command"])
         filled = self._filled(arrays, rows)
         memory = self._reader(spec)(filled)
         length = -(-limit // BUFFER_STEP) * BUFFER_STEP
-        writer = self._writer(spec.targets, length, beam_size)
-        ids, scores = writer(memory, filled["command"], np.int32(limit), np.float32(alpha))
+        writer = self._writer(spec.targets, length, beam_size, form)
+        asked = form.rows(filled["inputs"].tolist()) if form else np.int32(0)
+        ids, scores = writer(memory, filled["command"], np.int32(limit), np.float32(alpha), asked)
         return np.asarray(ids)[:rows], np.asarray(scores)[:rows]
 
     def classes(self, spec, arrays):
@@ -56,12 +59,14 @@ class BatchDecoder:
             self._readers[spec.signature] = self._backend.compiled(self._model, spec, read)
         return self._readers[spec.signature]
 
-    def _writer(self, targets, length, beam_size):
-        key = (targets.name, length, beam_size)
+    def _writer(self, targets, length, beam_size, form):
+        key = (targets.name, length, beam_size, form and form.name)
         if key not in self._writers:
 
-            def write(memory, command, limit, alpha):
-                return write_text(self._model, targets, memory, command, limit, length, beam_size, alpha)
+            def write(memory, command, limit, alpha, asked):
+                return write_text(
+                    self._model, targets, memory, command, limit, length, beam_size, alpha, form, asked
+                )
 
             self._writers[key] = self._backend.fused(self._model, write)
         return self._writers[key]

@@ -16,13 +16,15 @@ def read_source(model, spec, batch):
     return model.prepare(source, ops.pad(real, [[0, 0], [0, more]]))
 
 
-def write_text(model, targets, memory, command, limit, length, beam_size=1, alpha=0.6):
+def write_text(model, targets, memory, command, limit, length, beam_size=1, alpha=0.6, form=None,
+               asked=None):  # fmt: skip
     """The ids of a text, found by greedy or beam search.
 
     Args:
       targets: the `FeatureSpec` that is written. memory: of `read_source`. command: int32 [batch].
       limit: scalar tensor, at most so many ids. length: size of the output buffer, a Python int ≥ limit.
       beam_size: 1 is greedy. alpha: exponent of the length penalty.
+      form: what the text keeps to, see `forms.py`. asked: of its `rows`.
 
     Returns:
       ids int32 [batch, length], with the end-of-sequence, 0 behind it; scores float32 [batch].
@@ -36,10 +38,11 @@ def write_text(model, targets, memory, command, limit, length, beam_size=1, alph
         with keras.StatelessScope(state_mapping=weights):
             return model.step(ids, targets, constants, memory, state, time, beams)
 
+    keeping = {"form": form, "asked": asked}
     if beam_size == 1:
-        return greedy_search(step, state, command, length, limit)
+        return greedy_search(step, state, command, length, limit, **keeping)
     vocabulary = targets.vocabulary_size
-    ids, scores = beam_search(step, state, command, length, limit, beam_size, alpha, vocabulary)
+    ids, scores = beam_search(step, state, command, length, limit, beam_size, alpha, vocabulary, **keeping)
     return ids[:, 0], scores[:, 0]
 
 

@@ -2,46 +2,53 @@
 
 A step function maps (last ids [rows], state, time, beams) to (logits float32 [rows, vocabulary], new state). Greedy
 search gives None for `beams`. Beam search never moves a state's rows: `beams` says in which row the past of each
-hypothesis was computed. Nothing else here knows the model.
+hypothesis was computed. Nothing else here knows the model. A form (`forms.py`) says which ids may come next; scores
+stay the model's own.
 """
 
 from keras import ops
 
+from t2t_multimodel.decoding.forms import FORBIDDEN
 from t2t_multimodel.features import EOS_ID
 from t2t_multimodel.model.incremental import Beams
 
-EMPTY = -1e7  # score of a beam that holds nothing
+EMPTY = FORBIDDEN  # score of a beam that holds nothing
+POSSIBLE = 0.01 * EMPTY  # every real hypothesis has a better score
 
 
-def greedy_search(step, state, first_ids, length, limit):
+def greedy_search(step, state, first_ids, length, limit, form=None, asked=None):
     """The likeliest id, again and again, until every row has written the end-of-sequence.
 
     Args:
       first_ids: int32 [rows], what is fed at time 0 (the command).
       length: size of the output buffer, a Python int. limit: at most so many ids are written, scalar ≤ length.
+      form: see `forms.py`, with what the rows' inputs ask of it; None: any id may follow any.
 
     Returns:
       ids int32 [rows, length], 0 after the end; and the sum of their log-probabilities, float32 [rows].
     """
     rows = ops.shape(first_ids)[0]
 
-    def going_on(time, last, ids, done, score, state):
+    def going_on(time, last, ids, done, score, state, written):
         return ops.logical_and(time < limit, ops.logical_not(ops.all(done)))
 
-    def write(time, last, ids, done, score, state):
+    def write(time, last, ids, done, score, state, written):
         logits, state = step(last, state, time, None)
-        highest, best = ops.top_k(logits, 1)  # not argmax: XLA's takes many times as long on a CPU
+        allowed = logits + form.mask(written) if form else logits
+        highest, best = ops.top_k(allowed, 1)  # not argmax: XLA's takes many times as long on a CPU
         gain = highest[:, 0] - ops.logsumexp(logits, axis=-1)
         score = score + ops.where(done, 0.0, gain)
         best = ops.where(done, 0, ops.cast(best[:, 0], "int32"))
         ids = ops.slice_update(ids, [time, 0], best[None])
-        return time + 1, best, ids, ops.logical_or(done, best == EOS_ID), score, state
+        written = form.after(written, best) if form else written
+        return time + 1, best, ids, ops.logical_or(done, best == EOS_ID), score, state, written
 
     start = (
         ops.zeros((), dtype="int32"), first_ids, ops.zeros((length, rows), dtype="int32"),
         ops.zeros((rows,), dtype="bool"), ops.zeros((rows,), dtype="float32"), state,
+        form.start(asked) if form else (),
     )  # fmt: skip
-    _, _, ids, _, score, _ = ops.while_loop(going_on, write, start)
+    _, _, ids, _, score, *_ = ops.while_loop(going_on, write, start)
     return ops.transpose(ids), score
 
 
@@ -50,7 +57,8 @@ def length_penalty(length, alpha):
     return ops.power((5.0 + ops.cast(length, "float32")) / 6.0, alpha)
 
 
-def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, stop_early=True):
+def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, stop_early=True, form=None,
+                asked=None):  # fmt: skip
     """Beam search with length penalty; finished hypotheses are kept apart from growing ones.
 
     Args:
@@ -59,6 +67,7 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
       length: size of the output buffer. limit: at most so many ids, scalar ≤ length.
       beam: hypotheses kept. alpha: exponent of the length penalty, 0 = none; scores are log P / penalty.
       stop_early: stop when no growing hypothesis can still beat the worst finished one.
+      form: see `forms.py`, with what the inputs ask of it, [batch, …]; None: any id may follow any.
 
     Returns:
       ids int32 [batch, beam, length], best first, 0 after the end; scores float32 [batch, beam]. Where nothing has
@@ -67,7 +76,7 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
     batch = ops.shape(first_ids)[0]
     alpha = ops.cast(alpha, "float32")
 
-    def going_on(time, last, growing, growing_score, finished, finished_score, done, rows, state):
+    def going_on(time, last, growing, growing_score, finished, finished_score, done, rows, state, written):
         more = time < limit
         if not stop_early:
             return more
@@ -76,14 +85,15 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
         worst = ops.where(ops.any(done, axis=1), worst, EMPTY)
         return ops.logical_and(more, ops.logical_not(ops.all(worst > bound)))
 
-    def grow(time, last, growing, growing_score, finished, finished_score, done, rows, state):
+    def grow(time, last, growing, growing_score, finished, finished_score, done, rows, state, written):
         logits, state = step(last, state, time, Beams(beam, rows))
-        log_probabilities = ops.reshape(ops.log_softmax(logits), [batch, beam, vocabulary]) + growing_score[..., None]
+        log_probabilities = ops.log_softmax(logits) + (form.mask(written) if form else 0.0)
+        log_probabilities = ops.reshape(log_probabilities, [batch, beam, vocabulary]) + growing_score[..., None]
         penalty = length_penalty(time + 1, alpha)
         score, index = ops.top_k(ops.reshape(log_probabilities / penalty, [batch, beam * vocabulary]), 2 * beam)
         index = ops.cast(index, "int32")
         parent, last = index // vocabulary, index % vocabulary
-        ends = last == EOS_ID
+        ends = ops.logical_and(last == EOS_ID, score > POSSIBLE)
         ids = _write(_pick(growing, parent), last, time)  # [batch, 2·beam, length]
         # The best that go on …
         _, go_on = ops.top_k(ops.where(ends, score + EMPTY, score), beam)
@@ -92,6 +102,9 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
         growing_score = growing_score + ops.where(_pick(ends, go_on), EMPTY, 0.0)
         parent, last = _pick(parent, go_on), _pick(last, go_on)
         parent = ops.reshape(parent + ops.arange(batch, dtype="int32")[:, None] * beam, [-1])
+        last = ops.reshape(last, [-1])
+        if form:
+            written = form.after({name: ops.take(value, parent, axis=0) for name, value in written.items()}, last)
         rows = ops.where(times <= time, ops.take(rows, parent, axis=1), own)
         # … and the best that have ended, old and new.
         all_score = ops.concatenate([finished_score, ops.where(ends, score, score + EMPTY)], axis=1)
@@ -99,7 +112,7 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
         best = ops.cast(best, "int32")
         finished = _pick(ops.concatenate([finished, ids], axis=1), best)
         done = _pick(ops.concatenate([done, ends], axis=1), best)
-        return time + 1, ops.reshape(last, [-1]), growing, growing_score, finished, finished_score, done, rows, state
+        return time + 1, last, growing, growing_score, finished, finished_score, done, rows, state, written
 
     empty = ops.zeros((batch, beam, length), dtype="int32")
     times = ops.arange(length, dtype="int32")[:, None]
@@ -108,8 +121,9 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
     start = (
         ops.zeros((), dtype="int32"), ops.repeat(first_ids, beam, axis=0), empty, first_score, empty,
         ops.full((batch, beam), EMPTY, dtype="float32"), ops.zeros((batch, beam), dtype="bool"), own, state,
+        form.start(ops.repeat(asked, beam, axis=0)) if form else (),
     )  # fmt: skip
-    _, _, growing, growing_score, finished, finished_score, done, _, _ = ops.while_loop(going_on, grow, start)
+    _, _, growing, growing_score, finished, finished_score, done, *_ = ops.while_loop(going_on, grow, start)
     some = ops.any(done, axis=1)
     return ops.where(some[:, None, None], finished, growing), ops.where(some[:, None], finished_score, growing_score)
 

@@ -1,5 +1,6 @@
 """Reads the example store of a problem: `data_dir/<problem>/`, as docs/architecture.md describes it."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -134,8 +135,9 @@ class ExampleStore:
         return manifest
 
     def _read_spec(self):
-        sides = (FeatureSpec.from_json(self.manifest[side]) for side in ("inputs", "targets"))
-        return ProblemSpec(self.name, *sides, self.manifest["command"]["id"])
+        inputs, targets = (FeatureSpec.from_json(self.manifest[side]) for side in ("inputs", "targets"))
+        targets = dataclasses.replace(targets, form=self.manifest.get("form", ""))
+        return ProblemSpec(self.name, inputs, targets, self.manifest["command"]["id"])
 
     def _sizes(self):
         """{file name: bytes}; None for an index, which the manifest does not list and which is checked when read."""

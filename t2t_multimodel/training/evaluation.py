@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from t2t_multimodel.decoding.batch_decoder import BatchDecoder
+from t2t_multimodel.decoding.forms import form_of
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.input.batching import evaluation_batches
 from t2t_multimodel.input.store import ExampleStore
@@ -12,8 +13,9 @@ from t2t_multimodel.training.backend import adapter
 DECODE_DEFAULTS = {
     "beam_size": 1,
     "alpha": 0.6,
-    "max_length": 0,
-}  # max_length 0: a little over the longest training target
+    "max_length": 0,  # 0: a little over the longest training target
+    "keep_form": 1,  # 1: trees are well-formed, with a leaf for each word; 0: whatever the model writes
+}
 
 
 class Evaluator:
@@ -83,8 +85,9 @@ class Evaluator:
             order, _ = self._decoder.classes(problem.spec, arrays)
             return [[problem.classes[i] for i in row] for row in order]
         limit = decode["max_length"] or int(1.2 * problem.longest_target) + 4
-        ids, _ = self._decoder.ids(problem.spec, arrays, limit, int(decode["beam_size"]), decode["alpha"])
         vocabulary = store.vocabulary()
+        form = form_of(problem.spec, vocabulary) if decode["keep_form"] else None
+        ids, _ = self._decoder.ids(problem.spec, arrays, limit, int(decode["beam_size"]), decode["alpha"], form)
         return [vocabulary.decode(row) for row in ids.tolist()]
 
     def _references(self, problem, store, example):
@@ -105,7 +108,7 @@ def decode_settings(values=None):
         if name not in DECODE_DEFAULTS:
             raise unknown_name("decode hparam", name, DECODE_DEFAULTS)
     settings = DECODE_DEFAULTS | values
-    for name, least in (("beam_size", 1), ("max_length", 0)):
+    for name, least in (("beam_size", 1), ("max_length", 0), ("keep_form", 0)):
         if not isinstance(settings[name], int) or settings[name] < least:
             raise UserError(f"decode hparam {name}={settings[name]!r} must be a whole number of at least {least}")
     if not isinstance(settings["alpha"], (int, float)) or settings["alpha"] < 0:

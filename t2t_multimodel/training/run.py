@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 
 from t2t_multimodel import hyperparameters, registry
@@ -10,6 +11,7 @@ from t2t_multimodel.features import FeatureSpec, ProblemSpec
 from t2t_multimodel.vocabulary import write_file
 
 RUN_FILE = "run.json"
+FORM_EXAMPLES = 100  # looked at, whether the targets have the form that they are declared to have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Run:
         for name, store in stores.items():
             store.vocabulary()  # raises, where the data folder holds another one
             longest = int(store.split("train").target_length.max()) + 1 if store.spec.targets.modality == "text" else 1
-            problems[name] = RunProblem(store.spec, store.digest, store.classes, store.metrics, longest)
+            problems[name] = RunProblem(_with_form(store), store.digest, store.classes, store.metrics, longest)
         _check_commands(problems)
         return cls(model, seed, backend, problems)
 
@@ -183,6 +185,23 @@ def load_variables(variables, arrays, where):
             shapes = f"{tuple(array.shape)}, not {tuple(variable.shape)}"
             raise UserError(f"{where}: the checkpoint is of another model: {variable.path} has shape {shapes}")
         variable.assign(array)
+
+
+def _with_form(store):
+    """The spec of a store; without the form of its targets where its training examples do not keep to it."""
+    from t2t_multimodel.decoding.forms import follow, form_of
+
+    spec = store.spec
+    form = form_of(spec, store.vocabulary())
+    split = store.split("train")
+    rows = range(min(len(split), FORM_EXAMPLES))
+    if not spec.targets.form or form is not None and follow(form, split.examples(rows)):
+        return spec
+    warnings.warn(
+        f"{spec.name}: its targets are declared to have the form {spec.targets.form!r}; in this vocabulary its "
+        "training examples do not have it, so decoding will not keep to it", stacklevel=2
+    )  # fmt: skip
+    return dataclasses.replace(spec, targets=dataclasses.replace(spec.targets, form=""))
 
 
 def _check_commands(problems):
