@@ -237,6 +237,7 @@ def declarations(problem, vocabulary):
         "metrics": list(problem.metric_names),
         "evaluation_split": problem.evaluation_split,
         **({"form": form} if form else {}),  # that decoded targets keep to
+        **({"decode_hparams": problem.decode_hparams} if problem.decode_hparams else {}),
     }
 
 

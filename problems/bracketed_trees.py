@@ -25,6 +25,7 @@ class BracketedTrees(FileProblem):
     keep_function_tags = False
     language = "English"  # of the words, for reports
     metrics = ("bracket_f1", "exact_match")
+    decode_hparams = {"beam_size": 4}
 
     _form = "train.mrg, dev.mrg, test.mrg, a bracketed tree a line"
     _split_suffix = ".mrg"

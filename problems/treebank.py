@@ -24,6 +24,7 @@ class Treebank(Problem):
     keep_function_tags = False
     command = "to_tree"
     metrics = ("bracket_f1", "exact_match")
+    decode_hparams = {"beam_size": 4}
     inputs = Text("English")
 
     @functools.cached_property

@@ -57,8 +57,9 @@ class Predictor:
             for sound.
           long_inputs: what to do with an input longer than any the model was trained on: "error" or "warn". None is
             ever cut.
-          decode_hparams: beam_size (1 = greedy), alpha (exponent of the length penalty), max_length (ids; 0: by
-            training), keep_form (1: trees are well-formed, with a leaf for each word; 0: whatever the model writes).
+          decode_hparams: what differs from the problem's own: beam_size (1 = greedy), alpha (exponent of the length
+            penalty), max_length (ids; 0: by training), keep_form (1: trees are well-formed, with a leaf for each word;
+            0: whatever the model writes).
 
         Returns:
           A list of strings: text, or the name of the likeliest class.
@@ -66,12 +67,12 @@ class Predictor:
         Raises:
           UserError: unknown problem or setting, an input that can't be read or is too long.
         """
+        from t2t_multimodel.decoding.settings import decode_settings
         from t2t_multimodel.input.lengths import InputLengths
         from t2t_multimodel.input.padding import encode_inputs
-        from t2t_multimodel.training.evaluation import decode_settings
 
         known = self._run.problem(problem)
-        settings = decode_settings(decode_hparams)
+        settings = decode_settings(decode_hparams, known.decode_hparams)
         lengths = InputLengths(known.spec.inputs, self.hparams, bucket=self._few_shapes)
         values = [self._read(known.spec, value, place) for place, value in enumerate(inputs, 1)]
         self._check_lengths(known.spec, values, lengths, long_inputs)

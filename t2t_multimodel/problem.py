@@ -20,6 +20,7 @@ class Problem:
     targets = None  # a Feature
     command = None  # name of the command token, e.g. "to_german"; None: "to_" + the problem's name
     metrics = None  # of decoded output, the headline first; None: by the target feature
+    decode_hparams = {}  # how its answers are decoded unless asked otherwise, e.g. {"beam_size": 4}
     splits = ("train", "dev", "test")
     vocabulary_size = None  # asked for when this problem is the first of its data folder
 
@@ -106,6 +107,8 @@ def declaration_faults(problem):
             faults.append(f"its {name} must be a tuple of names, such as {example}, not {value!r}")
         elif len(set(value)) < len(value):
             faults.append(f"its {name} name something twice: {value!r}")
+    if not isinstance(problem.decode_hparams, dict):
+        faults.append(f'its decode_hparams must be a dict, such as {{"beam_size": 4}}, not {problem.decode_hparams!r}')
     if problem.command is not None and (not isinstance(problem.command, str) or not problem.command.strip()):
         faults.append(f"its command must be a name, such as \"to_german\", not {problem.command!r}")
     return faults

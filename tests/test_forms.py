@@ -12,6 +12,8 @@ from t2t_multimodel.data_gen.readers.trees import linearised, parse_tree, symbol
 from t2t_multimodel.data_gen.vocabulary_training import train_vocabulary
 from t2t_multimodel.decoding.forms import Tree, follow
 from t2t_multimodel.decoding.search import beam_search, greedy_search
+from t2t_multimodel.decoding.settings import decode_settings
+from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import EOS_ID, Text
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.training.bracket_scores import parse
@@ -123,6 +125,13 @@ def test_a_vocabulary_without_the_brackets_has_no_such_form(tmp_path):
     assert Tree.of(words, words.size) is None
     part = train_vocabulary(tmp_path / "part", [target(TREES[0], False)] * 3, size=450, symbols=["(NP", ")NP"])
     assert not follow(Tree.of(part, part.size), examples(part, False, TREES[:1]))
+
+
+def test_a_problem_says_how_it_is_decoded():
+    assert decode_settings({}, {"beam_size": 4})["beam_size"] == 4
+    assert decode_settings({"beam_size": 2}, {"beam_size": 4}) == decode_settings({"beam_size": 2})
+    with pytest.raises(UserError, match="problem p: .*beam_width.*beam_size"):
+        decode_settings(None, {"beam_width": 4}, where="p")
 
 
 def test_shipped_trees_declare_it():

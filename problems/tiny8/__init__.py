@@ -143,6 +143,7 @@ class TinyParse(_Tiny):
     most_words = 12
     command = "to_tree"
     metrics = ("exact_match", "bracket_f1")
+    decode_hparams = {"beam_size": 4}
     inputs = Text("English")
     targets = Text("tree", symbols=r"\S+", form="tree")  # every bracket and tag behind a space is one id
 

@@ -42,8 +42,8 @@ _OLD_FLAGS = {
 }
 # What --decode_hparams of several commands says of itself.
 DECODE_HPARAMS = (
-    'how to decode, e.g. "beam_size=4,alpha=0.6"; default: greedily. "keep_form=0": trees as the model writes them, '
-    "not held to be well-formed with a leaf for each word"
+    'how to decode, e.g. "beam_size=4,alpha=0.6"; default: as the problem says, else greedily. "keep_form=0": trees as '
+    "the model writes them, not held to be well-formed with a leaf for each word"
 )
 
 

@@ -53,8 +53,8 @@ def _decode(flags):
         lines = read_lines(flags.decode_from_file)
 
     startup.import_tensorflow()
+    from t2t_multimodel.decoding.settings import decode_settings
     from t2t_multimodel.predictor import load
-    from t2t_multimodel.training.evaluation import decode_settings
 
     decode_settings(decode_hparams)
     predictor = load(flags.output_dir, step=flags.step)

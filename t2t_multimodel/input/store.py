@@ -60,6 +60,11 @@ class ExampleStore:
         return self.manifest["evaluation_split"]
 
     @property
+    def decode_hparams(self):
+        """How its answers are decoded unless asked otherwise, as `decode_settings` takes it."""
+        return dict(self.manifest.get("decode_hparams", {}))
+
+    @property
     def vocabulary_folder(self):
         """The folder of the vocabulary that the texts are written in, or None where there is no text."""
         return self.data_dir / "vocabulary" if self.manifest.get("vocabulary") else None

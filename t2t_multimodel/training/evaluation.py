@@ -4,18 +4,12 @@ from pathlib import Path
 
 from t2t_multimodel.decoding.batch_decoder import BatchDecoder
 from t2t_multimodel.decoding.forms import form_of
-from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.decoding.settings import decode_settings
+from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.batching import evaluation_batches
 from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.training import metrics
 from t2t_multimodel.training.backend import adapter
-
-DECODE_DEFAULTS = {
-    "beam_size": 1,
-    "alpha": 0.6,
-    "max_length": 0,  # 0: a little over the longest training target
-    "keep_form": 1,  # 1: trees are well-formed, with a leaf for each word; 0: whatever the model writes
-}
 
 
 class Evaluator:
@@ -38,7 +32,7 @@ class Evaluator:
         Args:
           store: its `ExampleStore`. split: name.
           eval_steps: only the first so many batches; 0 = all.
-          decode_hparams: see `DECODE_DEFAULTS`.
+          decode_hparams: what differs from the problem's own, see `decoding/settings.py`.
           examples: a list to which {"key", "row" (in the split), "input", "prediction", "references", "teacher_forced"}
             of each example are added; the last is [log-probability, ids right, ids] of its target, sums.
           decoding: False: nothing is decoded, which takes the longest; teacher-forced metrics only.
@@ -46,8 +40,8 @@ class Evaluator:
         Returns:
           {metric: value} with "examples" and "split"; rates are fractions of 1, BLEU and bracket F1 run to 100.
         """
-        decode = decode_settings(decode_hparams)
         problem = self._run.problem(store.name)
+        decode = decode_settings(decode_hparams, problem.decode_hparams)
         teacher_forced = metrics.TeacherForced()
         predictions, references = [], []
         reader = store.split(split)
@@ -99,21 +93,6 @@ class Evaluator:
         if problem.spec.inputs.modality == "text":
             return store.vocabulary().decode(example["inputs"].tolist())
         return f"({problem.spec.inputs.modality} {example['key']})"
-
-
-def decode_settings(values=None):
-    """`DECODE_DEFAULTS` with `values` put in; raises `UserError` for an unknown name or a value out of range."""
-    values = dict(values or {})
-    for name in values:
-        if name not in DECODE_DEFAULTS:
-            raise unknown_name("decode hparam", name, DECODE_DEFAULTS)
-    settings = DECODE_DEFAULTS | values
-    for name, least in (("beam_size", 1), ("max_length", 0), ("keep_form", 0)):
-        if not isinstance(settings[name], int) or settings[name] < least:
-            raise UserError(f"decode hparam {name}={settings[name]!r} must be a whole number of at least {least}")
-    if not isinstance(settings["alpha"], (int, float)) or settings["alpha"] < 0:
-        raise UserError(f"decode hparam alpha={settings['alpha']!r} must be a number of at least 0")
-    return settings
 
 
 def open_stores(data_dir, run, names):

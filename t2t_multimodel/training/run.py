@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 from t2t_multimodel import hyperparameters, registry
+from t2t_multimodel.decoding.settings import decode_settings
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.features import FeatureSpec, ProblemSpec
 from t2t_multimodel.vocabulary import write_file
@@ -23,6 +24,7 @@ class RunProblem:
     classes: tuple  # names, for label targets
     metrics: tuple
     longest_target: int  # ids, with end-of-sequence, of the longest training target
+    decode_hparams: dict = dataclasses.field(default_factory=dict)  # where they differ from everybody's
 
     def to_json(self):
         values = dataclasses.asdict(self)
@@ -38,7 +40,7 @@ class RunProblem:
         spec = values["spec"]
         sides = (FeatureSpec.from_json(spec[side]) for side in ("inputs", "targets"))
         return cls(ProblemSpec(name, *sides, spec["command_id"]), values["digest"], tuple(values["classes"]),
-                   tuple(values["metrics"]), values["longest_target"])  # fmt: skip
+                   tuple(values["metrics"]), values["longest_target"], values.get("decode_hparams", {}))  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +58,9 @@ class Run:
         for name, store in stores.items():
             store.vocabulary()  # raises, where the data folder holds another one
             longest = int(store.split("train").target_length.max()) + 1 if store.spec.targets.modality == "text" else 1
-            problems[name] = RunProblem(_with_form(store), store.digest, store.classes, store.metrics, longest)
+            decode_settings(store.decode_hparams, where=name)  # raises
+            problems[name] = RunProblem(_with_form(store), store.digest, store.classes, store.metrics, longest,
+                                        store.decode_hparams)  # fmt: skip
         _check_commands(problems)
         return cls(model, seed, backend, problems)
 

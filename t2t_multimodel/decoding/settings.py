@@ -1,0 +1,31 @@
+"""How answers are decoded: everybody's defaults, then the problem's, then what was asked for."""
+
+from t2t_multimodel.errors import UserError, unknown_name
+
+DECODE_DEFAULTS = {
+    "beam_size": 1,
+    "alpha": 0.6,
+    "max_length": 0,  # 0: a little over the longest training target
+    "keep_form": 1,  # 1: trees are well-formed, with a leaf for each word; 0: whatever the model writes
+}
+
+
+def decode_settings(asked=None, of_problem=None, where=""):
+    """All of `DECODE_DEFAULTS`, with a problem's own values and then those of `asked` put in.
+
+    Raises:
+      UserError: an unknown name, or a value out of range; it begins with `where`, a problem's name.
+    """
+    values = {**(of_problem or {}), **(asked or {})}
+    where = f"problem {where}: " if where else ""
+    for name in values:
+        if name not in DECODE_DEFAULTS:
+            raise unknown_name(f"{where}decode hparam", name, DECODE_DEFAULTS)
+    settings = DECODE_DEFAULTS | values
+    for name, least in (("beam_size", 1), ("max_length", 0), ("keep_form", 0)):
+        if not isinstance(settings[name], int) or settings[name] < least:
+            least = f"a whole number of at least {least}"
+            raise UserError(f"{where}decode hparam {name}={settings[name]!r} must be {least}")
+    if not isinstance(settings["alpha"], (int, float)) or settings["alpha"] < 0:
+        raise UserError(f"{where}decode hparam alpha={settings['alpha']!r} must be a number of at least 0")
+    return settings
