@@ -1,5 +1,6 @@
 """Cross entropy with label smoothing, for every modality that ends in a softmax."""
 
+import functools
 import math
 
 from keras import ops
@@ -17,14 +18,52 @@ def cross_entropy(logits, targets, weights, label_smoothing=0.0):
     Returns:
       loss (sum), log_probability [...] of the right id, correct [...] (1.0 where the right id is the likeliest).
     """
-    classes = logits.shape[-1]
-    # The fused operation: picking the right id out of a log-softmax costs a scatter over all ids in the gradient.
-    nats = ops.sparse_categorical_crossentropy(targets, logits, from_logits=True)
-    loss = nats
-    if label_smoothing:
-        high, low = 1.0 - label_smoothing, label_smoothing / (classes - 1)
-        entropy = -(high * math.log(high) + (classes - 1) * low * math.log(low))
-        total = ops.sum(logits, axis=-1) - classes * ops.logsumexp(logits, axis=-1)  # of all log-probabilities
-        loss = (high - low) * nats - low * total - entropy
+    loss, nats = ops.unstack(_entropies(label_smoothing)(logits, targets))
     correct = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), targets.dtype), targets), "float32")
     return ops.sum(loss * weights), -nats, correct
+
+
+@functools.cache
+def _entropies(smoothing):
+    """The function (logits, targets) → [2, ...]: cross entropies with smoothing, and without.
+
+    Its gradient is written out, probabilities less the target distribution, so one softmax is all that is computed:
+    the backends' own operation takes several times as long on a CPU, and smoothing would need two more passes.
+    """
+
+    @ops.custom_gradient
+    def entropies(logits, targets):
+        classes = logits.shape[-1]
+        high, low = 1.0 - smoothing, smoothing / max(classes - 1, 1)
+        here = ops.cast(targets, "int32")[..., None]
+        probabilities = ops.softmax(logits)
+        # log Σ exp, from the likeliest id, whose probability is never 0. (`initial`: there may be no rows at all.)
+        largest = ops.max(logits, axis=-1, initial=-1e30)
+        log_sum = largest - ops.log(ops.max(probabilities, axis=-1, initial=0.0))
+        nats = loss = log_sum - ops.take_along_axis(logits, here, axis=-1)[..., 0]
+        if smoothing:
+            entropy = -(high * math.log(high) + (classes - 1) * low * math.log(low))
+            loss = (high - low) * nats - low * (ops.sum(logits, axis=-1) - classes * log_sum) - entropy
+
+        def gradient(*arguments, upstream=None):
+            of_loss, of_nats = ops.unstack(upstream if upstream is not None else arguments[0])
+            both = (of_loss + of_nats)[..., None]
+            right = ops.take_along_axis(probabilities, here, axis=-1) * both
+            right = right - (high * of_loss + of_nats)[..., None]
+            everywhere = probabilities * both
+            if smoothing:
+                everywhere = everywhere - low * of_loss[..., None]
+            return _put_along_last_axis(everywhere, here, right), None
+
+        return ops.stack([loss, nats]), gradient
+
+    return entropies
+
+
+def _put_along_last_axis(array, index, values):
+    """`array` [..., n] with `values` [..., 1] at `index` [..., 1]."""
+    size = array.shape[-1]
+    rows = ops.reshape(array, [-1, size])
+    places = ops.reshape(index, [-1])
+    places = ops.stack([ops.arange(ops.shape(rows)[0], dtype="int32"), places], axis=1)
+    return ops.reshape(ops.scatter_update(rows, places, ops.reshape(values, [-1])), ops.shape(array))

@@ -46,6 +46,13 @@ class MultiModel(Layer):
         Returns:
           logits, [batch, length, vocabulary] for text or [batch, classes]; and the list of the experts' reports.
         """
+        outputs, reports = self._outputs(batch, spec, training)
+        if spec.targets.modality == "label":
+            return outputs, reports
+        return self.nets[spec.targets.name].logits(outputs), reports
+
+    def _outputs(self, batch, spec, training):
+        """The logits of a class, or what the decoder makes of a text, [batch, length, hidden]; and the reports."""
         source, real, grid, reports = self.encode(batch, spec, training=training)
         if spec.targets.modality == "label":
             return self.nets[spec.targets.name](source, real=real, grid=grid), reports
@@ -54,7 +61,7 @@ class MultiModel(Layer):
         x = self.mixer(net.shifted(targets, batch["command"]), source=source, source_real=real, training=training)
         target_real = ops.cast(ops.not_equal(targets, 0), "float32") * batch["example_weights"][:, None]
         x, report = self.decoder(x, target_real, source, real, training=training)
-        return net.logits(x), reports + ([report] if report else [])
+        return x, reports + ([report] if report else [])
 
     def encode(self, batch, spec, training=False):
         """→ encoded inputs [batch, positions, hidden], real [batch, positions], grid of 2-D input or None, reports."""
@@ -71,13 +78,23 @@ class MultiModel(Layer):
           report: {"cross_entropy", "weight" (targets counted), "balance", "overflow", "correct", "log_probability",
             "weights", "logits"}; the last four of every position.
         """
-        logits, reports = self(batch, spec=spec, training=training)
+        outputs, reports = self._outputs(batch, spec, training)
         targets = batch["targets"]
         weights = batch["example_weights"]
         if spec.targets.modality == "text":
             weights = ops.cast(ops.not_equal(targets, 0), "float32") * weights[:, None]
         smoothing = self.hparams.label_smoothing if training else 0.0
-        total, log_probability, correct = cross_entropy(logits, targets, weights, smoothing)
+        if spec.targets.modality == "text":
+            # In two halves, which have nothing to do with each other until their losses are summed: a backend that runs
+            # operations side by side has two of this size at a time, the largest of a small model.
+            net, half = self.nets[spec.targets.name], ops.shape(outputs)[0] // 2
+            parts = [(net.logits(o), t, w) for o, t, w in zip(*(_halves(a, half) for a in (outputs, targets, weights)))]
+            logits = ops.concatenate([part for part, _, _ in parts], axis=0)  # computed where somebody asks for them
+        else:
+            parts, logits = [(outputs, targets, weights)], outputs
+        totals, log_probabilities, corrects = zip(*(cross_entropy(*part, smoothing) for part in parts))
+        log_probability, correct = ops.concatenate(log_probabilities, axis=0), ops.concatenate(corrects, axis=0)
+        total = sum(totals[1:], totals[0])
         count = ops.sum(weights)
         mean = total / ops.maximum(count, 1.0)
         zero = ops.zeros((), dtype="float32")
@@ -164,6 +181,10 @@ class MultiModel(Layer):
             variables += [*self.mixer.trainable_variables, *self.decoder.trainable_variables]
         mine = {id(v) for v in variables}
         return [v for v in self.trainable_variables if id(v) in mine]
+
+
+def _halves(array, half):
+    return array[:half], array[half:]
 
 
 def _check_sides(spec):
