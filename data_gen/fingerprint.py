@@ -19,7 +19,8 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.problem import Problem
 
 FORMAT_VERSION = 1
-DECLARATIONS = ("command", "description", "metrics", "vocabulary_size")  # a change of these alters no example
+# A change of these alters no example.
+DECLARATIONS = ("command", "decode_hparams", "description", "metrics", "target_form", "vocabulary_size")
 _MOST_FILES_LISTED = 1000
 _READERS = "t2t_multimodel.data_gen.readers"
 

@@ -230,14 +230,13 @@ def _manifest(problem, splits, vocabulary, fingerprint, bad):
 def declarations(problem, vocabulary):
     """The part of a manifest that a problem only declares: the examples do not depend on it."""
     command_id = vocabulary.command_id(problem.command_name) if isinstance(problem.targets, Text) else 0
-    form = getattr(problem.targets, "form", "")
     return {
         "description": _description(problem),
         "command": {"name": problem.command_name, "id": command_id},
         "metrics": list(problem.metric_names),
         "evaluation_split": problem.evaluation_split,
-        **({"form": form} if form else {}),  # that decoded targets keep to
-        **({"decode_hparams": problem.decode_hparams} if problem.decode_hparams else {}),
+        "target_form": problem.target_form,
+        "decode_hparams": problem.decode_hparams,
     }
 
 

@@ -26,6 +26,7 @@ class BracketedTrees(FileProblem):
     language = "English"  # of the words, for reports
     metrics = ("bracket_f1", "exact_match")
     decode_hparams = {"beam_size": 4}
+    target_form = "tree"
 
     _form = "train.mrg, dev.mrg, test.mrg, a bracketed tree a line"
     _split_suffix = ".mrg"
@@ -36,8 +37,7 @@ class BracketedTrees(FileProblem):
 
     @functools.cached_property
     def targets(self):
-        pattern = symbols(self.words_in_tree, self.keep_function_tags)
-        return Text("bracketed tree", symbols=pattern, form="tree" if pattern else "")
+        return Text("bracketed tree", symbols=symbols(self.words_in_tree, self.keep_function_tags))
 
     def samples(self, split):
         path = self.split_path(split)

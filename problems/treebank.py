@@ -25,12 +25,12 @@ class Treebank(Problem):
     command = "to_tree"
     metrics = ("bracket_f1", "exact_match")
     decode_hparams = {"beam_size": 4}
+    target_form = "tree"
     inputs = Text("English")
 
     @functools.cached_property
     def targets(self):
-        pattern = symbols(self.words_in_tree, self.keep_function_tags)
-        return Text("bracketed tree", symbols=pattern, form="tree" if pattern else "")
+        return Text("bracketed tree", symbols=symbols(self.words_in_tree, self.keep_function_tags))
 
     def files(self, split):
         """The `Path`s of a split's files, in order; raises `MissingCorpus` where there are none."""

@@ -30,7 +30,8 @@ class FeatureSpec:
     fit: str = ""  # image: how other sizes were brought to this one at generation; "" is "stretch"
     rate: int = 0  # audio: samples a second
     classes: int = 0  # label: number of classes
-    form: str = dataclasses.field(default="", compare=False)  # text: what a decoder keeps to (decoding/forms.py)
+    # Text: what a decoder keeps to (decoding/forms.py). Not compared: weights and examples do not depend on it.
+    form: str = dataclasses.field(default="", compare=False)
 
     def to_json(self):
         return {k: v for k, v in dataclasses.asdict(self).items() if v}
@@ -79,17 +80,12 @@ class Text(Feature):
     # such as the brackets and tags of trees. For a closed set of words. Takes effect where this feature's text trains
     # the vocabulary, and then in all text: a longer word that begins with one is cut behind it.
     symbols: str = ""
-    # What decoding keeps to: "tree": well-formed brackets, as many leaves as the input has words; "": any text. Needs
-    # brackets that are one id each. The data stay the same with it and without.
-    form: str = ""
 
     def __post_init__(self):
         try:
             re.compile(self.symbols)
         except re.error as error:
             raise ValueError(f"Text(symbols={self.symbols!r}) is no regular expression: {error}") from None
-        if self.form not in ("", "tree"):
-            raise ValueError(f"Text(form=...) is 'tree' or nothing, not {self.form!r}")
 
     def __repr__(self):  # enters fingerprints, so those of stores from before there were `symbols` stay as they are
         symbols = f", symbols={self.symbols!r}" if self.symbols else ""

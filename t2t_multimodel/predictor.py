@@ -67,7 +67,7 @@ class Predictor:
         Raises:
           UserError: unknown problem or setting, an input that can't be read or is too long.
         """
-        from t2t_multimodel.decoding.settings import decode_settings
+        from t2t_multimodel.decode_hparams import decode_settings
         from t2t_multimodel.input.lengths import InputLengths
         from t2t_multimodel.input.padding import encode_inputs
 

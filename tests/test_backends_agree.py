@@ -21,6 +21,8 @@ OTHER = {"tensorflow": "jax", "jax": "tensorflow"}[BACKEND]
 # written for each, and the compiled search. Run a whole file there with KERAS_BACKEND=jax.
 CHOSEN = (
     "test_golden.py",
+    "test_loss.py",
+    "test_forms.py",
     "test_model_contract.py",
     "test_causality.py::test_blocks_do_not_look_ahead",
     "test_padding.py::test_blocks_see_nothing_behind_the_end",

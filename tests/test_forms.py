@@ -1,27 +1,38 @@
 """Forms of decoded text: whatever the model says, a tree is well-formed and has a leaf for each word of the input."""
 
 import functools
+import json
+import re
+import unittest.mock
+from pathlib import Path
 
 import numpy as np
 import pytest
 from keras import ops
-from models import program
+from models import BACKEND, program
 
 from t2t_multimodel import registry
+from t2t_multimodel.data_gen.fingerprint import fingerprint
+from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.data_gen.readers.trees import linearised, parse_tree, symbols
 from t2t_multimodel.data_gen.vocabulary_training import train_vocabulary
-from t2t_multimodel.decoding.forms import Tree, follow
+from t2t_multimodel.decode_hparams import decode_settings
+from t2t_multimodel.decoding.forms import FORMS, PunctuatedTree, Tree, misfit, register_form
 from t2t_multimodel.decoding.search import beam_search, greedy_search
-from t2t_multimodel.decoding.settings import decode_settings
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import EOS_ID, Text
+from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.problem import reversed_problem
+from t2t_multimodel.problems import tiny8
 from t2t_multimodel.training.bracket_scores import parse
+from t2t_multimodel.training.run import Run
 
 TREES = (
     "(S (NP (DT the) (NN dog)) (VP (VBZ barks)))", "(NP (NN dog))", "(S (NP (PRP it)) (VP (VBZ is) (ADJP (JJ öde))))",
     "(NP (NP (DT a) (JJ unbelievable) (NN dog)) (PP (IN in) (NP (NP (DT the) (NN street)) (PP (IN of) (NP (NNP X))))))",
     "(S (S (NP (DT the) (NN dog)) (VP (VBZ barks))) (CC and) (S (NP (PRP it)) (VP (VBZ barks))))", "(INTJ oh)",
+    "(NP (NN Ångström) (NN à) (NN Рим))",
 )  # fmt: skip
 LENGTH = 128
 
@@ -29,13 +40,11 @@ LENGTH = 128
 @functools.cache
 def vocabulary(tmp, with_words):
     texts = [t for tree in TREES for t in (" ".join(parse_tree(tree).leaves()), target(tree, with_words))]
-    found = {word for text in texts for word in text.split(" ") if word in pattern(with_words, text)}
+    found = {word for text in texts for word in text.split(" ") if word in brackets_and_tags(with_words, text)}
     return train_vocabulary(tmp, texts, size=450, symbols=sorted(found))
 
 
-def pattern(with_words, text):
-    import re
-
+def brackets_and_tags(with_words, text):
     return [word for word in text.split(" ") if re.fullmatch(symbols(with_words), word) and text.startswith("(")]
 
 
@@ -59,8 +68,7 @@ def examples(words, with_words, trees=TREES):
 
 def test_every_tree_keeps_to_the_form(made):
     words, form, with_words = made
-    trees = [tree for tree in TREES if with_words or tree != "(INTJ oh)"]
-    assert follow(form, examples(words, with_words, trees))
+    assert misfit(form, examples(words, with_words)) is None
 
 
 @pytest.mark.parametrize(
@@ -80,20 +88,20 @@ def test_what_is_no_tree_of_three_words_does_not(wrong, tmp_path_factory):
     words = vocabulary(tmp_path_factory.getbasetemp() / "formsFalse", False)
     form = Tree.of(words, words.size)
     right = {"inputs": words.encode("the dog barks"), "targets": words.encode("(S (NP DT NN )NP (VP VBZ )VP )S")}
-    assert follow(form, [right])
-    assert not follow(form, [right, right | {"targets": words.encode(wrong)}])
+    assert misfit(form, [right]) is None
+    assert misfit(form, [right, right | {"targets": words.encode(wrong)}]) == 1
 
 
+@pytest.mark.parametrize("alpha", [0.6, 2.0])
 @pytest.mark.parametrize("beam", [None, 4])
-def test_any_model_writes_trees(made, beam):
-    """Random logits, which change with time and the last id, stand for the worst of models."""
+@pytest.mark.parametrize("length", [40, LENGTH])
+def test_any_model_writes_trees(made, beam, length, alpha):
+    """Random logits, which change with time and the last id, stand for the worst of models: the end is unlikely."""
+    if beam is None and alpha != 0.6:
+        pytest.skip("greedy search has no length penalty")
     words, form, with_words = made
     noise = np.random.default_rng(3).normal(size=(LENGTH, words.size)).astype("float32") * 3.0
     after = np.random.default_rng(4).normal(size=(words.size, words.size)).astype("float32")
-    # Less of what may go on for ever, nesting and long leaves: no form can lengthen the buffer.
-    unlikely = [i for i, p in enumerate(words.pieces(range(words.size))) if p[0] != "\u2581" or p.startswith("\u2581(")]
-    noise[:, unlikely] -= 8.0
-    noise[:, EOS_ID] += 8.0
     inputs = ["dog", "the dog barks", "a dog in the street of X", "the dog barks and it is a dog in the street"]
     asked = form.rows([words.encode(text) for text in inputs])
     assert asked.tolist() == [1, 3, 7, 11]
@@ -105,26 +113,24 @@ def test_any_model_writes_trees(made, beam):
 
         first = ops.zeros_like(asked) + 2
         if beam is None:
-            return greedy_search(step, {}, first, LENGTH, LENGTH, form=form, asked=asked)
-        return beam_search(step, {}, first, LENGTH, LENGTH, beam, 0.6, words.size, form=form, asked=asked)
+            return greedy_search(step, {}, first, LENGTH, length, form=form, asked=asked)
+        return beam_search(step, {}, first, LENGTH, length, beam, alpha, words.size, form=form, asked=asked)
 
     ids, scores = program(Layer(name="no_variables"), search)(asked)
     ids, scores = ids.reshape(len(inputs), -1, LENGTH), scores.reshape(len(inputs), -1)
     for rows, row_scores, wanted in zip(ids, scores, asked):
-        for row, score in zip(rows, row_scores):
-            if score < -1e5:  # a hypothesis that never was
-                continue
-            assert EOS_ID in row
+        assert row_scores[0] > -1e5  # the others may be hypotheses that never were
+        for row in rows[row_scores > -1e5]:
             text = words.decode(row.tolist())
+            assert EOS_ID in row[:length], text
             assert len(parse(text).leaves) == wanted, text
-        assert row_scores[0] > -1e5
 
 
 def test_a_vocabulary_without_the_brackets_has_no_such_form(tmp_path):
     words = train_vocabulary(tmp_path, ["the dog barks ( or not )"] * 3, size=450)
     assert Tree.of(words, words.size) is None
     part = train_vocabulary(tmp_path / "part", [target(TREES[0], False)] * 3, size=450, symbols=["(NP", ")NP"])
-    assert not follow(Tree.of(part, part.size), examples(part, False, TREES[:1]))
+    assert misfit(Tree.of(part, part.size), examples(part, False, TREES[:1])) == 0
 
 
 def test_a_problem_says_how_it_is_decoded():
@@ -138,8 +144,49 @@ def test_shipped_trees_declare_it():
     for name in registry.problems.names():
         problem = registry.problem(name)
         if "bracket_f1" in problem.metric_names:
-            assert problem.targets.form == "tree" or not problem.targets.symbols, name
-    with pytest.raises(ValueError, match="form"):
-        Text(form="poem")
+            assert problem.target_form in FORMS and problem.decode_hparams == {"beam_size": 4}, name
+            if isinstance(problem.inputs, Text):
+                other_way = reversed_problem(problem)
+                assert not other_way.target_form and not other_way.decode_hparams
+    assert "tree" in FORMS
+    assert PunctuatedTree.leaves("it spins, then: stops...") == 9 and PunctuatedTree.leaves("1,5 km/h. Well") == 4
+    with pytest.raises(UserError, match="two forms are called 'tree'"):
+        register_form(type("Other", (), {"name": "tree"}))
 
 
+def test_a_change_of_it_makes_no_data_anew(tmp_path):
+    """A manifest takes over what a problem now says, and what it does not say any more; the run with it."""
+    problem = registry.problem("tiny_parse")
+    problem.train_examples, problem.dev_examples, problem.test_examples = 60, 6, 6
+    generate([problem], tmp_path, workers=1, report=lambda line: None, progress=False)
+    run = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(tmp_path, "tiny_parse")})
+    assert run.problem("tiny_parse").decoding == {"beam_size": 4, "form": "punctuated_tree"}
+    run.store(tmp_path / "run", {"tiny_parse": ExampleStore(tmp_path, "tiny_parse")})
+    assert Run.load(tmp_path / "run").problem("tiny_parse").decoding == {"beam_size": 4, "form": "punctuated_tree"}
+
+    before = fingerprint(problem, None, {})["code"]
+    assert fingerprint_without(problem, "target_form", "decode_hparams") == before
+    values = json.loads((tmp_path / "tiny_parse" / "manifest.json").read_text())
+    del values["target_form"], values["decode_hparams"]  # as stores were before there were such
+    (tmp_path / "tiny_parse" / "manifest.json").write_text(json.dumps(values))
+    old = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(tmp_path, "tiny_parse")})
+    assert old.problem("tiny_parse").decoding == {}
+    lines = []
+    generate([problem], tmp_path, workers=1, report=lines.append, progress=False)
+    assert any("target_form" in line and "decode_hparams" in line for line in lines), lines
+    assert ExampleStore(tmp_path, "tiny_parse").spec.targets.form == "punctuated_tree"
+
+
+def fingerprint_without(problem, *names):
+    """The code's digests of a problem whose class does not have these lines."""
+    path = Path(tiny8.__file__)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = "\n".join(line for line in lines if not line.strip().startswith(names))
+    assert kept.count("\n") + 1 == len(lines) - len(names)
+    read = Path.read_text
+
+    def changed(self, **how):
+        return kept if self == path else read(self, **how)
+
+    with unittest.mock.patch.object(Path, "read_text", changed):
+        return fingerprint(problem, None, {})["code"]

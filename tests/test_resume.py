@@ -40,7 +40,7 @@ def test_sigkill_at_random_moments_changes_nothing(data, undisturbed, tmp_path):
     """
     moments = random.Random(5)
     checkpoints = tmp_path / "checkpoints"
-    for _ in range(3):
+    for _ in range(2):
         before = newest(checkpoints)
         child = start(data, tmp_path)
         while child.poll() is None and newest(checkpoints) < before + 6:

@@ -144,8 +144,9 @@ class TinyParse(_Tiny):
     command = "to_tree"
     metrics = ("exact_match", "bracket_f1")
     decode_hparams = {"beam_size": 4}
+    target_form = "punctuated_tree"
     inputs = Text("English")
-    targets = Text("tree", symbols=r"\S+", form="tree")  # every bracket and tag behind a space is one id
+    targets = Text("tree", symbols=r"\S+")  # every bracket and tag behind a space is one id
 
     def stream(self, split):
         for sentence, tree, text in self.distinct_sentences(split, self.most_words):

@@ -53,7 +53,7 @@ def _decode(flags):
         lines = read_lines(flags.decode_from_file)
 
     startup.import_tensorflow()
-    from t2t_multimodel.decoding.settings import decode_settings
+    from t2t_multimodel.decode_hparams import decode_settings
     from t2t_multimodel.predictor import load
 
     decode_settings(decode_hparams)

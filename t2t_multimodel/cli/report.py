@@ -64,7 +64,7 @@ def _report(flags):
                         "--save_steps")  # fmt: skip
 
     startup.import_tensorflow()
-    from t2t_multimodel.decoding.settings import decode_settings
+    from t2t_multimodel.decode_hparams import decode_settings
 
     decode = hyperparameters.parse(flags.decode_hparams)
     decode_settings(decode)  # raises
@@ -76,7 +76,7 @@ def _report(flags):
 
 def _page(flags, output_dir, run, resolved, names, step, decode):
     from t2t_multimodel.cli import inside
-    from t2t_multimodel.decoding.settings import decode_settings
+    from t2t_multimodel.decode_hparams import decode_settings
     from t2t_multimodel.report import run_page
     from t2t_multimodel.report.page import Page
     from t2t_multimodel.training import environment
@@ -96,7 +96,8 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     if stores:
         looked = inside.look(model, run, hparams, stores, flags.split, flags.eval_steps, decode, flags.examples,
                              flags.attention)  # fmt: skip
-        beams = {decode_settings(decode, run.problem(name).decode_hparams)["beam_size"] for name in names}
+        beams = {decode_settings(decode, run.problem(name).decode_hparams)["beam_size"]
+                 for name in names if run.problem(name).spec.targets.modality == "text"} or {1}
         how = " or ".join("greedily" if b == 1 else f"with beams of {b}" for b in sorted(beams))
         some = f", the first {flags.eval_steps} batches of each problem" if flags.eval_steps else ""
         run_page.add_scores(page, looked.scores, looked.trivial, f"Decoded {how} at step {step:,}{some}.")

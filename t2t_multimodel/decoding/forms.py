@@ -1,13 +1,16 @@
-"""Forms of text that a decoder keeps to: at every position, which ids may come next (`features.Text.form`).
+"""Forms of text that a decoder keeps to: at every position, which ids may come next (`Problem.target_form`).
 
 A form is a small automaton over ids, one state a row, made of `keras.ops` so that it is part of the compiled loop:
 
-    rows(inputs)      what each input, a sequence of ids, asks for, int32 [rows, …]; on the host
-    start(asked)      the state before the first id
-    mask(state)       float32 [rows, vocabulary]: 0 where an id may come next, `FORBIDDEN` elsewhere
-    after(state, ids) the state once `ids` [rows] are written
+    name                    what a problem calls it
+    of(vocabulary, size)    class method: the form over `size` ids, or None where the vocabulary lacks what it needs
+    rows(inputs)            what each input, a sequence of ids, asks for: int32 [rows, …]; on the host
+    start(asked)            the state before the first id, {name: tensor [rows, …]}
+    mask(state, left)       float32 [rows, vocabulary]: 0 where an id may come next, `FORBIDDEN` elsewhere; at most
+                            `left` ids, a scalar, are still to be written
+    after(state, ids)       the state once `ids` [rows] are written
 
-A form of one's own: a class with these four and a name in `FORMS`.
+One of your own is a class with these and `@register_form`, in a module that is imported with its problem.
 """
 
 import functools
@@ -16,38 +19,55 @@ import re
 import numpy as np
 from keras import ops
 
+from t2t_multimodel.decoding.search import EMPTY
+from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.features import EOS_ID
 
-FORBIDDEN = -1e7  # added to the logits of ids that may not come next
+FORBIDDEN = EMPTY  # added to the logits of ids that may not come next
 DEEPEST = 64  # brackets open at a time
+FORMS = {}  # name → class
 _SPACE = "\u2581"  # as the vocabulary spells it
 # Kinds of ids. A space alone begins a leaf and stands for none of it; a _BRACKET may be part of the first one only.
 _NEVER, _OPENS, _CLOSES, _LEAF, _SPACE_ALONE, _GOES_ON, _BRACKET, _ENDS = range(8)
+
+
+def register_form(cls):
+    """Class decorator: problems may name the form. Raises `UserError` where another class has its name."""
+    other = FORMS.setdefault(cls.name, cls)
+    if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise UserError(f"two forms are called {cls.name!r}, one in {other.__module__} and one in {cls.__module__}")
+    return cls
 
 
 def form_of(spec, vocabulary):
     """The form that the targets of `spec` (a `ProblemSpec`) are written in; None: any text.
 
     None too where the vocabulary lacks what the form needs, being trained on other problems, or the inputs are no text.
+
+    Raises:
+      UserError: there is no form of that name.
     """
-    if not spec.targets.form or spec.inputs.modality != "text":
+    name = spec.targets.form
+    if not name or spec.inputs.modality != "text":
         return None
-    return _form(spec.targets.form, vocabulary, spec.targets.vocabulary_size)
+    if name not in FORMS:
+        raise unknown_name(f"problem {spec.name}: target_form", name, FORMS)
+    return _form(name, vocabulary, spec.targets.vocabulary_size)
 
 
-def follow(form, examples):
-    """Whether every one of `examples`, {"inputs", "targets"} as ids without end-of-sequence, keeps to the form."""
-    longest = max(len(example["targets"]) for example in examples)
-    ids = np.full((len(examples), longest + 1), 0, np.int32)
+def misfit(form, examples):
+    """The number of the first of `examples`, {"inputs", "targets"} as ids, whose target has not the form; else None."""
+    longest = max(len(example["targets"]) for example in examples) + 1  # with the end-of-sequence
+    ids = np.zeros((len(examples), longest), np.int32)
     for row, example in zip(ids, examples):
         row[: len(example["targets"]) + 1] = [*example["targets"], EOS_ID]
     state = form.start(ops.convert_to_tensor(form.rows([example["inputs"] for example in examples])))
+    fits = np.ones(len(examples), bool)
     for column in ids.T:
-        wrong = ops.convert_to_numpy(form.mask(state))[np.arange(len(column)), column] < 0
-        if np.any(wrong & (column > 0)):
-            return False
+        allowed = ops.convert_to_numpy(form.mask(state, ops.convert_to_tensor(np.int32(2 * longest)))) == 0
+        fits &= allowed[np.arange(len(column)), column] | (column == 0)
         state = form.after(state, ops.convert_to_tensor(column))
-    return True
+    return None if fits.all() else int(fits.argmin())
 
 
 @functools.lru_cache(maxsize=8)
@@ -55,6 +75,7 @@ def _form(name, vocabulary, size):
     return FORMS[name].of(vocabulary, size)
 
 
+@register_form
 class Tree:
     """A bracketed tree as `data_gen/readers/trees.py` writes it, with as many leaves as the input has words.
 
@@ -89,9 +110,14 @@ class Tree:
         self._kinds, self._closer, self._spellings = kinds, closer, spellings
         self._first_closer = np.array(closes, np.int32)
 
+    @staticmethod
+    def leaves(text):
+        """How many leaves the tree of an input has: its words, between blanks."""
+        return len(text.split())
+
     def rows(self, inputs):
         """int32 [rows]: how many words each input has, at least 1."""
-        words = [len(self._vocabulary.decode(ids).split()) for ids in inputs]
+        words = [self.leaves(self._vocabulary.decode(ids)) for ids in inputs]
         return np.maximum(np.array(words, np.int32), 1)
 
     def start(self, asked):
@@ -106,7 +132,7 @@ class Tree:
             "open": none[:, None] + ops.zeros((1, DEEPEST), dtype="int32"),  # what closes them, outermost first
         }
 
-    def mask(self, state):
+    def mask(self, state, left):
         kinds = ops.convert_to_tensor(self._kinds)[None]
         wanted, written, depth, last, spelt = (
             state[name][:, None] for name in ("wanted", "written", "depth", "last", "spelt")
@@ -119,17 +145,19 @@ class Tree:
         bare = _all(spelling, wanted == 1, ops.logical_or(spelt == 0, no_label))
         inside = _all(complete, ops.where(spelling, is_whole, depth > 0))
         in_leaf = _any(last == _LEAF, last == _GOES_ON, last == _SPACE_ALONE)
-        next_of_label = ops.matmul(
-            ops.cast(state["labels"], "float32"), ops.one_hot(expected[0], kinds.shape[1], dtype="float32")
-        )
+        spells = ops.cond(ops.any(spelling), lambda: self._next_of_labels(state, expected), lambda: kinds + wanted < 0)
+        # What is needed to end in time: leaves, what closes the brackets, the end-of-sequence.
+        spare = left - 1 - (depth + wanted - written + 1)
+        goes_on = ops.logical_or(spare >= 0, last == _SPACE_ALONE)
         top = self._top(state)[:, None]
         may_close = _all(inside, last != _OPENS, ops.logical_not(spelling))
         may_close = ops.logical_and(may_close, ops.logical_or(depth > 1, written == wanted))
         allowed = (
-            _all(kinds == _OPENS, inside, more, depth < DEEPEST),
-            _all(_any(kinds == _LEAF, kinds == _SPACE_ALONE), inside, more),
-            _all(kinds == _GOES_ON, ops.where(spelling, bare, ops.logical_and(in_leaf, depth > 0))),
-            _all(spelling, next_of_label > 0.5, kinds != _NEVER),
+            _all(kinds == _OPENS, inside, more, depth < DEEPEST, spare > 0),
+            _all(kinds == _LEAF, inside, more),
+            _all(kinds == _SPACE_ALONE, inside, more, spare >= 0),
+            _all(kinds == _GOES_ON, ops.where(spelling, bare, ops.logical_and(in_leaf, depth > 0)), goes_on),
+            _all(spelling, spells, kinds != _NEVER),
             ops.logical_and(ops.arange(kinds.shape[1], dtype="int32")[None] == top, may_close),
             _all(kinds == _ENDS, ops.where(spelling, ops.logical_and(bare, spelt > 0), depth == 0)),
         )
@@ -159,6 +187,11 @@ class Tree:
             "open": _put(open_ids, depth, closer, opens),
         }
 
+    def _next_of_labels(self, state, expected):
+        """[rows, vocabulary]: whether an id spells on any of the labels that the first bracket may become."""
+        ids = ops.one_hot(expected[0], len(self._kinds), dtype="float32")
+        return ops.matmul(ops.cast(state["labels"], "float32"), ids) > 0.5
+
     def _spelling(self, state):
         """[rows]: whether the first bracket is still being spelt, or nothing is written yet."""
         return ops.logical_and(state["depth"] == 0, state["written"] == 0)
@@ -174,19 +207,29 @@ class Tree:
         return ops.sum(ops.where(here, state["open"], 0), axis=1)
 
 
+@register_form
+class PunctuatedTree(Tree):
+    """A tree of text as usual: a mark at the end of a word is a leaf of its own, "it spins, then" has four."""
+
+    name = "punctuated_tree"
+
+    @staticmethod
+    def leaves(text):
+        return len(re.findall(r"[,;:.!?](?=[,;:.!?]*(?:\s|$))|[^\s]+?(?=[,;:.!?]*(?:\s|$))", text))
+
+
 def _kind(piece):
     """The kind of a piece of text that is no label's bracket."""
     text = piece[1:] if piece.startswith(_SPACE) else piece
     if re.fullmatch("<0x..>", text):
         text = chr(int(text[3:5], 16))
+        if not text.isascii():  # part of a character
+            return _GOES_ON
     if _SPACE in text or re.search(r"[\s()]", text):
         return _BRACKET if piece[0] != _SPACE and "(" in text else _NEVER
     if piece[0] != _SPACE:
         return _GOES_ON
     return _LEAF if text else _SPACE_ALONE
-
-
-FORMS = {form.name: form for form in (Tree,)}
 
 
 def _all(*conditions):

@@ -8,12 +8,11 @@ stay the model's own.
 
 from keras import ops
 
-from t2t_multimodel.decoding.forms import FORBIDDEN
 from t2t_multimodel.features import EOS_ID
 from t2t_multimodel.model.incremental import Beams
 
-EMPTY = FORBIDDEN  # score of a beam that holds nothing
-POSSIBLE = 0.01 * EMPTY  # every real hypothesis has a better score
+EMPTY = -1e7  # score of a beam that holds nothing
+POSSIBLE = 0.01 * EMPTY  # every hypothesis that its form allows is likelier
 
 
 def greedy_search(step, state, first_ids, length, limit, form=None, asked=None):
@@ -34,7 +33,7 @@ def greedy_search(step, state, first_ids, length, limit, form=None, asked=None):
 
     def write(time, last, ids, done, score, state, written):
         logits, state = step(last, state, time, None)
-        allowed = logits + form.mask(written) if form else logits
+        allowed = logits + form.mask(written, limit - time) if form else logits
         highest, best = ops.top_k(allowed, 1)  # not argmax: XLA's takes many times as long on a CPU
         gain = highest[:, 0] - ops.logsumexp(logits, axis=-1)
         score = score + ops.where(done, 0.0, gain)
@@ -87,13 +86,13 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
 
     def grow(time, last, growing, growing_score, finished, finished_score, done, rows, state, written):
         logits, state = step(last, state, time, Beams(beam, rows))
-        log_probabilities = ops.log_softmax(logits) + (form.mask(written) if form else 0.0)
+        log_probabilities = ops.log_softmax(logits) + (form.mask(written, limit - time) if form else 0.0)
         log_probabilities = ops.reshape(log_probabilities, [batch, beam, vocabulary]) + growing_score[..., None]
         penalty = length_penalty(time + 1, alpha)
         score, index = ops.top_k(ops.reshape(log_probabilities / penalty, [batch, beam * vocabulary]), 2 * beam)
         index = ops.cast(index, "int32")
         parent, last = index // vocabulary, index % vocabulary
-        ends = ops.logical_and(last == EOS_ID, score > POSSIBLE)
+        ends = ops.logical_and(last == EOS_ID, score * penalty > POSSIBLE)
         ids = _write(_pick(growing, parent), last, time)  # [batch, 2·beam, length]
         # The best that go on …
         _, go_on = ops.top_k(ops.where(ends, score + EMPTY, score), beam)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.decoding.batch_decoder import BatchDecoder
 from t2t_multimodel.decoding.forms import form_of
-from t2t_multimodel.decoding.settings import decode_settings
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.batching import evaluation_batches
 from t2t_multimodel.input.store import ExampleStore
@@ -32,7 +32,7 @@ class Evaluator:
         Args:
           store: its `ExampleStore`. split: name.
           eval_steps: only the first so many batches; 0 = all.
-          decode_hparams: what differs from the problem's own, see `decoding/settings.py`.
+          decode_hparams: what differs from the problem's own, see `decode_hparams.py`.
           examples: a list to which {"key", "row" (in the split), "input", "prediction", "references", "teacher_forced"}
             of each example are added; the last is [log-probability, ids right, ids] of its target, sums.
           decoding: False: nothing is decoded, which takes the longest; teacher-forced metrics only.

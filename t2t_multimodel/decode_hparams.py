@@ -22,10 +22,12 @@ def decode_settings(asked=None, of_problem=None, where=""):
         if name not in DECODE_DEFAULTS:
             raise unknown_name(f"{where}decode hparam", name, DECODE_DEFAULTS)
     settings = DECODE_DEFAULTS | values
-    for name, least in (("beam_size", 1), ("max_length", 0), ("keep_form", 0)):
+    for name, least in (("beam_size", 1), ("max_length", 0)):
         if not isinstance(settings[name], int) or settings[name] < least:
             least = f"a whole number of at least {least}"
             raise UserError(f"{where}decode hparam {name}={settings[name]!r} must be {least}")
+    if settings["keep_form"] not in (0, 1):
+        raise UserError(f"{where}decode hparam keep_form={settings['keep_form']!r} must be 0 or 1")
     if not isinstance(settings["alpha"], (int, float)) or settings["alpha"] < 0:
         raise UserError(f"{where}decode hparam alpha={settings['alpha']!r} must be a number of at least 0")
     return settings
