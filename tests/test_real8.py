@@ -51,6 +51,9 @@ def samples(real8):
 def test_the_folder_registers_eight_problems_and_their_mixture(real8):
     assert set(real8.added) == {f"problem {name}" for name in SIZES} | {"mixture real8"}
     assert registry.mixtures.get("real8").problem_names == tuple(SIZES)
+
+
+def test_every_problem_is_scored_by_known_metrics(real8, shared):
     for name in SIZES:
         assert set(registry.problem(name).metrics or registry.problem(name).metric_names) <= METRICS.keys()
 
