@@ -1,4 +1,4 @@
-"""How answers are decoded: everybody's defaults, then the problem's, then what was asked for."""
+"""How answers are decoded: everybody's defaults, then the problem's, then what was asked for; and saying so."""
 
 from t2t_multimodel.errors import UserError, unknown_name
 
@@ -31,3 +31,14 @@ def decode_settings(asked=None, of_problem=None, where=""):
     if not isinstance(settings["alpha"], (int, float)) or settings["alpha"] < 0:
         raise UserError(f"{where}decode hparam alpha={settings['alpha']!r} must be a number of at least 0")
     return settings
+
+
+def describe(settings, form=""):
+    """`settings` in words, for text of a `target_form`: "beam of 4, alpha 0.6, held to the form of a tree"."""
+    beam = f"beam of {settings['beam_size']}, alpha {settings['alpha']}"
+    words = ["greedy" if settings["beam_size"] == 1 else beam]
+    if form and settings["keep_form"]:
+        words.append(f"held to the form of a {form.replace('_', ' ')}")
+    if settings["max_length"]:
+        words.append(f"at most {settings['max_length']} ids")
+    return ", ".join(words)

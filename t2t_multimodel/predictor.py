@@ -88,12 +88,7 @@ class Predictor:
     def _answers(self, problem, arrays, settings):
         if problem.spec.targets.modality == "label":
             return [problem.classes[row[0]] for row in self._decoder.classes(problem.spec, arrays)[0]]
-        from t2t_multimodel.decoding.forms import form_of
-
-        limit = settings["max_length"] or int(1.2 * problem.longest_target) + 4
-        form = form_of(problem.spec, self._vocabulary) if settings["keep_form"] else None
-        ids, _ = self._decoder.ids(problem.spec, arrays, limit, settings["beam_size"], settings["alpha"], form)
-        return [self._vocabulary.decode(row) for row in ids.tolist()]
+        return self._decoder.texts(problem, arrays, self._vocabulary, settings)
 
     def _read(self, spec, value, place):
         """A value as the model's arrays: paths are read, everything else is taken as it is."""

@@ -4,14 +4,16 @@ import functools
 import json
 import re
 import unittest.mock
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from keras import ops
 from models import BACKEND, program
+from small_world import HPARAMS, make_trainer
 
-from t2t_multimodel import registry
+from t2t_multimodel import load, registry
 from t2t_multimodel.data_gen.fingerprint import fingerprint
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.data_gen.readers.trees import linearised, parse_tree, symbols
@@ -26,6 +28,7 @@ from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.problem import reversed_problem
 from t2t_multimodel.problems import tiny8
 from t2t_multimodel.training.bracket_scores import parse
+from t2t_multimodel.training.evaluation import evaluate_run
 from t2t_multimodel.training.run import Run
 
 TREES = (
@@ -156,25 +159,70 @@ def test_shipped_trees_declare_it():
 
 def test_a_change_of_it_makes_no_data_anew(tmp_path):
     """A manifest takes over what a problem now says, and what it does not say any more; the run with it."""
-    problem = registry.problem("tiny_parse")
-    problem.train_examples, problem.dev_examples, problem.test_examples = 60, 6, 6
-    generate([problem], tmp_path, workers=1, report=lambda line: None, progress=False)
-    run = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(tmp_path, "tiny_parse")})
+    data, problem = small_trees(tmp_path), small_problem()
+    run = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
     assert run.problem("tiny_parse").decoding == {"beam_size": 4, "form": "punctuated_tree"}
-    run.store(tmp_path / "run", {"tiny_parse": ExampleStore(tmp_path, "tiny_parse")})
+    run.store(tmp_path / "run", {"tiny_parse": ExampleStore(data, "tiny_parse")})
     assert Run.load(tmp_path / "run").problem("tiny_parse").decoding == {"beam_size": 4, "form": "punctuated_tree"}
 
     before = fingerprint(problem, None, {})["code"]
     assert fingerprint_without(problem, "target_form", "decode_hparams") == before
-    values = json.loads((tmp_path / "tiny_parse" / "manifest.json").read_text())
+    values = json.loads((data / "tiny_parse" / "manifest.json").read_text())
     del values["target_form"], values["decode_hparams"]  # as stores were before there were such
-    (tmp_path / "tiny_parse" / "manifest.json").write_text(json.dumps(values))
-    old = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(tmp_path, "tiny_parse")})
+    (data / "tiny_parse" / "manifest.json").write_text(json.dumps(values))
+    old = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
     assert old.problem("tiny_parse").decoding == {}
     lines = []
-    generate([problem], tmp_path, workers=1, report=lines.append, progress=False)
+    generate([problem], data, workers=1, report=lines.append, progress=False)
     assert any("target_form" in line and "decode_hparams" in line for line in lines), lines
-    assert ExampleStore(tmp_path, "tiny_parse").spec.targets.form == "punctuated_tree"
+    assert ExampleStore(data, "tiny_parse").spec.targets.form == "punctuated_tree"
+
+def test_a_model_that_knows_nothing_writes_trees(tmp_path):
+    """From the command's side: the problem's form and beam are used, and `keep_form=0` switches the form off."""
+    data = small_trees(tmp_path)
+    make_trainer(data, tmp_path / "run", replace(HPARAMS, train_steps=1), problems=("tiny_parse",)).run()
+    model = load(tmp_path / "run")
+    sentences = ["the cross sees a moon", "because the square spins, the small triangle sleeps often", "it"]
+    for beam in (1, 4):
+        trees = model.decode("tiny_parse", sentences, beam_size=beam)
+        assert [len(parse(tree).leaves) for tree in trees] == [5, 10, 1], trees
+    assert model.decode("tiny_parse", sentences) == model.decode("tiny_parse", sentences, beam_size=4)
+    free = model.decode("tiny_parse", sentences, keep_form=0)
+    with pytest.raises(ValueError):
+        for text in free:
+            parse(text)
+    with pytest.raises(UserError, match="keep_form=2 must be 0 or 1"):
+        model.decode("tiny_parse", sentences, keep_form=2)
+    scores = evaluate_run(tmp_path / "run", ["tiny_parse"], data)["tiny_parse"]
+    assert (scores["bracket_f1_unparsed"], scores["bracket_f1_wrong_length"]) == (0, 0)
+    assert scores["decoding"] == "beam of 4, alpha 0.6, held to the form of a punctuated tree"
+    scores = evaluate_run(tmp_path / "run", ["tiny_parse"], data, decode_hparams={"keep_form": 0, "beam_size": 1})
+    assert scores["tiny_parse"]["bracket_f1_unparsed"] > 0 and scores["tiny_parse"]["decoding"] == "greedy"
+
+
+def test_a_form_that_the_data_lack_is_left_out_with_a_line(tmp_path, capsys):
+    data = small_trees(tmp_path)
+    path = data / "tiny_parse" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"target_form": "tree"}))  # but commas are leaves
+    run = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
+    assert run.problem("tiny_parse").spec.targets.form == ""
+    assert "tiny_parse: its answers are decoded freely: the form 'tree'" in capsys.readouterr().err
+    path.write_text(json.dumps(manifest | {"target_form": "puncuated_tree"}))
+    with pytest.raises(UserError, match="tiny_parse: target_form.*puncuated_tree.*punctuated_tree"):
+        Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
+
+
+def small_problem():
+    problem = registry.problem("tiny_parse")
+    problem.train_examples, problem.dev_examples, problem.test_examples = 60, 6, 6
+    return problem
+
+
+def small_trees(folder):
+    """A data folder with a few examples of tiny_parse."""
+    generate([small_problem()], folder / "data", workers=1, report=lambda line: None, progress=False)
+    return folder / "data"
 
 
 def fingerprint_without(problem, *names):

@@ -7,12 +7,13 @@ A form (`forms.py`) makes a kind of its own.
 import numpy as np
 
 from t2t_multimodel.decoding.decode import rank_classes, read_source, write_text
+from t2t_multimodel.decoding.forms import form_of
 
 BUFFER_STEP = 64  # output buffers come in multiples of so many ids, so that few programs serve all lengths
 
 
 class BatchDecoder:
-    """Batches of numpy arrays in, ids or ranked classes out."""
+    """Batches of numpy arrays in; ids, strings or ranked classes out."""
 
     def __init__(self, model, backend):
         """Args: model: a `MultiModel`. backend: the adapter of `training/backend.py`."""
@@ -35,6 +36,13 @@ class BatchDecoder:
         asked = form.rows(filled["inputs"].tolist()) if form else np.int32(0)
         ids, scores = writer(memory, filled["command"], np.int32(limit), np.float32(alpha), asked)
         return np.asarray(ids)[:rows], np.asarray(scores)[:rows]
+
+    def texts(self, problem, arrays, vocabulary, settings):
+        """The strings decoded of a batch. problem: a `RunProblem`. settings: of `decode_hparams.decode_settings`."""
+        limit = settings["max_length"] or int(1.2 * problem.longest_target) + 4
+        form = form_of(problem.spec, vocabulary) if settings["keep_form"] else None
+        ids, _ = self.ids(problem.spec, arrays, limit, settings["beam_size"], settings["alpha"], form)
+        return [vocabulary.decode(row) for row in ids.tolist()]
 
     def classes(self, spec, arrays):
         """→ class ids int32 [rows, classes], likeliest first; log-probabilities float32 [rows, classes]."""

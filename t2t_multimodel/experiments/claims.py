@@ -155,7 +155,8 @@ def _block(results, without, label):
     parts.append(f"a gain on {', '.join(better)}" if better else "a sure gain on none")
     numbers = ", ".join(f"{p} {_signed(c)}" for p, c in each.items())
     return Verdict(f"{label} helps or does no harm on every task", verdict,
-                   f"{'; '.join(parts)}. Gain in points with the block, mean ± 95 %: {numbers}.")  # fmt: skip
+                   f"{'; '.join(parts)}. Gain of the headline metric with the block, in points, mean ± 95 %: "
+                   f"{numbers}.")  # fmt: skip
 
 
 def _evidence(c, ours, theirs, numbers):

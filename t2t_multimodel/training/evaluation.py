@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from t2t_multimodel.decode_hparams import decode_settings
+from t2t_multimodel.decode_hparams import decode_settings, describe
 from t2t_multimodel.decoding.batch_decoder import BatchDecoder
-from t2t_multimodel.decoding.forms import form_of
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.batching import evaluation_batches
 from t2t_multimodel.input.store import ExampleStore
@@ -38,7 +37,8 @@ class Evaluator:
           decoding: False: nothing is decoded, which takes the longest; teacher-forced metrics only.
 
         Returns:
-          {metric: value} with "examples" and "split"; rates are fractions of 1, BLEU and bracket F1 run to 100.
+          {metric: value} with "examples", "split" and, of text, "decoding": how it was decoded, in words. Rates are
+          fractions of 1; BLEU and bracket F1 run to 100.
         """
         problem = self._run.problem(store.name)
         decode = decode_settings(decode_hparams, problem.decode_hparams)
@@ -67,10 +67,13 @@ class Evaluator:
         means = teacher_forced.result()
         scores = (metrics.score(problem.metrics, predictions, references) if decoding
                   else {"examples": means["sequences"]})  # fmt: skip
+        said = {}
+        if decoding and problem.spec.targets.modality == "text":
+            said["decoding"] = describe(decode, problem.spec.targets.form)
         return (
             scores
             | {name: value for name, value in means.items() if name.startswith("teacher_forced")}
-            | {"split": split}
+            | {"split": split, **said}
         )
 
     def predict(self, problem, arrays, store, decode):
@@ -78,11 +81,7 @@ class Evaluator:
         if problem.spec.targets.modality == "label":
             order, _ = self._decoder.classes(problem.spec, arrays)
             return [[problem.classes[i] for i in row] for row in order]
-        limit = decode["max_length"] or int(1.2 * problem.longest_target) + 4
-        vocabulary = store.vocabulary()
-        form = form_of(problem.spec, vocabulary) if decode["keep_form"] else None
-        ids, _ = self._decoder.ids(problem.spec, arrays, limit, int(decode["beam_size"]), decode["alpha"], form)
-        return [vocabulary.decode(row) for row in ids.tolist()]
+        return self._decoder.texts(problem, arrays, store.vocabulary(), decode)
 
     def _references(self, problem, store, example):
         if problem.spec.targets.modality == "label":
