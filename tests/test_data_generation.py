@@ -12,16 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t2t_multimodel.cli.user_code import load_user_code
 from t2t_multimodel.data_gen import pieces, shards, workers
 from t2t_multimodel.data_gen.examples import Chunk, Record, key_of
-from t2t_multimodel.data_gen.fingerprint import fingerprint
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.data_gen.verify import verify
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import Audio, Image, Label, Text
 from t2t_multimodel.problem import Problem
-from t2t_multimodel.registry import problem as registered_problem
 from t2t_multimodel.vocabulary import Vocabulary
 
 # ---- One problem of every kind of feature. They are not registered: tests over "every problem" are not about them.
@@ -361,48 +358,6 @@ def test_the_vocabulary_is_asked_for_by_flag_then_by_problem(tmp_path):
         generate([Asks(), Sound()], tmp_path / folder, vocabulary_size=flag, report=silent)
         table = json.loads((tmp_path / folder / "vocabulary" / "vocabulary.json").read_text())
         assert table["requested_size"] == expected
-
-
-# ---- A user's own folder
-
-
-def test_problems_of_a_user_folder_work_in_worker_processes(user_folder, tmp_path):
-    folder = user_folder(
-        {
-            "__init__.py": "from . import birds",
-            "songs.py": "SONG = 'tirili tralala'",
-            "birds.py": (
-                "from t2t_multimodel.features import Text\n"
-                "from t2t_multimodel.problem import Problem\n"
-                "from t2t_multimodel.registry import register_problem\n"
-                "from . import songs\n"
-                "@register_problem\n"
-                "class UserBirds(Problem):\n"
-                "    inputs = targets = Text()\n"
-                "    splits = ('train',)\n"
-                "    def samples(self, split):\n"
-                "        return ({'inputs': str(i), 'targets': 'x'} for i in range(600))\n"
-                "    def prepare(self, sample):\n"
-                "        return {**sample, 'targets': songs.SONG + sample['inputs']}\n"
-            ),
-        }
-    )
-    load_user_code(folder)
-    problems = [registered_problem("user_birds"), registered_problem("user_birds_rev")]
-    assert all(workers.recipe_of(problem) for problem in problems)
-    for count in (1, 2):
-        generate(problems, tmp_path / str(count), workers=count, report=silent)
-    assert content_of(tmp_path / "1") == content_of(tmp_path / "2")
-
-    def digests():
-        return fingerprint(problems[0], None, {})["code"]
-
-    before = digests()
-    assert sorted(before) == ["my_problems.birds", "my_problems.songs"]
-    (folder / "songs.py").write_text('"""Songs."""\n\n# of birds\nSONG = "tirili tralala"\n')
-    assert digests() == before  # words about the code are not code
-    (folder / "songs.py").write_text("SONG = 'kikeriki'")
-    assert digests() != before and digests()["my_problems.birds"] == before["my_problems.birds"]
 
 
 # ---- Planning

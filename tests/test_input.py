@@ -13,176 +13,30 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stores import SmallVocabulary, random_ids, text_samples, write_store
+from input_data import (
+    HPARAMS,
+    PICTURES,
+    RECORDINGS,
+    TEXTS,
+    assert_same,
+    make_input_data,
+    stream,
+    take,
+)
+from stores import SmallVocabulary
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import EOS_ID, Audio, FeatureSpec, Image, Label, ProblemSpec, Text
+from t2t_multimodel.features import EOS_ID, FeatureSpec, ProblemSpec
 from t2t_multimodel.hyperparameters import HParams
-from t2t_multimodel.input.batching import BatchStream, evaluation_batches
-from t2t_multimodel.input.mixture_stream import MixtureStream
+from t2t_multimodel.input.batching import evaluation_batches
 from t2t_multimodel.input.padding import encode_inputs
 from t2t_multimodel.input.plan import BatchPlan
 from t2t_multimodel.input.store import ExampleStore
-from t2t_multimodel.mixture import Mixture, MixtureSchedule
-
-HPARAMS = replace(HParams(), batch_tokens=256, batch_examples=8, length_window=4, image_positions=16)
-RANDOM = np.random.default_rng(0)
-PICTURES = [{"inputs": RANDOM.integers(0, 256, (6, 5, 3)).astype(np.uint8), "targets": "xyz"[i % 3]} for i in range(30)]
-RECORDINGS = [
-    {"inputs": RANDOM.integers(-32768, 32768, RANDOM.integers(400, 4000)).astype(np.int16), "targets": ids}
-    for ids in random_ids(25, 1, 9)
-]
-TEXTS = text_samples(150)
-CAPTIONS = [
-    {"inputs": p["inputs"], "targets": [70 + i], "references": [f"one {i}", "zwei ü"]} for i, p in enumerate(PICTURES)
-]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A data folder with four problems: text → text, picture → class, sound → text, picture → text."""
-    folder = tmp_path_factory.mktemp("data")
-    write_store(folder, "words", Text(), Text(), {"train": TEXTS, "dev": TEXTS[:20]}, shards=3)
-    write_store(folder, "shapes", Image(6, 5, 3), Label(("x", "y", "z")), {"train": PICTURES, "test": PICTURES[:7]})
-    write_store(folder, "speech", Audio(1000), Text(), {"train": RECORDINGS})
-    write_store(folder, "captions", Image(6, 5, 3), Text(), {"train": CAPTIONS}, shards=1)
-    return folder
-
-
-@pytest.fixture
-def copy(data, tmp_path):
-    """A copy of `words` that a test may damage: (data folder, store folder)."""
-    shutil.copytree(data / "words", tmp_path / "words")
-    return tmp_path, tmp_path / "words"
-
-
-def stream(data, name, seed=1, hparams=HPARAMS, **options):
-    return BatchStream(ExampleStore(data, name), "train", hparams, seed, **options)
-
-
-def take(batches, count):
-    return [batches.next() for _ in range(count)]
-
-
-def assert_same(batches, others):
-    assert len(batches) == len(others)
-    for one, other in zip(batches, others):
-        assert one.arrays.keys() == other.arrays.keys()
-        for name in one.arrays:
-            np.testing.assert_array_equal(one.arrays[name], other.arrays[name])
-        assert (one.epoch, one.position, one.rows.tolist()) == (other.epoch, other.position, other.rows.tolist())
-
-
-# ---- The store
-
-
-@pytest.mark.parametrize(
-    "name, samples",
-    [("words", TEXTS), ("shapes", PICTURES), ("speech", RECORDINGS), ("captions", CAPTIONS)],
-)
-def test_examples_come_back_as_they_were_written(data, name, samples):
-    rows = RANDOM.permutation(len(samples))[:20]
-    examples = ExampleStore(data, name).split("train").examples(rows)
-    for row, example in zip(rows, examples):
-        np.testing.assert_array_equal(example["inputs"], samples[row]["inputs"])
-        targets = samples[row]["targets"]
-        np.testing.assert_array_equal(example["targets"], "xyz".index(targets) if name == "shapes" else targets)
-        assert example["key"] == f"train-{row}"
-        assert example.get("references") == samples[row].get("references")
-    assert ExampleStore(data, name).split("train").examples([]) == []
-
-
-def test_what_a_store_says_of_itself(data):
-    words, shapes = ExampleStore(data, "words"), ExampleStore(data, "shapes")
-    assert words.spec == ProblemSpec("words", *2 * [Text().spec("", SmallVocabulary)], 3)
-    assert words.vocabulary_folder == data / "vocabulary"
-    assert shapes.vocabulary_folder is None
-    assert (shapes.classes, words.classes) == (("x", "y", "z"), ())
-    assert (shapes.evaluation_split, words.evaluation_split) == ("test", "dev")
-    assert words.metrics == ("exact_match",)
-    assert len(words.split("train")) == 150
-    with pytest.raises(UserError, match="'train'"):
-        words.split("trian")
-
-
-def test_digest_follows_what_training_can_see(copy):
-    data, folder = copy
-    before = ExampleStore(data, "words").digest
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps(manifest | {"description": "other words"}))
-    assert ExampleStore(data, "words").digest == before
-    path.write_text(json.dumps(manifest | {"command": {"name": "to_words", "id": 4}}))
-    assert ExampleStore(data, "words").digest != before
-
-
-def test_missing_data_names_the_command(tmp_path):
-    with pytest.raises(UserError) as error:
-        ExampleStore(tmp_path, "words")
-    assert f"t2t-datagen --problem=words --data_dir={tmp_path}" in str(error.value)
-
-
-def _edit_manifest(**changes):
-    def edit(folder):
-        path = folder / "manifest.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-    return edit
-
-
-def _cut(name, size=-7):
-    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:size])
-
-
-SHARD = "words-train.tfrecord-00001-of-00003"
-
-
-@pytest.mark.parametrize(
-    "damage, words",
-    [
-        (lambda f: (f / "manifest.json").unlink(), ["incomplete", "manifest.json"]),
-        (_cut("manifest.json"), ["manifest.json", "damaged"]),
-        (_edit_manifest(format_version=99), ["format version 99"]),
-        (_edit_manifest(problem="other"), ["'other'"]),
-        (_edit_manifest(splits=None), ["manifest.json", "damaged"]),
-        (_edit_manifest(inputs={"colour": 1}), ["manifest.json", "damaged"]),
-        (_edit_manifest(command=None), ["manifest.json", "damaged"]),
-        (lambda f: (f / SHARD).unlink(), ["incomplete", SHARD]),
-        (_cut(SHARD), ["truncated shard", SHARD, "bytes instead of"]),
-        (lambda f: (f / SHARD).open("ab").write(b"more"), ["changed shard", SHARD]),
-        (lambda f: (f / "index-train.npz").unlink(), ["incomplete", "index-train.npz"]),
-        (_cut("index-train.npz"), ["index-train.npz", "damaged"]),
-        (lambda f: shutil.copy(f / "index-dev.npz", f / "index-train.npz"), ["20 rows instead of 150"]),
-    ],
-)
-def test_damaged_stores_are_one_clear_line(copy, damage, words):
-    data, folder = copy
-    damage(folder)
-    with pytest.raises(UserError) as error:
-        ExampleStore(data, "words").split("train")
-    for word in [*words, f"t2t-datagen --problem=words --data_dir={data}"]:
-        assert word in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("garbage", [b"\xff", b"\0"])
-def test_damaged_records_are_noticed_when_they_are_read(copy, garbage):
-    data, folder = copy
-    size = (folder / SHARD).stat().st_size
-    (folder / SHARD).write_bytes(garbage * size)
-    split = ExampleStore(data, "words").split("train")
-    with pytest.raises(UserError, match="damaged|not as long"):
-        split.columns(np.arange(150))
-
-
-def test_a_shard_cut_while_it_is_open_is_noticed(copy):
-    data, folder = copy
-    split = ExampleStore(data, "words").split("train")
-    split.read([0, 149])
-    with open(folder / SHARD, "r+b") as file:
-        file.truncate(100)
-    with pytest.raises(UserError, match="truncated shard"):
-        split.read(np.arange(150))
+    return make_input_data(tmp_path_factory.mktemp("data"))
 
 
 # ---- Batches
@@ -428,9 +282,9 @@ def test_thread_ends_with_close_and_with_the_stream(data):
     again.close()
 
 
-def test_what_goes_wrong_in_the_thread_is_raised_by_next(copy):
-    data, folder = copy
-    batches = stream(data, "words")
+def test_what_goes_wrong_in_the_thread_is_raised_by_next(data, tmp_path):
+    folder = shutil.copytree(data / "words", tmp_path / "words")
+    batches = stream(tmp_path, "words")
     before = batches.state()
     for path in folder.glob("words-train*"):
         path.write_bytes(b"\xff" * path.stat().st_size)
@@ -488,66 +342,3 @@ def test_raw_inputs_of_the_wrong_kind_are_refused(data, name, value, words):
         encode_inputs(ExampleStore(data, name).spec, [good, value], SmallVocabulary())
     assert f"{name}: input 2" in str(error.value)
     assert words in str(error.value)
-
-
-# ---- The stream of a mixture
-
-MIX = (("words", 3), ("shapes", 1), ("speech", 1))
-
-
-def mixture_stream(data, seed=1, problems=MIX, **changes):
-    hparams = replace(HPARAMS, **changes)
-    schedule = MixtureSchedule(Mixture("mix", "", problems), hparams)
-    return MixtureStream({name: stream(data, name, seed, hparams) for name, _ in problems}, schedule, seed)
-
-
-def play(mixed, steps, count=None):
-    """Draws for `steps`; the losses follow from the batches, as a model's would."""
-    batches = []
-    for step in steps:
-        for batch in mixed.draws(step, count):
-            batches.append(batch)
-            mixed.record_loss(batch.problem, 5.0 / (1 + step * len(batch.problem)) + batch.rows.sum() % 7 / 10)
-    return batches
-
-
-@pytest.mark.parametrize("kind", ["fixed", "adaptive"])
-def test_mixture_resumes_exactly(data, kind):
-    undisturbed = mixture_stream(data, mixture=kind, problems_per_step=2)
-    play(undisturbed, range(37))
-    state = json.loads(json.dumps(undisturbed.state()))
-    resumed = mixture_stream(data, mixture=kind, problems_per_step=2)
-    resumed.restore(state)
-    ahead, again = play(undisturbed, range(37, 60)), play(resumed, range(37, 60))
-    assert [b.problem for b in ahead] == [b.problem for b in again]
-    assert_same(ahead, again)
-    assert undisturbed.shares() == resumed.shares()
-    undisturbed.close()
-    resumed.close()
-
-
-def test_planned_and_actual_shares(data):
-    mixed = mixture_stream(data)
-    drawn = Counter(b.problem for b in play(mixed, range(100)))
-    assert drawn == {"words": 60, "shapes": 20, "speech": 20}
-    for name, share in {"words": 0.6, "shapes": 0.2, "speech": 0.2}.items():
-        assert mixed.shares()[name] == pytest.approx((share, share))
-        assert mixed.probabilities(5)[name] == pytest.approx(share)
-    mixed.close()
-
-
-def test_adaptive_moves_draws_to_the_slow_learner(data):
-    mixed = mixture_stream(data, problems=(("words", 1), ("shapes", 1)), mixture="adaptive")
-    before = mixed.probabilities(0)
-    for step in range(100):
-        mixed.record_loss("words", 4.0)
-        mixed.record_loss("shapes", 4.0 * 0.9**step)
-    after = mixed.probabilities(100)
-    assert before == {"words": 0.5, "shapes": 0.5}
-    assert after["words"] > 0.8 > 0.2 > after["shapes"] > 0.1
-
-
-def test_a_checkpoint_of_other_problems_is_refused(data):
-    other = mixture_stream(data, problems=(("words", 1), ("shapes", 1)))
-    with pytest.raises(UserError, match="speech"):
-        mixture_stream(data).restore(other.state())
