@@ -13,12 +13,23 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"  # golden numbers and real corpora, where they are at hand
 
 # Files that take minutes begin first, so that no process is left with one at the end while the others are done.
-LONGEST = ("test_training", "test_resume", "test_experiments", "test_resumed_generation", "test_decoding", "test_tune")
+LONGEST = ("test_training", "test_experiments", "test_backends_agree", "test_resume", "test_readme", "test_tune",
+           "test_resumed_generation", "test_decoding", "test_report")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
     place = {name: i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
+
+@pytest.fixture(autouse=True)
+def same_environment():
+    """Commands choose a backend and a folder of user code by environment variables; the next test's must not inherit."""
+    before = dict(os.environ)
+    yield
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture
