@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def same_environment():
-    """Commands choose a backend and a folder of user code by environment variables; the next test's must not inherit."""
+    """Commands choose a backend and a user's folder by environment variables; the next test must not inherit them."""
     before = dict(os.environ)
     yield
     for name in set(os.environ) - set(before):
