@@ -114,7 +114,7 @@ def matrix_product(precision, size):
     """(function, operations) of a large product in the numbers that the step multiplies."""
     import jax
 
-    dtype = {"mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}.get(precision, "float32")
+    dtype = "bfloat16" if precision == "mixed_bfloat16" else "float32"
     a = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(jax.numpy.matmul)
     return lambda: product(a, a).block_until_ready(), 2 * size**3

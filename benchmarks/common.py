@@ -24,6 +24,7 @@ from t2t_multimodel import startup  # noqa: E402
 startup.set_environment()  # threads too, as every command has them
 
 VOCABULARY = 8192
+PRECISIONS = ("float32", "mixed_bfloat16")  # that a training step is measured in
 NOT_RUN = 2  # exit status of a benchmark that lacks what it needs; its last line of standard error says what
 
 

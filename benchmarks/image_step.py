@@ -1,19 +1,37 @@
 """Pictures a second of training the image and class nets with the encoder between them: 64×64×3 → 10 classes.
 
     python benchmarks/image_step.py [hidden [rows]]
+
+In float32 and with --hparams=precision=mixed_bfloat16; both are held against float32 products.
 """
 
 import functools
 import sys
 
 import arithmetic
-from common import against_matrix, body, figure, make_model, make_step, picture_batch, picture_problem, report, seconds
+from common import (
+    PRECISIONS,
+    against_matrix,
+    body,
+    figure,
+    make_model,
+    make_step,
+    picture_batch,
+    picture_problem,
+    report,
+    seconds,
+)
 
 PICTURES_PER_SECOND = {128: 300}  # the mark
 
 
-def main(hidden=128, rows=32, side=64, experts=16, rounds=4):
-    hparams, spec = body(hidden, experts), picture_problem(side)
+def main(hidden=128, rows=32, **sizes):
+    for precision in PRECISIONS:
+        measure(hidden, rows, precision, **sizes)
+
+
+def measure(hidden, rows, precision, side=64, experts=16, rounds=4):
+    hparams, spec = body(hidden, experts, precision=precision), picture_problem(side)
     model = make_model(hparams, [spec])
     step = make_step(model, hparams)
     batch = picture_batch(rows, side)
@@ -26,11 +44,11 @@ def main(hidden=128, rows=32, side=64, experts=16, rounds=4):
     report(
         "image_step",
         [
-            figure(f"training on pictures {side}×{side}×3 → 10 classes, hidden {hidden}", rate, "pictures/s",
-                   at_least=PICTURES_PER_SECOND.get(hidden) if side == 64 else None,
+            figure(f"training on pictures {side}×{side}×3 → 10 classes, hidden {hidden}, {precision}", rate,
+                   "pictures/s", at_least=PICTURES_PER_SECOND.get(hidden) if side == 64 else None,
                    limit=rate / result["fraction"], limit_is="all of its arithmetic as fast as 2048³ products"),
         ],
-        hidden=hidden, rows=rows, step_gigaflop=operations / 1e9,
+        hidden=hidden, rows=rows, precision=precision, step_gigaflop=operations / 1e9,
         share_of_arithmetic={part: round(3 * count / operations, 3) for part, count in counted.items()},
         tracing_seconds=first - result["seconds"], **result,
     )  # fmt: skip

@@ -3,13 +3,14 @@
     python benchmarks/training_step.py [hidden …]
 
 16 × (64 + 64) tokens, 16 experts, a vocabulary of 8192, full paper depth; hidden 128 and 512 unless others are named.
+Each in float32 and with --hparams=precision=mixed_bfloat16; both are held against float32 products.
 """
 
 import functools
 import sys
 
 import arithmetic
-from common import against_matrix, figure, make_step, report, seconds, text_batch, text_model
+from common import PRECISIONS, against_matrix, figure, make_step, report, seconds, text_batch, text_model
 
 ROWS, LENGTH = 16, 64
 TOKENS_PER_SECOND = {128: 20_000}  # marks
@@ -17,10 +18,11 @@ FRACTION = {512: 0.7}
 COMPILATION = {128: 20.0}
 
 
-def main(*sizes, rows=ROWS, length=LENGTH, rounds=4, **changes):
+def main(*sizes, rows=ROWS, length=LENGTH, rounds=4, precisions=PRECISIONS, **changes):
     """`changes`: other hparams than those measured, for tests."""
     for hidden in sizes or (128, 512):
-        measure(hidden, rows, length, rounds, changes)
+        for precision in precisions:
+            measure(hidden, rows, length, rounds, changes | {"precision": precision})
 
 
 def measure(hidden, rows, length, rounds, changes):
@@ -33,7 +35,7 @@ def measure(hidden, rows, length, rounds, changes):
     result = against_matrix(update, operations, rounds)
     tokens = 2 * rows * length
     rate, compilation = tokens / result["seconds"], first - result["seconds"]
-    at = f"training step, hidden {hidden}"
+    at = f"training step, hidden {hidden}, {hparams.precision}"
     report(
         "training_step",
         [
@@ -43,8 +45,8 @@ def measure(hidden, rows, length, rounds, changes):
                    at_least=FRACTION.get(hidden)),
             figure(f"{at}, tracing and compiling", compilation, "s", at_most=COMPILATION.get(hidden)),
         ],
-        hidden=hidden, tokens=tokens, parameters=model.count_params(), step_gigaflop=operations / 1e9,
-        first_seconds=first, second_seconds=second, **result,
+        hidden=hidden, precision=hparams.precision, tokens=tokens, parameters=model.count_params(),
+        step_gigaflop=operations / 1e9, first_seconds=first, second_seconds=second, **result,
     )  # fmt: skip
 
 

@@ -82,7 +82,7 @@ class HParams:
     adam_epsilon: float = 1e-9
     weight_decay: float = tuned(0.0, 0.0, 0.3)  # decoupled (AdamW), times the learning rate; never of vectors
     clip_norm: float = tuned(1.0, 0.1, 10.0, log=True)  # global norm of the gradient; 0 = no clipping
-    precision: str = "float32"  # or mixed_bfloat16, mixed_float16 (Keras dtype policies)
+    precision: str = "float32"  # or mixed_bfloat16: products in 16 bits, weights in 32 (Keras dtype policies)
 
     # ---- Batches and mixture
     batch_tokens: int = tuned(4096, 512, 16384, log=True)  # of a batch: rows × (longest input + longest target if text)
@@ -181,7 +181,7 @@ def validate(hparams):
     choices = {
         "learning_rate_schedule": ("constant", "noam", "cosine", "exponential"),
         "optimizer": ("adam",),
-        "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+        "precision": ("float32", "mixed_bfloat16"),
         "image_norm": ("features", "picture"),
         "mixture": ("fixed", "size", "adaptive", "schedule"),
     }

@@ -23,7 +23,7 @@ BACKEND = keras.backend.backend()
 HPARAMS = HParams(
     hidden_size=16, num_heads=2, encoder_blocks=1, attention_blocks=1, mixer_blocks=1, decoder_blocks=1,
     small_kernel=3, large_kernel=5, large_dilation=3, dropout=0.0,
-    # More than 4 · k experts: evaluation takes them in blocks, training in slots (see experts.py).
+    # More than 4 · k experts: evaluation takes them in blocks, training in runs or slots (see experts.py).
     num_experts=10, experts_per_token=2, expert_filter_size=8,
     image_stem_filters=(4, 6), image_residual_filters=(0,), class_filter_ratios=(1.5, 2.0),
     audio_mel_bins=8, audio_blocks=2, audio_filter_multiplier=2,

@@ -69,10 +69,10 @@ def test_the_arithmetic_of_pictures_is_that_of_the_graph():
 def test_a_training_step_is_measured_against_products(capsys):
     import training_step
 
-    training_step.main(32, rows=2, length=8, rounds=1, **SMALL)
+    training_step.main(32, rows=2, length=8, rounds=1, precisions=["mixed_bfloat16"], **SMALL)
     (line,) = lines_of(capsys)
     assert line["gigaflops"] / line["matrix_gigaflops"] == pytest.approx(line["fraction"], rel=0.01)
-    figure = by_name(line)["training step, hidden 32"]
+    figure = by_name(line)["training step, hidden 32, mixed_bfloat16"]
     assert figure["value"] == pytest.approx(32 / line["seconds"], rel=0.01)
     assert figure["ratio"] == pytest.approx(line["fraction"], rel=0.01)
     assert line["environment"]["machine"] and line["environment"]["date"]

@@ -61,7 +61,7 @@ def check_model(forward, spec, positions):
 
 
 def test_full_experts_never_turn_away_an_earlier_word_for_a_later_one():
-    """In training an expert has a number of slots; which words of a text find one must not depend on later words."""
+    """In training an expert has a capacity; which words of a text find a place must not depend on later words."""
     block = causal_block("many_experts")
     layer = block.layer
     layer.capacity_factor = 0.5  # half of all words find no place

@@ -79,7 +79,7 @@ def test_the_gin_file_that_ships_is_found_by_its_name():
         (dict(hparams="use_experts=1"), ["use_experts", "bool"]),
         (dict(hparams="hidden_size=90"), ["hidden_size=90", "num_heads"]),
         (dict(hparams="experts_per_token=9"), ["experts_per_token=9", "num_experts=8"]),
-        (dict(hparams="precision=float16"), ["float16", "mixed_float16"]),
+        (dict(hparams="precision=float16"), ["float16", "mixed_bfloat16"]),
         (dict(hparams="image_shift=8"), ["image_shift=8", "[0, 0.5]"]),
         (dict(gin_bindings=["HParams.hiden_size = 3"]), ["hiden_size", "hidden_size"]),
         (dict(gin_bindings=["hparams.hidden_size = 3"]), ["hparams", "HParams"]),

@@ -31,6 +31,7 @@ from models import (
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import ProblemSpec
 from t2t_multimodel.modalities.image import ImageNet
+from t2t_multimodel.model import experts
 from t2t_multimodel.model.experts import MixtureOfExperts
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.multimodel import MultiModel
@@ -209,12 +210,14 @@ def test_nets_of_two_sizes_have_random_states_of_their_own():
 # ---- Experts
 
 
+@pytest.mark.parametrize("most_runs", [0, 64])
 @pytest.mark.parametrize("factor", [0.25, 1.0])
-def test_full_experts_pass_words_by(factor):
-    """In training an expert takes its first words, up to its number of slots; the rest have their other experts alone.
+def test_full_experts_pass_words_by(factor, most_runs, monkeypatch):
+    """In training an expert takes its first words, up to its capacity; the rest have their other experts alone.
 
-    Padding is neither routed nor does it take a slot. By brute force, word by word.
+    Padding is neither routed nor does it take a place. By brute force, word by word.
     """
+    monkeypatch.setattr(experts, "MOST_RUNS", most_runs)
     layer = randomise(MixtureOfExperts(replace(HPARAMS, expert_capacity_factor=factor), name="full_experts"))
     rng = np.random.default_rng(2)
     tokens = rng.normal(size=(60, HPARAMS.hidden_size)).astype(np.float32)
@@ -222,7 +225,7 @@ def test_full_experts_pass_words_by(factor):
 
     def run(tokens, real):
         gates, ids, _, load = layer._gating(tokens, real, training=False)
-        return *layer._slots(tokens, gates, ids, real), gates, ids, load
+        return *layer._limited(tokens, gates, ids, real), gates, ids, load
 
     y, overflow, gates, ids, load = program(layer, run)(tokens, real)
     first, second = to_numpy(layer.first), to_numpy(layer.second)

@@ -8,7 +8,7 @@ from t2t_multimodel.model.convolution import ConvBlock
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.normalisation import LayerNorm
 
-MASKED = -3e4  # added to the logits of positions that may not be seen; finite in float16 too
+MASKED = -3e4  # added to the logits of positions that may not be seen
 
 
 def timing_signal(times, depth):

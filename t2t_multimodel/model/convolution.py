@@ -6,6 +6,8 @@ from keras import ops
 from t2t_multimodel.model.layer import Dropout, Layer
 from t2t_multimodel.model.normalisation import LayerNorm
 
+LOWEST = -1e9  # what loses every maximum
+
 
 def depthwise(x, kernel, dilation=1, causal=False):
     """Depthwise convolution along time: every feature has its own taps.
@@ -200,10 +202,9 @@ def max_pool(x, strides, real=None):
 
     Padding and masked positions count as minus infinity, so they never win.
     """
-    lowest = -1e9 if keras.backend.standardize_dtype(x.dtype) != "float16" else -6e4
     if real is not None:
-        x = x * real + lowest * (1.0 - real)
-    x = ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=lowest)
+        x = x * real + LOWEST * (1.0 - real)
+    x = ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=LOWEST)
     return ops.max_pool(x, pool_size=3, strides=strides, padding="valid", data_format="channels_last")
 
 

@@ -6,8 +6,10 @@ from keras import ops
 from t2t_multimodel.model import observation
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.normalisation import LayerNorm
+from t2t_multimodel.model.runs import runs_of
 
 NOISE_FLOOR = 1e-2  # smallest standard deviation of the gating noise
+MOST_RUNS = 64  # experts that are called one after the other; more of them are quicker as one padded product
 BLOCK = 16  # tokens of one expert that share a copy of its weights, where no capacity limits them
 
 
@@ -47,11 +49,11 @@ class MixtureOfExperts(Layer):
 
     Three ways to the same result, chosen by the arithmetic they cost:
     - few experts: all of them on every token, two plain products;
-    - training with many: each expert has a fixed number of slots; tokens that find it full pass by on the residual and
-      are counted;
+    - training with many: each expert takes no more than its capacity; tokens that find it full pass by on the residual
+      and are counted. Its tokens are a run of sorted rows, or, where lengths must be known beforehand (XLA) or experts
+      are very many, slots, of which some stay empty;
     - evaluation with many: tokens sorted by expert, cut into small blocks, each block with its expert's weights:
-    nothing is
-      ever dropped.
+      nothing is ever dropped.
     """
 
     def __init__(self, hparams, **kwargs):
@@ -88,7 +90,7 @@ class MixtureOfExperts(Layer):
         if self._few_experts(training):
             y = self._all_experts(tokens, gates, ids, self._side_by_side())
         elif training:
-            y, overflow = self._slots(tokens, gates, ids, real)
+            y, overflow = self._limited(tokens, gates, ids, real)
         else:
             y = self._blocks(tokens, gates, ids, BLOCK)
         report = {"balance": balance, "overflow": overflow, "load": load}
@@ -158,25 +160,47 @@ class MixtureOfExperts(Layer):
         counts = ops.sum(ops.one_hot(flat, self.experts, dtype="int32"), axis=0)
         return flat, order, counts, ops.cumsum(counts) - counts
 
-    def _slots(self, tokens, gates, ids, real):
+    def _limited(self, tokens, gates, ids, real):
+        """Each expert takes its first `capacity` tokens in their order in the batch."""
         flat, order, counts, starts = self._sorted(ids, gates)
         number = ops.shape(flat)[0]
         capacity = self._capacity(number)
-        slot = ops.arange(capacity, dtype="int32")[None]
-        used = slot < counts[:, None]  # [experts, capacity]
-        assignment = ops.take(order, ops.minimum(starts[:, None] + slot, number - 1), axis=0)
-        x = ops.take(tokens, assignment // self.k, axis=0) * ops.cast(used, tokens.dtype)[..., None]
-        y = ops.matmul(ops.relu(ops.matmul(x, self.first)), self.second)  # [experts, capacity, features]
-        # Back from slots to tokens: the rank of an assignment among those of its expert.
+        # From an expert's rows back to tokens: the rank of an assignment among those of its expert.
         expert = ops.minimum(flat, self.experts - 1)
         rank = ops.cast(ops.argsort(order), "int32") - ops.take(starts, expert, axis=0)
         kept = ops.logical_and(flat < self.experts, rank < capacity)
-        place = ops.where(kept, expert * capacity + rank, 0)
-        y = ops.take(ops.reshape(y, [-1, tokens.shape[-1]]), place, axis=0)
+        if keras.backend.backend() == "tensorflow" and self.experts <= MOST_RUNS:
+            y, first_of = self._runs(tokens, order, ops.minimum(counts, capacity), starts)
+            place = ops.where(kept, ops.take(first_of, expert, axis=0) + rank, ops.shape(y)[0] - 1)
+        else:
+            y = self._slots(tokens, order, counts, starts, capacity)
+            place = ops.where(kept, expert * capacity + rank, 0)
+        y = ops.take(y, place, axis=0)
         weights = ops.reshape(gates, [-1]) * ops.cast(kept, gates.dtype)
         y = ops.sum(ops.reshape(y * weights[:, None], [-1, self.k, tokens.shape[-1]]), axis=1)
         routed = ops.maximum(ops.sum(real) * self.k, 1.0)
         return y, 1.0 - ops.sum(ops.cast(kept, "float32")) / routed
+
+    def _runs(self, tokens, order, counts, starts):
+        """What the experts make of their rows, one expert's after the other's, and where each one's begin."""
+        slices = zip(ops.unstack(starts), ops.unstack(counts))
+        assignment = ops.concatenate([ops.slice(order, [start], [count]) for start, count in slices])
+        x = ops.take(tokens, assignment // self.k, axis=0)
+        made = [
+            ops.matmul(ops.relu(ops.matmul(run, first)), second)
+            for run, first, second in zip(runs_of(x, counts), ops.unstack(self.first), ops.unstack(self.second))
+        ]
+        nothing = ops.zeros((1, x.shape[-1]), dtype=x.dtype)  # what an assignment gets that no expert takes
+        return ops.concatenate([*made, nothing], axis=0), ops.cumsum(counts) - counts
+
+    def _slots(self, tokens, order, counts, starts, capacity):
+        """The same with `capacity` rows for every expert, used or not: all lengths are known beforehand."""
+        slot = ops.arange(capacity, dtype="int32")[None]
+        used = slot < counts[:, None]  # [experts, capacity]
+        assignment = ops.take(order, ops.minimum(starts[:, None] + slot, ops.shape(order)[0] - 1), axis=0)
+        x = ops.take(tokens, assignment // self.k, axis=0) * ops.cast(used, tokens.dtype)[..., None]
+        y = ops.matmul(ops.relu(ops.matmul(x, self.first)), self.second)  # [experts, capacity, features]
+        return ops.reshape(y, [-1, tokens.shape[-1]])
 
     def _capacity(self, assignments):
         even = assignments * self.capacity_factor / self.experts if isinstance(assignments, int) else None
