@@ -139,14 +139,17 @@ class FusedAdam(keras.optimizers.Adam):
     dozen.
     """
 
-    def update_step(self, gradient, variable, learning_rate):
-        index = self._get_variable_index(variable)
+    def _backend_update_step(self, gradients, variables, learning_rate):
         time = tf.cast(self.iterations + 1, tf.float32)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle, m=self._momentums[index].value.handle, v=self._velocities[index].value.handle,
-            beta1_power=tf.pow(self.beta_1, time), beta2_power=tf.pow(self.beta_2, time), lr=learning_rate,
-            beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon, grad=gradient,
-        )  # fmt: skip
+        shared = {
+            "beta1_power": tf.pow(self.beta_1, time), "beta2_power": tf.pow(self.beta_2, time),
+            "lr": tf.convert_to_tensor(learning_rate), "beta1": self.beta_1, "beta2": self.beta_2,
+            "epsilon": self.epsilon,
+        }  # fmt: skip
+        for gradient, variable in zip(gradients, variables):
+            index = self._get_variable_index(variable)
+            slots = {"m": self._momentums[index].value.handle, "v": self._velocities[index].value.handle}
+            tf.raw_ops.ResourceApplyAdam(var=variable.value.handle, grad=gradient, **slots, **shared)
 
 
 def batch_signature(spec):
