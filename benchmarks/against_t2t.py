@@ -7,9 +7,9 @@ makes: `sh DIR/setup.sh VENV`. Every measurement is a process of its own on all 
 
 Training is compared twice. "Same layers": the original's model, layer for layer, out of this project's parts
 (original.py): equal hidden size, widths, experts, layers and parameters, dropout off on both sides. "Own layers": this
-project's MultiModel at full paper depth with as many experts, which is the other arithmetic of the paper; in float32
-and with precision=mixed_bfloat16 (the original has no such thing). In decoding this project runs its own layers with
-experts as large as the original's.
+project's MultiModel at full paper depth with as many experts, which is the other arithmetic of the paper. Both in
+float32, as the original computes, and with precision=mixed_bfloat16, of which it has nothing. In decoding this project
+runs its own layers with experts as large as the original's.
 """
 
 import argparse
@@ -27,6 +27,10 @@ EXPERTS = 16
 ROWS, LENGTH = 16, 64  # of a training step's texts
 PICTURES = {"original": 4, "own": 32}  # rows of a training step; what each model is at ease with
 DECODED_ROWS = 8
+LAYERS = {
+    "original": "same layers", "original_bfloat16": "same layers, mixed_bfloat16",
+    "own": "own layers", "own_bfloat16": "own layers, mixed_bfloat16",
+}  # fmt: skip
 # part → (kind, hidden size, length written, beam, the mark: how many times as fast)
 PARTS = {
     "text_128": ("text", 128, 0, 0, 3), "text_512": ("text", 512, 0, 0, 5), "pictures": ("image", 128, 0, 0, None),
@@ -60,7 +64,7 @@ def main(argv=None):
 def compare(part, flags, python):
     """Measures one part in turn and reports it."""
     kind, hidden, written, beam, least = PARTS[part]
-    arrangements = ("original", "own", "own_bfloat16") if kind != "decode" else ("own",)
+    arrangements = LAYERS if kind != "decode" else ("own",)
     values = {name: [] for name in ("t2t", *arrangements)}
     for _ in range(flags.rounds):
         values["t2t"].append(measure_t2t(part, flags, python))
@@ -73,10 +77,9 @@ def compare(part, flags, python):
         "text": f"training step, hidden {hidden}", "image": f"training on pictures 64×64×3, hidden {hidden}",
         "decode": f"{'greedy' if beam == 1 else f'beam {beam}'} decoding, {written} ids, hidden {hidden}",
     }[kind]  # fmt: skip
-    names = {"original": "same layers", "own": "own layers", "own_bfloat16": "own layers, mixed_bfloat16"}
     figures = [
-        figure(f"{what}, against Tensor2Tensor, {names[name]}", rates[name] / rates["t2t"], "times as fast",
-               at_least=least if name == "original" else None)
+        figure(f"{what}, against Tensor2Tensor, {LAYERS[name]}", rates[name] / rates["t2t"], "times as fast",
+               at_least=least if name.startswith("original") else None)
         for name in arrangements
     ]  # fmt: skip
     details = {f"{name}_{key}": runs[-1][key] for name, runs in values.items() for key in runs[-1] if key != "rate"}
@@ -110,14 +113,15 @@ def measure_ours(part, arrangement, steps):
         hparams = common.body(hidden, EXPERTS, experts_per_token=original.EXPERTS_PER_TOKEN,
                        expert_filter_size=original.DECODER_EXPERT_SIZE)  # fmt: skip
         return decode(hparams, common.text_problem(), written, beam)
-    rows = ROWS if kind == "text" else PICTURES["original" if arrangement == "original" else "own"]
+    layers, _, precision = arrangement.partition("_")
+    precision = f"mixed_{precision}" if precision else "float32"
+    rows = ROWS if kind == "text" else PICTURES[layers]
     batch = common.text_batch(ROWS, LENGTH) if kind == "text" else common.picture_batch(rows)
-    if arrangement == "original":
+    if layers == "original":
         spec = original.text_problem() if kind == "text" else common.picture_problem()
         hparams = original.hparams_of(hidden, EXPERTS)
-        model = original.Original(hparams, spec, *original.SETS[hidden])
+        model = common.in_precision(precision, lambda: original.Original(hparams, spec, *original.SETS[hidden]))
     else:
-        precision = "mixed_bfloat16" if arrangement == "own_bfloat16" else "float32"
         hparams = common.body(hidden, EXPERTS, precision=precision)
         spec = common.text_problem() if kind == "text" else common.picture_problem()
         model = common.make_model(hparams, [spec])

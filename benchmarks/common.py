@@ -54,14 +54,19 @@ def picture_problem(side=64, classes=10):
 def make_model(hparams, specs):
     """The MultiModel of the backend that is set, in the precision that the hparams name."""
     import_backend()
-    import keras
-
     from t2t_multimodel.model.multimodel import MultiModel
 
+    return in_precision(hparams.precision, lambda: MultiModel(hparams, specs))
+
+
+def in_precision(precision, make):
+    """`make()`, a model that computes in that precision."""
+    import keras
+
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(hparams.precision)
+    keras.config.set_dtype_policy(precision)
     try:
-        return MultiModel(hparams, specs)
+        return make()
     finally:
         keras.config.set_dtype_policy(before)
 

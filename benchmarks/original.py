@@ -14,7 +14,7 @@ from common import body
 from keras import ops
 
 from t2t_multimodel.features import FeatureSpec, ProblemSpec
-from t2t_multimodel.modalities.loss import cross_entropy
+from t2t_multimodel.modalities.loss import cross_entropy, cross_entropy_in_halves
 from t2t_multimodel.modalities.text import TextNet
 from t2t_multimodel.model.attention import MultiHeadAttention, causal_bias, source_bias, timing_signal
 from t2t_multimodel.model.convolution import ConvStep2D, depthwise
@@ -71,7 +71,7 @@ class Original(Layer):
     def loss(self, batch, spec, training=False):
         """As `MultiModel.loss`."""
         x, real = self._inputs(batch)
-        x = x + timing_signal(ops.arange(ops.shape(x)[1]), self.hparams.hidden_size)
+        x = self._timed(x)
         balance = 0.0
         for layer in self.encoder:
             x, more = layer(x, real, training=training)
@@ -79,21 +79,24 @@ class Original(Layer):
         targets, weights = batch["targets"], batch["example_weights"]
         if spec.targets.modality == "label":
             logits = self.output_net(ops.mean(x, axis=1))
+            total, log_probability, correct = cross_entropy(logits, targets, weights, self.hparams.label_smoothing)
         else:
-            y = self.output_net.shifted(targets, batch["command"])
-            y = y + timing_signal(ops.arange(ops.shape(y)[1]), self.hparams.hidden_size)
+            y = self._timed(self.output_net.shifted(targets, batch["command"]))
             for layer in self.decoder:
                 y, more = layer(y, x, real, training=training)
                 balance = balance + more
-            logits = self.output_net.logits(y)
             weights = ops.cast(ops.not_equal(targets, 0), "float32") * weights[:, None]
-        total, log_probability, correct = cross_entropy(logits, targets, weights, self.hparams.label_smoothing)
+            losses = cross_entropy_in_halves(self.output_net.logits, y, targets, weights, self.hparams.label_smoothing)
+            total, log_probability, correct, logits = losses
         count = ops.sum(weights)
         mean = total / count
         return mean + balance, {
             "cross_entropy": mean, "weight": count, "balance": balance, "overflow": ops.zeros(()), "correct": correct,
             "log_probability": log_probability, "weights": weights, "logits": logits,
         }  # fmt: skip
+
+    def _timed(self, x):
+        return x + ops.cast(timing_signal(ops.arange(ops.shape(x)[1]), self.hparams.hidden_size), x.dtype)
 
     def touched(self, spec):
         unused = {id(self.input_net.softmax), id(self.input_net.bias)} if spec.inputs.modality == "text" else set()

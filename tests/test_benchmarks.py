@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -91,6 +92,8 @@ def test_the_originals_layers_train_as_a_model_of_ours(monkeypatch):
     batch = common.text_batch(2, 8, vocabulary=300)
     losses = [step.update([(spec, batch)], 3e-3)[0][0]["cross_entropy"] for _ in range(8)]
     assert losses[-1] < 0.9 * losses[0]
+    half = common.in_precision("mixed_bfloat16", lambda: original.Original(hparams, spec, *original.SETS[32]))
+    assert half.encoder[0].compute_dtype == "bfloat16" and np.isfinite(float(half.loss(batch, spec)[0]))
     # By hand, of one encoder layer and one decoder layer with experts, which the other lacks.
     size, filters, wide = 32, 64, original.DECODER_EXPERT_SIZE
     convolutions = 3 * size + 3 * filters + 15 * filters + 15 * size + size * filters + 2 * filters**2 - filters**2
@@ -138,7 +141,7 @@ def test_against_t2t_takes_turns_and_divides(tmp_path, capsys, monkeypatch, part
     t2t = {"text_512": 16 * 64 / 2.0, "pictures": 4 / 2.0, "beam": 100.0}[part]
     assert line["t2t"] == t2t and line["figures"][0]["value"] == pytest.approx(3000 / t2t, rel=1e-3)
     kinds = [c[1].split("=")[-1] if c[1].startswith("bench_") else c[2] for c in commands]
-    assert kinds == 2 * kinds[: len(kinds) // 2] and len(kinds) == (4 if part == "beam" else 6)
+    assert kinds == 2 * kinds[: len(kinds) // 2] and len(kinds) == (4 if part == "beam" else 10)
     assert line["t2t_parameters"] == 7 and line["own_parameters"] == 8
 
 

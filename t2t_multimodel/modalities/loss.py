@@ -23,6 +23,24 @@ def cross_entropy(logits, targets, weights, label_smoothing=0.0):
     return ops.sum(loss * weights), -nats, correct
 
 
+def cross_entropy_in_halves(logits_of, outputs, targets, weights, label_smoothing=0.0):
+    """`cross_entropy` of `logits_of(outputs)`, which is computed for each half of the batch by itself.
+
+    The halves have nothing to do with each other until their losses are summed: a backend that runs operations side by
+    side has two of this size at a time, the largest of a small model.
+
+    Returns:
+      those of `cross_entropy`, and the logits, put together where somebody asks for them.
+    """
+    half = ops.shape(outputs)[0] // 2
+    parts = []
+    for rows in (slice(None, half), slice(half, None)):
+        logits = logits_of(outputs[rows])
+        parts.append((*cross_entropy(logits, targets[rows], weights[rows], label_smoothing), logits))
+    (first, *arrays), (second, *others) = parts
+    return first + second, *(ops.concatenate(pair, axis=0) for pair in zip(arrays, others))
+
+
 @functools.cache
 def _entropies(smoothing):
     """The function (logits, targets) → [2, ...]: cross entropies with smoothing, and without.

@@ -5,7 +5,7 @@ from keras import ops
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import INPUTS, OUTPUTS, make_net
-from t2t_multimodel.modalities.loss import cross_entropy
+from t2t_multimodel.modalities.loss import cross_entropy, cross_entropy_in_halves
 from t2t_multimodel.model import observation
 from t2t_multimodel.model.body import Decoder, Encoder, Mixer
 from t2t_multimodel.model.incremental import ConvolutionHistory
@@ -85,16 +85,11 @@ class MultiModel(Layer):
             weights = ops.cast(ops.not_equal(targets, 0), "float32") * weights[:, None]
         smoothing = self.hparams.label_smoothing if training else 0.0
         if spec.targets.modality == "text":
-            # In two halves, which have nothing to do with each other until their losses are summed: a backend that runs
-            # operations side by side has two of this size at a time, the largest of a small model.
-            net, half = self.nets[spec.targets.name], ops.shape(outputs)[0] // 2
-            parts = [(net.logits(o), t, w) for o, t, w in zip(*(_halves(a, half) for a in (outputs, targets, weights)))]
-            logits = ops.concatenate([part for part, _, _ in parts], axis=0)  # computed where somebody asks for them
+            losses = cross_entropy_in_halves(self.nets[spec.targets.name].logits, outputs, targets, weights, smoothing)
+            total, log_probability, correct, logits = losses
         else:
-            parts, logits = [(outputs, targets, weights)], outputs
-        totals, log_probabilities, corrects = zip(*(cross_entropy(*part, smoothing) for part in parts))
-        log_probability, correct = ops.concatenate(log_probabilities, axis=0), ops.concatenate(corrects, axis=0)
-        total = sum(totals[1:], totals[0])
+            logits = outputs
+            total, log_probability, correct = cross_entropy(logits, targets, weights, smoothing)
         count = ops.sum(weights)
         mean = total / ops.maximum(count, 1.0)
         zero = ops.zeros((), dtype="float32")
@@ -181,10 +176,6 @@ class MultiModel(Layer):
             variables += [*self.mixer.trainable_variables, *self.decoder.trainable_variables]
         mine = {id(v) for v in variables}
         return [v for v in self.trainable_variables if id(v) in mine]
-
-
-def _halves(array, half):
-    return array[:half], array[half:]
 
 
 def _check_sides(spec):
