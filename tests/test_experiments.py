@@ -348,7 +348,7 @@ def alive(job):
         (["--suite=paper_tables"], "no problem plays parsing .* --roles=parsing=NAME"),
         (["--suite=paper_tables", "--roles=trees=tiny_ende"], "unknown role 'trees'"),
         (["--suite=paper_tables", "--roles=parsing=tiny_parse"], "unknown problem of this suite 'tiny_parse'"),
-        (["--suite=transfer", "--budget=soon"], "write 20m, 90s or 1.5h"),
+        (["--suite=transfer", "--budget=soon"], "write 90s, 20m, 1.5h or 1h30m"),
         (["--suite=transfer", "--budget=9s"], "too small"),
         (["--suite=transfer", "--budget=9m", "--train_steps=9"], "give one of them"),
         (["--suite=transfer", "--train_steps=2"], "too few: with less than 3 updates"),

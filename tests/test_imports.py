@@ -14,7 +14,7 @@ FOLDERS = {  # folder → the package that it installs as
 }
 
 CORE = ("errors", "registry", "features", "problem", "mixture", "hyperparameters", "vocabulary", "startup",
-        "packages", "decode_hparams")  # fmt: skip
+        "packages", "decode_hparams", "budget")  # fmt: skip
 # Part → the parts of t2t_multimodel that it may import besides itself; None: all.
 MAY_IMPORT = {
     "core": {"core"},

@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 
+from t2t_multimodel.budget import parse_budget
 from t2t_multimodel.cli import tune
 from t2t_multimodel.cli.settings import resolve
 from t2t_multimodel.mixture import parse
@@ -42,4 +43,4 @@ def test_the_searches_of_the_page_mean_something(text):
         hparams = resolve(flags.hparams_set, flags.hparams, train_steps=flags.train_steps).hparams
         assert space.parse(flags.hparams_range, hparams)
         Objective(flags.metric, dict.fromkeys(problems, ("bleu",)))
-        assert flags.trials or tune.duration(flags.budget or "1s")
+        assert flags.trials or parse_budget(flags.budget or "1s")

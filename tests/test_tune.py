@@ -292,11 +292,6 @@ def test_the_best_set_registers_and_resolves(tmp_path, user_folder):
     assert settings.resolve("tiny_tuned").hparams == replace(BASE, **changes)
 
 
-@pytest.mark.parametrize("text, seconds", [("90s", 90), ("20m", 1200), ("1h30m", 5400), ("7", 7)])
-def test_budgets(text, seconds):
-    assert tune.duration(text) == seconds
-
-
 # ---- The command
 
 

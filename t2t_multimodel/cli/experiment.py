@@ -59,6 +59,7 @@ def main(argv=None):
 
 
 def _experiment(flags):
+    from t2t_multimodel.budget import parse_budget
     from t2t_multimodel.errors import UserError
     from t2t_multimodel.experiments import estimate, plan, queue
 
@@ -70,7 +71,7 @@ def _experiment(flags):
         raise UserError(f"--output_dir={output_dir} is a file; name a folder")
     if flags.report_only:
         return _report(output_dir)
-    budget = None if flags.train_steps else estimate.parse_budget(flags.budget or DEFAULT_BUDGET)
+    budget = None if flags.train_steps else parse_budget(flags.budget or DEFAULT_BUDGET)
     suite = _open(flags, output_dir)
     if budget is not None:
         _check_steps(suite, budget)

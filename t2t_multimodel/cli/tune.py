@@ -12,7 +12,6 @@ Examples:
       --hparams_range=learning_rate,weight_decay,image_norm="features|picture" --metric=tiny_ende:bleu --budget=20m
 """
 
-import re
 import sys
 import time
 from pathlib import Path
@@ -41,7 +40,8 @@ command.text("metric", "teacher_forced_log_perplexity", "what to improve: a metr
              "problems, or problem:metric", metavar="METRIC")  # fmt: skip
 command.integer("trials", None, "until so many trials have ended in this folder; default: 20, or as many as --budget "
                 "allows", at_least=1)  # fmt: skip
-command.text("budget", "", "start no trial and end the running one after this time: 90s, 20m, 1h30m", metavar="TIME")
+command.text("budget", "", "start no trial and end the running one after this time: 90s, 20m, 1.5h, 1h30m",
+             metavar="TIME")  # fmt: skip
 command.integer("seed", 0, "of the proposals, and of every run", at_least=0)
 
 command.group("Judging")
@@ -64,6 +64,7 @@ def main(argv=None):
 
 def _tune(flags):
     from t2t_multimodel import mixture, registry
+    from t2t_multimodel.budget import parse_budget
     from t2t_multimodel.cli import settings
     from t2t_multimodel.errors import UserError
     from t2t_multimodel.input.store import ExampleStore
@@ -74,7 +75,7 @@ def _tune(flags):
     model, problems = registry.models.resolve(flags.model), mixture.parse(flags.problem)
     base = settings.resolve(flags.hparams_set, flags.hparams, train_steps=flags.train_steps).hparams
     dimensions = space.parse(flags.hparams_range, base)
-    seconds = duration(flags.budget) if flags.budget else None
+    seconds = parse_budget(flags.budget) if flags.budget else None
     name = flags.name or f"{registry.hparams_sets.resolve(flags.hparams_set)}_tuned"
     if not name.isidentifier():
         raise UserError(f"--name={name} can't be the name of a function")
@@ -175,17 +176,6 @@ def _given(text):
     from t2t_multimodel import hyperparameters
 
     return list(hyperparameters.parse(text or ""))
-
-
-def duration(text):
-    """ "90s", "20m", "1h30m" → seconds; a number alone is seconds. Raises `UserError` for anything else."""
-    from t2t_multimodel.errors import UserError
-
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
-    seconds = sum(int(n) * unit for n, unit in zip(found.groups(default="0"), (3600, 60, 1))) if found else 0
-    if seconds <= 0:
-        raise UserError(f"--budget={text} is no time; write 90s, 20m or 1h30m")
-    return float(seconds)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,6 @@ RESERVE = 1.08  # a suite is planned to end so much before its budget: machines 
 PROBES, PROBE_BATCHES = 3, 8  # about: of each problem, gradients and experts over a few batches at so many checkpoints
 REPORT_SECONDS = 30.0
 LEAST_RUN_SECONDS = 5.0  # importing the libraries and tracing one small graph takes longer on any machine
-_UNITS = {"s": 1, "m": 60, "h": 3600}
-
-
-def parse_budget(text):
-    """ "20m", "90s", "1h", "1.5h" → seconds; raises `UserError` for anything else."""
-    text = (text or "").strip().lower()
-    try:
-        seconds = float(text[:-1]) * _UNITS[text[-1]]
-    except (ValueError, KeyError, IndexError):
-        raise UserError(f"--budget={text!r} is no time; write 20m, 90s or 1.5h") from None
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"--budget={text} must be more than nothing")
-    return seconds
 
 
 def check_possible(budget, runs, workers):
