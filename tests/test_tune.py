@@ -44,7 +44,7 @@ class Pretended:
         return True, ""
 
     def stop(self, save=False):
-        self.stopped = True
+        self.stopped = "saved" if save else "killed"
 
 
 def search(folder, **more):
@@ -169,17 +169,31 @@ def test_the_best_of_the_trials_is_found_and_bad_ones_are_cut_short(tmp_path):
         def ended(self):
             return (True, "") if self._shown >= 3 else None
 
+    started = []
     with search(tmp_path) as tuning:
         reported = []
-        tuning.run(lambda values, folder: Slow(values), 14, report=reported.append)
+        tuning.run(lambda values, folder: started.append(Slow(values)) or started[-1], 14, report=reported.append)
         best, results = tuning.best(), tuning.results()
     assert len(reported) == 14 and {r.state for r in reported[:4]} == {"complete"}
     assert best == results[0] and best.value == min(r.value for r in results if r.state == "complete")
     cut = [r for r in reported if r.state == "pruned"]
     assert cut and all("median" in r.said for r in cut)
+    assert all(started[r.number].stopped == "saved" for r in cut), "what is cut short can be continued"
     median = sorted(r.value for r in reported[:4])[1:3]
     assert all(r.value > median[0] for r in cut)
     assert {r.number for r in results} == set(range(14))
+
+
+@pytest.mark.parametrize("keep, kept", [(0, 5), (1, 1), (3, 3)])
+def test_checkpoints_of_all_trials_are_kept_or_of_the_best(tmp_path, keep, kept):
+    def start(values, folder):
+        (folder / "checkpoints" / "step-3").mkdir(parents=True)
+        return Pretended(values)
+
+    with search(tmp_path, keep_checkpoints=keep) as tuning:
+        tuning.run(start, 5, report=lambda result: None)
+        best = {result.number for result in tuning.results()[:kept]}
+    assert {int(path.parents[1].name) for path in tmp_path.glob("trials/*/checkpoints/step-3")} == best
 
 
 def test_a_search_that_was_interrupted_proposes_the_same(tmp_path):
@@ -316,10 +330,14 @@ def test_the_command_searches_goes_on_and_prints_a_set_that_trains(where, run_co
     source = (folder / "best_hparams.py").read_text(encoding="utf-8")
     run = settings.load(folder / "trials" / "0000").hparams
     from t2t_multimodel.cli.user_code import load_user_code
+    from t2t_multimodel.training import checkpoints
 
     load_user_code(str(where["t2t_usr_dir"]))
     load_user_code(str(user_folder({"best_hparams.py": source}, name="best")))
-    assert settings.resolve("report_small_tuned").hparams == run
+    found = settings.resolve("report_small_tuned").hparams
+    assert found == replace(run, train_steps=settings.resolve("report_small").hparams.train_steps) != run
+    assert "train_steps=" not in source and "after 2 updates" in " ".join(source.split())
+    assert checkpoints.latest(folder / "trials" / "0000" / "checkpoints") == 2
 
 
 @pytest.mark.parametrize(

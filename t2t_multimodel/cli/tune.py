@@ -54,6 +54,8 @@ command.group("Where")
 command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
 command.text("output_dir", None, "folder of the search", metavar="DIR", required=True)
 command.text("name", None, "name of the best set; default: HPARAMS_SET_tuned", metavar="NAME")
+command.integer("keep_checkpoints", 0, "the newest checkpoint is kept of so many of the best trials; 0 = of all",
+                at_least=0)  # fmt: skip
 
 command.standard_flags()
 
@@ -96,7 +98,8 @@ def _tune(flags):
     deadline = None if seconds is None else time.monotonic() + seconds
     trials = flags.trials or (20 if seconds is None else sys.maxsize)
     start = _starter(flags, base, model, eval_every, objective, list(stores))
-    with Search(flags.output_dir, dimensions, objective, decides, flags.seed, flags.startup_trials) as search:
+    with Search(flags.output_dir, dimensions, objective, decides, flags.seed, flags.startup_trials,
+                keep_checkpoints=flags.keep_checkpoints) as search:  # fmt: skip
         print(f"{objective}, to {objective.direction}; {search.ended()} trials have ended")
         print(f"  {decides['hparams_range']}")
         search.run(start, trials, deadline, report=_Reporter(search, objective))
@@ -162,9 +165,11 @@ def _conclude(flags, search, objective, base, name):
     if len(results) > _SHOWN:
         print(f"… and {len(results) - _SHOWN} more")
     entry = registry.hparams_sets.entry(flags.hparams_set)
-    given = {n: getattr(base, n) for n in _given(flags.hparams)} | {"train_steps": base.train_steps}
+    # A trial's length is no part of what was found: the set is to train as long as its parent does.
+    given = {name: getattr(base, name) for name in _given(flags.hparams) if name != "train_steps"}
     story = (f"{entry.name} tuned by t2t-tune on {flags.problem}: {objective} {best.value:.4g} on the dev split after "
-             f"{base.train_steps:,} updates, the best of {len(results)} trials (number {best.number}).")  # fmt: skip
+             f"{base.train_steps:,} updates, the best of {len(results)} trials (number {best.number}). Its train_steps "
+             f"are those of {entry.name}, not of the trials.")  # fmt: skip
     source = space.as_source(name, entry.name, entry.value, given | best.values, story)
     path = search.folder / BEST_FILE
     write_file(path, source.encode())

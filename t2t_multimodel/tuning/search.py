@@ -36,7 +36,8 @@ class Result:
 class Search:
     """Opens or continues the search of a folder; one process at a time may do so."""
 
-    def __init__(self, output_dir, dimensions, objective, settings, seed=0, startup_trials=4, warmup_steps=0):
+    def __init__(self, output_dir, dimensions, objective, settings, seed=0, startup_trials=4, warmup_steps=0,
+                 keep_checkpoints=0):  # fmt: skip
         """
         Args:
           output_dir: its folder. dimensions: list of `Dimension`. objective: `Objective`.
@@ -44,6 +45,7 @@ class Search:
           seed: of the proposals.
           startup_trials: so many trials are random, and as many must have ended before one is cut short.
           warmup_steps: no trial is cut short at evaluations before this update.
+          keep_checkpoints: the checkpoints of so many of the best trials are kept; 0: of all.
 
         Raises:
           UserError: optuna is missing, another process is at work here, other settings than before.
@@ -52,7 +54,7 @@ class Search:
 
         self._optuna = _optuna()
         self.folder, self._dimensions, self._objective = Path(output_dir), dimensions, objective
-        self._seed, self._startup = seed, startup_trials
+        self._seed, self._startup, self._keep = seed, startup_trials, keep_checkpoints
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
@@ -169,12 +171,12 @@ class Search:
                     seen.add(step)
                     value = self._objective.value(scores)
                     if value is None:
-                        running.stop()
+                        running.stop(save=True)
                         self.study.tell(trial.number, state=states.PRUNED)
                         return done("pruned", None, f"{self._objective.metric} is not finite at step {step}")
                     self._report(trial, step, value)
                     if end is None and trial.should_prune():
-                        running.stop()
+                        running.stop(save=True)  # what was cut short can still be continued and reported on
                         self.study.tell(trial.number, state=states.PRUNED)
                         return done("pruned", value, f"worse than the median at step {step}")
                 if end is not None:
@@ -205,11 +207,12 @@ class Search:
         return {d.name: d.suggest(fixed) for d in self._dimensions if d.name in frozen.params}
 
     def _tidy(self):
-        """Checkpoints of trials that ended are removed but for the best one's: disks don't fill with trials."""
-        best = self.best()
-        states = self._optuna.trial.TrialState
+        """Removes the checkpoints of trials that ended, but for the best ones', where not all are kept."""
+        if not self._keep:
+            return
+        kept = {result.number for result in self.results()[: self._keep]}
         for trial in self.study.get_trials(deepcopy=False):
-            if trial.state != states.RUNNING and (best is None or trial.number != best.number):
+            if trial.state.is_finished() and trial.number not in kept:
                 shutil.rmtree(self.folder_of(trial.number) / "checkpoints", ignore_errors=True)
 
 
