@@ -157,7 +157,7 @@ def test_bootstrap_says_of_bleu_what_sacrebleus_paired_test_says():
 
 def test_a_curve_is_read_at_a_moment():
     curve = {0: ([10, 20], [0.0, 1.0]), 1: ([5, 10], [0.2, 0.4]), 2: ([16, 30], [0.0, 0.9])}
-    assert statistics.at_seconds(curve, 15) == pytest.approx([0.5, 0.4]), "no value before the first evaluation"
+    assert statistics.at_seconds(curve, 15) == pytest.approx({0: 0.5, 1: 0.4}), "no value before the first evaluation"
 
 
 # ---- Claims
@@ -173,7 +173,10 @@ def results_of(values, metric="exact_match", problem="tiny_parse"):
                 sums[:, 0] = 1 - sums[:, 0]
             score = Score(value_of(metric, sums.sum(axis=0)), sums, "keys", 10, 1.0)
             scores.setdefault(kind, {}).setdefault(problem, {}).setdefault(metric, {})[seed] = score
-    setup = {"roles": {"parsing": problem}, "metrics": {problem: [metric]}, "suite": "paper_tables", "runs": []}
+    setup = {
+        "roles": {"parsing": problem}, "problems": [problem], "metrics": {problem: [metric]}, "suite": "paper_tables",
+        "runs": [],
+    }  # fmt: skip
     return Results(setup, scores, [], [])
 
 
@@ -348,6 +351,7 @@ def alive(job):
         (["--suite=paper_tables"], "no problem plays parsing .* --roles=parsing=NAME"),
         (["--suite=paper_tables", "--roles=trees=tiny_ende"], "unknown role 'trees'"),
         (["--suite=paper_tables", "--roles=parsing=tiny_parse"], "unknown problem of this suite 'tiny_parse'"),
+        (["--suite=paper_tables", "--roles=images=tiny_ende"], "tiny_ende can't play images .*: its target is text"),
         (["--suite=transfer", "--budget=soon"], "write 90s, 20m, 1.5h or 1h30m"),
         (["--suite=transfer", "--budget=9s"], "too small"),
         (["--suite=transfer", "--budget=9m", "--train_steps=9"], "give one of them"),

@@ -61,7 +61,7 @@ def main(argv=None):
 def _experiment(flags):
     from t2t_multimodel.budget import parse_budget
     from t2t_multimodel.errors import UserError
-    from t2t_multimodel.experiments import estimate, plan, queue
+    from t2t_multimodel.experiments import estimate, plan, queue, results
 
     plan.check_suite(flags.suite)
     if flags.budget and flags.train_steps:
@@ -69,11 +69,17 @@ def _experiment(flags):
     output_dir = Path(flags.output_dir)
     if output_dir.exists() and not output_dir.is_dir():
         raise UserError(f"--output_dir={output_dir} is a file; name a folder")
+    earlier = results.stored_plan(output_dir)
     if flags.report_only:
+        _check_same(flags, earlier, output_dir)
         return _report(output_dir)
     budget = None if flags.train_steps else parse_budget(flags.budget or DEFAULT_BUDGET)
     suite = _open(flags, output_dir)
-    if budget is not None:
+    _check_same(flags, earlier, output_dir)
+    kept = suite.steps_of(earlier, budget)
+    if kept:
+        print(f"{kept:,} updates of the joint run, as planned before")
+    elif budget is not None:
         _check_steps(suite, budget)
     elif flags.train_steps < (least := plan.fewest_steps(suite.shares)):
         raise UserError(f"--train_steps={flags.train_steps} is too few: with less than {least} updates of the joint run"
@@ -84,7 +90,7 @@ def _experiment(flags):
         if failed:
             raise UserError(f"could not be timed: {'; '.join(failed.values())}")
         timings = suite.timings()
-        steps = flags.train_steps or suite.steps_for(budget, timings)
+        steps = flags.train_steps or kept or suite.steps_for(budget, timings)
         runs = suite.runs(steps)
         seconds = estimate.suite_seconds(
             suite.kinds, suite.seeds, steps, suite.shares, timings, suite.sizes, len(suite.places)
@@ -102,6 +108,17 @@ def _experiment(flags):
         raise UserError(f"{len(failed)} of {len(jobs)} runs failed; the reports hold the others; the same command "
                         "tries them again")  # fmt: skip
     return status
+
+
+def _check_same(flags, earlier, output_dir):
+    """Refuses a folder that holds another suite: its plan and reports would be written over."""
+    from t2t_multimodel import mixture
+    from t2t_multimodel.errors import UserError
+
+    asked = (flags.suite, set(mixture.parse(flags.problem).problem_names))
+    if earlier and (earlier["suite"], set(earlier["problems"])) != asked:
+        raise UserError(f"{output_dir} holds suite {earlier['suite']} of {', '.join(earlier['problems'])}; "
+                        "give another --output_dir")  # fmt: skip
 
 
 def _open(flags, output_dir):

@@ -1,5 +1,7 @@
 """The figures of a suite's report: learning curves, heat maps of who helps whom and of experts, shares of draws."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from t2t_multimodel.experiments import plan
@@ -8,6 +10,15 @@ from t2t_multimodel.experiments.statistics import compare
 from t2t_multimodel.report import figures
 from t2t_multimodel.training.metrics import METRICS
 from t2t_multimodel.training.reporting import short_names
+
+
+class Map(NamedTuple):
+    """A heat map for a page, and the same numbers as rows of a table."""
+
+    figure: Any
+    alt: str
+    caption: str
+    rows: list
 
 
 def learning_curves(measured, problem, metric):
@@ -92,19 +103,23 @@ def _loss(measured, missing, problem):
     """The `Comparison` of the joint run with the one that lacks `missing`, on another problem."""
     if missing == problem:
         return None
-    return compare(measured, plan.JOINT, plan.without(missing), problem, measured.plan["metrics"][problem][0])
+    kind = plan.without(missing, measured.plan["problems"])
+    return compare(measured, plan.JOINT, kind, problem, measured.plan["metrics"][problem][0])
 
 
 def cosines(measured):
-    """Yields (updates, heat map) of the gradients' cosines, means over the seeds that were probed at that step."""
+    """Yields a `Map` of the gradients' cosines for each step that was probed, means over the seeds."""
     for step in sorted({probe["step"] for probe in measured.probes}):
-        matrices = [np.array(p["cosines"], np.float64) for p in measured.probes if p["step"] == step]
-        names = list(short_names(next(p for p in measured.probes if p["step"] == step)["problems"]).values())
-        yield step, figures.heat_map(_mean(matrices), names, names, label="cosine", centre=0.0)
+        probes = [probe for probe in measured.probes if probe["step"] == step]
+        values = _mean([np.array(probe["cosines"], np.float64) for probe in probes])
+        names = list(short_names(probes[0]["problems"]).values())
+        figure = figures.heat_map(values, names, names, label="cosine", centre=0.0)
+        caption = f"After {step:,} updates"
+        yield Map(figure, f"Cosines between gradients after {step} updates", caption, _rows(values, names, names))
 
 
 def expert_use(measured):
-    """Yields (figure, alternative text, caption): which experts serve which problems, how much problems share them."""
+    """Yields a `Map` of which experts serve which problems, and of how much problems share them, for each part."""
     if not measured.probes:
         return
     last = max(probe["step"] for probe in measured.probes)
@@ -117,10 +132,18 @@ def expert_use(measured):
         values = np.array(list(loads[0].values()))
         experts = [str(i) for i in range(values.shape[1])]
         figure = figures.heat_map(values, names, experts, label="share of tokens", x_label=f"expert of the {part}")
-        yield figure, f"Share of each problem's tokens that each expert of the {part} serves", f"Experts of the {part}"
-        shared = [_overlap(np.array(list(load.values()))) for load in loads]
-        figure = figures.heat_map(_mean(shared), names, names, label="overlap")
-        yield figure, f"Overlap of the problems' experts in the {part}", f"Overlap in the {part}, mean over seeds"
+        alt = f"Share of each problem's tokens that each expert of the {part} serves"
+        yield Map(figure, alt, f"Experts of the {part}", _rows(values, names, [f"expert {i}" for i in experts]))
+        shared = _mean([_overlap(np.array(list(load.values()))) for load in loads])
+        figure = figures.heat_map(shared, names, names, label="overlap")
+        caption = f"Overlap in the {part}, mean over seeds"
+        yield Map(figure, f"Overlap of the problems' experts in the {part}", caption, _rows(shared, names, names))
+
+
+def _rows(values, names, columns):
+    """A matrix as rows of a table, two digits."""
+    cells = [[None if np.isnan(value) else round(float(value), 2) for value in row] for row in values]
+    return [("", *columns), *((name, *row) for name, row in zip(names, cells))]
 
 
 def _loads(probe, part):

@@ -33,6 +33,7 @@ def test_scores(trainer):
         sums |= example_scores.teacher_forced_example_sums([example["teacher_forced"] for example in examples])
         measured[name] = {
             "split": scores["split"],
+            "decoding": scores.get("decoding"),
             "examples": len(examples),
             "keys": [example["key"] for example in examples],
             "scores": {metric: scores[metric] for metric in sums},

@@ -2,7 +2,8 @@
 
 A joint run of N updates draws a problem of share w in about N · w of them. A run of a part of the problems gets the sum
 of their shares as its part of N, and the same weights within: so every problem has the same number of examples in
-every run that it takes part in, and, since batches follow from seed and problem, the very same ones.
+every run that it takes part in (to the draws' chance, about 1 %), and, since batches follow from seed and problem, in
+the same order.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from t2t_multimodel.mixture import MixtureSchedule
 
 JOINT = "joint"
 NO_EXPERTS, NO_ATTENTION = "no experts", "no attention"
+ALONE = "changed for the runs alone"  # a structure, see `Kind`
 EVALUATIONS = 5, 20  # points of a learning curve, at least and at most
 EVALUATION_BATCHES = 4  # of each problem, at a point
 
@@ -56,12 +58,18 @@ def alone(problem):
     return f"{problem} alone"
 
 
-def without(problem):
-    return f"without {problem}"
+def without(problem, problems=()):
+    """The name of the run of all but one; of two `problems` it is that of the other alone."""
+    others = [other for other in problems if other != problem]
+    return alone(others[0]) if len(others) == 1 else f"without {problem}"
 
 
 def _joint(problems, changes=(), name=JOINT, **values):
     return Kind(name, tuple(problems), tuple(changes), **values)
+
+
+def _each_alone(problems, changes):
+    return [Kind(alone(p), (p,), changes, structure=ALONE if changes else "") for p in problems]
 
 
 def paper_tables(problems, roles, single_changes):
@@ -70,8 +78,8 @@ def paper_tables(problems, roles, single_changes):
     pair = (roles["parsing"], roles["images"])
     return [
         _joint(problems, probed=True),
-        *(Kind(alone(p), (p,), single_changes) for p in problems),
-        *([Kind(with_images(roles), pair)] if len(problems) > 2 else []),
+        *_each_alone(problems, single_changes),
+        *([Kind(with_images(roles, problems), pair)] if len(problems) > 2 else []),
         _joint(problems, (("use_experts", False),), NO_EXPERTS, structure=NO_EXPERTS),
         _joint(problems, (("use_attention", False),), NO_ATTENTION, structure=NO_ATTENTION),
     ]
@@ -80,15 +88,15 @@ def paper_tables(problems, roles, single_changes):
 def transfer(problems, roles, single_changes):
     """Who helps whom: all together, each alone, and all but one for each one."""
     left_out = [Kind(without(p), tuple(q for q in problems if q != p)) for p in problems] if len(problems) > 2 else []
-    return [_joint(problems, probed=True), *(Kind(alone(p), (p,), single_changes) for p in problems), *left_out]
+    return [_joint(problems, probed=True), *_each_alone(problems, single_changes), *left_out]
 
 
 SUITES = {"paper_tables": paper_tables, "transfer": transfer}
 
 
-def with_images(roles):
-    """The name of the run of parsing and pictures together."""
-    return f"{roles['parsing']} with {roles['images']}"
+def with_images(roles, problems):
+    """The name of the run of parsing and pictures together; of two problems it is the joint run."""
+    return f"{roles['parsing']} with {roles['images']}" if len(problems) > 2 else JOINT
 
 
 def check_suite(name):

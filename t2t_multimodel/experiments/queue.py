@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import fcntl
 import heapq
+import itertools
 import json
 import os
 import signal
@@ -18,7 +19,6 @@ from t2t_multimodel.vocabulary import write_file
 
 RUN_MODULE = "t2t_multimodel.cli.experiment_run"
 JOB_FILE, LOG_FILE = "job.json", "log.txt"
-RESUME_ME = 75  # as the trainer ends when it was told to stop
 WAIT_FOR_SAVING = 60.0  # seconds that children get to finish a step and save
 
 
@@ -48,7 +48,10 @@ def devices(workers=None):
     """
     cards = sorted(os.listdir("/proc/driver/nvidia/gpus")) if os.path.isdir("/proc/driver/nvidia/gpus") else []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    cards = [c for c in visible.split(",") if c] if visible is not None else [str(i) for i in range(len(cards))]
+    if visible is not None:  # "-1", and all behind it, means none
+        cards = list(itertools.takewhile(lambda card: card != "-1", filter(None, visible.split(","))))
+    else:
+        cards = [str(i) for i in range(len(cards))]
     if cards:
         return [({"CUDA_VISIBLE_DEVICES": cards[i % len(cards)]}, None) for i in range(workers or len(cards))]
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

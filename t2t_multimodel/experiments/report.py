@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from t2t_multimodel.experiments import claims, drawings, paper, plan, results
-from t2t_multimodel.experiments.statistics import at_seconds, compare, interval
+from t2t_multimodel.experiments.statistics import at_seconds, compare, interval, p_text
 from t2t_multimodel.report.page import Page
 from t2t_multimodel.training.metrics import METRICS
 from t2t_multimodel.training.reporting import format_seconds
@@ -62,11 +62,11 @@ def _claims(page, measured):
 
 def _paper_tables(page, measured):
     section = page.section("The paper's tables")
-    section.text("Ours: mean ± half the width of the 95 % interval over seeds (Student's t), on the test split. The "
-                 "paper's numbers are of other, larger corpora and a model a thousand times the size: what can be "
-                 "compared is which column is better, and by how much.")  # fmt: skip
+    section.text("Ours: mean ± half the width of the 95 % interval over seeds (Student's t), "
+                 f"{_scored_on(measured)}. The paper's numbers are of other, larger corpora and a model a thousand "
+                 "times the size: what can be compared is which column is better, and by how much.")  # fmt: skip
     roles = measured.plan["roles"]
-    for table in paper.tables(roles):
+    for table in paper.tables(roles, measured.plan["problems"]):
         head = ["paper's task and metric", "our problem"]
         for name, kind in table.columns:
             head += [f"paper: {name}"] + ([f"ours: {name}"] if kind else [])
@@ -95,10 +95,31 @@ def _paper_row(measured, table, row, problem):
 
 def _together_and_alone(page, measured):
     section = page.section("Together and alone, every problem")
-    section.text("The same number of examples of the problem, and the very same ones, in both. Gain: positive where "
-                 "together is better; its interval is over seeds, paired. p: paired bootstrap over test examples, of "
-                 "no difference; BLEU's from sacrebleu's counts.")  # fmt: skip
+    section.text(f"The same number of examples of the problem in both{_nearly(measured)}, in the same order. Scores "
+                 f"are {_scored_on(measured)}. Gain: positive where together is better; its interval is over seeds, "
+                 "paired. p: paired bootstrap over the examples scored, of no difference; BLEU's from sacrebleu's "
+                 "counts.")  # fmt: skip
     section.table(*_comparisons(measured, plan.JOINT, lambda problem: plan.alone(problem), ("together", "alone")))
+
+
+def _scored_on(measured):
+    """On which split, in words."""
+    splits = measured.told("split")
+    others = [problem for problem, split in splits.items() if split != "test"]
+    if not others:
+        return "on the test split"
+    whose = "on the dev split, there being no test split; the learning curves use it too"
+    return whose if len(others) == len(splits) else f"on the test split; those of {', '.join(others)} {whose}"
+
+
+def _nearly(measured):
+    """By how much the joint run has seen more or fewer examples of a problem than the run alone, at most, in words."""
+    most = 0.0
+    for problem, metrics in measured.plan["metrics"].items():
+        together, apart = (measured.of(kind, problem, metrics[0]) for kind in (plan.JOINT, plan.alone(problem)))
+        for seed in together.keys() & apart.keys():
+            most = max(most, abs(together[seed].seen / max(1, apart[seed].seen) - 1))
+    return f", to within {most:.1%}" if most >= 0.0005 else ""
 
 
 def _blocks(page, measured):
@@ -110,7 +131,7 @@ def _blocks(page, measured):
 
 def _comparisons(measured, ours, theirs, names):
     """(rows, caption, moods) of a table that compares two kinds of runs on all problems and metrics."""
-    rows, moods = [("problem", "metric", *names, "gain", "p", "test examples", "seeds")], {}
+    rows, moods = [("problem", "metric", *names, "gain", "p", "examples scored", "seeds")], {}
     for problem in measured.plan["problems"]:
         for metric in measured.scores.get(ours, {}).get(problem, {}):
             c = compare(measured, ours, theirs(problem), problem, metric)
@@ -119,9 +140,8 @@ def _comparisons(measured, ours, theirs, names):
             verdict = claims.gains(c)
             if verdict != claims.UNSURE:
                 moods[(len(rows) - 1, 4)] = "good" if verdict == claims.HOLDS else "bad"
-            p = None if c.p is None else f"{c.p:.3f}"
             sides = (shown(metric, c.ours), shown(metric, c.theirs), shown(metric, c.gain, sign=True))
-            rows.append((problem, metric, *sides, p, c.examples, c.seeds))
+            rows.append((problem, metric, *sides, p_text(c.p), c.examples, c.seeds))
     return rows, "", moods
 
 
@@ -132,7 +152,8 @@ def _equal_time(page, measured):
                  "one alone. The joint run has by then served all problems, and its learning rate has not come down "
                  "yet; the run alone is at its end. Seconds leave out start-up, tracing, evaluations and checkpoints."
                  )  # fmt: skip
-    rows = [("problem", "metric", "seconds", "together", "alone", "examples seen together", "examples seen alone")]
+    rows = [("problem", "metric", "seconds", "together", "alone", "gain", "examples seen together",
+             "examples seen alone")]  # fmt: skip
     for problem, metrics in measured.plan["metrics"].items():
         kinds = (plan.JOINT, plan.alone(problem))
         curves = [measured.curve(kind, problem, metrics[0], "train_seconds") for kind in kinds]
@@ -141,15 +162,22 @@ def _equal_time(page, measured):
         ends = [min(max(xs) for xs, _ in curve.values()) for curve in curves]
         values = [at_seconds(curve, min(ends)) for curve in curves]
         seen = [at_seconds(_seen(measured, kind, problem), min(ends)) for kind in kinds]
-        cells = [shown(metrics[0], interval(v)) if v else "before the first evaluation" for v in values]
-        examples = [round(interval(s).mean) if s else None for s in seen]
-        rows.append((problem, metrics[0], round(min(ends), 1), *cells, *examples))
+        cells = [shown(metrics[0], _mean(v)) if v else "before the first evaluation" for v in values]
+        sign = 1 if METRICS[metrics[0]].higher_is_better else -1
+        both = {seed: sign * (values[0][seed] - values[1][seed]) for seed in values[0].keys() & values[1].keys()}
+        gain = shown(metrics[0], _mean(both), sign=True) if both else None
+        examples = [round(_mean(s).mean) if s else None for s in seen]
+        rows.append((problem, metrics[0], round(min(ends), 1), *cells, gain, *examples))
     section.table(rows)
     together = _training_seconds(measured, [plan.JOINT])
     apart = _training_seconds(measured, [plan.alone(problem) for problem in measured.plan["problems"]])
     if together and apart:
         section.text(f"Seconds in updates, means over seeds: the joint run {together:.0f}, all the runs alone taken "
                      f"together {apart:.0f}, for the same examples.")  # fmt: skip
+
+
+def _mean(by_seed):
+    return interval(list(by_seed.values()))
 
 
 def _seen(measured, kind, problem):
@@ -188,11 +216,20 @@ def _who_helps_whom(page, measured):
                      "headline metric.")  # fmt: skip
         section.figure(figure, "Loss of each problem for each problem that is left out", "Leaving one out")
         section.table(drawings.left_out_table(measured), caption="The same with intervals over seeds, in points")
-    section.text("Cosines between the problems' gradients in the body they share, at three checkpoints of the joint "
-                 "runs, means over seeds. Above 0 a step for one is a step for the other too. The diagonal compares "
-                 "two halves of a problem's own batches: as much as so few batches can agree.")  # fmt: skip
-    for step, figure in drawings.cosines(measured):
-        section.figure(figure, f"Cosines between gradients after {step} updates", f"After {step:,} updates")
+    cosines = list(drawings.cosines(measured))
+    if cosines:
+        section.text(f"Cosines between the problems' gradients in the body they share, at {len(cosines)} checkpoints "
+                     "of the joint runs, means over seeds. Above 0 a step for one is a step for the other too. The "
+                     "diagonal compares two halves of a problem's own batches: as much as so few batches can agree."
+                     )  # fmt: skip
+    _maps(section, cosines)
+
+
+def _maps(section, maps):
+    """Heat maps, each with its numbers below."""
+    for found in maps:
+        section.figure(found.figure, found.alt, found.caption)
+        section.details(f"{found.caption}, in numbers").table(found.rows)
 
 
 def _experts(page, measured):
@@ -204,8 +241,7 @@ def _experts(page, measured):
                  "seed, on dev examples. Experts have no order, so other seeds have other pictures; what can be "
                  "averaged over seeds is how much two problems' experts overlap: the sum over experts of the smaller "
                  "share, 1 where they use the same ones.")  # fmt: skip
-    for figure, alt, caption in uses:
-        section.figure(figure, alt, caption)
+    _maps(section, uses)
 
 
 def _mixing(page, measured):
@@ -228,6 +264,8 @@ def _runs(page, measured):
         changes = ", ".join(f"{name}={value}" for name, value in runs[0]["changes"].items())
         rows.append((kind, runs[0]["steps"], None if seconds is None else round(seconds), sum(seen) or None, changes))
     section.table(rows, caption=f"Each with seeds 0 to {setup['seeds'] - 1}")
+    machine = measured.environment
+    decoding = {problem: how for problem, how in measured.told("decoding").items() if how}
     budget = setup["budget_seconds"]
     length = f"a budget of {format_seconds(budget)} (hours:minutes:seconds)" if budget else "given by hand"
     section.items([
@@ -239,6 +277,8 @@ def _runs(page, measured):
         "shares of the joint run: " + ", ".join(f"{p} {share:.1%}" for p, share in setup["shares"].items()),
         "examples to train on: " + ", ".join(f"{p} {count:,}" for p, count in setup["train_examples"].items()),
         "; ".join(f"{name} {value}" for name, value in setup["identity"].items()),
+        *([f"decoding: {'; '.join(f'{p}: {how}' for p, how in decoding.items())}"] if decoding else []),
+        *([f"made on: {'; '.join(f'{k} {v}' for k, v in machine.items())}"] if machine else []),
     ])  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 """The raw results of a suite: results.jsonl, curves.jsonl and probes.jsonl, collected from the runs; and read again.
 
-results.jsonl has a line for each run × problem × metric: the value on the test split, on how many examples, and each
-example's part of it (`scores`, see training/example_scores.py). The reports need these files and plan.json, not the
-runs. """
+results.jsonl has a line for each run × problem × metric: the value on the test split (dev where there is none), on how
+many examples, and each example's part of it (`scores`, see training/example_scores.py). The reports need these files,
+plan.json and environment.json, not the runs; a file may be there compressed, as results.jsonl.gz.
+"""
 
 import dataclasses
+import gzip
 import hashlib
 import json
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments.suite import PLAN_FILE
+from t2t_multimodel.training import environment
 from t2t_multimodel.training.reporting import read_metrics
 from t2t_multimodel.vocabulary import write_file
 
@@ -28,6 +31,8 @@ class Score:
     keys: str  # digest of the keys
     seen: int  # examples trained on
     seconds: float  # spent in updates
+    split: str = "test"  # that was scored
+    decoding: str = ""  # how texts were decoded, in words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +45,15 @@ class Results:
     scores: dict
     curves: list
     probes: list
+    environment: dict = dataclasses.field(default_factory=dict)  # what a run was made on, {name: text}
+
+    def told(self, what):
+        """{problem: the "split" that its scores are of, or the "decoding" behind them}."""
+        return {
+            problem: getattr(score, what)
+            for by_problem in self.scores.values() for problem, metrics in by_problem.items()
+            for by_seed in metrics.values() for score in by_seed.values()
+        }  # fmt: skip
 
     def of(self, kind, problem, metric):
         """{seed: Score}; empty where it was not measured."""
@@ -76,7 +90,7 @@ def collect(output_dir):
     plan = _plan(output_dir)
     if not (output_dir / "runs").is_dir():
         return
-    results, curves, probes = [], [], []
+    results, curves, probes, machines = [], [], [], []
     for run in plan["runs"]:
         folder = output_dir / "runs" / run["digest"]
         if not (folder / "result.json").exists():
@@ -87,15 +101,18 @@ def collect(output_dir):
             common = {"suite": plan["suite"], "run": run["digest"], **name, "steps": run["steps"], "problem": problem}
             trained = {"examples_seen": result["examples_seen"][problem], "train_seconds": result["train_seconds"]}
             keys = hashlib.sha256("\0".join(measured["keys"]).encode()).hexdigest()[:16]
+            scored = {"split": measured["split"], "decoding": measured.get("decoding")}
             results += [
-                {**common, "metric": metric, "value": measured["scores"][metric], "split": measured["split"],
+                {**common, "metric": metric, "value": measured["scores"][metric], **scored,
                  "examples": measured["examples"], **trained, "keys": keys, "scores": _rounded(sums)}
                 for metric, sums in measured["sums"].items()
             ]  # fmt: skip
+        machines = machines or environment.read(folder)[:1]
         curves += [{**name, **_curve_point(record)} for record in read_metrics(folder) if record.get("problem")]
         probes += [{**name, **probe} for probe in result.get("probes", [])]
     for file, lines in ((RESULTS_FILE, results), (CURVES_FILE, curves), (PROBES_FILE, probes)):
         write_file(output_dir / file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+    write_file(output_dir / environment.ENVIRONMENT_FILE, json.dumps(machines, ensure_ascii=False).encode())
 
 
 def read(output_dir):
@@ -105,12 +122,21 @@ def read(output_dir):
     scores = {}
     for line in _lines(output_dir / RESULTS_FILE):
         score = Score(line["value"], np.asarray(line["scores"], np.float64), line["keys"], line["examples_seen"],
-                      line["train_seconds"])  # fmt: skip
+                      line["train_seconds"], line.get("split", "test"), line.get("decoding") or "")  # fmt: skip
         by_problem = scores.setdefault(line["kind"], {}).setdefault(line["problem"], {})
         by_problem.setdefault(line["metric"], {})[line["seed"]] = score
     if not scores:
         raise UserError(f"{output_dir}: no run of this suite is done yet; give the command without --report_only")
-    return Results(plan, scores, _lines(output_dir / CURVES_FILE), _lines(output_dir / PROBES_FILE))
+    curves, probes = _lines(output_dir / CURVES_FILE), _lines(output_dir / PROBES_FILE)
+    return Results(plan, scores, curves, probes, *environment.read(output_dir)[:1])
+
+
+def stored_plan(output_dir):
+    """The plan of the suite that the folder holds; None where there is none, or it is damaged."""
+    try:
+        return json.loads((Path(output_dir) / PLAN_FILE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _plan(output_dir):
@@ -125,11 +151,16 @@ def _plan(output_dir):
 
 
 def _lines(path):
+    compressed = path.with_name(f"{path.name}.gz")
     try:
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        if not path.exists() and compressed.exists():
+            text = gzip.decompress(compressed.read_bytes()).decode()
+        else:
+            text = path.read_text("utf-8")
+        return [json.loads(line) for line in text.splitlines()]
     except FileNotFoundError:
         return []
-    except ValueError as error:
+    except (ValueError, EOFError, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is damaged: {error}") from None
 
 

@@ -15,7 +15,14 @@ ROLES = {
 
 
 def parse_roles(text, problems):
-    """ "parsing=my_trees,images=my_birds" → {role: problem}; raises `UserError` for an unknown role or problem."""
+    """ "parsing=my_trees,images=my_birds" → {role: problem}.
+
+    Args:
+      problems: {name: ExampleStore} of the suite.
+
+    Raises:
+      UserError: an unknown role or problem, or a problem whose target is not of the role's kind.
+    """
     named = {}
     for part in filter(None, (part.strip() for part in (text or "").split(","))):
         role, equals, problem = (x.strip() for x in part.partition("="))
@@ -25,6 +32,9 @@ def parse_roles(text, problems):
             raise unknown_name("role", role, ROLES, "--roles")
         if problem not in problems:
             raise unknown_name("problem of this suite", problem, problems, f"--roles: {role}")
+        targets = problems[problem].spec.targets.modality
+        if (targets == "label") != (role == "images"):
+            raise UserError(f"--roles: {problem} can't play {role} ({ROLES[role]}): its target is {targets}")
         named[role] = problem
     return named
 

@@ -1,4 +1,4 @@
-"""How sure one can be: intervals over seeds, and significance over test examples by paired bootstrap."""
+"""How sure one can be: intervals over seeds, and significance over examples by paired bootstrap."""
 
 import dataclasses
 import math
@@ -20,6 +20,12 @@ class Interval:
     half: float | None
     count: int
 
+    def at(self, level):
+        """The interval for the same mean at another level."""
+        if self.half is None:
+            return self
+        return dataclasses.replace(self, half=self.half * _quantile(level, self.count) / _quantile(LEVEL, self.count))
+
     @property
     def low(self):
         return None if self.half is None else self.mean - self.half
@@ -37,7 +43,7 @@ class Comparison:
     ours: Interval
     theirs: Interval
     gain: Interval  # over the seeds that both have
-    p: float | None  # of no difference, over test examples; None: nothing in common
+    p: float | None  # of no difference, over the examples scored; None: nothing in common
     seeds: int
     examples: int
 
@@ -54,11 +60,15 @@ def interval(values):
     mean = float(values.mean())
     if values.size < 2:
         return Interval(mean, None, 1)
+    error = float(values.std(ddof=1)) / math.sqrt(values.size)
+    return Interval(mean, _quantile(LEVEL, values.size) * error, int(values.size))
+
+
+def _quantile(level, count):
+    """Half the width of the interval for the mean of so many values, in standard errors."""
     from scipy import stats
 
-    error = float(values.std(ddof=1)) / math.sqrt(values.size)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, values.size - 1)) * error
-    return Interval(mean, half, int(values.size))
+    return float(stats.t.ppf((1 + level) / 2, count - 1))
 
 
 def compare(results, ours, theirs, problem, metric):
@@ -116,15 +126,20 @@ def resampled(metric, ours, theirs, resamples=RESAMPLES, seed=0):
     return difference(rows), drawn
 
 
+def p_text(p):
+    """A p-value as people read it: so many draws can't tell smaller ones apart."""
+    return "" if p is None else f"{p:.3f}" if p > 1.5 / RESAMPLES else f"≤ {1 / RESAMPLES:g}"
+
+
 def at_seconds(curve, seconds):
-    """The value of a learning curve ({seed: (seconds, values)}) at so many seconds of training, a list by seed.
+    """The value of a learning curve ({seed: (seconds, values)}) at so many seconds of training, {seed: value}.
 
     Between two evaluations it is interpolated; before the first one there is none, and the seed is left out.
     """
-    values = []
-    for xs, ys in curve.values():
+    values = {}
+    for seed, (xs, ys) in curve.items():
         order = np.argsort(xs)
         xs, ys = np.asarray(xs, np.float64)[order], np.asarray(ys, np.float64)[order]
         if seconds >= xs[0]:
-            values.append(float(np.interp(seconds, xs, ys)))
+            values[seed] = float(np.interp(seconds, xs, ys))
     return values

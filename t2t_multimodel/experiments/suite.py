@@ -50,13 +50,13 @@ class Suite:
         """{structure: the `Job` that times it}; kept by what decides a speed, so that it is done once."""
         jobs = {}
         for kind in self.kinds:
-            if kind.structure in jobs or kind.problems != tuple(self.stores):
+            if kind.structure in jobs or (kind.problems != tuple(self.stores) and kind.structure != plan.ALONE):
                 continue
             hparams = self._hparams_of(kind.changes, TIMED_STEPS)
             decides = {**self.identity, "hparams": hparams, "places": [len(cores or ()) for _, cores in self.places]}
             folder = self.output_dir / "timings" / plan.digest(decides)
             trainer = self._trainer_flags(
-                self._mixture(kind.problems), dict(kind.changes), TIMED_STEPS, 0, folder / "run"
+                self._mixture(tuple(self.stores)), dict(kind.changes), TIMED_STEPS, 0, folder / "run"
             )
             measure = "speed of updates" if kind.structure else "speed"
             jobs[kind.structure] = queue.Job(f"timing {kind.structure or 'the model'}", folder, folder / "timings.json",
@@ -78,6 +78,19 @@ class Suite:
         return estimate.steps_for(budget, self.kinds, self.seeds, self.shares, timings, self.sizes, len(self.places),
                                   spent)  # fmt: skip
 
+    def steps_of(self, earlier, budget):
+        """Updates of the joint run by an earlier plan that differs in seeds or in runs side by side alone, so that what
+        it has finished serves; None where there is no such plan.
+        """
+        mine = {"suite": self.name, "budget_seconds": budget, "flags": list(self.flags), "hparams": self.settings,
+                "shares": self.shares, "identity": self._told}  # fmt: skip
+        same = earlier and budget and all(earlier.get(name) == value for name, value in mine.items())
+        return earlier["joint_steps"] if same else None
+
+    @property
+    def _told(self):
+        return {name: value for name, value in self.identity.items() if name != "data"}
+
     def runs(self, joint_steps):
         """Every `RunPlan`, in the order of the queue."""
         return plan.run_plans(self.kinds, range(self.seeds), joint_steps, self.mixture, self.shares,
@@ -95,7 +108,7 @@ class Suite:
             "hparams": self.settings, "workers": len(self.places), "threads": [len(c) if c else 0 for _, c in
             self.places], "metrics": {name: list(store.metrics) for name, store in self.stores.items()},
             "train_examples": {n: s.manifest["splits"]["train"]["examples"] for n, s in self.stores.items()},
-            "identity": {k: v for k, v in self.identity.items() if k != "data"},
+            "identity": self._told,
             "runs": [{"kind": run.kind.name, "problems": list(run.kind.problems), "seed": run.seed, "steps": run.steps,
                       "digest": run.digest, "changes": run.hparams} for run in runs],
         }  # fmt: skip
@@ -153,6 +166,12 @@ def open_suite(name, mixture, resolved, *, data_dir, output_dir, flags, settings
         for problem, store in stores.items():
             split = store.split("train")
             sizes[problem] = len(split) - BatchPlan(split, store.spec, hparams, 0).left_out
-    identity = {**identity, "data": {problem: store.digest for problem, store in stores.items()}}
+    identity = {**identity, "data": {problem: _digest(store) for problem, store in stores.items()}}
     return Suite(name, Path(output_dir), mixture, resolved, tuple(flags), settings, stores, played, kinds,
                  plan.shares_of(mixture, hparams, sizes), seeds, identity, places)  # fmt: skip
+
+
+def _digest(store):
+    """What training sees of a store, and what decides how it is scored."""
+    scoring = ("metrics", "evaluation_split", "target_form", "decode_hparams")
+    return plan.digest({"data": store.digest, **{name: store.manifest.get(name) for name in scoring}})

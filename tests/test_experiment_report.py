@@ -1,0 +1,158 @@
+"""What a suite's pages say, from made-up results: tables, heat maps and sentences, with the signs that they claim."""
+
+import json
+
+import numpy as np
+import pytest
+
+from t2t_multimodel.cli import experiment
+from t2t_multimodel.experiments import claims, drawings, plan, report
+from t2t_multimodel.experiments.results import Results, Score, read
+from t2t_multimodel.training.example_scores import value_of
+
+METRICS = {"my_trees": ("exact_match", "teacher_forced_accuracy"), "my_birds": ("accuracy_top1",),
+           "my_words": ("exact_match",)}  # fmt: skip
+ROLES = {"parsing": "my_trees", "images": "my_birds"}
+EXAMPLES = 400
+
+
+def score(metric, right, split="test", seen=640):
+    sums = np.array([[int(i < right), 1] for i in range(EXAMPLES)], float)
+    return Score(value_of(metric, sums.sum(axis=0)), sums, "keys", seen, 12.5, split, "greedy" if right else "")
+
+
+def measured(suite, problems, rights, splits=None):
+    """`Results` of three seeds. rights: {kind: {problem: examples right with the first}}; each further has one more."""
+    kinds = plan.kinds_of(suite, problems, ROLES)
+    scores = {}
+    for kind in kinds:
+        for problem in kind.problems:
+            right = rights.get(kind.name, {}).get(problem, 200)
+            for metric in METRICS[problem]:
+                by_seed = {
+                    seed: score(metric, right + seed, (splits or {}).get(problem, "test"), 640 + 8 * seed)
+                    for seed in range(3)
+                }
+                scores.setdefault(kind.name, {}).setdefault(problem, {})[metric] = by_seed
+    setup = {
+        "suite": suite, "problems": list(problems), "roles": {r: p for r, p in ROLES.items() if p in problems},
+        "metrics": {p: list(METRICS[p]) for p in problems}, "joint_steps": 100, "seeds": 3, "workers": 2,
+        "budget_seconds": 600.0, "flags": ["--model=multimodel"], "hparams": "", "identity": {"backend": "tensorflow"},
+        "shares": {p: 1 / len(problems) for p in problems}, "train_examples": {p: 500 for p in problems},
+        "runs": [{"kind": kind.name, "problems": list(kind.problems), "seed": seed, "steps": 100, "digest": "d",
+                  "changes": {}} for seed in range(3) for kind in kinds],
+    }  # fmt: skip
+    curves = []
+    for kind in kinds:
+        for problem in kind.problems:
+            for seed in range(3):
+                for point, seconds in enumerate((2.0, 6.0, 12.5)):
+                    values = {metric: 0.2 * point + 0.01 * seed for metric in METRICS[problem]}
+                    curves.append({"kind": kind.name, "seed": seed, "problem": problem, "split": "dev", "step": point,
+                                   "train_seconds": seconds, "examples_seen": 200 * point, **values})  # fmt: skip
+    count = len(problems)
+    loads = {p: {"encoder": {"load": [0.75, 0.25]}} for p in problems}
+    probe = {"kind": "joint", "problems": list(problems), "cosines": np.eye(count).tolist(), "loads": loads}
+    probes = [{**probe, "seed": 0, "step": step} for step in (50, 100)]
+    return Results(setup, scores, curves, probes, {"processor": "an abacus"})
+
+
+def cells(page, caption):
+    """The rows of the table below a caption's figure, in the page's Markdown."""
+    text = page.markdown().partition(caption)[2]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_what_a_problem_loses_without_another_stands_in_its_place():
+    """my_birds loses 10 points without my_trees and nothing loses anything else."""
+    problems = tuple(METRICS)
+    rights = {plan.JOINT: 240, plan.without("my_trees"): 200, plan.without("my_words"): 240}
+    results = measured("transfer", problems, {kind: {"my_birds": right} for kind, right in rights.items()})
+    table = drawings.left_out_table(results)
+    assert table[0] == ("left out", *problems)
+    assert table[1] == ("my_trees", None, "+10.0 ± 0.0", "+0.0 ± 0.0")
+    assert table[3] == ("my_words", "+0.0 ± 0.0", "+0.0 ± 0.0", None)
+    page = report.build(results)
+    text = page.markdown()
+    assert "my_birds gains from joint training: holds" in text
+    assert "my_words gains from joint training: can't tell" in text
+    assert "Leaving one out" in text and "+10.0 ± 0.0" in text
+    assert page.html().count("data:image/svg+xml") >= 3 + 1 + 2 + 2  # curves, left out, cosines, experts
+    rows = cells(page, "After 100 updates, in numbers")
+    assert [float(cell) for cell in rows[2][1:]] == [1.0, 0.0, 0.0]
+    assert "expert 1" in text and "made on: processor an abacus" in text and "decoding: my_trees: greedy" in text
+    assert "on the test split" in text and "to within" not in text, "as many examples in each"
+
+
+def test_of_two_problems_leaving_one_out_is_the_other_alone():
+    results = measured("transfer", ("my_trees", "my_birds"), {plan.JOINT: {"my_birds": 240}})
+    assert drawings.left_out_table(results)[1] == ("my_trees", None, "+10.0 ± 0.0")
+    tables = measured("paper_tables", ("my_trees", "my_birds"), {plan.JOINT: {"my_trees": 260}})
+    assert any("pictures alone help parsing" in verdict.claim for verdict in claims.paper_claims(tables))
+
+
+def test_the_papers_tables_stand_beside_ours():
+    problems = tuple(METRICS)
+    rights = {plan.JOINT: {"my_trees": 260}, "my_trees with my_birds": {"my_trees": 230}}
+    results = measured("paper_tables", problems, rights, splits={"my_birds": "dev"})
+    text = report.build(results).markdown()
+    row = next(line for line in text.splitlines() if "whole sentences right" in line)
+    found = [cell.replace("\u00a0", " ").strip() for cell in row.strip("|").split("|")]
+    assert found[2::2] == ["11.7%", "12.7%", "14.5%"]
+    assert [cell[:5] for cell in found[3::2]] == ["50.2 ", "57.8 ", "65.2 "]
+    assert "those of my_birds on the dev split, there being no test split" in text
+    assert "Small tasks gain from joint training: parsing (my_trees), whole targets right: holds" in text
+
+
+def test_harm_on_one_of_many_tasks_is_held_against_the_number_looked_at():
+    """An interval that lies below the mark by itself, and not once it is widened for eight looks."""
+    rights = {plan.JOINT: (180, 190, 200), plan.NO_EXPERTS: (206, 210, 215)}
+    by_seed = {kind: {seed: score("exact_match", r) for seed, r in enumerate(rs)} for kind, rs in rights.items()}
+    names = [f"task{i}" for i in range(8)]
+    scores = {kind: {name: {"exact_match": scores} for name in names[:1]} for kind, scores in by_seed.items()}
+    level = {seed: score("exact_match", 200 + seed) for seed in range(3)}
+    for name in names[1:]:
+        for kind in rights:
+            scores[kind][name] = {"exact_match": level}
+    setup = {"roles": {}, "problems": names, "metrics": {name: ["exact_match"] for name in names}}
+    (found,) = claims.paper_claims(Results(setup, scores, [], []))
+    assert found.verdict == claims.UNSURE
+    assert "harm, were it the only one looked at, on task0" in found.evidence
+    alone = {kind: {"task0": by_problem["task0"]} for kind, by_problem in scores.items()}
+    (found,) = claims.paper_claims(Results(setup | {"metrics": {"task0": ["exact_match"]}}, alone, [], []))
+    assert found.verdict == claims.FAILS and "harm on task0" in found.evidence
+
+
+def test_a_gain_as_large_as_the_papers_can_be_ruled_out():
+    problems = ("my_trees", "my_birds")
+    results = measured("paper_tables", problems, {plan.JOINT: {"my_trees": 201}})
+    said = [v.sentence for v in claims.paper_claims(results) if "Small tasks" in v.claim and "whole" in v.claim]
+    assert "A gain as large as the paper's (+2.8) lies outside the interval." in said[0]
+
+
+def test_a_folder_holds_one_suite_and_reads_compressed_results(tmp_path, run_command):
+    import gzip
+
+    results = measured("transfer", ("my_trees", "my_birds"), {})
+    (tmp_path / "plan.json").write_text(json.dumps(results.plan))
+    lines = [
+        {"kind": kind, "problem": problem, "metric": metric, "seed": seed, "value": s.value, "scores": s.sums.tolist(),
+         "keys": s.keys, "examples_seen": s.seen, "train_seconds": s.seconds, "split": "dev", "decoding": None}
+        for kind, by in results.scores.items() for problem, metrics in by.items() for metric, seeds in metrics.items()
+        for seed, s in seeds.items()
+    ]  # fmt: skip
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "results.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    again = read(tmp_path)
+    assert again.values("joint", "my_trees", "exact_match") == results.values("joint", "my_trees", "exact_match")
+    assert again.told("split") == {"my_trees": "dev", "my_birds": "dev"}
+    status, _, error = run_command(experiment.main, "--suite=paper_tables", "--problem=tiny8", "--data_dir=d",
+                                   f"--output_dir={tmp_path}", "--report_only")  # fmt: skip
+    assert status == 2 and "holds suite transfer of my_trees, my_birds; give another --output_dir" in error
+
+
+@pytest.mark.parametrize("value, shown", [(0.0009, "≤ 0.001"), (0.0021, "0.002"), (0.5, "0.500"), (None, "")])
+def test_p_values_below_what_the_draws_can_tell_are_not_printed(value, shown):
+    from t2t_multimodel.experiments.statistics import p_text
+
+    assert p_text(value) == shown
