@@ -7,7 +7,9 @@ import json
 import re
 import shutil
 import wave
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +17,12 @@ from small_run import HOSTILE, arguments
 from test_reports_doc import commands
 
 from t2t_multimodel.cli import inside, report
+from t2t_multimodel.errors import UserError
 from t2t_multimodel.report import figures, series
 from t2t_multimodel.report.page import Card, Page
+from t2t_multimodel.training import data_folder
+from t2t_multimodel.training.evaluation import open_stores
+from t2t_multimodel.training.run import Run, load_hparams
 
 # All that a page is made of.
 ELEMENTS = set(
@@ -220,9 +226,130 @@ def test_scores_are_those_of_t2t_eval(page, where):
 
 
 def test_without_data_the_page_has_what_the_run_directory_knows(where):
+    text = (where["output_dir"].parent / "page.md").read_text(encoding="utf-8")
     read = Reader((where["output_dir"].parent / "page.html").read_text(encoding="utf-8"))
     is_harmless(read)
     assert "Of the last evaluation in training" in read.text and "Mixing" in read.text and not read.all("audio")
+    assert "left out: asked for by --skip_data" in read.text
+    assert "accuracy_top1" in read.text and not any(f"| {n} |" in text for n in ("examples_seen", "train_seconds"))
+
+
+def test_a_page_names_no_folder_of_this_machine(where):
+    noted = json.loads((where["output_dir"] / "data_dir.json").read_text(encoding="utf-8"))["data_dir"]
+    assert Path(noted).is_absolute() and (Path(noted) / "report_words").is_dir()
+    for made in ("run/report.html", "run/report.md", "page.html"):
+        assert str(Path(noted).parent) not in (where["output_dir"].parent / made).read_text(encoding="utf-8")
+
+
+# ---- The data of a run, where it is not told
+
+
+def note(run, data_dir, from_run="../nowhere"):
+    (run / "data_dir.json").write_text(json.dumps({"data_dir": str(data_dir), "from_output_dir": from_run}))
+
+
+def test_the_data_is_found_where_the_run_was_moved_alone_or_with_it(tmp_path):
+    data, run = tmp_path / "data", tmp_path / "runs" / "first"
+    data.mkdir()
+    run.mkdir(parents=True)
+    data_folder.remember(run, data)
+    run = shutil.move(run, tmp_path / "second")
+    assert data_folder.recall(run) == data
+    shutil.move(tmp_path / "second", tmp_path / "runs" / "first")
+    shutil.move(data, tmp_path / "there")  # as if both were on another machine
+    shutil.copytree(tmp_path / "runs", tmp_path / "there" / "runs")
+    (tmp_path / "there" / "data").mkdir()
+    assert data_folder.recall(tmp_path / "there" / "runs" / "first") == tmp_path / "there" / "data"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "", "[]", "{}", '{"data_dir": 0, "from_output_dir": "."}', '{"data_dir": ".", "from_output_dir": 1}'],
+)
+def test_a_note_that_is_missing_or_damaged_is_no_error(tmp_path, content):
+    if content is not None:
+        (tmp_path / "data_dir.json").write_text(content)
+    with pytest.raises(data_folder.NoData, match="does not say which folder"):
+        data_folder.recall(tmp_path)
+
+
+@pytest.fixture
+def moved(where, tmp_path):
+    """(run directory, data folder), copies of the small run's that a test may change."""
+    for name in ("run", "data"):
+        shutil.copytree(where[f"{'output' if name == 'run' else name}_dir"], tmp_path / name)
+    note(tmp_path / "run", tmp_path / "data")
+    return tmp_path / "run", tmp_path / "data"
+
+
+def test_data_that_does_not_fit_is_not_used_and_it_is_said_why(where, moved):
+    run_dir, data = moved
+    run, names = Run.load(run_dir), ["report_tones"]
+    assert list(data_folder.recalled_stores(run_dir, run, names)) == names
+    manifest = data / "report_tones" / "manifest.json"
+    as_it_was = manifest.read_text(encoding="utf-8")
+    manifest.write_text(as_it_was.replace('"format_version": 1', '"format_version": 9'), encoding="utf-8")
+    with pytest.raises(data_folder.NoData, match="no longer holds") as why:
+        data_folder.recalled_stores(run_dir, run, names)
+    assert "version 9" in why.value.details and str(data) not in str(why.value)
+    changed = json.loads(as_it_was)
+    changed["splits"]["train"]["target_tokens"] += 1
+    manifest.write_text(json.dumps(changed), encoding="utf-8")
+    with pytest.raises(data_folder.NoData, match=r"made anew with other content since \(report_tones\)"):
+        data_folder.recalled_stores(run_dir, run, names)
+
+
+def test_where_the_data_is_gone_the_page_and_the_command_say_so(where, moved, run_command):
+    run_dir, data = moved
+    shutil.rmtree(data)
+    flags = {"t2t_usr_dir": where["t2t_usr_dir"], "output_dir": run_dir}
+    status, out, _ = run_command(report.main, *arguments(flags))
+    read = Reader((run_dir / "report.html").read_text(encoding="utf-8"))
+    why = "left out: the folder of its data is no longer there. They are on the page with --data_dir=DIR."
+    assert status == 0 and why in out and str(data) in out
+    assert why in read.text and str(data) not in read.text and not read.all("audio")
+    status, _, error = run_command(report.main, *arguments(flags, attention_keys="test0"))
+    assert status == 2 and "--attention_keys needs data" in error.splitlines()[-1]
+
+
+# ---- Which attention is shown
+
+
+def stores_of(where):
+    run = Run.load(where["output_dir"])
+    return run, open_stores(where["data_dir"], run, ["report_tones", "report_shades", "report_words"])
+
+
+def test_examples_are_chosen_by_key(where):
+    run, stores = stores_of(where)
+    find = lambda *keys: inside.rows_of(keys, load_hparams(where["output_dir"]), stores, None)
+    words, shades = (stores[f"report_{name}"].split("test").keys() for name in ("words", "shades"))
+    assert sorted(shades) == [f"test{i}" for i in range(6)]
+    rows = {"report_shades": [shades.index("test4"), shades.index("test1")], "report_words": [words.index("test<b>2")]}
+    assert find("test4", "test<b>2", "test1") == rows
+    with pytest.raises(UserError, match="unknown key of an example 'tset4'; did you mean .*'test4'"):
+        find("test4", "tset4")
+    with pytest.raises(UserError, match="no problem of this report writes text by attention"):
+        inside.rows_of(["test4"], load_hparams(where["output_dir"]), {"report_tones": stores["report_tones"]}, None)
+
+
+def test_attention_needs_no_cards_and_follows_the_keys(where, run_command, tmp_path):
+    flags = where | {"problem": "report_shades", "eval_steps": 1, "examples": 0, "report": tmp_path / "page.html"}
+    assert run_command(report.main, *arguments(flags, attention=2))[0] == 0
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert len(set(re.findall(r"test\d: \w+", text))) == 2 and "No example was asked for" in text
+    assert run_command(report.main, *arguments(flags, attention=0, attention_keys="test5,test3"))[0] == 0
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert list(dict.fromkeys(re.findall(r"(test\d): \w+", text))) == ["test5", "test3"]
+
+
+def test_why_there_is_no_attention_is_said_truly(where):
+    _, stores = stores_of(where)
+    hparams, tones = load_hparams(where["output_dir"]), {"report_tones": stores["report_tones"]}
+    say = lambda hparams, stores, attention: report._why_no_maps(SimpleNamespace(attention=attention), hparams, stores)
+    assert say(hparams, stores, 0) == "None was asked for (--attention=0)."
+    assert say(hparams, tones, 1) == "No problem of this report writes text."
+    assert say(replace(hparams, use_attention=False), stores, 1) == "This model has no attention."
 
 
 @pytest.mark.parametrize(
@@ -235,6 +362,8 @@ def test_without_data_the_page_has_what_the_run_directory_knows(where):
         ({"split": "tset"}, ["tset", "test"]),
         ({"step": "7"}, ["step 7"]),
         ({"report": "page.pdf"}, ["--report=page.pdf", ".html"]),
+        ({"skip_data": "true"}, ["--skip_data", "--data_dir"]),
+        ({"attention_keys": "test<b>7,test9"}, ["test<b>7", "did you mean", "--attention_keys"]),
         ({"decode_hparams": "beam_width=4"}, ["beam_width", "beam_size"]),
     ],
 )

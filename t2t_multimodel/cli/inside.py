@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from t2t_multimodel.cli.baselines import baselines
+from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.input.padding import make_batch
 from t2t_multimodel.report.page import Card
 
@@ -25,13 +26,15 @@ class Looked:
     maps: list
 
 
-def look(model, run, hparams, stores, split, eval_steps, decode, examples, attention):
+def look(model, run, hparams, stores, split, eval_steps, decode, examples, attention, attention_rows=None):
     """Scores every problem of `stores`, chooses examples and looks inside.
 
     Args:
       model, run, hparams: of `load_model`. stores: of `open_stores`. split: None: each problem's own.
       eval_steps, decode: as `Evaluator.evaluate` takes them.
-      examples: cards of each problem. attention: of so many of them, where the target is text, attention maps.
+      examples: cards of each problem. attention: maps of so many examples, of problems that write text by attention;
+        those on the cards first.
+      attention_rows: maps of these examples instead, as `rows_of` gives them.
     """
     from t2t_multimodel.training.evaluation import Evaluator
     from t2t_multimodel.training.observing import expert_load
@@ -44,16 +47,42 @@ def look(model, run, hparams, stores, split, eval_steps, decode, examples, atten
         looked.scores[name] = evaluator.evaluate(store, its_split, eval_steps, decode, decoded)
         looked.trivial[name] = baselines(store.data_dir, name, its_split)
         chosen = choose(decoded, examples)
-        stored = store.split(its_split).examples(np.array([e["row"] for e in chosen], int))
         if chosen:
+            stored = store.split(its_split).examples([e["row"] for e in chosen])
             looked.cards[name] = [_card(store, e, s) for e, s in zip(chosen, stored)]
         load = expert_load(model, hparams, store, its_split, _LOAD_EXAMPLES)
         if load:
             looked.loads[name] = load
-        if hparams.use_attention and store.spec.targets.modality == "text":
-            looked.maps.extend(_map(model, store, s) for s in stored[:attention])
+        if writes_by_attention(hparams, store):
+            rows = (attention_rows or {}).get(name, [])
+            if attention_rows is None:
+                rows = [e["row"] for e in choose(decoded, max(examples, attention))[:attention]]
+            looked.maps.extend(_map(model, store, s) for s in store.split(its_split).examples(rows))
         store.close()
     return looked
+
+
+def writes_by_attention(hparams, store):
+    """Whether there are attention maps of a problem: of class labels there are none."""
+    return hparams.use_attention and store.spec.targets.modality == "text"
+
+
+def rows_of(keys, hparams, stores, split):
+    """Where the examples called `keys` are: {problem: row numbers in the split, in the order of `keys`}.
+
+    Raises:
+      UserError: no problem that has attention maps has an example of that key; the near ones.
+    """
+    writing = {name: store for name, store in stores.items() if writes_by_attention(hparams, store)}
+    if not writing:
+        raise UserError("--attention_keys: no problem of this report writes text by attention; leave the flag out")
+    known = {name: store.split(split or store.evaluation_split).keys() for name, store in writing.items()}
+    rows = {name: {key: row for row, key in enumerate(of_problem)} for name, of_problem in known.items()}
+    for key in keys:
+        if not any(key in of_problem for of_problem in rows.values()):
+            hint = f"--attention_keys takes keys of what is scored of {', '.join(writing)}"
+            raise unknown_name("key of an example", key, set().union(*rows.values()), hint)
+    return {name: [of_problem[key] for key in keys if key in of_problem] for name, of_problem in rows.items()}
 
 
 def choose(decoded, count):

@@ -1,13 +1,15 @@
 """Makes a page of a run: scores, learning curves, examples, attention, experts, mixing, settings, environment.
 
 Writes OUTPUT_DIR/report.html, one file that opens from disk (no network, no script), and OUTPUT_DIR/report.md, its
-text and tables. With --data_dir the newest checkpoint is scored, as t2t-eval does, and examples, attention and the
-use of experts are shown; without it the page has what the run directory knows.
+text and tables. The newest checkpoint is scored, as t2t-eval does, and examples, attention and the use of experts are
+shown, with the data that the run was trained on. Where that is no longer there, or with --skip_data, the page has what
+the run directory knows, and says so.
 
 Examples:
-  t2t-report --output_dir=run --data_dir=data
-  t2t-report --output_dir=run --data_dir=data --problem=tiny_ende,tiny_caption --examples=12 --eval_steps=10
   t2t-report --output_dir=run
+  t2t-report --output_dir=run --problem=tiny_ende,tiny_caption --examples=12 --eval_steps=10
+  t2t-report --output_dir=run --problem=tiny_ende --attention_keys=test-3,test-17
+  t2t-report --output_dir=run --skip_data --report=page.html
 """
 
 import json
@@ -18,11 +20,17 @@ from pathlib import Path
 from t2t_multimodel import startup
 from t2t_multimodel.cli.command import DECODE_HPARAMS, Command
 
+_LEFT_OUT = "Trivial answers, examples, attention and the use of experts are left out"
+# What the log of an evaluation holds besides metrics.
+_NO_METRICS = ("step", "problem", "examples_seen", "train_seconds")
+
 command = Command("t2t-report", __doc__)
 
 command.group("What to show")
 command.text("output_dir", None, "the run directory that t2t-trainer made", metavar="DIR", required=True)
-command.text("data_dir", None, "folder that t2t-datagen filled; without it nothing is scored", metavar="DIR")
+command.text("data_dir", None, "folder that t2t-datagen filled; default: the one of its training, if it still is as it "
+             "was", metavar="DIR")  # fmt: skip
+command.switch("skip_data", "score and show no data: the page has what the run directory knows, and takes seconds")
 command.text("problem", None, "problems or mixtures of the run; default: all", metavar="NAMES", alias="problems")
 command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
 command.text("split", None, "split that is scored and shown; default: test where a problem has one, else dev",
@@ -31,6 +39,8 @@ command.integer("eval_steps", 0, "batches of each problem that are scored; 0 = a
 command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
 command.integer("examples", 6, "so many examples of each problem", at_least=0)
 command.integer("attention", 1, "attention maps of so many examples of each problem", at_least=0)
+command.text("attention_keys", "", "attention maps of the examples with these keys instead, with commas between them",
+             metavar="KEYS")  # fmt: skip
 
 command.group("Where")
 command.text("report", None, "path of the page; its .md lies beside it; default: OUTPUT_DIR/report.html",
@@ -55,6 +65,8 @@ def _report(flags):
     names = mixture.parse(flags.problem).problem_names if flags.problem else tuple(run.problems)
     for name in names:
         run.problem(name)
+    if flags.skip_data and (flags.data_dir or flags.attention_keys):
+        raise UserError("--skip_data goes with neither --data_dir nor --attention_keys; leave it out, or them")
     path = Path(flags.report or output_dir / "report.html")
     if path.suffix != ".html" or path.is_dir():
         raise UserError(f"--report={path} must be the name of a file that ends in .html")
@@ -80,22 +92,24 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     from t2t_multimodel.report import run_page
     from t2t_multimodel.report.page import Page
     from t2t_multimodel.training import environment
-    from t2t_multimodel.training.evaluation import open_stores
     from t2t_multimodel.training.reporting import read_metrics
     from t2t_multimodel.training.run import load_model
 
     records = list(read_metrics(output_dir))
-    stores = open_stores(flags.data_dir, run, names) if flags.data_dir else {}
+    # Whatever may be wrong with the data and the flags is found before anything long starts.
+    stores, missing = _stores(flags, output_dir, run, names)
     for store in stores.values():
-        store.split(flags.split or store.evaluation_split)  # raises before anything long starts
+        store.split(flags.split or store.evaluation_split)
+    keys = list(dict.fromkeys(filter(None, map(str.strip, flags.attention_keys.split(",")))))
+    rows = inside.rows_of(keys, resolved.hparams, stores, flags.split) if keys else None
     model, run, hparams, step = load_model(output_dir, step)
 
     plural = "" if len(names) == 1 else "s"
     page = Page(f"Report on {output_dir.resolve().name}", f"{len(names)} problem{plural}, {step:,} updates")
-    run_page.add_overview(page, _facts(run, resolved, names, step, model, records))
+    run_page.add_overview(page, _facts(run, resolved, names, step, model, records), missing)
     if stores:
         looked = inside.look(model, run, hparams, stores, flags.split, flags.eval_steps, decode, flags.examples,
-                             flags.attention)  # fmt: skip
+                             flags.attention, rows)  # fmt: skip
         beams = {decode_settings(decode, run.problem(name).decode_hparams)["beam_size"]
                  for name in names if run.problem(name).spec.targets.modality == "text"} or {1}
         how = " or ".join("greedily" if b == 1 else f"with beams of {b}" for b in sorted(beams))
@@ -107,7 +121,7 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     run_page.add_curves(page, records, headlines)
     if stores:
         run_page.add_examples(page, looked.cards)
-        run_page.add_attention(page, looked.maps)
+        run_page.add_attention(page, looked.maps, _why_no_maps(flags, hparams, stores))
         overflow = {r["problem"]: r["overflow"] for r in records if r["split"] == "train" and "overflow" in r}
         run_page.add_experts(page, looked.loads, overflow)
     run_page.add_mixing(page, records)
@@ -116,6 +130,37 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     run_page.add_configuration(page, resolved, _about(run), files)
     run_page.add_environment(page, environment.read(output_dir), environment.describe())
     return page
+
+
+def _stores(flags, output_dir, run, names):
+    """({problem: its `ExampleStore`}, ""), or ({}, what the page lacks and why); where not told, it finds the data."""
+    from t2t_multimodel.errors import UserError
+    from t2t_multimodel.training.data_folder import NoData, recalled_stores
+    from t2t_multimodel.training.evaluation import open_stores
+
+    if flags.data_dir:
+        return open_stores(flags.data_dir, run, names), ""
+    if flags.skip_data:
+        return {}, f"{_LEFT_OUT}: asked for by --skip_data. Without that flag they are on the page."
+    try:
+        stores = recalled_stores(output_dir, run, names)
+    except NoData as why:
+        if flags.attention_keys:
+            raise UserError(f"--attention_keys needs data, and {why}; give --data_dir=DIR") from None
+        missing = f"{_LEFT_OUT}: {why}. They are on the page with --data_dir=DIR."
+        print(missing + (f" ({why.details})" if why.details else ""))
+        return {}, missing
+    print(f"data: {next(iter(stores.values())).data_dir}, on which it was trained")
+    return stores, ""
+
+
+def _why_no_maps(flags, hparams, stores):
+    """What the page says where it shows no attention maps."""
+    if not hparams.use_attention:
+        return "This model has no attention."
+    if all(store.spec.targets.modality != "text" for store in stores.values()):
+        return "No problem of this report writes text."
+    return "No example was scored." if flags.attention else "None was asked for (--attention=0)."
 
 
 def _facts(run, resolved, names, step, model, records):
@@ -146,20 +191,19 @@ def _about(run):
 
 def _known_scores(output_dir, run, names, step, records):
     """(scores, no baselines, a remark) without data: what t2t-eval wrote, else the last evaluations of training."""
-    remedy = "With --data_dir there are trivial baselines, examples, attention and the use of experts, too."
     try:
         scores = json.loads((output_dir / "eval" / f"step-{step}.json").read_text(encoding="utf-8"))
         scores = {name: _headline_first(run, name, scores[name]) for name in names if name in scores}
         if scores:
-            return scores, {}, f"As t2t-eval found at step {step:,}. {remedy}"
+            return scores, {}, f"As t2t-eval found at step {step:,}."
     except (OSError, ValueError):
         pass
     scores = {}
     for record in records:
         if record.get("problem") in names and record["split"] != "train":
-            values = {key: value for key, value in record.items() if key not in ("step", "problem")}
+            values = {key: value for key, value in record.items() if key not in _NO_METRICS}
             scores[record["problem"]] = _headline_first(run, record["problem"], values)
-    return scores, {}, f"Of the last evaluation in training. {remedy}"
+    return scores, {}, "Of the last evaluation in training."
 
 
 def _headline_first(run, name, values):

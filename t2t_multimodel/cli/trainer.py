@@ -86,7 +86,7 @@ def make_trainer(flags):
     print(f"model {model}; problems {_shares(problems)}; seed {flags.seed}\n{settings.settings_table(resolved)}")
 
     startup.import_tensorflow()
-    from t2t_multimodel.training import environment
+    from t2t_multimodel.training import data_folder, environment
     from t2t_multimodel.training.trainer import RunSettings, Trainer
 
     trainer = Trainer(RunSettings(
@@ -108,6 +108,7 @@ def make_trainer(flags):
     ))  # fmt: skip
     settings.store(resolved, flags.output_dir)
     environment.record(flags.output_dir, trainer.step)
+    data_folder.remember(flags.output_dir, flags.data_dir)
     return trainer
 
 

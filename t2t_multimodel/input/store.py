@@ -17,6 +17,7 @@ from t2t_multimodel.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
 MOST_OPEN_FILES = 32  # shards of one split kept open
+_KEYS_AT_ONCE = 1024  # records in memory while their keys are read
 
 
 class ExampleStore:
@@ -243,6 +244,16 @@ class Split:
             if references:
                 example["references"] = [reference.decode("utf-8") for reference in references]
         return examples
+
+    def keys(self):
+        """The keys of all examples (str), in the order of the rows; reads the whole split."""
+        import tensorflow as tf
+
+        feature, keys = {"key": tf.io.FixedLenFeature([], tf.string, default_value="")}, []
+        for start in range(0, len(self), _KEYS_AT_ONCE):
+            rows = np.arange(start, min(start + _KEYS_AT_ONCE, len(self)))
+            keys += [key.decode("utf-8", "replace") for key in self._parse(rows, feature)["key"].numpy()]
+        return keys
 
     def close(self):
         with self._lock:

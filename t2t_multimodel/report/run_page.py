@@ -13,9 +13,12 @@ _HUNDRED = ("bleu", "bracket_f1")  # metrics that run to 100
 _MOST_PIECES = 18  # of a sentence, in maps over pictures
 
 
-def add_overview(page, facts):
-    """Args: facts: [(name, text)] of the run as a whole."""
-    page.section("Overview").table([("", ""), *facts])
+def add_overview(page, facts, missing=""):
+    """Args: facts: [(name, text)] of the run as a whole. missing: what the page lacks and why, in a sentence or two."""
+    section = page.section("Overview")
+    section.table([("", ""), *facts])
+    if missing:
+        section.note(missing, "unsure")
 
 
 def add_scores(page, scores, trivial, remark):
@@ -87,22 +90,26 @@ def add_curves(page, records, headlines):
 def add_examples(page, cards):
     """Args: cards: {problem: [`Card`]}."""
     section = page.section("Examples")
+    if not cards:
+        section.text("No example was asked for, or none was scored.")
+        return
     section.text("Drawn at random from those that were scored: as many right as wrong ones, where there are. Right "
                  "means equal to a reference, character for character.")  # fmt: skip
     for problem, of_problem in cards.items():
         section.section(problem).examples(of_problem)
 
 
-def add_attention(page, maps):
+def add_attention(page, maps, without="No example was scored."):
     """Where the decoder looks while it writes the right output.
 
     Args:
+      without: why there are no maps, where there are none, in a sentence.
       maps: [{"problem", "title", "weights": {layer: [pieces, positions], mean over heads}, "pieces": [names], and of
         the input "positions": [names], or "picture" with "grid" (rows, columns), or "sound": (samples, rate)}].
     """
     section = page.section("Attention")
     if not maps:
-        section.text("No problem of this report writes text by attention.")
+        section.text(without)
         return
     section.text(
         "Attention of the decoder to the encoded input while it writes the right output: a row for each written piece, "
