@@ -19,6 +19,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.hparams.multimodel import multimodel_tiny
 from t2t_multimodel.hyperparameters import HParams
 from t2t_multimodel.tuning import space
+from t2t_multimodel.tuning.child import LOG_FILE, ChildRun
 from t2t_multimodel.tuning.objective import Objective
 from t2t_multimodel.tuning.search import Search
 
@@ -338,6 +339,21 @@ def test_the_command_searches_goes_on_and_prints_a_set_that_trains(where, run_co
     assert found == replace(run, train_steps=settings.resolve("report_small").hparams.train_steps) != run
     assert "train_steps=" not in source and "after 2 updates" in " ".join(source.split())
     assert checkpoints.latest(folder / "trials" / "0000" / "checkpoints") == 2
+
+
+def test_a_trial_that_is_cut_short_can_be_continued_and_reported_on(small_run, tmp_path):
+    from t2t_multimodel.training import checkpoints, data_folder
+
+    flags = small_run | {"problem": "report_tones", "output_dir": tmp_path, "hparams_set": "report_small"}
+    more = {"train_steps": 10**6, "eval_every": 1, "eval_steps": 1, "save_steps": 10**6}
+    trial = ChildRun([*arguments(flags, **more), "--skip_decoding"], tmp_path, ["report_tones"])
+    while not trial.evaluations() and trial.ended() is None:
+        time.sleep(0.05)
+    trial.stop(save=True)
+    said = (tmp_path / LOG_FILE).read_text(encoding="utf-8")
+    assert checkpoints.latest(tmp_path / "checkpoints"), said
+    assert "to continue" in said and f"--output_dir={tmp_path}" in said
+    assert data_folder.recall(tmp_path) == small_run["data_dir"]
 
 
 @pytest.mark.parametrize(
