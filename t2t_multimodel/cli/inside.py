@@ -80,7 +80,7 @@ def rows_of(keys, hparams, stores, split):
     rows = {name: {key: row for row, key in enumerate(of_problem)} for name, of_problem in known.items()}
     for key in keys:
         if not any(key in of_problem for of_problem in rows.values()):
-            hint = f"--attention_keys takes keys of what is scored of {', '.join(writing)}"
+            hint = f"--attention_keys: of the split that is scored of {' or '.join(writing)}"
             raise unknown_name("key of an example", key, set().union(*rows.values()), hint)
     return {name: [of_problem[key] for key in keys if key in of_problem] for name, of_problem in rows.items()}
 
