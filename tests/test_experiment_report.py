@@ -1,6 +1,7 @@
 """What a suite's pages say, from made-up results: tables, heat maps and sentences, with the signs that they claim."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -149,6 +150,16 @@ def test_a_folder_holds_one_suite_and_reads_compressed_results(tmp_path, run_com
     status, _, error = run_command(experiment.main, "--suite=paper_tables", "--problem=tiny8", "--data_dir=d",
                                    f"--output_dir={tmp_path}", "--report_only")  # fmt: skip
     assert status == 2 and "holds suite transfer of my_trees, my_birds; give another --output_dir" in error
+
+
+@pytest.mark.parametrize("folder", ["paper_tables", "paper_tables_real8"])
+def test_the_reports_in_the_documentation_say_what_their_results_say(folder):
+    path = Path(__file__).parents[1] / "docs" / folder
+    said = (path / "report.md").read_text("utf-8")
+    verdicts = claims.paper_claims(read(path))
+    assert len(verdicts) == 10
+    for verdict in verdicts:
+        assert f"> {verdict.sentence}" in said
 
 
 @pytest.mark.parametrize("value, shown", [(0.0009, "≤ 0.001"), (0.0021, "0.002"), (0.5, "0.500"), (None, "")])
