@@ -54,11 +54,11 @@ def one_line(error, command):
 def test_help_shows_the_commands_own_flags_first_with_defaults_and_examples(module, run_command):
     status, out, _ = run_command(module.main, "--problem", "--help")
     assert status == 0 and out.startswith(f"{module.command.name}: {module.command.description.split()[0]}")
-    places = [out.index(title) for title in module.command._groups]
+    places = [out.index(f"\n{title}\n") for title in module.command._groups]
     assert places == sorted(places) and list(module.command._groups)[-1] == "Everywhere"
     for name in module.command._metavars:
         assert re.search(rf"^  --{name}\b", out, re.MULTILINE)
-    assert out.index("Everywhere") < out.index("\nExamples\n")
+    assert out.index("\nEverywhere\n") < out.index("\nExamples\n")
 
 
 def test_help_says_defaults_and_what_is_required():
