@@ -37,6 +37,9 @@ command.text("model", "multimodel", "name of a registered model", metavar="NAME"
 command.text("hparams_set", "multimodel_tiny", "name of a registered hparams set", metavar="NAME")
 command.text("hparams", "", 'changes to the set for all runs: "name=value,name=value"', metavar="CHANGES")
 command.text("single_hparams", "", "further changes for the runs of one problem alone", metavar="CHANGES")
+command.text("single_choices", "", "several changes, with semicolons between them, of which each problem alone (and "
+             "parsing with pictures) gets what suits it best: each is tried once and judged on dev, and so is none",
+             metavar="CHOICES")  # fmt: skip
 
 command.group("How long")
 command.text("budget", None, "time for the whole suite: 20m, 1.5h; runs are made as long as fits; default: "
@@ -61,7 +64,7 @@ def main(argv=None):
 def _experiment(flags):
     from t2t_multimodel.budget import parse_budget
     from t2t_multimodel.errors import UserError
-    from t2t_multimodel.experiments import estimate, plan, queue, results
+    from t2t_multimodel.experiments import plan, queue, results
 
     plan.check_suite(flags.suite)
     if flags.budget and flags.train_steps:
@@ -84,21 +87,27 @@ def _experiment(flags):
     elif flags.train_steps < (least := plan.fewest_steps(suite.shares)):
         raise UserError(f"--train_steps={flags.train_steps} is too few: with less than {least} updates of the joint run"
                         " some problem alone would have less than one")  # fmt: skip
-    print(f"{len(suite.kinds)} kinds of runs × {suite.seeds} seeds, {len(suite.places)} side by side")
+    tried = f", and {len(suite.tries)} tries for the runs alone" if suite.tries else ""
+    print(f"{len(suite.kinds)} kinds of runs × {suite.seeds} seeds{tried}, {len(suite.places)} side by side")
     with queue.only_one(output_dir):
         failed = queue.run_all(list(suite.timing_jobs().values()), suite.places, "timing")
         if failed:
             raise UserError(f"could not be timed: {'; '.join(failed.values())}")
         timings = suite.timings()
         steps = flags.train_steps or kept or suite.steps_for(budget, timings)
-        runs = suite.runs(steps)
-        seconds = estimate.suite_seconds(
-            suite.kinds, suite.seeds, steps, suite.shares, timings, suite.sizes, len(suite.places)
-        )
-        jobs = suite.jobs(runs, seconds[1])
-        print(_plan_table(suite, runs, jobs, seconds))
+        seconds = suite.seconds(steps, timings)
+        tries, tried_jobs = suite.tried(steps, seconds[1])
+        suite = suite.settled(tries, tried_jobs)
+        runs, jobs = suite.runs(steps, seconds[1])
+        print(_plan_table([*tries, *runs], [*tried_jobs, *jobs], seconds, len(suite.places)))
         if flags.dry_run:
             return 0
+        suite.store_plan(runs, steps, budget)
+        failed = queue.run_all(tried_jobs, suite.places, "tries") if tries else {}
+        if failed:
+            raise UserError(f"could not be tried: {'; '.join(failed.values())}")
+        suite = suite.settled(tries, tried_jobs)
+        runs, jobs = suite.runs(steps, seconds[1])
         suite.store_plan(runs, steps, budget)
         failed = queue.run_all(jobs, suite.places, flags.suite)
         status = _report(output_dir)
@@ -127,12 +136,12 @@ def _open(flags, output_dir):
 
     from t2t_multimodel import hyperparameters, mixture, registry
     from t2t_multimodel.cli import settings
-    from t2t_multimodel.experiments import queue, suite
+    from t2t_multimodel.experiments import choices, queue, suite
 
     model = registry.models.resolve(flags.model)
     resolved = settings.resolve(flags.hparams_set, flags.hparams)
     single = hyperparameters.check(hyperparameters.parse(flags.single_hparams), "--single_hparams")
-    hyperparameters.override(resolved.hparams, single, "--single_hparams")
+    for_singles = hyperparameters.override(resolved.hparams, single, "--single_hparams")
     backend = os.environ["KERAS_BACKEND"]
     shared = [
         f"--model={model}",
@@ -147,6 +156,7 @@ def _open(flags, output_dir):
         flags.suite, mixture.parse(flags.problem), resolved, data_dir=flags.data_dir, output_dir=output_dir,
         flags=shared, settings=flags.hparams, seeds=flags.seeds, places=queue.devices(flags.workers), identity=identity,
         named_roles=flags.roles, single_changes=tuple(single.items()),
+        single_choices=choices.parse(flags.single_choices, for_singles),
     )  # fmt: skip
 
 
@@ -158,26 +168,24 @@ def _check_steps(suite, budget):
     if timings is not None:
         suite.steps_for(budget, timings)
     else:
-        estimate.check_possible(budget, len(suite.kinds) * suite.seeds, len(suite.places))
+        estimate.check_possible(budget, suite.number_of_runs, len(suite.places))
 
 
-def _plan_table(suite, runs, jobs, seconds):
+def _plan_table(runs, jobs, seconds, workers):
     """The plan as a table, a row a kind, with the expected time."""
+    from t2t_multimodel.experiments.queue import makespan
     from t2t_multimodel.training.reporting import format_seconds, format_table
 
     rows = [("run", "updates", "share of the joint run", "expected", "seeds", "done")]
     joint = max(run.steps for run in runs)
-    for kind in suite.kinds:
-        mine = [(run, job) for run, job in zip(runs, jobs) if run.kind.name == kind.name]
+    for name in dict.fromkeys(run.kind.name for run in runs):
+        mine = [(run, job) for run, job in zip(runs, jobs) if run.kind.name == name]
         run, done = mine[0][0], sum(job.done for _, job in mine)
-        rows.append((kind.name, run.steps, f"{run.steps / joint:.1%}", format_seconds(seconds[1][kind.name]), len(mine),
-                     done))  # fmt: skip
+        rows.append((name, run.steps, f"{run.steps / joint:.1%}", format_seconds(seconds[1][name]), len(mine), done))
     todo = [job.seconds for job in jobs if not job.done]
-    from t2t_multimodel.experiments.queue import makespan
-
-    left = makespan(todo, len(suite.places))
-    return (f"{format_table(rows)}\nexpected: {format_seconds(seconds[0])} for all, {format_seconds(left)} for the "
-            f"{len(todo)} runs that are to do (hours:minutes:seconds)")  # fmt: skip
+    return (f"{format_table(rows)}\nexpected: {format_seconds(seconds[0])} for all, "
+            f"{format_seconds(makespan(todo, workers))} for the {len(todo)} runs that are to do (hours:minutes:seconds)"
+            )  # fmt: skip
 
 
 def _report(output_dir):

@@ -2,9 +2,9 @@
 
     python -m t2t_multimodel.cli.experiment_run exp/runs/DIGEST/job.json
 
-`job.json`: {"trainer": the trainer's flags, "result": file to write, "measure": "scores", "scores and probes",
-"speed" or "speed of updates", "spawned": when the process was asked for, seconds since the epoch}. t2t-experiment
-writes it, and reads the result. The same process again goes on where this one was stopped.
+`job.json`: {"trainer": the trainer's flags, "result": file to write, "measure": "scores", "scores and probes", "dev
+scores", "speed" or "speed of updates", "spawned": when the process was asked for, seconds since the epoch}.
+t2t-experiment writes it, and reads the result. The same process again goes on where this one was stopped.
 """
 
 import json
@@ -47,7 +47,10 @@ def _run(flags, job):
         "examples_seen": dict(trainer.stream.examples_seen),
         "train_seconds": trainer.clock.seconds,
     }
-    result["scores"], seconds["test"] = _timed(lambda: measure.test_scores(trainer))
+    if job["measure"] == "dev scores":
+        result["dev_scores"], seconds["dev"] = _timed(lambda: measure.dev_scores(trainer))
+    else:
+        result["scores"], seconds["test"] = _timed(lambda: measure.test_scores(trainer))
     if job["measure"] == "scores and probes":
         result["probes"], seconds["probe"] = _timed(lambda: measure.probes(trainer))
     _write(job, result | {"seconds": seconds | {"all": time.time() - job["spawned"]}})

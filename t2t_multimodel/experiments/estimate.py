@@ -51,16 +51,17 @@ def run_seconds(kind, steps, shares, timings, sizes):
 
 
 def suite_seconds(kinds, seeds, joint_steps, shares, timings, sizes, workers):
-    """(expected seconds of the whole suite, expected seconds of every run by (kind's name, updates))."""
-    runs = {}
-    order = []
-    for _ in range(seeds):
-        lengths = sorted(((plan.steps_of(kind, shares, joint_steps), kind) for kind in kinds), key=lambda x: -x[0])
+    """(expected seconds of the whole suite, {kind's name: expected seconds of a run}).
+
+    Kinds that are `tried` are run once each, before the others begin.
+    """
+    runs, seconds = {}, REPORT_SECONDS
+    for times, group in ((1, [k for k in kinds if k.tried]), (seeds, [k for k in kinds if not k.tried])):
+        lengths = sorted(((plan.steps_of(kind, shares, joint_steps), kind) for kind in group), key=lambda x: -x[0])
         for steps, kind in lengths:
-            if kind.name not in runs:
-                runs[kind.name] = run_seconds(kind, steps, shares, timings, sizes)
-            order.append(runs[kind.name])
-    return makespan(order, workers) + REPORT_SECONDS, runs
+            runs[kind.name] = run_seconds(kind, steps, shares, timings, sizes)
+        seconds += makespan([runs[kind.name] for _, kind in lengths] * times, workers)
+    return seconds, runs
 
 
 def steps_for(budget, kinds, seeds, shares, timings, sizes, workers, spent=0.0):
@@ -77,8 +78,9 @@ def steps_for(budget, kinds, seeds, shares, timings, sizes, workers, spent=0.0):
     least = plan.fewest_steps(shares)
     if not fits(least):
         needed = suite_seconds(kinds, seeds, least, shares, timings, sizes, workers)[0] * RESERVE + spent
+        runs = sum(1 if kind.tried else seeds for kind in kinds)
         raise UserError(f"--budget={format_seconds(budget)} is too small: one update of every problem in each of the "
-                        f"{len(kinds) * seeds} runs takes about {format_seconds(needed)} (minutes:seconds), "
+                        f"{runs} runs takes about {format_seconds(needed)} (minutes:seconds), "
                         f"most of it start-up; give more time, fewer --seeds or fewer problems")  # fmt: skip
     low, high = least, 2 * least
     while fits(high) and high < 10**9:

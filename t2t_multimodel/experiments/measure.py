@@ -43,6 +43,14 @@ def test_scores(trainer):
     return measured
 
 
+def dev_scores(trainer):
+    """{problem: what the `Evaluator` says of it} on the whole dev split, or on the test split where there is no dev."""
+    return {
+        name: trainer.evaluator.evaluate(store, "dev" if "dev" in store.manifest["splits"] else store.evaluation_split)
+        for name, store in trainer.stores.items()
+    }
+
+
 def probes(trainer):
     """Gradients between problems and use of experts, at some of the checkpoints that the run has kept.
 

@@ -31,6 +31,8 @@ class Kind:
     changes: tuple = ()  # of hparams, (name, value) pairs
     probed: bool = False  # whether gradients and experts are looked at
     structure: str = ""  # kinds of one structure take the same time for the same draws
+    suits_itself: bool = False  # whether what suits it best may be looked for, see choices.py
+    tried: bool = False  # a try, which no table counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,7 @@ def _joint(problems, changes=(), name=JOINT, **values):
 
 
 def _each_alone(problems, changes):
-    return [Kind(alone(p), (p,), changes, structure=ALONE if changes else "") for p in problems]
+    return [Kind(alone(p), (p,), changes, structure=ALONE if changes else "", suits_itself=True) for p in problems]
 
 
 def paper_tables(problems, roles, single_changes):
@@ -79,7 +81,7 @@ def paper_tables(problems, roles, single_changes):
     return [
         _joint(problems, probed=True),
         *_each_alone(problems, single_changes),
-        *([Kind(with_images(roles, problems), pair)] if len(problems) > 2 else []),
+        *([Kind(with_images(roles, problems), pair, suits_itself=True)] if len(problems) > 2 else []),
         _joint(problems, (("use_experts", False),), NO_EXPERTS, structure=NO_EXPERTS),
         _joint(problems, (("use_attention", False),), NO_ATTENTION, structure=NO_ATTENTION),
     ]
@@ -131,6 +133,8 @@ def evaluations(kind, shares):
     shortest run alone, where the two are compared at equal time.
     """
     least, most = EVALUATIONS
+    if kind.tried:  # judged once, at its end
+        return 1
     return min(most, max(least, math.ceil(1.5 / min(shares.values())))) if kind.name == JOINT else least
 
 

@@ -43,6 +43,7 @@ def build(measured):
         _paper_tables(page, measured)
     _together_and_alone(page, measured)
     _blocks(page, measured)
+    _choices(page, measured)
     _equal_time(page, measured)
     _curves(page, measured)
     _who_helps_whom(page, measured)
@@ -143,6 +144,27 @@ def _comparisons(measured, ours, theirs, names):
             sides = (shown(metric, c.ours), shown(metric, c.theirs), shown(metric, c.gain, sign=True))
             rows.append((problem, metric, *sides, p_text(c.p), c.examples, c.seeds))
     return rows, "", moods
+
+
+def _choices(page, measured):
+    found = measured.plan.get("choices")
+    if not found:
+        return
+    section = page.section("What suits the runs alone")
+    section.text("The set of the joint run may not suit a problem alone, so each was tried once with every column's "
+                 "changes, with a seed of its own, for as many updates as its runs have; the best on dev (coloured) is "
+                 "what its runs above have. The joint run has the set as it is.")  # fmt: skip
+    columns = list(dict.fromkeys(words for one in found.values() for words in one["tries"]))
+    rows, moods = [("run", "judged by", *columns)], {}
+    for number, (kind, one) in enumerate(found.items()):
+        cells = [one["tries"].get(words) for words in columns]
+        shown_cells = ["" if value is None else shown(one["metric"], interval([value])) for value in cells]
+        rows.append((kind, f"{one['problem']}, {one['metric']}", *shown_cells))
+        moods[(number, 2 + columns.index(one["best"]))] = "good"
+    section.table(rows, moods=moods)
+    biased = [kind for kind, one in found.items() if measured.told("split").get(one["problem"]) == one["split"]]
+    if biased:
+        section.text(f"Of {', '.join(biased)} the same split is what scores are of: the choice favours the runs alone.")
 
 
 def _equal_time(page, measured):

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.experiments import estimate, plan, queue, roles
+from t2t_multimodel.experiments import choices, estimate, plan, queue, roles
 from t2t_multimodel.input.plan import BatchPlan
 from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.training import example_scores
@@ -32,6 +32,22 @@ class Suite:
     seeds: int
     identity: dict  # what decides a result besides hparams and seed
     places: list  # of the queue
+    tries: tuple = ()  # `Try`s, see choices.py
+    found: dict = dataclasses.field(default_factory=dict)  # by the tries
+
+    @property
+    def all_kinds(self):
+        """The kinds of runs, with those that are only tried."""
+        return [*(one.tried for one in self.tries), *self.kinds]
+
+    @property
+    def number_of_runs(self):
+        return len(self.tries) + len(self.kinds) * self.seeds
+
+    @property
+    def metrics(self):
+        """{problem: names of its metrics, the headline one first}."""
+        return {name: list(store.metrics) for name, store in self.stores.items()}
 
     @property
     def sizes(self):
@@ -75,8 +91,13 @@ class Suite:
     def steps_for(self, budget, timings):
         """Updates of the joint run that fit `budget` seconds, which the timing itself is part of."""
         spent = queue.makespan([t["seconds"]["all"] for t in timings.values()], len(self.places))
-        return estimate.steps_for(budget, self.kinds, self.seeds, self.shares, timings, self.sizes, len(self.places),
-                                  spent)  # fmt: skip
+        return estimate.steps_for(budget, self.all_kinds, self.seeds, self.shares, timings, self.sizes,
+                                  len(self.places), spent)  # fmt: skip
+
+    def seconds(self, joint_steps, timings):
+        """(expected seconds of the whole suite, {kind's name: expected seconds of a run})."""
+        return estimate.suite_seconds(self.all_kinds, self.seeds, joint_steps, self.shares, timings, self.sizes,
+                                      len(self.places))  # fmt: skip
 
     def steps_of(self, earlier, budget):
         """Updates of the joint run by an earlier plan that differs in seeds or in runs side by side alone, so that what
@@ -91,14 +112,34 @@ class Suite:
     def _told(self):
         return {name: value for name, value in self.identity.items() if name != "data"}
 
-    def runs(self, joint_steps):
-        """Every `RunPlan`, in the order of the queue."""
-        return plan.run_plans(self.kinds, range(self.seeds), joint_steps, self.mixture, self.shares,
-                              self.resolved.hparams, self.identity)  # fmt: skip
+    def runs(self, joint_steps, seconds):
+        """Every `RunPlan` that counts, in the order of the queue, and the `Job` of each.
 
-    def jobs(self, runs, seconds):
-        """The `Job` of each run; `seconds`: {kind's name: expected}."""
-        return [self._job(run, seconds.get(run.kind.name, 0.0)) for run in runs]
+        Args:
+          seconds: {kind's name: expected}.
+        """
+        return self._planned(self.kinds, range(self.seeds), joint_steps, seconds)
+
+    def tried(self, joint_steps, seconds):
+        """The same of the tries."""
+        return self._planned([one.tried for one in self.tries], [choices.SEED], joint_steps, seconds)
+
+    def settled(self, runs, jobs):
+        """The suite in which each kind has what suits it best, where all tries are done; before that, as it is.
+
+        Args:
+          runs, jobs: from `tried`.
+        """
+        if not jobs or not all(job.done for job in jobs):
+            return self
+        jobs_of = {run.kind.name: job for run, job in zip(runs, jobs)}
+        found = choices.outcome(self.tries, [jobs_of[one.tried.name] for one in self.tries], self.metrics)
+        return dataclasses.replace(self, kinds=choices.chosen(self.kinds, self.tries, found), found=found)
+
+    def _planned(self, kinds, seeds, joint_steps, seconds):
+        runs = plan.run_plans(kinds, seeds, joint_steps, self.mixture, self.shares, self.resolved.hparams,
+                              self.identity)  # fmt: skip
+        return runs, [self._job(run, seconds.get(run.kind.name, 0.0)) for run in runs]
 
     def store_plan(self, runs, joint_steps, budget):
         """Writes `plan.json`: what the report needs to know besides the results."""
@@ -106,7 +147,7 @@ class Suite:
             "suite": self.name, "problems": list(self.stores), "roles": self.roles, "joint_steps": joint_steps,
             "seeds": self.seeds, "shares": self.shares, "budget_seconds": budget, "flags": list(self.flags),
             "hparams": self.settings, "workers": len(self.places), "threads": [len(c) if c else 0 for _, c in
-            self.places], "metrics": {name: list(store.metrics) for name, store in self.stores.items()},
+            self.places], "metrics": self.metrics, "choices": self.found,
             "train_examples": {n: s.manifest["splits"]["train"]["examples"] for n, s in self.stores.items()},
             "identity": self._told,
             "runs": [{"kind": run.kind.name, "problems": list(run.kind.problems), "seed": run.seed, "steps": run.steps,
@@ -123,7 +164,7 @@ class Suite:
         trainer += (f"--eval_every={every}", f"--eval_steps={plan.EVALUATION_BATCHES}", f"--save_steps={2 * every}",
                     f"--log_steps={max(1, every // 5)}",
                     f"--keep_checkpoints={points if run.kind.probed else 1}")  # fmt: skip
-        measure = "scores and probes" if run.kind.probed else "scores"
+        measure = "dev scores" if run.kind.tried else "scores and probes" if run.kind.probed else "scores"
         return queue.Job(run.title, folder, folder / "result.json", trainer, measure, run.steps, seconds)
 
     def _trainer_flags(self, mixture, changes, steps, seed, folder):
@@ -140,7 +181,7 @@ class Suite:
 
 
 def open_suite(name, mixture, resolved, *, data_dir, output_dir, flags, settings, seeds, places, identity,
-               named_roles="", single_changes=()):  # fmt: skip
+               named_roles="", single_changes=(), single_choices=({},)):  # fmt: skip
     """The `Suite`, everything checked that can be before anything starts.
 
     Raises:
@@ -168,7 +209,8 @@ def open_suite(name, mixture, resolved, *, data_dir, output_dir, flags, settings
             sizes[problem] = len(split) - BatchPlan(split, store.spec, hparams, 0).left_out
     identity = {**identity, "data": {problem: _digest(store) for problem, store in stores.items()}}
     return Suite(name, Path(output_dir), mixture, resolved, tuple(flags), settings, stores, played, kinds,
-                 plan.shares_of(mixture, hparams, sizes), seeds, identity, places)  # fmt: skip
+                 plan.shares_of(mixture, hparams, sizes), seeds, identity, places,
+                 tuple(choices.tries(kinds, single_choices)))  # fmt: skip
 
 
 def _digest(store):

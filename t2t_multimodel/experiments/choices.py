@@ -1,0 +1,87 @@
+"""What suits a problem alone: its run is tried with several changes to the set, and the best on dev is what counts.
+
+An hparams set that was tuned for learning together may suit a problem alone badly; then a gain from learning together
+would be one of tuning. Each try has a seed of its own, which no run that counts has, and is judged on the dev split.
+"""
+
+import dataclasses
+import json
+
+from t2t_multimodel import hyperparameters
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.training.metrics import METRICS
+
+SEED = 1_000_000  # of all tries
+AS_GIVEN = "as given"  # no change besides those of all runs alone
+
+
+@dataclasses.dataclass(frozen=True)
+class Try:
+    """One way to train a kind of run: the kind that counts, what is changed for it, in words, the kind that is tried.
+    """
+
+    kind: object  # plan.Kind
+    words: str
+    tried: object  # plan.Kind
+
+
+def parse(text, hparams, where="--single_choices"):
+    """ "learning_rate=0.002; learning_rate=0.002,dropout=0.1" → a tuple of {name: value}, the empty one first.
+
+    Raises:
+      UserError: an unknown hparam, a wrong value, or the same choice twice.
+    """
+    choices = [{}]
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        changes = hyperparameters.check(hyperparameters.parse(part), where)
+        hyperparameters.override(hparams, changes, where)
+        if changes in choices:
+            raise UserError(f"{where}: {part!r} is there twice")
+        choices.append(changes)
+    return tuple(choices)
+
+
+def tries(kinds, choices):
+    """The `Try`s of a suite: every choice for each kind that `suits_itself`; none where there is nothing to choose."""
+    if len(choices) < 2:
+        return []
+    return [
+        Try(kind, words(choice), dataclasses.replace(
+            kind, name=f"{kind.name}, {words(choice)}", changes=tuple((dict(kind.changes) | choice).items()),
+            tried=True,
+        ))
+        for kind in kinds if kind.suits_itself for choice in choices
+    ]  # fmt: skip
+
+
+def words(choice):
+    return ", ".join(f"{name}={value}" for name, value in choice.items()) or AS_GIVEN
+
+
+def outcome(tries, jobs, metrics):
+    """What was found out, as plan.json keeps it and the report shows it.
+
+    Args:
+      tries: a list of `Try`. jobs: the `Job` of each, all done. metrics: {problem: names, the headline metric first}.
+
+    Returns:
+      {kind's name: {"problem": which judges, "metric", "split", "tries": {words: value}, "best": words}}.
+    """
+    found = {}
+    for one, job in zip(tries, jobs):
+        problem = one.kind.problems[0]
+        scores = json.loads(job.result.read_text("utf-8"))["dev_scores"][problem]
+        metric = metrics[problem][0]
+        entry = found.setdefault(one.kind.name, {"problem": problem, "metric": metric, "split": scores["split"],
+                                                 "tries": {}})  # fmt: skip
+        entry["tries"][one.words] = scores[metric]
+    for entry in found.values():
+        sign = 1 if METRICS[entry["metric"]].higher_is_better else -1
+        entry["best"] = max(entry["tries"], key=lambda words: sign * entry["tries"][words])  # the first of equals
+    return found
+
+
+def chosen(kinds, tries, found):
+    """`kinds`, each that was tried with the changes that suited it best."""
+    best = {one.kind.name: one.tried.changes for one in tries if found[one.kind.name]["best"] == one.words}
+    return [dataclasses.replace(kind, changes=best.get(kind.name, kind.changes)) for kind in kinds]
