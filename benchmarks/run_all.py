@@ -4,7 +4,7 @@
     python benchmarks/run_all.py --page_only        the page anew, from the lines that earlier runs left
 
 Each benchmark is a process of its own; one that fails does not keep the others from running, and makes the exit status
-1. The JSON lines are kept in build/benchmarks.jsonl, so that a benchmark run again alone replaces its own lines. What
+1. The JSON lines are kept in docs/performance.jsonl, so that a benchmark run again alone replaces its own lines. What
 stands on the page below the line "Remarks" is written by hand and kept.
 """
 
@@ -20,7 +20,7 @@ import time
 from common import NOT_RUN, REPOSITORY, mark, reached
 
 PAGE = REPOSITORY / "docs" / "performance.md"
-LINES = REPOSITORY / "build" / "benchmarks.jsonl"
+LINES = REPOSITORY / "docs" / "performance.jsonl"
 REMARKS = "## Remarks"
 MOST_SECONDS = 600  # for one benchmark
 INTRODUCTION = """\
