@@ -48,7 +48,7 @@ class RunPlan:
 
     @property
     def title(self):
-        return f"{self.kind.name}, seed {self.seed}"
+        return self.kind.name if self.kind.tried else f"{self.kind.name}, seed {self.seed}"
 
     @property
     def mixture(self):
