@@ -9,6 +9,10 @@ class UserError(Exception):
     """Something the user can put right. Commands print its one line and exit with status 2."""
 
 
+class DivergedError(UserError):
+    """Training that came to a loss which is not finite."""
+
+
 def nearest(name, valid, most=3):
     """The `most` entries of `valid` that look most like `name`, best first."""
     return difflib.get_close_matches(str(name), [str(v) for v in valid], n=most, cutoff=0.5)

@@ -150,7 +150,7 @@ def check(values, where):
     return {name: _checked(name, value, getattr(HParams, name), where) for name, value in values.items()}
 
 
-def parse(text):
+def parse(text, where="--hparams"):
     """ "hidden_size=128,image_stem_filters=(16,32)" → {"hidden_size": 128, …}; values are Python literals or bare
     words.
     """
@@ -158,7 +158,7 @@ def parse(text):
     for part in split(text):
         name, equals, value = part.partition("=")
         if not equals:
-            raise UserError(f"--hparams: {part!r} is not name=value")
+            raise UserError(f"{where}: {part.strip()!r} is not name=value")
         try:
             values[name.strip()] = ast.literal_eval(value.strip())
         except (ValueError, SyntaxError):

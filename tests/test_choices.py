@@ -33,13 +33,15 @@ def judged(tries, values, tmp_path):
         result = tmp_path / f"{number}.json"
         problem = one.kind.problems[0]
         value = values[one.kind.name][one.words]
-        result.write_text(json.dumps({"dev_scores": {problem: {METRICS[problem][0]: value, "split": "dev"}}}))
+        scores = {problem: {METRICS[problem][0]: value, "split": "dev"}} if value is not None else {}  # it diverged
+        result.write_text(json.dumps({"dev_scores": scores}))
         jobs.append(SimpleNamespace(result=result))
     return jobs
 
 
 def test_each_kind_gets_what_was_best_on_dev(tmp_path):
     kinds, tries = tries_of("learning_rate=0.002; learning_rate=0.002,dropout=0.2")
+    assert choices.AS_GIVEN == "no change"
     slow, both = "learning_rate=0.002", "learning_rate=0.002, dropout=0.2"
     assert {one.kind.name for one in tries} == {"tiny_parse alone", "tiny_image alone", "tiny_speech alone",
                                                 "tiny_parse with tiny_image"}  # fmt: skip
@@ -48,7 +50,7 @@ def test_each_kind_gets_what_was_best_on_dev(tmp_path):
         "tiny_parse alone": {choices.AS_GIVEN: 0.3, slow: 0.5, both: 0.4},
         "tiny_parse with tiny_image": {choices.AS_GIVEN: 0.1, slow: 0.2, both: 0.3},
         "tiny_image alone": {choices.AS_GIVEN: 0.6, slow: 0.6, both: 0.1},  # equals: the earlier one
-        "tiny_speech alone": {choices.AS_GIVEN: 0.2, slow: 0.1, both: 0.3},  # errors: the lower, the better
+        "tiny_speech alone": {choices.AS_GIVEN: None, slow: 0.1, both: 0.3},  # errors: the lower, the better
     }
     found = choices.outcome(tries, judged(tries, values, tmp_path), METRICS)
     changes = {kind.name: dict(kind.changes) for kind in choices.chosen(kinds, tries, found)}
@@ -96,26 +98,36 @@ def test_nothing_to_choose_means_no_tries():
         choices.parse("dropout=0.1;dropout=0.1", HPARAMS)
     with pytest.raises(UserError, match="must lie in"):
         choices.parse("dropout=1.5", HPARAMS)
+    with pytest.raises(UserError, match="--single_choices: 'dropout' is not name=value"):
+        choices.parse("dropout", HPARAMS)
+    for held_equal in ("train_steps=9", "batch_examples=4", "mixture=size"):
+        with pytest.raises(UserError, match="is held equal in the runs that are compared"):
+            choices.parse(held_equal, HPARAMS)
 
 
 def test_a_suite_tries_chooses_and_reports_and_tries_nothing_again(data, tmp_path, user_folder, run_command):
     folder, exp = user_folder({"sets.py": SMALL_SET}), tmp_path / "exp"
-    argv = flags_of(data, exp, folder, "--train_steps=12", "--single_choices=learning_rate=0.0001")
+    # One that diverges, and one that is what the set has, so that it is no run of its own.
+    more = f"learning_rate=1e30; learning_rate={HPARAMS.learning_rate}"
+    argv = flags_of(data, exp, folder, "--train_steps=12", f"--single_choices=learning_rate=0.0001; {more}")
     status, out, error = run_command(experiment.main, *argv)
     assert status == 0, error
-    assert "3 kinds of runs × 1 seeds, and 4 tries" in out and "tiny_image alone, learning_rate=0.0001" in out
+    assert "3 kinds of runs × 1 seed, and 8 tries" in out and "tiny_image alone, learning_rate=0.0001" in out
     setup = json.loads((exp / "plan.json").read_text())
     assert set(setup["choices"]) == {"tiny_ende alone", "tiny_image alone"}
     changes = {run["kind"]: run["changes"] for run in setup["runs"]}
     assert set(changes) == {"joint", "tiny_ende alone", "tiny_image alone"}, "a try is no run that counts"
     for kind, found in setup["choices"].items():
-        assert set(found["tries"]) == {choices.AS_GIVEN, "learning_rate=0.0001"} and found["split"] == "dev"
+        assert len(found["tries"]) == 4 and found["split"] == "dev"
+        same = [found["tries"][words] for words in (choices.AS_GIVEN, f"learning_rate={HPARAMS.learning_rate}")]
+        assert found["tries"]["learning_rate=1e+30"] is None and same[0] == same[1]
         assert ("learning_rate" in changes[kind]) == (found["best"] != choices.AS_GIVEN)
     report = (exp / "report.md").read_text()
-    assert "What suits the runs alone" in report and "learning_rate=0.0001" in report
+    assert "What suits each problem alone" in report and "diverged" in report
     assert all(f"{kind} | {found['problem']}, {found['metric']}" in report for kind, found in setup["choices"].items())
     written = {path: path.stat().st_mtime_ns for path in exp.glob("runs/*/result.json")}
-    assert len(written) == 7
+    assert len(written) == 3 + 2 * 3
     status, out, error = run_command(experiment.main, *argv)
-    assert status == 0 and written == {path: path.stat().st_mtime_ns for path in exp.glob("runs/*/result.json")}
+    assert status == 0, error
+    assert written == {path: path.stat().st_mtime_ns for path in exp.glob("runs/*/result.json")}
     assert "for the 0 runs that are to do" in out

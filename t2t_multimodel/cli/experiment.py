@@ -14,6 +14,7 @@ Examples:
   t2t-experiment --suite=paper_tables --problem=tiny8 --data_dir=data --output_dir=exp --report_only
 """
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -37,9 +38,9 @@ command.text("model", "multimodel", "name of a registered model", metavar="NAME"
 command.text("hparams_set", "multimodel_tiny", "name of a registered hparams set", metavar="NAME")
 command.text("hparams", "", 'changes to the set for all runs: "name=value,name=value"', metavar="CHANGES")
 command.text("single_hparams", "", "further changes for the runs of one problem alone", metavar="CHANGES")
-command.text("single_choices", "", "several changes, with semicolons between them, of which each problem alone (and "
-             "parsing with pictures) gets what suits it best: each is tried once and judged on dev, and so is none",
-             metavar="CHOICES")  # fmt: skip
+command.text("single_choices", "", "changes to try for each problem alone, and for parsing with pictures: "
+             '"learning_rate=0.002; learning_rate=0.01,dropout=0.1"; each, and no change, is tried once, and what is '
+             "best on dev is what the runs get", metavar="CHOICES")  # fmt: skip
 
 command.group("How long")
 command.text("budget", None, "time for the whole suite: 20m, 1.5h; runs are made as long as fits; default: "
@@ -87,8 +88,9 @@ def _experiment(flags):
     elif flags.train_steps < (least := plan.fewest_steps(suite.shares)):
         raise UserError(f"--train_steps={flags.train_steps} is too few: with less than {least} updates of the joint run"
                         " some problem alone would have less than one")  # fmt: skip
-    tried = f", and {len(suite.tries)} tries for the runs alone" if suite.tries else ""
-    print(f"{len(suite.kinds)} kinds of runs × {suite.seeds} seeds{tried}, {len(suite.places)} side by side")
+    tried = f", and {len(suite.tries)} tries of choices" if suite.tries else ""
+    seeds = f"{suite.seeds} seed{'s' if suite.seeds > 1 else ''}"
+    print(f"{len(suite.kinds)} kinds of runs × {seeds}{tried}, {len(suite.places)} side by side")
     with queue.only_one(output_dir):
         failed = queue.run_all(list(suite.timing_jobs().values()), suite.places, "timing")
         if failed:
@@ -102,7 +104,8 @@ def _experiment(flags):
         print(_plan_table([*tries, *runs], [*tried_jobs, *jobs], seconds, len(suite.places)))
         if flags.dry_run:
             return 0
-        suite.store_plan(runs, steps, budget)
+        if not earlier:  # one that is there, and what it has finished, stands until the tries are done
+            suite.store_plan(runs, steps, budget)
         failed = queue.run_all(tried_jobs, suite.places, "tries") if tries else {}
         if failed:
             raise UserError(f"could not be tried: {'; '.join(failed.values())}")
@@ -110,9 +113,9 @@ def _experiment(flags):
         runs, jobs = suite.runs(steps, seconds[1])
         suite.store_plan(runs, steps, budget)
         failed = queue.run_all(jobs, suite.places, flags.suite)
+        for title, said in failed.items():
+            print(f"failed: {title}: {said}", file=sys.stderr)
         status = _report(output_dir)
-    for title, said in failed.items():
-        print(f"failed: {title}: {said}", file=sys.stderr)
     if failed:
         raise UserError(f"{len(failed)} of {len(jobs)} runs failed; the reports hold the others; the same command "
                         "tries them again")  # fmt: skip
@@ -134,14 +137,14 @@ def _open(flags, output_dir):
     """The suite that the flags ask for."""
     from importlib.metadata import version
 
-    from t2t_multimodel import hyperparameters, mixture, registry
+    from t2t_multimodel import mixture, registry
     from t2t_multimodel.cli import settings
     from t2t_multimodel.experiments import choices, queue, suite
 
     model = registry.models.resolve(flags.model)
     resolved = settings.resolve(flags.hparams_set, flags.hparams)
-    single = hyperparameters.check(hyperparameters.parse(flags.single_hparams), "--single_hparams")
-    for_singles = hyperparameters.override(resolved.hparams, single, "--single_hparams")
+    single = choices.changes_alone(flags.single_hparams, resolved.hparams)
+    for_singles = dataclasses.replace(resolved.hparams, **single)
     backend = os.environ["KERAS_BACKEND"]
     shared = [
         f"--model={model}",
@@ -182,7 +185,7 @@ def _plan_table(runs, jobs, seconds, workers):
         mine = [(run, job) for run, job in zip(runs, jobs) if run.kind.name == name]
         run, done = mine[0][0], sum(job.done for _, job in mine)
         rows.append((name, run.steps, f"{run.steps / joint:.1%}", format_seconds(seconds[1][name]), len(mine), done))
-    todo = [job.seconds for job in jobs if not job.done]
+    todo = [job.seconds for job in dict.fromkeys(jobs) if not job.done]
     return (f"{format_table(rows)}\nexpected: {format_seconds(seconds[0])} for all, "
             f"{format_seconds(makespan(todo, workers))} for the {len(todo)} runs that are to do (hours:minutes:seconds)"
             )  # fmt: skip

@@ -15,6 +15,7 @@ import threading
 import time
 from pathlib import Path
 
+from t2t_multimodel.errors import DivergedError
 from t2t_multimodel.vocabulary import write_file
 
 
@@ -39,7 +40,14 @@ def _run(flags, job):
         timed = measure.timings(trainer, evaluate=job["measure"] == "speed")
         _write(job, {"seconds": seconds | {"all": time.time() - job["spawned"]}, **timed})
         return 0
-    status, seconds["train"] = _timed(trainer.run)
+    try:
+        status, seconds["train"] = _timed(trainer.run)
+    except DivergedError as error:
+        if job["measure"] != "dev scores":
+            raise
+        print(error)  # of several ways that are tried this one is out
+        _write(job, {"dev_scores": {}, "diverged": str(error)})
+        return 0
     if status:
         return status
     result = {

@@ -12,7 +12,13 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.training.metrics import METRICS
 
 SEED = 1_000_000  # of all tries
-AS_GIVEN = "as given"  # no change besides those of all runs alone
+AS_GIVEN = "no change"  # besides those of all runs alone
+# What decides which examples a run sees, and when it ends: the same for the runs that are compared.
+HELD_EQUAL = (
+    "train_steps", "batch_tokens", "batch_examples", "audio_positions_per_second", "image_positions",
+    "max_input_length", "max_target_length", "max_audio_seconds", "length_window", "problems_per_step", "mixture",
+    "mixture_temperature", "mixture_schedule",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,16 +31,30 @@ class Try:
     tried: object  # plan.Kind
 
 
+def changes_alone(text, hparams, where="--single_hparams"):
+    """ "learning_rate=0.002,dropout=0.1" → {name: value}, changes to `hparams` for runs of one problem alone.
+
+    Raises:
+      UserError: an unknown hparam, a wrong value, or a change to what is `HELD_EQUAL`.
+    """
+    changes = hyperparameters.check(hyperparameters.parse(text, where), where)
+    for name in changes:
+        if name in HELD_EQUAL:
+            raise UserError(f"{where}: {name} is held equal in the runs that are compared; change it for all of them "
+                            "by --hparams, and their length by --train_steps or --budget")  # fmt: skip
+    hyperparameters.override(hparams, changes, where)
+    return changes
+
+
 def parse(text, hparams, where="--single_choices"):
     """ "learning_rate=0.002; learning_rate=0.002,dropout=0.1" → a tuple of {name: value}, the empty one first.
 
     Raises:
-      UserError: an unknown hparam, a wrong value, or the same choice twice.
+      UserError: as `changes_alone`, or the same choice twice.
     """
     choices = [{}]
     for part in filter(None, (part.strip() for part in text.split(";"))):
-        changes = hyperparameters.check(hyperparameters.parse(part), where)
-        hyperparameters.override(hparams, changes, where)
+        changes = changes_alone(part, hparams, where)
         if changes in choices:
             raise UserError(f"{where}: {part!r} is there twice")
         choices.append(changes)
@@ -65,19 +85,21 @@ def outcome(tries, jobs, metrics):
       tries: a list of `Try`. jobs: the `Job` of each, all done. metrics: {problem: names, the headline metric first}.
 
     Returns:
-      {kind's name: {"problem": which judges, "metric", "split", "tries": {words: value}, "best": words}}.
+      {kind's name: {"problem": which judges, "metric", "split", "tries": {words: value, None where the training
+      diverged}, "best": words}}.
     """
     found = {}
     for one, job in zip(tries, jobs):
         problem = one.kind.problems[0]
-        scores = json.loads(job.result.read_text("utf-8"))["dev_scores"][problem]
+        scores = json.loads(job.result.read_text("utf-8"))["dev_scores"].get(problem, {})
         metric = metrics[problem][0]
-        entry = found.setdefault(one.kind.name, {"problem": problem, "metric": metric, "split": scores["split"],
-                                                 "tries": {}})  # fmt: skip
-        entry["tries"][one.words] = scores[metric]
+        entry = found.setdefault(one.kind.name, {"problem": problem, "metric": metric, "split": None, "tries": {}})
+        entry["split"] = entry["split"] or scores.get("split")
+        entry["tries"][one.words] = scores.get(metric)
     for entry in found.values():
         sign = 1 if METRICS[entry["metric"]].higher_is_better else -1
-        entry["best"] = max(entry["tries"], key=lambda words: sign * entry["tries"][words])  # the first of equals
+        ended = {words: sign * value for words, value in entry["tries"].items() if value is not None}
+        entry["best"] = max(ended, key=ended.get, default=AS_GIVEN)  # the first of equals
     return found
 
 

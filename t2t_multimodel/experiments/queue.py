@@ -89,6 +89,7 @@ def run_all(jobs, places, label):
     Raises:
       KeyboardInterrupt: the children were told to save and stop; the same call later goes on.
     """
+    jobs = list(dict.fromkeys(jobs))
     waiting = [job for job in jobs if not job.done]
     free, running, failed = list(range(len(places))), {}, {}
     before = signal.signal(signal.SIGTERM, _interrupt)
@@ -229,8 +230,9 @@ class Display:
             print(text, file=self._stream, flush=True)
 
     def _now(self):
-        running = ", ".join(f"{job.title} {step_of(job)}/{job.steps}" for job in self._running)
-        return f"about {format_seconds(self._left())} left; {running}"
+        running = ", ".join(f"{j.title} {step_of(j)}/{j.steps}" if j.steps else j.title for j in self._running)
+        left = f"about {format_seconds(self._left())} left; " if any(job.seconds for job in self._jobs) else ""
+        return left + running
 
     def _left(self):
         """Seconds: what is expected of the runs to come and of the running ones, at the pace of those that ended."""

@@ -150,21 +150,27 @@ def _choices(page, measured):
     found = measured.plan.get("choices")
     if not found:
         return
-    section = page.section("What suits the runs alone")
+    section = page.section("What suits each problem alone")
     section.text("The set of the joint run may not suit a problem alone, so each was tried once with every column's "
-                 "changes, with a seed of its own, for as many updates as its runs have; the best on dev (coloured) is "
+                 "changes, with a seed that no other run has, for as many updates as its runs have; the best on dev is "
                  "what its runs above have. The joint run has the set as it is.")  # fmt: skip
     columns = list(dict.fromkeys(words for one in found.values() for words in one["tries"]))
     rows, moods = [("run", "judged by", *columns)], {}
     for number, (kind, one) in enumerate(found.items()):
-        cells = [one["tries"].get(words) for words in columns]
-        shown_cells = ["" if value is None else shown(one["metric"], interval([value])) for value in cells]
-        rows.append((kind, f"{one['problem']}, {one['metric']}", *shown_cells))
+        cells = [_tried(one, words) for words in columns]
+        rows.append((kind, f"{one['problem']}, {one['metric']}", *cells))
         moods[(number, 2 + columns.index(one["best"]))] = "good"
     section.table(rows, moods=moods)
     biased = [kind for kind, one in found.items() if measured.told("split").get(one["problem"]) == one["split"]]
     if biased:
         section.text(f"Of {', '.join(biased)} the same split is what scores are of: the choice favours the runs alone.")
+
+
+def _tried(one, words):
+    """What a try came to, as people read it."""
+    value = one["tries"][words]
+    text = "diverged" if value is None else shown(one["metric"], interval([value]))
+    return f"{text}, best" if words == one["best"] else text
 
 
 def _equal_time(page, measured):
@@ -300,7 +306,8 @@ def _runs(page, measured):
         "examples to train on: " + ", ".join(f"{p} {count:,}" for p, count in setup["train_examples"].items()),
         "; ".join(f"{name} {value}" for name, value in setup["identity"].items()),
         *([f"decoding: {'; '.join(f'{p}: {how}' for p, how in decoding.items())}"] if decoding else []),
-        *([f"made on: {'; '.join(f'{k} {v}' for k, v in machine.items())}"] if machine else []),
+        *([f"each run was made on: {'; '.join(f'{k} {v}' for k, v in machine.items() if k != 'from step')}"]
+          if machine else []),
     ])  # fmt: skip
 
 

@@ -139,7 +139,8 @@ class Suite:
     def _planned(self, kinds, seeds, joint_steps, seconds):
         runs = plan.run_plans(kinds, seeds, joint_steps, self.mixture, self.shares, self.resolved.hparams,
                               self.identity)  # fmt: skip
-        return runs, [self._job(run, seconds.get(run.kind.name, 0.0)) for run in runs]
+        jobs = {}  # a try that changes nothing is the same run as one without the change
+        return runs, [jobs.setdefault(r.digest, self._job(r, seconds.get(r.kind.name, 0.0))) for r in runs]
 
     def store_plan(self, runs, joint_steps, budget):
         """Writes `plan.json`: what the report needs to know besides the results."""
@@ -161,7 +162,8 @@ class Suite:
         points = plan.evaluations(run.kind, self.shares)
         every = -(-run.steps // points)
         trainer = self._trainer_flags(run.mixture, run.hparams, run.steps, run.seed, folder)
-        trainer += (f"--eval_every={every}", f"--eval_steps={plan.EVALUATION_BATCHES}", f"--save_steps={2 * every}",
+        save = max(1, run.steps // 4) if run.kind.tried else 2 * every
+        trainer += (f"--eval_every={every}", f"--eval_steps={plan.EVALUATION_BATCHES}", f"--save_steps={save}",
                     f"--log_steps={max(1, every // 5)}",
                     f"--keep_checkpoints={points if run.kind.probed else 1}")  # fmt: skip
         measure = "dev scores" if run.kind.tried else "scores and probes" if run.kind.probed else "scores"

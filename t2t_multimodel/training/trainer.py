@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.errors import DivergedError, UserError
 from t2t_multimodel.hyperparameters import Resolved
 from t2t_multimodel.input.batching import BatchStream
 from t2t_multimodel.input.mixture_stream import MixtureStream
@@ -158,7 +158,7 @@ class Trainer:
         for batch, report in zip(batches, reports):
             place = f"problem {batch.problem}, step {self.step + 1}, epoch {batch.epoch}, batch {batch.position}"
             if not math.isfinite(report["loss"]):
-                raise UserError(
+                raise DivergedError(
                     f"the loss is {report['loss']} ({place}); the last checkpoint is as it was: "
                     "lower learning_rate or clip_norm, "
                     f"or look at that batch"
