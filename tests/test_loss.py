@@ -3,27 +3,9 @@
 import numpy as np
 import pytest
 from keras import ops
-from models import BACKEND
+from models import gradient
 
 from t2t_multimodel.modalities.loss import cross_entropy
-
-
-def gradient(function, x):
-    """d function / d x as numpy, by the backend's own differentiation."""
-    if BACKEND == "jax":
-        import jax
-
-        return np.asarray(jax.jit(jax.grad(function))(x))
-    import tensorflow as tf
-
-    @tf.function
-    def differentiate(x):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = function(x)
-        return tape.gradient(y, x)
-
-    return differentiate(tf.constant(x)).numpy()
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (1, 5), (0, 5), (4,)], ids=str)

@@ -67,6 +67,17 @@ def depthwise_2d(x, kernel):
     return sum(padded[:, i : i + height, j : j + width] * kernel[i, j] for i in range(rows) for j in range(columns))
 
 
+def centred(weights):
+    """Weights less their mean over outputs: it centres every output, which is half of a layer norm for free."""
+    return weights - ops.mean(weights, axis=-1, keepdims=True)
+
+
+def product(x, weights, bias):
+    """x · weights + bias over the last axis of x, as one product of matrices, which TensorFlow adds the bias in."""
+    rows = ops.matmul(ops.reshape(x, [-1, x.shape[-1]]), weights)
+    return ops.reshape(ops.add(rows, bias), [*ops.shape(x)[:-1], weights.shape[-1]])
+
+
 class ConvStep(Layer):
     """ConvStep_{k,δ}(x) = LN(SepConv_{k,δ}(ReLU(x))): [batch, length, features] → the same (paper §2.1)."""
 
@@ -91,16 +102,11 @@ class ConvStep(Layer):
         return self._pointwise_and_norm(depthwise(x, self.kernel, self.dilation, self.causal))
 
     def _pointwise_and_norm(self, x):
-        weights, bias = self._centred()
-        return self.norm.scale_centred(ops.matmul(x, weights) + bias)
-
-    def _centred(self):
-        # Centring the pointwise weights over their outputs centres every output: half of the layer norm for free.
-        return self.pointwise - ops.mean(self.pointwise, axis=1, keepdims=True), self.bias - ops.mean(self.bias)
+        return self.norm.scale_centred(product(x, centred(self.pointwise), centred(self.bias)))
 
     def constants(self):
         """What decoding needs of the weights, computed once: the last tap, the centred pointwise weights and bias."""
-        return [ops.cast(self.kernel, "float32")[-1], *self._centred()]
+        return [ops.cast(self.kernel, "float32")[-1], centred(self.pointwise), centred(self.bias)]
 
     def step(self, x, position):
         """One position of the causal step (`incremental.Position`): x [batch, features] → the same."""
@@ -177,24 +183,43 @@ class ConvStep2D(Layer):
 
     def call(self, x, real=None):
         """Args: x [batch, height, width, in]; real [batch, height, 1, 1], 1 = real (sound: height is time)."""
+        down, right = self.strides
+        if self.taps == 1:  # nothing of the positions left out is seen
+            x, real = every(x, down, right), real if real is None else real[:, ::down]
         if self.relu:
             x = ops.relu(x)
         if real is not None:
             x = x * real
-        down, right = self.strides
+        axes = (1, 2, 3) if self.whole_picture and real is None else self.norm.axes
+        weights, bias = self.kernel if self.full else self.pointwise, self.bias
+        if axes == (-1,):
+            weights, bias = centred(weights), centred(bias)
         if self.full:
-            x = ops.conv(
-                x, self.kernel, strides=1 if down != right else down, padding="same", data_format="channels_last"
-            )
-            if down != right:
-                x = x[:, ::down, ::right]
+            x = ops.conv(x, weights, strides=1 if down != right else down, padding="same", data_format="channels_last")
+            x = ops.add(every(x, down, right) if down != right else x, bias)
         else:
             if self.taps > 1:
-                x = depthwise_2d(x, self.kernel)
-            if (down, right) != (1, 1):
-                x = x[:, ::down, ::right]
-            x = ops.matmul(x, self.pointwise)
-        return self.norm(x + self.bias, axes=(1, 2, 3) if self.whole_picture and real is None else None)
+                x = every(depthwise_2d(x, self.kernel), down, right)
+            x = product(x, weights, bias)
+        return self.norm.scale_centred(x) if axes == (-1,) else self.norm(x, axes=axes)
+
+
+def every(x, down, right):
+    """x[:, ::down, ::right] of x [batch, height, width, features], as two slices of whole runs of numbers: a strided
+    slice, and its gradient more so, is copied number by number on a CPU.
+    """
+    if (down, right) == (1, 1):
+        return x
+    if keras.backend.backend() != "tensorflow":
+        return x[:, ::down, ::right]
+    batch, height, width, features = ops.shape(x)
+    rows, columns = -(-height // down), -(-width // right)
+    if width % right or not isinstance(height, int) or height % down:
+        x = ops.pad(x, [[0, 0], [0, rows * down - height], [0, columns * right - width], [0, 0]])
+    line = columns * right * features
+    x = ops.slice(ops.reshape(x, [-1, down * line]), [0, 0], [batch * rows, line])
+    x = ops.slice(ops.reshape(x, [-1, right * features]), [0, 0], [batch * rows * columns, features])
+    return ops.reshape(x, [batch, rows, columns, features])
 
 
 def max_pool(x, strides, real=None):
