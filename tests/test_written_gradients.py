@@ -6,6 +6,27 @@ from keras import ops
 from models import gradient
 
 from t2t_multimodel.model.convolution import every
+from t2t_multimodel.model.normalisation import EPSILON, scaled_rows
+
+
+@pytest.mark.parametrize("rows", [6, 1, 0])
+@pytest.mark.parametrize("argument", ["x", "scale", "bias"])
+def test_layer_norm(argument, rows):
+    random = np.random.default_rng(0)
+    shapes = {"x": (rows, 8), "scale": 8, "bias": 8}
+    given = {name: random.normal(size=shape).astype("float32") for name, shape in shapes.items()}
+    weights = ops.convert_to_tensor(random.normal(size=(rows, 8)).astype("float32"))
+
+    def formula(x, scale, bias):
+        return x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + EPSILON) * scale + bias
+
+    def gradient_of(function):
+        constants = {name: ops.convert_to_tensor(value) for name, value in given.items()}
+        order = lambda value: (constants | {argument: value}).values()
+        return gradient(lambda value: ops.sum(function(*order(value)) * weights), given[argument])
+
+    np.testing.assert_allclose(scaled_rows(*map(ops.convert_to_tensor, given.values())), formula(**given), atol=1e-5)
+    np.testing.assert_allclose(gradient_of(scaled_rows), gradient_of(formula), atol=1e-5)
 
 
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2), (2, 1), (3, 2)], ids=str)
