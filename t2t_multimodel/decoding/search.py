@@ -73,6 +73,7 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
     """
     batch = ops.shape(first_ids)[0]
     alpha = ops.cast(alpha, "float32")
+    each = min(2 * beam, vocabulary)  # candidates of a row
 
     def going_on(time, last, growing, growing_score, finished, finished_score, done, rows, state, written):
         more = time < limit
@@ -85,12 +86,15 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
 
     def grow(time, last, growing, growing_score, finished, finished_score, done, rows, state, written):
         logits, state = step(last, state, time, Beams(beam, rows))
-        log_probabilities = ops.log_softmax(logits) + (form.mask(written, limit - time) if form else 0.0)
-        log_probabilities = ops.reshape(log_probabilities, [batch, beam, vocabulary]) + growing_score[..., None]
+        # The best of all are among the best of each row, of which few are left to be scored.
+        highest, candidates = ops.top_k(logits + form.mask(written, limit - time) if form else logits, each)
+        log_probabilities = highest - ops.logsumexp(logits, axis=-1, keepdims=True)
+        log_probabilities = ops.reshape(log_probabilities, [batch, beam, each]) + growing_score[..., None]
         penalty = length_penalty(time + 1, alpha)
-        score, index = ops.top_k(ops.reshape(log_probabilities / penalty, [batch, beam * vocabulary]), 2 * beam)
+        score, index = ops.top_k(ops.reshape(log_probabilities / penalty, [batch, beam * each]), 2 * beam)
         index = ops.cast(index, "int32")
-        parent, last = index // vocabulary, index % vocabulary
+        parent = index // each
+        last = ops.cast(_pick(ops.reshape(candidates, [batch, beam * each]), index), "int32")
         ends = ops.logical_and(last == EOS_ID, score * penalty > POSSIBLE)
         ids = _write(_pick(growing, parent), last, time)  # [batch, 2·beam, length]
         # The best that go on …
