@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from t2t_multimodel.model.layer import ModalityNet
+from t2t_multimodel.model.product import product
 
 
 class TextNet(ModalityNet):
@@ -42,4 +43,4 @@ class TextNet(ModalityNet):
 
     def logits(self, x):
         """Output net: [..., hidden] → float32 [..., vocabulary]."""
-        return ops.cast(ops.matmul(x, ops.cast(self.softmax, x.dtype)) + ops.cast(self.bias, x.dtype), "float32")
+        return ops.cast(product(x, ops.cast(self.softmax, x.dtype), ops.cast(self.bias, x.dtype)), "float32")

@@ -7,6 +7,7 @@ from t2t_multimodel.model import observation
 from t2t_multimodel.model.convolution import ConvBlock
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.normalisation import LayerNorm
+from t2t_multimodel.model.product import product
 
 MASKED = -3e4  # added to the logits of positions that may not be seen
 
@@ -58,11 +59,11 @@ class MultiHeadAttention(Layer):
 
     def queries(self, x):
         """[batch, length, features] → [batch, heads, length, size], scaled."""
-        return self._split(ops.matmul(x, self.query_weight * self.size**-0.5))
+        return self._split(product(x, self.query_weight * self.size**-0.5))
 
     def memory(self, source):
         """[batch, positions, features] → keys and values, each [batch, heads, positions, size]."""
-        return self._split(ops.matmul(source, self.key_weight)), self._split(ops.matmul(source, self.value_weight))
+        return self._split(product(source, self.key_weight)), self._split(product(source, self.value_weight))
 
     def constants(self):
         """What decoding needs of the weights, computed once: scaled query weights, and with them those of key, value.
@@ -117,7 +118,7 @@ class MultiHeadAttention(Layer):
         heads = scaled_dot_product(queries, *memory, bias)
         joined = ops.transpose(heads, [0, 2, 1, 3])
         joined = ops.reshape(joined, [ops.shape(joined)[0], ops.shape(joined)[1], self.heads * self.size])
-        return ops.matmul(joined, self.output_weight)
+        return product(joined, self.output_weight)
 
     def call(self, x, source, bias=None):
         return self.attend(self.queries(x), self.memory(source), bias)
@@ -203,7 +204,7 @@ class SourceWithoutAttention(Layer):
         weights = ops.cast(real, source.dtype)[..., None]
         source = source * weights
         mean = ops.sum(source, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
-        return {"aligned": ops.matmul(source, self.aligned), "mean": ops.matmul(mean, self.mean)}
+        return {"aligned": product(source, self.aligned), "mean": ops.matmul(mean, self.mean)}
 
     def step(self, x, memory, position):
         """One position: x [batch, features] → the same."""

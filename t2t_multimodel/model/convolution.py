@@ -5,6 +5,7 @@ from keras import ops
 
 from t2t_multimodel.model.layer import Dropout, Layer
 from t2t_multimodel.model.normalisation import LayerNorm
+from t2t_multimodel.model.product import on_rows, product
 
 LOWEST = -1e9  # what loses every maximum
 
@@ -30,16 +31,20 @@ def depthwise(x, kernel, dilation=1, causal=False):
     after = taps - 1 - before
     if keras.backend.backend() != "tensorflow":
         return _shifted_taps(x, kernel, dilation, before, after)
+    if dilation == 1:  # nothing to fold, so no lengths to compute
+        padded = ops.expand_dims(ops.pad(x, [[0, 0], [before, after], [0, 0]]), 2)
+        kernel = ops.reshape(kernel, [taps, 1, -1, 1])
+        out = ops.depthwise_conv(padded, kernel, strides=1, padding="valid", data_format="channels_last")
+        return ops.squeeze(out, 2)
     batch, length, features = ops.shape(x)[0], ops.shape(x)[1], x.shape[-1]
     rows = -(-length // dilation)
-    if dilation > 1:  # taps that fall outside a short sequence see padding only: leave them out
-        kernel = kernel[before - ops.minimum(before, rows - 1) : before + ops.minimum(after, rows - 1) + 1]
-        before, after = ops.minimum(before, rows - 1), ops.minimum(after, rows - 1)
+    # Taps that fall outside a short sequence see padding only: leave them out.
+    kernel = kernel[before - ops.minimum(before, rows - 1) : before + ops.minimum(after, rows - 1) + 1]
+    before, after = ops.minimum(before, rows - 1), ops.minimum(after, rows - 1)
     folded = ops.pad(x, [[0, 0], [before * dilation, after * dilation + rows * dilation - length], [0, 0]])
     folded = ops.reshape(folded, [batch, rows + before + after, dilation, features])
     out = ops.depthwise_conv(folded, kernel[:, None, :, None], strides=1, padding="valid", data_format="channels_last")
-    out = ops.reshape(out, [batch, rows * dilation, features])
-    return out if dilation == 1 else out[:, :length]
+    return ops.reshape(out, [batch, rows * dilation, features])[:, :length]
 
 
 def _shifted_taps(x, kernel, dilation, before, after):
@@ -67,15 +72,21 @@ def depthwise_2d(x, kernel):
     return sum(padded[:, i : i + height, j : j + width] * kernel[i, j] for i in range(rows) for j in range(columns))
 
 
+@ops.custom_gradient
 def centred(weights):
-    """Weights less their mean over outputs: it centres every output, which is half of a layer norm for free."""
-    return weights - ops.mean(weights, axis=-1, keepdims=True)
+    """Weights less their mean over outputs: it centres every output, which is half of a layer norm for free.
+
+    The gradient is centred in the same way; differentiation would make nine operations of that.
+    """
+
+    def gradient(*arguments, upstream=None):
+        return _less_mean(arguments[0] if upstream is None else upstream)
+
+    return _less_mean(weights), gradient
 
 
-def product(x, weights, bias):
-    """x · weights + bias over the last axis of x, as one product of matrices, which TensorFlow adds the bias in."""
-    rows = ops.matmul(ops.reshape(x, [-1, x.shape[-1]]), weights)
-    return ops.reshape(ops.add(rows, bias), [*ops.shape(x)[:-1], weights.shape[-1]])
+def _less_mean(x):
+    return x - ops.mean(x, axis=-1, keepdims=True)
 
 
 class ConvStep(Layer):
@@ -102,11 +113,15 @@ class ConvStep(Layer):
         return self._pointwise_and_norm(depthwise(x, self.kernel, self.dilation, self.causal))
 
     def _pointwise_and_norm(self, x):
-        return self.norm.scale_centred(product(x, centred(self.pointwise), centred(self.bias)))
+        weights, bias = self._centred()
+        return on_rows(x, lambda rows: self.norm.scale_centred(product(rows, weights, bias)))
+
+    def _centred(self):
+        return centred(ops.convert_to_tensor(self.pointwise)), centred(ops.convert_to_tensor(self.bias))
 
     def constants(self):
         """What decoding needs of the weights, computed once: the last tap, the centred pointwise weights and bias."""
-        return [ops.cast(self.kernel, "float32")[-1], centred(self.pointwise), centred(self.bias)]
+        return [ops.cast(self.kernel, "float32")[-1], *self._centred()]
 
     def step(self, x, position):
         """One position of the causal step (`incremental.Position`): x [batch, features] → the same."""
@@ -193,7 +208,7 @@ class ConvStep2D(Layer):
         axes = (1, 2, 3) if self.whole_picture and real is None else self.norm.axes
         weights, bias = self.kernel if self.full else self.pointwise, self.bias
         if axes == (-1,):
-            weights, bias = centred(weights), centred(bias)
+            weights, bias = centred(ops.convert_to_tensor(weights)), centred(ops.convert_to_tensor(bias))
         if self.full:
             x = ops.conv(x, weights, strides=1 if down != right else down, padding="same", data_format="channels_last")
             x = ops.add(every(x, down, right) if down != right else x, bias)

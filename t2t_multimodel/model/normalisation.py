@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.model.product import on_rows
 
 EPSILON = 1e-6
 
@@ -34,8 +35,7 @@ class LayerNorm(Layer):
         """The same for an `x` whose mean over the normalised axes is zero already."""
         wide, axes = ops.cast(x, "float32"), axes or self.axes
         if axes == (-1,) and keras.backend.backend() == "tensorflow":  # XLA makes one pass of the formula by itself
-            rows = ops.reshape(wide, [-1, wide.shape[-1]])
-            normal = ops.reshape(scaled_rows(rows, self.scale.value, self.bias.value), ops.shape(wide))
+            normal = on_rows(wide, lambda rows: scaled_rows(rows, self.scale.value, self.bias.value))
         else:
             variance = ops.mean(ops.square(wide), axis=axes, keepdims=True)
             normal = wide * ops.rsqrt(variance + EPSILON) * self.scale + self.bias
@@ -44,7 +44,7 @@ class LayerNorm(Layer):
 
 @ops.custom_gradient
 def scaled_rows(x, scale, bias):
-    """`scale_centred` of x [rows, features], its gradient written out.
+    """`scale_centred` of x [rows, features], its gradient written out; one row or more.
 
     Every operation is a pass over memory, and differentiation makes more of them. The sums that the three gradients
     need are products of two arrays here, one of them with a single row or column: a CPU sums columns faster so.
