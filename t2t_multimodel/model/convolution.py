@@ -117,7 +117,7 @@ class ConvStep(Layer):
         return on_rows(x, lambda rows: self.norm.scale_centred(product(rows, weights, bias)))
 
     def _centred(self):
-        return centred(ops.convert_to_tensor(self.pointwise)), centred(ops.convert_to_tensor(self.bias))
+        return centred(self.pointwise.value), centred(self.bias.value)
 
     def constants(self):
         """What decoding needs of the weights, computed once: the last tap, the centred pointwise weights and bias."""
@@ -208,7 +208,7 @@ class ConvStep2D(Layer):
         axes = (1, 2, 3) if self.whole_picture and real is None else self.norm.axes
         weights, bias = self.kernel if self.full else self.pointwise, self.bias
         if axes == (-1,):
-            weights, bias = centred(ops.convert_to_tensor(weights)), centred(ops.convert_to_tensor(bias))
+            weights, bias = centred(weights.value), centred(bias.value)
         if self.full:
             x = ops.conv(x, weights, strides=1 if down != right else down, padding="same", data_format="channels_last")
             x = ops.add(every(x, down, right) if down != right else x, bias)
