@@ -248,8 +248,9 @@ def _who_helps_whom(page, measured):
     if cosines:
         section.text(f"Cosines between the problems' gradients in the body they share, at {len(cosines)} checkpoints "
                      "of the joint runs, means over seeds. Above 0 a step for one is a step for the other too. The "
-                     "diagonal compares two halves of a problem's own batches: as much as so few batches can agree."
-                     )  # fmt: skip
+                     "diagonal compares two halves of a problem's own batches: as much as so few batches can agree. "
+                     "Where it is near 0 the problem is learnt and what is left of its gradient is noise, in its row "
+                     "and its column too.")  # fmt: skip
     _maps(section, cosines)
 
 
