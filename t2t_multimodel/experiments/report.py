@@ -142,7 +142,7 @@ def _comparisons(measured, ours, theirs, names):
             if verdict != claims.UNSURE:
                 moods[(len(rows) - 1, 4)] = "good" if verdict == claims.HOLDS else "bad"
             sides = (shown(metric, c.ours), shown(metric, c.theirs), shown(metric, c.gain, sign=True))
-            rows.append((problem, metric, *sides, p_text(c.p), c.examples, c.seeds))
+            rows.append((problem, metric, *sides, p_text(c.p).replace(" ", "\u00a0"), c.examples, c.seeds))
     return rows, "", moods
 
 
