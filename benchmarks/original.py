@@ -8,7 +8,9 @@ positions.
 """
 
 import dataclasses
+import math
 
+import arithmetic
 import keras
 from common import body
 from keras import ops
@@ -41,6 +43,27 @@ def text_problem(vocabulary=8192):
     """Inputs and targets have an embedding each."""
     sides = [FeatureSpec("text", f"text_{side}", vocabulary_size=vocabulary) for side in ("inputs", "targets")]
     return ProblemSpec("text", *sides, 5)
+
+
+def operations(hparams, spec, batch):
+    """What a training step's arithmetic is, counted as `arithmetic.training` counts."""
+    size, rows, product = hparams.hidden_size, len(batch["command"]), arithmetic.product
+    layers, filters, layer_with_experts = SETS[size]
+    tokens = math.prod(batch["inputs"].shape[:3])  # ids, or pixels
+    total = 0 if spec.inputs.modality == "text" else product(tokens, 9 * spec.inputs.channels, size)
+    convolutions = (size, filters, 3), (filters, filters, 3), (filters, size, 15), (size, size, 15)
+    total += layers * sum(arithmetic.conv_step(tokens, *convolution) for convolution in convolutions)
+    total += layers * arithmetic.experts(hparams, tokens, training=True)
+    if spec.targets.modality == "label":
+        return 3 * (total + product(rows, size, spec.targets.classes))
+    length, written = tokens // rows, batch["targets"].shape[1]
+    attention = sum(arithmetic.attention(hparams, rows, written, keys) for keys in (written, length))
+    wide_experts = dataclasses.replace(hparams, expert_filter_size=DECODER_EXPERT_SIZE)
+    for layer in range(layers):
+        with_experts = layer == layer_with_experts
+        experts = arithmetic.experts(wide_experts, rows * written, training=True) if with_experts else 0
+        total += attention + (experts or 2 * product(rows * written, size, filters))
+    return 3 * (total + product(rows * written, size, spec.targets.vocabulary_size))
 
 
 class Original(Layer):
@@ -78,7 +101,7 @@ class Original(Layer):
             balance = balance + more
         targets, weights = batch["targets"], batch["example_weights"]
         if spec.targets.modality == "label":
-            logits = self.output_net(ops.mean(x, axis=1))
+            logits = ops.cast(self.output_net(ops.mean(x, axis=1)), "float32")
             total, log_probability, correct = cross_entropy(logits, targets, weights, self.hparams.label_smoothing)
         else:
             y = self._timed(self.output_net.shifted(targets, batch["command"]))

@@ -71,7 +71,7 @@ class HParams:
 
     # ---- Loss and optimiser
     label_smoothing: float = tuned(0.0, 0.0, 0.2)  # share of the target's probability spread over all ids
-    optimizer: str = "adam"
+    optimizer: str = "adam"  # or lazy_adam, which leaves experts that no token of a step was sent to as they are
     learning_rate: float = tuned(1e-3, 1e-4, 1e-2, log=True)  # the peak, for every schedule
     learning_rate_schedule: str = "noam"  # constant, noam (∝ 1/√step), cosine (to zero at train_steps), exponential
     learning_rate_warmup_steps: int = tuned(4000, 50, 8000, log=True)  # linear from zero
@@ -180,7 +180,7 @@ def validate(hparams):
         raise UserError(f"dropout={h.dropout} must lie in [0, 1)")
     choices = {
         "learning_rate_schedule": ("constant", "noam", "cosine", "exponential"),
-        "optimizer": ("adam",),
+        "optimizer": ("adam", "lazy_adam"),
         "precision": ("float32", "mixed_bfloat16"),
         "image_norm": ("features", "picture"),
         "mixture": ("fixed", "size", "adaptive", "schedule"),

@@ -106,6 +106,25 @@ def test_the_originals_layers_train_as_a_model_of_ours(monkeypatch):
     assert sum(int(v.numpy().size) for v in model.decoder[0].trainable_variables) == decoder
 
 
+@pytest.mark.parametrize("pictures", (False, True))
+def test_the_arithmetic_of_the_originals_layers_is_that_of_the_graph(monkeypatch, pictures):
+    """With as many experts as a token uses: every token meets all of them, as it is counted."""
+    common.import_backend()
+    import original
+
+    monkeypatch.setitem(original.SETS, 32, (2, 64, 0))
+    hparams = original.hparams_of(32, original.EXPERTS_PER_TOKEN)
+    spec = common.picture_problem(8) if pictures else original.text_problem(300)
+    batch = common.picture_batch(2, 8) if pictures else common.text_batch(2, 64, vocabulary=300, target_length=20)
+    counted = original.operations(hparams, spec, batch)
+    graph = operations_of_graph(original.Original(hparams, spec, *original.SETS[32]), spec, batch)
+    # In the graph of evaluation the gates' noise is missing, which is of training alone.
+    layers_of_experts = 2 * [batch["inputs"][..., 0].size if pictures else batch["inputs"].size]
+    layers_of_experts += [] if pictures else [batch["targets"].size]
+    noise = sum(arithmetic.product(tokens, 32, original.EXPERTS_PER_TOKEN) for tokens in layers_of_experts)
+    assert graph + noise == counted / 3
+
+
 def test_against_t2t_says_what_it_lacks(tmp_path, capsys):
     import against_t2t
 
@@ -133,7 +152,7 @@ def test_against_t2t_takes_turns_and_divides(tmp_path, capsys, monkeypatch, part
         if folder:
             assert folder == tmp_path and command[0] == str(tmp_path / "bin" / "python")
             return {"step_s_median": 2.0, "tokens_per_s": 100.0, "params": 7}
-        return {"rate": 3000.0, "parameters": 8}
+        return {"rate": 3000.0, "parameters": 8} | ({} if part == "beam" else {"limit": 6000.0})
 
     monkeypatch.setattr(against_t2t, "last_json", last_json)
     against_t2t.main([f"--baseline={tmp_path}", f"--environment={tmp_path}", f"--parts={part}"])
@@ -142,6 +161,8 @@ def test_against_t2t_takes_turns_and_divides(tmp_path, capsys, monkeypatch, part
     assert line["t2t"] == t2t and line["figures"][0]["value"] == pytest.approx(3000 / t2t, rel=1e-3)
     kinds = [c[1].split("=")[-1] if c[1].startswith("bench_") else c[2] for c in commands]
     assert kinds == 2 * kinds[: len(kinds) // 2] and len(kinds) == (4 if part == "beam" else 10)
+    limit = None if part == "beam" else pytest.approx(6000 / t2t, rel=1e-3)
+    assert line["figures"][0].get("limit") == limit
     assert line["t2t_parameters"] == 7 and line["own_parameters"] == 8
 
 

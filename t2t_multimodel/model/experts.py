@@ -69,6 +69,7 @@ class MixtureOfExperts(Layer):
         uniform = keras.initializers.RandomUniform(-bound, bound)
         self.first = self.add_weight(shape=(self.experts, size, filters), initializer=uniform, name="first")
         self.second = self.add_weight(shape=(self.experts, filters, size), initializer=uniform, name="second")
+        self.first.by_expert = self.second.by_expert = True  # for LazyAdam
         self.noise_seed = keras.random.SeedGenerator(name="noise_seed")
         with keras.name_scope(self.name):
             self.norm = LayerNorm(size, name="norm")

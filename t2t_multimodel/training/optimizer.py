@@ -28,12 +28,14 @@ def make_optimizer(hparams, variables):
     import keras
 
     h = hparams
-    adam = keras.optimizers.Adam
     if keras.backend.backend() == "tensorflow":
-        from t2t_multimodel.training.tensorflow_step import FusedAdam as adam  # noqa: N813
+        from t2t_multimodel.training.tensorflow_adam import OPTIMIZERS
+    else:
+        from t2t_multimodel.training.adam import OPTIMIZERS
     # The name is part of the names in a checkpoint; Keras would number it anew for each optimiser of a process.
     betas = {"beta_1": h.adam_beta1, "beta_2": h.adam_beta2}
-    optimizer = adam(h.learning_rate, **betas, epsilon=h.adam_epsilon, weight_decay=h.weight_decay or None, name="adam")
+    settings = {"epsilon": h.adam_epsilon, "weight_decay": h.weight_decay or None, "name": "adam"}
+    optimizer = OPTIMIZERS[h.optimizer](h.learning_rate, **betas, **settings)
     if h.weight_decay:  # Loshchilov & Hutter 2019 (arXiv 1711.05101); scales and biases are left alone
         optimizer.exclude_from_weight_decay(var_list=[v for v in variables if len(v.shape) < 2])
     optimizer.build(variables)

@@ -134,24 +134,6 @@ class Step:
         return self._applies[key]
 
 
-class FusedAdam(keras.optimizers.Adam):
-    """Keras's Adam with each variable's update as TensorFlow's one operation for it: one pass over memory, not a
-    dozen.
-    """
-
-    def _backend_update_step(self, gradients, variables, learning_rate):
-        time = tf.cast(self.iterations + 1, tf.float32)
-        shared = {
-            "beta1_power": tf.pow(self.beta_1, time), "beta2_power": tf.pow(self.beta_2, time),
-            "lr": tf.convert_to_tensor(learning_rate), "beta1": self.beta_1, "beta2": self.beta_2,
-            "epsilon": self.epsilon,
-        }  # fmt: skip
-        for gradient, variable in zip(gradients, variables):
-            index = self._get_variable_index(variable)
-            slots = {"m": self._momentums[index].value.handle, "v": self._velocities[index].value.handle}
-            tf.raw_ops.ResourceApplyAdam(var=variable.value.handle, grad=gradient, **slots, **shared)
-
-
 def batch_signature(spec):
     """The shapes of a batch with everything dynamic that may be: one trace serves every length."""
     shapes = {"command": ([None], tf.int32), "example_weights": ([None], tf.float32)}

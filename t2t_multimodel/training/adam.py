@@ -1,0 +1,41 @@
+"""Adam, and LazyAdam: experts that no token of a step was sent to stay as they are."""
+
+import keras
+from keras import ops
+
+
+class LazyAdam(keras.optimizers.Adam):
+    """Adam that updates, of a variable with rows by expert, only the experts whose gradient is not zero.
+
+    Adam moves a weight without a gradient on, along its average of earlier ones, and lets both averages fade. Here an
+    expert that nobody used keeps its weights and both averages, and is not decayed; where all are used, the result is
+    Adam's. A variable has rows by expert where its `by_expert` is True.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        if not by_expert(variable):
+            super().update_step(gradient, variable, learning_rate)
+            return
+        index = self._get_variable_index(variable)
+        kept = [variable, self._momentums[index], self._velocities[index]]
+        before = [ops.convert_to_tensor(v) for v in kept]
+        if self._decays(variable):
+            self.assign_sub(variable, variable * (self.weight_decay * learning_rate))
+        super().update_step(gradient, variable, learning_rate)
+        used = ops.any(ops.not_equal(gradient, 0), axis=tuple(range(1, len(variable.shape))), keepdims=True)
+        for v, old in zip(kept, before):
+            self.assign(v, ops.where(used, ops.convert_to_tensor(v), old))
+
+    def _apply_weight_decay(self, variables):
+        super()._apply_weight_decay([v for v in variables if not by_expert(v)])
+
+    def _decays(self, variable):
+        return self.weight_decay is not None and self._use_weight_decay(variable)
+
+
+def by_expert(variable):
+    """Whether a variable's first axis is that of the experts."""
+    return getattr(variable, "by_expert", False)
+
+
+OPTIMIZERS = {"adam": keras.optimizers.Adam, "lazy_adam": LazyAdam}  # by `HParams.optimizer`
