@@ -6,19 +6,20 @@ from keras import ops
 from models import gradient
 
 from t2t_multimodel.model.convolution import every
+from t2t_multimodel.model.halves import in_halves
 from t2t_multimodel.model.normalisation import EPSILON, scaled_rows
 
 
 @pytest.mark.parametrize("rows", [6, 1])
-@pytest.mark.parametrize("argument", ["x", "scale", "bias"])
+@pytest.mark.parametrize("argument", ["x", "scale"])
 def test_layer_norm(argument, rows):
     random = np.random.default_rng(0)
-    shapes = {"x": (rows, 8), "scale": 8, "bias": 8}
+    shapes = {"x": (rows, 8), "scale": 8}
     given = {name: random.normal(size=shape).astype("float32") for name, shape in shapes.items()}
     weights = ops.convert_to_tensor(random.normal(size=(rows, 8)).astype("float32"))
 
-    def formula(x, scale, bias):
-        return x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + EPSILON) * scale + bias
+    def formula(x, scale):
+        return x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + EPSILON) * scale
 
     def gradient_of(function):
         constants = {name: ops.convert_to_tensor(value) for name, value in given.items()}
@@ -41,3 +42,19 @@ def test_every_second_position(sides, strides):
     of_x[:, :: strides[0], :: strides[1]] = weights
     found = gradient(lambda x: ops.sum(every(x, *strides) * ops.convert_to_tensor(weights)), x)
     np.testing.assert_array_equal(found, of_x)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 8])
+def test_two_halves_are_the_whole(rows):
+    """A batch of one row too, and gradients."""
+    random = np.random.default_rng(0)
+    x, y = (random.normal(size=(rows, 3)).astype("float32") for _ in range(2))
+    weights = ops.convert_to_tensor(random.normal(size=(rows, 2)).astype("float32"))
+    function = lambda x, y: ops.tanh(x[:, :2]) * ops.sum(y, axis=-1, keepdims=True)
+    x, y = ops.convert_to_tensor(x), ops.convert_to_tensor(y)
+    np.testing.assert_allclose(in_halves(function, x, y), function(x, y), rtol=1e-6)
+    found, expected = (
+        gradient(lambda x: ops.sum(way(x, y) * weights), np.asarray(x))
+        for way in (lambda x, y: in_halves(function, x, y), function)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

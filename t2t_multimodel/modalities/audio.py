@@ -1,11 +1,13 @@
 """Sound in, as a spectrogram or as the waveform: a stack of residual blocks, each halves the time; paper §2.5."""
 
+import functools
 import math
 
 import keras
 from keras import ops
 
 from t2t_multimodel.model.convolution import ConvRes, ConvStep2D
+from t2t_multimodel.model.halves import in_halves
 from t2t_multimodel.model.layer import ModalityNet
 
 POWER_FLOOR = 1e-5  # of the mel spectrogram; quieter is silence
@@ -49,10 +51,9 @@ class SpectrogramNet(ModalityNet):
         x = (ops.log(power + POWER_FLOOR) - math.log(POWER_FLOOR)) / 10.0  # 0 = silence; about 0 to 2
         real = _mask(lengths, self.hop, ops.shape(x)[1])
         x = ops.cast(x, self.compute_dtype)[..., None]  # [batch, frames, bins, 1]
-        for block in self.blocks:
-            x = block(x, ops.cast(real, x.dtype)[:, :, None, None])
-            real = real[:, ::2]
+        x = in_halves(functools.partial(_through, self.blocks), x, real)
         x = ops.reshape(x, [ops.shape(x)[0], ops.shape(x)[1], x.shape[2] * x.shape[3]])
+        real = real[:, :: 2 ** len(self.blocks)]
         return _project(self.project, x, real), real, None
 
 
@@ -78,10 +79,17 @@ class WaveformNet(ModalityNet):
         real = _mask(batch["inputs_length"], 1, ops.shape(sound)[1])
         x = ops.cast(sound, self.compute_dtype)[:, :, None, None]  # [batch, samples, 1, 1]
         x = self.stem(x, ops.cast(real, x.dtype)[:, :, None, None])
-        for block in self.blocks:
-            x = block(x, ops.cast(real, x.dtype)[:, :, None, None])
-            real = real[:, ::2]
+        x = in_halves(functools.partial(_through, self.blocks), x, real)
+        real = real[:, :: 2 ** len(self.blocks)]
         return _project(self.project, x[:, :, 0], real), real, None
+
+
+def _through(blocks, x, real):
+    """Residual blocks one after the other, each of which halves the time."""
+    for block in blocks:
+        x = block(x, ops.cast(real, x.dtype)[:, :, None, None])
+        real = real[:, ::2]
+    return x
 
 
 def _project(project, x, real):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from t2t_multimodel.model.convolution import ConvRes, ConvStep2D
+from t2t_multimodel.model.halves import in_halves
 from t2t_multimodel.model.layer import ModalityNet
 
 
@@ -53,15 +54,15 @@ class ImageNet(ModalityNet):
         mean = ops.mean(x, axis=(1, 2, 3), keepdims=True)
         deviation = ops.sqrt(ops.var(x, axis=(1, 2, 3), keepdims=True) + 1e-4)
         x = ops.cast((x - mean) / deviation, self.compute_dtype)
-        for step in self.stem:
-            x = step(x)
-        for residual in self.residual:
-            x = residual(x)
-        if self.project is not None:
-            x = self.project(x)
+        x = in_halves(self._entry_flow, x)
         height, width = x.shape[1:3]
         x = ops.reshape(x, [ops.shape(x)[0], height * width, x.shape[3]])
         return x, ops.ones_like(x[:, :, 0], dtype="float32"), (height, width)
+
+    def _entry_flow(self, x):
+        for step in (*self.stem, *self.residual, *([] if self.project is None else [self.project])):
+            x = step(x)
+        return x
 
     def _shifted(self, x):
         """Every picture moved by its own number of rows and columns; what comes in at an edge is mirrored there.

@@ -5,6 +5,8 @@ import math
 
 from keras import ops
 
+LEAST = 1e-30  # a probability whose logarithm float32 still has in full
+
 
 def cross_entropy(logits, targets, weights, label_smoothing=0.0):
     """Sum of weighted cross entropies in nats, and what evaluation needs of each position.
@@ -55,10 +57,14 @@ def _entropies(smoothing):
         high, low = 1.0 - smoothing, smoothing / max(classes - 1, 1)
         here = ops.cast(targets, "int32")[..., None]
         probabilities = ops.softmax(logits)
-        # log Σ exp, from the likeliest id, whose probability is never 0. (`initial`: there may be no rows at all.)
-        largest = ops.max(logits, axis=-1, initial=-1e30)
-        log_sum = largest - ops.log(ops.max(probabilities, axis=-1, initial=0.0))
-        nats = loss = log_sum - ops.take_along_axis(logits, here, axis=-1)[..., 0]
+        logit, probability = (ops.take_along_axis(x, here, axis=-1)[..., 0] for x in (logits, probabilities))
+        # log Σ exp. Two passes over all logits are spared unless a right id is all but impossible.
+        log_sum = ops.cond(
+            ops.all(probability > LEAST),
+            lambda: logit - ops.log(probability),
+            lambda: ops.max(logits, axis=-1) - ops.log(ops.max(probabilities, axis=-1)),
+        )
+        nats = loss = log_sum - logit
         if smoothing:
             entropy = -(high * math.log(high) + (classes - 1) * low * math.log(low))
             loss = (high - low) * nats - low * (ops.sum(logits, axis=-1) - classes * log_sum) - entropy
@@ -66,8 +72,7 @@ def _entropies(smoothing):
         def gradient(*arguments, upstream=None):
             of_loss, of_nats = ops.unstack(upstream if upstream is not None else arguments[0])
             both = (of_loss + of_nats)[..., None]
-            right = ops.take_along_axis(probabilities, here, axis=-1) * both
-            right = right - (high * of_loss + of_nats)[..., None]
+            right = probability[..., None] * both - (high * of_loss + of_nats)[..., None]
             everywhere = probabilities * both
             if smoothing:
                 everywhere = everywhere - low * of_loss[..., None]

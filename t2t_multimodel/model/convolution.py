@@ -10,7 +10,7 @@ from t2t_multimodel.model.product import on_rows, product
 LOWEST = -1e9  # what loses every maximum
 
 
-def depthwise(x, kernel, dilation=1, causal=False):
+def depthwise(x, kernel, dilation=1, causal=False, shape=None):
     """Depthwise convolution along time: every feature has its own taps.
 
     On TensorFlow the length is folded by the dilation, [batch, length/dilation, dilation, features], and meets an
@@ -36,7 +36,7 @@ def depthwise(x, kernel, dilation=1, causal=False):
         kernel = ops.reshape(kernel, [taps, 1, -1, 1])
         out = ops.depthwise_conv(padded, kernel, strides=1, padding="valid", data_format="channels_last")
         return ops.squeeze(out, 2)
-    batch, length, features = ops.shape(x)[0], ops.shape(x)[1], x.shape[-1]
+    batch, length, features = ops.shape(x) if shape is None else shape
     rows = -(-length // dilation)
     # Taps that fall outside a short sequence see padding only: leave them out.
     kernel = kernel[before - ops.minimum(before, rows - 1) : before + ops.minimum(after, rows - 1) + 1]
@@ -44,7 +44,7 @@ def depthwise(x, kernel, dilation=1, causal=False):
     folded = ops.pad(x, [[0, 0], [before * dilation, after * dilation + rows * dilation - length], [0, 0]])
     folded = ops.reshape(folded, [batch, rows + before + after, dilation, features])
     out = ops.depthwise_conv(folded, kernel[:, None, :, None], strides=1, padding="valid", data_format="channels_last")
-    return ops.reshape(out, [batch, rows * dilation, features])[:, :length]
+    return ops.slice(ops.reshape(out, [batch, rows * dilation, features]), [0, 0, 0], [batch, length, features])
 
 
 def _shifted_taps(x, kernel, dilation, before, after):
@@ -107,14 +107,18 @@ class ConvStep(Layer):
         """Args: x [batch, length, features]; real [batch, length, 1], 1 = real: padding is zeroed before the
         convolution.
         """
+        return self.of_shape(x, real, ops.shape(x))
+
+    def of_shape(self, x, real, shape):
+        """`call` on an x whose shape somebody has asked for already."""
         x = ops.relu(x)
         if real is not None:
             x = x * real
-        return self._pointwise_and_norm(depthwise(x, self.kernel, self.dilation, self.causal))
+        return self._pointwise_and_norm(depthwise(x, self.kernel, self.dilation, self.causal, shape), shape)
 
-    def _pointwise_and_norm(self, x):
+    def _pointwise_and_norm(self, x, shape=None):
         weights, bias = self._centred()
-        return on_rows(x, lambda rows: self.norm.scale_centred(product(rows, weights, bias)))
+        return on_rows(x, lambda rows: self.norm.scale_centred(product(rows, weights, bias)), shape)
 
     def _centred(self):
         return centred(self.pointwise.value), centred(self.bias.value)
@@ -145,10 +149,11 @@ class ConvBlock(Layer):
             self.dropout = Dropout(h.dropout, name="dropout")
 
     def call(self, x, real=None, training=False):
-        h = self.step1(x, real)
-        h = x + self.step2(h, real)
-        h = self.step3(h, real)
-        return self.dropout(x + self.step4(h, real), training=training)
+        shape = ops.shape(x)
+        h = self.step1.of_shape(x, real, shape)
+        h = x + self.step2.of_shape(h, real, shape)
+        h = self.step3.of_shape(h, real, shape)
+        return self.dropout(x + self.step4.of_shape(h, real, shape), training=training)
 
     @property
     def steps(self):
@@ -215,6 +220,8 @@ class ConvStep2D(Layer):
         else:
             if self.taps > 1:
                 x = every(depthwise_2d(x, self.kernel), down, right)
+            if axes == (-1,):
+                return on_rows(x, lambda rows: self.norm.scale_centred(product(rows, weights, bias)))
             x = product(x, weights, bias)
         return self.norm.scale_centred(x) if axes == (-1,) else self.norm(x, axes=axes)
 

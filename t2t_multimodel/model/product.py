@@ -1,16 +1,39 @@
 """Products over an array's last axis as products of two matrices."""
 
+import keras
 from keras import ops
 
 
-def on_rows(x, function):
+def on_rows(x, function, shape=None):
     """`function`, which takes [rows, features] and gives [rows, more], on the last axis of x: [..., features] →
     [..., more].
+
+    Args:
+      shape: of x, where the caller has asked for it already (the last entry does not matter).
     """
     if len(x.shape) == 2:
         return function(x)
-    rows = function(ops.reshape(x, [-1, x.shape[-1]]))
-    return ops.reshape(rows, [*ops.shape(x)[:-1], rows.shape[-1]])
+    leading = (ops.shape(x) if shape is None else shape)[:-1]
+    rows = function(_reshaped(x, [-1, x.shape[-1]], [*leading, x.shape[-1]]))
+    return _reshaped(rows, [*leading, rows.shape[-1]], [-1, rows.shape[-1]])
+
+
+def _reshaped(x, shape, back):
+    """`ops.reshape` whose gradient is told the way `back`.
+
+    TensorFlow's asks x for its shape. Each such question of an array in the making costs ten microseconds on the way:
+    what comes next is handed to another thread.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return ops.reshape(x, shape)
+
+    @ops.custom_gradient
+    def forward(x):
+        return ops.reshape(x, shape), lambda *arguments, upstream=None: ops.reshape(
+            arguments[0] if upstream is None else upstream, back
+        )
+
+    return forward(x)
 
 
 def product(x, weights, bias=None):

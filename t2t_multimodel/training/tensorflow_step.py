@@ -107,7 +107,8 @@ class Step:
                 gradients, report = self._loss_and_gradients(spec, batch, touched)
                 return self._clip_and_apply(gradients, touched, rate), report
 
-            self._updates[spec.signature] = update
+            # The function itself would hash its type, with a thousand variables, at every call.
+            self._updates[spec.signature] = update.get_concrete_function()
         return self._updates[spec.signature]
 
     def _gradient(self, spec):
