@@ -6,6 +6,7 @@ from keras import ops
 from models import gradient
 
 from t2t_multimodel.model.convolution import every
+from t2t_multimodel.model.experts import feed_forward_by_expert
 from t2t_multimodel.model.halves import in_halves
 from t2t_multimodel.model.normalisation import EPSILON, scaled_rows
 
@@ -53,8 +54,24 @@ def test_two_halves_are_the_whole(rows):
     function = lambda x, y: ops.tanh(x[:, :2]) * ops.sum(y, axis=-1, keepdims=True)
     x, y = ops.convert_to_tensor(x), ops.convert_to_tensor(y)
     np.testing.assert_allclose(in_halves(function, x, y), function(x, y), rtol=1e-6)
-    found, expected = (
-        gradient(lambda x: ops.sum(way(x, y) * weights), np.asarray(x))
-        for way in (lambda x, y: in_halves(function, x, y), function)
-    )
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    found = gradient(lambda x: ops.sum(in_halves(function, x, y) * weights), np.asarray(x))
+    np.testing.assert_allclose(found, gradient(lambda x: ops.sum(function(x, y) * weights), np.asarray(x)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("experts", [2, 5])
+@pytest.mark.parametrize("argument", ["x", "first", "second"])
+def test_feed_forward_of_each_expert(argument, experts):
+    random = np.random.default_rng(0)
+    shapes = {"x": (experts, 4, 3), "first": (experts, 3, 6), "second": (experts, 6, 3)}
+    given = {name: random.normal(size=shape).astype("float32") for name, shape in shapes.items()}
+    weights = ops.convert_to_tensor(random.normal(size=shapes["x"]).astype("float32"))
+    formula = lambda x, first, second: ops.matmul(ops.relu(ops.matmul(x, first)), second)
+
+    def gradient_of(function):
+        constants = {name: ops.convert_to_tensor(value) for name, value in given.items()}
+        order = lambda value: (constants | {argument: value}).values()
+        return gradient(lambda value: ops.sum(function(*order(value)) * weights), given[argument])
+
+    given_tensors = [ops.convert_to_tensor(value) for value in given.values()]
+    np.testing.assert_allclose(feed_forward_by_expert(*given_tensors), formula(*given_tensors), atol=1e-5)
+    np.testing.assert_allclose(gradient_of(feed_forward_by_expert), gradient_of(formula), atol=1e-5)

@@ -44,6 +44,37 @@ def squared_variation(x):
     return ops.var(x) / (ops.square(ops.mean(x)) + 1e-10)
 
 
+def feed_forward_by_expert(x, first, second):
+    """ReLU(x · first) · second of each expert: [experts, rows, features] → the same.
+
+    On TensorFlow, whose batched products are one operation on one processor, half of the experts go beside the other
+    half. The gradients are two products at a time anyway, and those of the weights are better made whole: put together
+    of halves, they would be copied.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return ops.matmul(ops.relu(ops.matmul(x, first)), second)
+    half = first.shape[0] // 2
+
+    @ops.custom_gradient
+    def forward(x, first, second):
+        parts = slice(None, half), slice(half, None)
+        hidden = [ops.relu(ops.matmul(x[part], first[part])) for part in parts]
+        y = ops.concatenate([ops.matmul(h, second[part]) for h, part in zip(hidden, parts)], axis=0)
+
+        def gradient(*arguments, upstream=None):
+            upstream = arguments[0] if upstream is None else upstream
+            whole = ops.concatenate(hidden, axis=0)
+            # (einsum: a transpose before a product would be a copy.)
+            of_second = ops.einsum("erf,erd->efd", whole, upstream)
+            of_hidden = ops.einsum("erd,efd->erf", upstream, second) * ops.sign(whole)  # 1 where ReLU let it through
+            of_first = ops.einsum("erd,erf->edf", x, of_hidden)
+            return ops.einsum("erf,edf->erd", of_hidden, first), of_first, of_second
+
+        return y, gradient
+
+    return forward(x, first, second)
+
+
 class MixtureOfExperts(Layer):
     """x + Σ_e gate_e(LN(x)) · W2_e ReLU(W1_e LN(x)), the sum over the k experts chosen for each token.
 
@@ -120,12 +151,15 @@ class MixtureOfExperts(Layer):
         if training:
             raw = ops.cast(ops.matmul(tokens, self.noise_weight), "float32")
             deviation = ops.softplus(raw) + NOISE_FLOOR
-            noisy = clean + deviation * keras.random.normal(ops.shape(clean), seed=self.noise_seed)
+            # Its size is that of `real`, which is there from the start: so the noise is drawn ahead.
+            noise = keras.random.normal([ops.shape(real)[0], self.experts], seed=self.noise_seed)
+            noisy = clean + deviation * noise
         gates, ids, top_values = top_k_gates(noisy, self.k)
         gates = gates * real
-        dense = self._dense_gates(gates, ids)
-        importance = ops.sum(dense, axis=0)
-        chosen = ops.sum(ops.cast(dense > 0, "float32"), axis=0)
+        importance, chosen = (
+            ops.segment_sum(ops.reshape(of_each, [-1]), ops.reshape(ids, [-1]), num_segments=self.experts)
+            for of_each in (gates, ops.cast(gates > 0, "float32"))
+        )
         if training and self.k < self.experts:
             load = ops.sum(probability_in_top_k(clean, noisy, deviation, top_values, self.k) * real, axis=0)
         else:
@@ -158,7 +192,7 @@ class MixtureOfExperts(Layer):
         flat = ops.reshape(ops.where(gates > 0, ids, self.experts), [-1])
         count = ops.shape(flat)[0]
         order = ops.argsort(flat * count + ops.arange(count, dtype="int32"))  # keys are distinct: the order is definite
-        counts = ops.sum(ops.one_hot(flat, self.experts, dtype="int32"), axis=0)
+        counts = ops.segment_sum(ops.ones_like(flat), flat, num_segments=self.experts + 1)[: self.experts]
         return flat, order, counts, ops.cumsum(counts) - counts
 
     def _limited(self, tokens, gates, ids, real):
@@ -174,8 +208,11 @@ class MixtureOfExperts(Layer):
             y, first_of = self._runs(tokens, order, ops.minimum(counts, capacity), starts)
             place = ops.where(kept, ops.take(first_of, expert, axis=0) + rank, ops.shape(y)[0] - 1)
         else:
-            y = self._slots(tokens, order, counts, starts, capacity)
-            place = ops.where(kept, expert * capacity + rank, 0)
+            slots = capacity
+            if keras.backend.backend() == "tensorflow":  # as many as the expert with the most tokens uses
+                slots = ops.clip(ops.max(counts), 1, capacity)
+            y = self._slots(tokens, order, ops.minimum(counts, capacity), starts, slots)
+            place = ops.where(kept, expert * slots + rank, 0)
         y = ops.take(y, place, axis=0)
         weights = ops.reshape(gates, [-1]) * ops.cast(kept, gates.dtype)
         y = ops.sum(ops.reshape(y * weights[:, None], [-1, self.k, tokens.shape[-1]]), axis=1)
@@ -194,13 +231,14 @@ class MixtureOfExperts(Layer):
         nothing = ops.zeros((1, x.shape[-1]), dtype=x.dtype)  # what an assignment gets that no expert takes
         return ops.concatenate([*made, nothing], axis=0), ops.cumsum(counts) - counts
 
-    def _slots(self, tokens, order, counts, starts, capacity):
-        """The same with `capacity` rows for every expert, used or not: all lengths are known beforehand."""
-        slot = ops.arange(capacity, dtype="int32")[None]
-        used = slot < counts[:, None]  # [experts, capacity]
+    def _slots(self, tokens, order, counts, starts, slots):
+        """The same with as many rows for every expert, used or not: on XLA all lengths are known beforehand."""
+        slot = ops.arange(slots, dtype="int32")[None]
+        used = slot < counts[:, None]  # [experts, slots]
         assignment = ops.take(order, ops.minimum(starts[:, None] + slot, ops.shape(order)[0] - 1), axis=0)
         x = ops.take(tokens, assignment // self.k, axis=0) * ops.cast(used, tokens.dtype)[..., None]
-        y = ops.matmul(ops.relu(ops.matmul(x, self.first)), self.second)  # [experts, capacity, features]
+        first, second = (ops.cast(ops.convert_to_tensor(weights), x.dtype) for weights in (self.first, self.second))
+        y = feed_forward_by_expert(x, first, second)  # [experts, slots, features]
         return ops.reshape(y, [-1, tokens.shape[-1]])
 
     def _capacity(self, assignments):
