@@ -34,6 +34,7 @@ from t2t_multimodel.decoding.batch_decoder import BatchDecoder
 from t2t_multimodel.decoding.decode import rank_classes, read_source, write_text
 from t2t_multimodel.decoding.search import beam_search, greedy_search, length_penalty
 from t2t_multimodel.features import EOS_ID
+from t2t_multimodel.model.incremental import Position
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.optimizer import make_optimizer
@@ -54,6 +55,16 @@ def test_steps_equal_the_whole(name):
     for time in range(x.shape[1]):
         y, state = step(x[:, time], memory, state, np.int32(time))
         np.testing.assert_allclose(y, whole[:, time], atol=1e-5, rtol=1e-5, err_msg=f"position {time}")
+
+
+def test_experts_shared_by_many_rows_are_those_of_each_row():
+    """Weights are gathered for blocks of tokens where there are twice as many choices as experts, else for each."""
+    layer = causal_block("many_experts").layer
+    x = np.random.default_rng(5).normal(size=(30, HPARAMS.hidden_size)).astype("float32")
+    step = program(layer, lambda x: layer.step(x, Position(0)))
+    few = HPARAMS.num_experts // HPARAMS.experts_per_token
+    each = np.concatenate([step(x[i : i + few]) for i in range(0, len(x), few)])
+    np.testing.assert_allclose(step(x), each, atol=1e-6)
 
 
 @functools.cache

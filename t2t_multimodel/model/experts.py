@@ -129,12 +129,15 @@ class MixtureOfExperts(Layer):
         return x + ops.reshape(y, shape), report
 
     def step(self, x, position):
-        """One position: x [batch, features] → the same; the experts' weights are gathered for the tokens at hand."""
+        """One position: x [batch, features] → the same; the experts' weights are gathered for the tokens at hand, for
+        each one by itself or, where many share an expert, for blocks of them.
+        """
         tokens = self.norm.call(x)
         gates, ids, _ = top_k_gates(ops.matmul(tokens, self.gate_weight), self.k)
         if self._few_experts(training=False):
             return x + self._all_experts(tokens, gates, ids, position.constants_of(self))
-        return x + self._blocks(tokens, gates, ids, 1)
+        shared = (tokens.shape[0] or 0) * self.k >= 2 * self.experts
+        return x + self._blocks(tokens, gates, ids, BLOCK if shared else 1)
 
     def constants(self):
         """What decoding needs of the weights, computed once: few experts' matrices side by side."""
