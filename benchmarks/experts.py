@@ -5,8 +5,12 @@
 The same tokens meet four times as many experts, so the arithmetic of the forward and backward pass hardly grows; the
 optimiser's update does, with the number of weights. A step is timed whole, the update by itself: the same optimiser,
 clipping by the global norm included, on gradients that are there. Their difference is forward and backward.
+
+With optimizer=lazy_adam the update touches only experts that were used. Beside Adam's stands its update where a quarter
+of many experts have a gradient, and where all have one.
 """
 
+import dataclasses
 import functools
 import sys
 
@@ -29,6 +33,9 @@ def main(hidden=128, few=FEW, many=MANY, rows=16, length=64, rounds=3):
         functions[f"update_{experts}"] = update
         weights[experts] = model.count_params()
         operations[experts] = arithmetic.training(hparams, spec, batch)
+    lazy = dataclasses.replace(hparams, optimizer="lazy_adam")
+    functions["lazy_update_quarter"] = optimizer_update(model, lazy, many // 4)
+    functions["lazy_update_all"] = optimizer_update(model, lazy)
     for function in functions.values():
         function()
     times = {name: median(values) for name, values in in_turn(functions, rounds, 3).items()}
@@ -45,21 +52,33 @@ def main(hidden=128, few=FEW, many=MANY, rows=16, length=64, rounds=3):
             figure(f"optimiser's update, {many} experts", 1000 * times[f"update_{many}"], "ms",
                    limit=1000 * times[f"update_{few}"] * weights[many] / weights[few],
                    limit_is=f"that of {few} experts × weights"),
+            figure(f"lazy_adam's update, {many // 4} of {many} experts used", 1000 * times["lazy_update_quarter"], "ms",
+                   limit=1000 * times[f"update_{many}"], limit_is="Adam's update of all"),
+            figure(f"lazy_adam's update, all of {many} experts used", 1000 * times["lazy_update_all"], "ms",
+                   limit=1000 * times[f"update_{many}"], limit_is="Adam's update of all"),
         ],
         hidden=hidden, weights_few=weights[few], weights_many=weights[many],
         passes_few=passes[few], passes_many=passes[many], **times,
     )  # fmt: skip
 
 
-def optimizer_update(model, hparams):
-    """A function that clips and applies made-up gradients to all weights, as a training step does."""
+def optimizer_update(model, hparams, used=None):
+    """A function that clips and applies made-up gradients to all weights, as a training step does; `used`: to so many
+    of the experts, or None for all.
+    """
     import keras
     import tensorflow as tf
 
+    from t2t_multimodel.training.adam import by_expert
     from t2t_multimodel.training.optimizer import make_optimizer
 
     optimizer = make_optimizer(hparams, model.trainable_variables)
     gradients = [keras.random.normal(v.shape, stddev=1e-3) for v in model.trainable_variables]
+    if used is not None:
+        for i, variable in enumerate(model.trainable_variables):
+            if by_expert(variable):
+                idle = tf.zeros_like(gradients[i][used:])
+                gradients[i] = tf.concat([gradients[i][:used], idle], axis=0)
 
     @tf.function(autograph=False)
     def update():
