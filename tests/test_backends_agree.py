@@ -25,6 +25,7 @@ CHOSEN = (
     "test_written_gradients.py",
     "test_forms.py::test_every_tree_keeps_to_the_form",
     "test_forms.py::test_any_model_writes_trees",
+    "test_lazy_adam.py",
     "test_model_contract.py",
     "test_causality.py::test_blocks_do_not_look_ahead",
     "test_padding.py::test_blocks_see_nothing_behind_the_end",

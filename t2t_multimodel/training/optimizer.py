@@ -29,7 +29,7 @@ def make_optimizer(hparams, variables):
 
     h = hparams
     if keras.backend.backend() == "tensorflow":
-        from t2t_multimodel.training.tensorflow_adam import OPTIMIZERS
+        from t2t_multimodel.training.tensorflow_step import OPTIMIZERS
     else:
         from t2t_multimodel.training.adam import OPTIMIZERS
     # The name is part of the names in a checkpoint; Keras would number it anew for each optimiser of a process.

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from t2t_multimodel.training.adam import LazyAdam, by_expert
+
 FEW_SHAPES = False  # one trace serves every length
 REPORTED = ("cross_entropy", "weight", "balance", "overflow")
 
@@ -133,6 +135,75 @@ class Step:
 
             self._applies[key] = apply
         return self._applies[key]
+
+
+class FusedAdam(keras.optimizers.Adam):
+    """Keras's Adam with each variable's update as TensorFlow's one operation for it: one pass over memory, not a
+    dozen.
+    """
+
+    def _backend_update_step(self, gradients, variables, learning_rate):
+        shared = self._shared(learning_rate)
+        for gradient, variable in zip(gradients, variables):
+            self._update(gradient, variable, shared)
+
+    def _shared(self, learning_rate):
+        """What the updates of all variables have in common, as `ResourceApplyAdam` calls it."""
+        time = tf.cast(self.iterations + 1, tf.float32)
+        return {
+            "beta1_power": tf.pow(self.beta_1, time), "beta2_power": tf.pow(self.beta_2, time),
+            "lr": tf.convert_to_tensor(learning_rate), "beta1": self.beta_1, "beta2": self.beta_2,
+            "epsilon": self.epsilon,
+        }  # fmt: skip
+
+    def _update(self, gradient, variable, shared):
+        momentum, velocity = self._averages(variable)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.value.handle, m=momentum.handle, v=velocity.handle, grad=gradient, **shared
+        )
+
+    def _averages(self, variable):
+        """The averages of a variable's gradients and of their squares."""
+        index = self._get_variable_index(variable)
+        return self._momentums[index].value, self._velocities[index].value
+
+
+class FusedLazyAdam(FusedAdam, LazyAdam):
+    """`LazyAdam` that reads and writes the rows of the experts used, and no others."""
+
+    def _update(self, gradient, variable, shared):
+        if not by_expert(variable):
+            super()._update(gradient, variable, shared)
+            return
+        axes = list(range(1, len(variable.shape)))
+        used = tf.where(tf.reduce_any(tf.not_equal(gradient, 0.0), axis=axes))[:, 0]
+        tf.cond(
+            tf.equal(tf.size(used), variable.shape[0]),
+            lambda: self._update_all(gradient, variable, shared),
+            lambda: self._update_rows(tf.gather(gradient, used), variable, used, shared),
+        )
+
+    def _update_all(self, gradient, variable, shared):
+        if self._decays(variable):
+            variable.value.assign_sub(variable.value * (self.weight_decay * shared["lr"]))
+        super()._update(gradient, variable, shared)
+
+    def _update_rows(self, gradient, variable, rows, shared):
+        """What `ResourceApplyAdam` computes, of some rows."""
+        momentum, velocity = self._averages(variable)
+        old = tf.gather(variable.value, rows)
+        if self._decays(variable):
+            old -= old * (self.weight_decay * shared["lr"])
+        m, v = tf.gather(momentum, rows), tf.gather(velocity, rows)
+        m += (gradient - m) * (1.0 - self.beta_1)
+        v += (gradient * gradient - v) * (1.0 - self.beta_2)
+        rate = shared["lr"] * tf.sqrt(1.0 - shared["beta2_power"]) / (1.0 - shared["beta1_power"])
+        new = old - m * rate / (tf.sqrt(v) + self.epsilon)
+        for of_rows, whole in ((m, momentum), (v, velocity), (new, variable.value)):
+            tf.raw_ops.ResourceScatterUpdate(resource=whole.handle, indices=rows, updates=of_rows)
+
+
+OPTIMIZERS = {"adam": FusedAdam, "lazy_adam": FusedLazyAdam}  # by `HParams.optimizer`
 
 
 def batch_signature(spec):
