@@ -7,7 +7,7 @@ optimiser's update does, with the number of weights. A step is timed whole, the 
 clipping by the global norm included, on gradients that are there. Their difference is forward and backward.
 
 With optimizer=lazy_adam the update touches only experts that were used. Beside Adam's stands its update where a quarter
-of many experts have a gradient, and where all have one.
+of many experts have a gradient, and where all have one; and a whole step on so few ids that most experts have none.
 """
 
 import dataclasses
@@ -36,6 +36,11 @@ def main(hidden=128, few=FEW, many=MANY, rows=16, length=64, rounds=3):
     lazy = dataclasses.replace(hparams, optimizer="lazy_adam")
     functions["lazy_update_quarter"] = optimizer_update(model, lazy, many // 4)
     functions["lazy_update_all"] = optimizer_update(model, lazy)
+    little = text_batch(2, 8)
+    for settings in (hparams, lazy):
+        model = make_model(settings, [spec])
+        step = make_step(model, settings)
+        functions[f"little_{settings.optimizer}"] = functools.partial(step.update, [(spec, little)], 1e-3)
     for function in functions.values():
         function()
     times = {name: median(values) for name, values in in_turn(functions, rounds, 3).items()}
@@ -56,6 +61,8 @@ def main(hidden=128, few=FEW, many=MANY, rows=16, length=64, rounds=3):
                    limit=1000 * times[f"update_{many}"], limit_is="Adam's update of all"),
             figure(f"lazy_adam's update, all of {many} experts used", 1000 * times["lazy_update_all"], "ms",
                    limit=1000 * times[f"update_{many}"], limit_is="Adam's update of all"),
+            figure(f"step of 2 × (8 + 8) ids, {many} experts, lazy_adam", 1000 * times["little_lazy_adam"], "ms",
+                   limit=1000 * times["little_adam"], limit_is="with adam"),
         ],
         hidden=hidden, weights_few=weights[few], weights_many=weights[many],
         passes_few=passes[few], passes_many=passes[many], **times,

@@ -71,7 +71,7 @@ class HParams:
 
     # ---- Loss and optimiser
     label_smoothing: float = tuned(0.0, 0.0, 0.2)  # share of the target's probability spread over all ids
-    optimizer: str = "adam"  # or lazy_adam, which leaves experts that no token of a step was sent to as they are
+    optimizer: str = "adam"  # or lazy_adam, which leaves experts without a gradient in a step as they are
     learning_rate: float = tuned(1e-3, 1e-4, 1e-2, log=True)  # the peak, for every schedule
     learning_rate_schedule: str = "noam"  # constant, noam (∝ 1/√step), cosine (to zero at train_steps), exponential
     learning_rate_warmup_steps: int = tuned(4000, 50, 8000, log=True)  # linear from zero

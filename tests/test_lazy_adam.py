@@ -68,6 +68,29 @@ def test_an_expert_moves_when_it_is_used_and_only_then(decay):
         before = after
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_it_is_adam_of_each_expert_where_some_steps_use_all_and_some_few(decay):
+    """By hand: averages and weights of an expert change in the steps that use it; the powers count all steps."""
+    gradients = (FEW[0], ALL[0], FEW[1], FEW[2], ALL[1])
+    weights, first, second = (np.full(3, start) for start in (1.0, 0.0, 0.0))
+    beta1, beta2 = HPARAMS.adam_beta1, HPARAMS.adam_beta2
+    for time, gradient in enumerate(gradients, 1):
+        gradient = np.array(gradient)
+        used = gradient != 0
+        new_first, new_second = beta1 * first + (1 - beta1) * gradient, beta2 * second + (1 - beta2) * gradient**2
+        rate = RATE * np.sqrt(1 - beta2**time) / (1 - beta1**time)
+        moved = weights * (1 - RATE * decay) - rate * new_first / (np.sqrt(new_second) + HPARAMS.adam_epsilon)
+        weights, first, second = (
+            np.where(used, new, old)
+            for new, old in ((moved, weights), (new_first, first), (new_second, second))
+        )
+    found = trained("lazy_adam", gradients, weight_decay=decay)
+    for name, expected in (("experts/rows", weights), ("rows_momentum", first), ("rows_velocity", second)):
+        (array,) = (array for path, array in found.items() if path.endswith(name))
+        for value in array.reshape(3, -1).T:
+            np.testing.assert_allclose(value, expected, rtol=1e-5, err_msg=name)
+
+
 def test_an_expert_that_is_used_moves_as_adam_moves_it():
     """Whatever the others do: the first one is used twice in a row. What is not by expert is Adam's throughout."""
     lazy, adam = (trained(name, FEW[:2], weight_decay=0.1) for name in ("lazy_adam", "adam"))

@@ -58,11 +58,16 @@ def _entropies(smoothing):
         here = ops.cast(targets, "int32")[..., None]
         probabilities = ops.softmax(logits)
         logit, probability = (ops.take_along_axis(x, here, axis=-1)[..., 0] for x in (logits, probabilities))
-        # log Σ exp. Two passes over all logits are spared unless a right id is all but impossible.
+        # log Σ exp, from the right id; where that one is all but impossible, from the likeliest, which takes two passes
+        # over all logits.
+        likely = probability > LEAST
+        from_right = logit - ops.log(ops.maximum(probability, LEAST))
         log_sum = ops.cond(
-            ops.all(probability > LEAST),
-            lambda: logit - ops.log(probability),
-            lambda: ops.max(logits, axis=-1) - ops.log(ops.max(probabilities, axis=-1)),
+            ops.all(likely),
+            lambda: from_right,
+            lambda: ops.where(
+                likely, from_right, ops.max(logits, axis=-1) - ops.log(ops.max(probabilities, axis=-1))
+            ),
         )
         nats = loss = log_sum - logit
         if smoothing:

@@ -1,4 +1,4 @@
-"""Adam, and LazyAdam: experts that no token of a step was sent to stay as they are."""
+"""Adam, and LazyAdam: experts without a gradient in a step, as those that no token was sent to, stay as they are."""
 
 import keras
 from keras import ops
@@ -9,7 +9,8 @@ class LazyAdam(keras.optimizers.Adam):
 
     Adam moves a weight without a gradient on, along its average of earlier ones, and lets both averages fade. Here an
     expert that nobody used keeps its weights and both averages, and is not decayed; where all are used, the result is
-    Adam's. A variable has rows by expert where its `by_expert` is True.
+    Adam's, up to rounding. A variable has rows by expert where its `by_expert` is True. (On TensorFlow by way of
+    `tensorflow_step.FusedLazyAdam` only: Keras would hand variables without that mark to `update_step` there.)
     """
 
     def update_step(self, gradient, variable, learning_rate):

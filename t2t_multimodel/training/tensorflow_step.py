@@ -189,7 +189,7 @@ class FusedLazyAdam(FusedAdam, LazyAdam):
         super()._update(gradient, variable, shared)
 
     def _update_rows(self, gradient, variable, rows, shared):
-        """What `ResourceApplyAdam` computes, of some rows."""
+        """What `ResourceApplyAdam` computes, up to rounding, of some rows."""
         momentum, velocity = self._averages(variable)
         old = tf.gather(variable.value, rows)
         if self._decays(variable):
@@ -201,6 +201,7 @@ class FusedLazyAdam(FusedAdam, LazyAdam):
         new = old - m * rate / (tf.sqrt(v) + self.epsilon)
         for of_rows, whole in ((m, momentum), (v, velocity), (new, variable.value)):
             tf.raw_ops.ResourceScatterUpdate(resource=whole.handle, indices=rows, updates=of_rows)
+            tf.raw_ops.DisableCopyOnRead(resource=whole.handle)  # the scatter has every later read copy the whole
 
 
 OPTIMIZERS = {"adam": FusedAdam, "lazy_adam": FusedLazyAdam}  # by `HParams.optimizer`
