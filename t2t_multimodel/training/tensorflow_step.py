@@ -175,8 +175,9 @@ class FusedLazyAdam(FusedAdam, LazyAdam):
         if not by_expert(variable):
             super()._update(gradient, variable, shared)
             return
-        axes = list(range(1, len(variable.shape)))
-        used = tf.where(tf.reduce_any(tf.not_equal(gradient, 0.0), axis=axes))[:, 0]
+        rows = tf.reshape(gradient, [variable.shape[0], -1])
+        used = tf.logical_or(tf.reduce_max(rows, axis=1) > 0.0, tf.reduce_min(rows, axis=1) < 0.0)
+        used = tf.where(used)[:, 0]
         tf.cond(
             tf.equal(tf.size(used), variable.shape[0]),
             lambda: self._update_all(gradient, variable, shared),
