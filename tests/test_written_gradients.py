@@ -5,10 +5,11 @@ import pytest
 from keras import ops
 from models import gradient
 
-from t2t_multimodel.model.convolution import every
+from t2t_multimodel.model.convolution import centred, every
 from t2t_multimodel.model.experts import feed_forward_by_expert
 from t2t_multimodel.model.halves import in_halves
 from t2t_multimodel.model.normalisation import EPSILON, scaled_rows
+from t2t_multimodel.model.product import product
 
 
 @pytest.mark.parametrize("rows", [6, 1])
@@ -43,6 +44,28 @@ def test_every_second_position(sides, strides):
     of_x[:, :: strides[0], :: strides[1]] = weights
     found = gradient(lambda x: ops.sum(every(x, *strides) * ops.convert_to_tensor(weights)), x)
     np.testing.assert_array_equal(found, of_x)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (3,)], ids=str)
+def test_centred_weights(shape):
+    random = np.random.default_rng(0)
+    given = random.normal(size=shape).astype("float32")
+    weights = ops.convert_to_tensor(random.normal(size=shape).astype("float32"))
+    formula = lambda x: x - ops.mean(x, axis=-1, keepdims=True)
+    np.testing.assert_allclose(centred(ops.convert_to_tensor(given)), formula(given), atol=1e-6)
+    found = gradient(lambda x: ops.sum(centred(x) ** 2 * weights), given)
+    np.testing.assert_allclose(found, gradient(lambda x: ops.sum(formula(x) ** 2 * weights), given), atol=1e-6)
+
+
+@pytest.mark.parametrize("lengths", [(5,), (2, 3), (2, 1, 3)], ids=str)
+def test_products_over_the_last_axis(lengths):
+    random = np.random.default_rng(0)
+    x, weights, bias, factor = (
+        random.normal(size=shape).astype("float32") for shape in ((*lengths, 4), (4, 6), (6,), (*lengths, 6))
+    )
+    np.testing.assert_allclose(product(*map(ops.convert_to_tensor, (x, weights, bias))), x @ weights + bias, atol=1e-5)
+    found = gradient(lambda x: ops.sum(product(x, ops.convert_to_tensor(weights)) * ops.convert_to_tensor(factor)), x)
+    np.testing.assert_allclose(found, factor @ weights.T, atol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 8])

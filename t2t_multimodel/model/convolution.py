@@ -22,6 +22,7 @@ def depthwise(x, kernel, dilation=1, causal=False, shape=None):
       kernel: [taps, features].
       dilation: distance of the taps, in positions.
       causal: True: position t sees t and before only (padded on the left); False: centred, taps must be odd.
+      shape: of x, where the caller has asked for it already.
 
     Returns:
       [batch, length, features].
@@ -110,13 +111,11 @@ class ConvStep(Layer):
         return self.of_shape(x, real, ops.shape(x))
 
     def of_shape(self, x, real, shape):
-        """`call` on an x whose shape somebody has asked for already."""
+        """`call` on an x whose `shape` somebody has asked for already: a question to each array costs time."""
         x = ops.relu(x)
         if real is not None:
             x = x * real
-        return self._pointwise_and_norm(depthwise(x, self.kernel, self.dilation, self.causal, shape), shape)
-
-    def _pointwise_and_norm(self, x, shape=None):
+        x = depthwise(x, self.kernel, self.dilation, self.causal, shape)
         weights, bias = self._centred()
         return on_rows(x, lambda rows: self.norm.scale_centred(product(rows, weights, bias)), shape)
 

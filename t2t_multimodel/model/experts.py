@@ -240,6 +240,7 @@ class MixtureOfExperts(Layer):
         used = slot < counts[:, None]  # [experts, slots]
         assignment = ops.take(order, ops.minimum(starts[:, None] + slot, ops.shape(order)[0] - 1), axis=0)
         x = ops.take(tokens, assignment // self.k, axis=0) * ops.cast(used, tokens.dtype)[..., None]
+        # A written gradient takes tensors; the cast makes them of variables.
         first, second = (ops.cast(ops.convert_to_tensor(weights), x.dtype) for weights in (self.first, self.second))
         y = feed_forward_by_expert(x, first, second)  # [experts, slots, features]
         return ops.reshape(y, [-1, tokens.shape[-1]])

@@ -7,6 +7,8 @@ from keras import ops
 class LazyAdam(keras.optimizers.Adam):
     """Adam that updates, of a variable with rows by expert, only the experts whose gradient is not zero.
 
+    What TensorFlow's contributed LazyAdam does for the rows of an embedding.
+
     Adam moves a weight without a gradient on, along its average of earlier ones, and lets both averages fade. Here an
     expert that nobody used keeps its weights and both averages, and is not decayed; where all are used, the result is
     Adam's, up to rounding. A variable has rows by expert where its `by_expert` is True. (On TensorFlow by way of
