@@ -10,6 +10,7 @@ from t2t_multimodel.model.experts import feed_forward_by_expert
 from t2t_multimodel.model.halves import in_halves
 from t2t_multimodel.model.normalisation import EPSILON, scaled_rows
 from t2t_multimodel.model.product import product
+from t2t_multimodel.model.runs import picked
 
 
 @pytest.mark.parametrize("rows", [6, 1])
@@ -44,6 +45,23 @@ def test_every_second_position(sides, strides):
     of_x[:, :: strides[0], :: strides[1]] = weights
     found = gradient(lambda x: ops.sum(every(x, *strides) * ops.convert_to_tensor(weights)), x)
     np.testing.assert_array_equal(found, of_x)
+
+
+@pytest.mark.parametrize(
+    "rows, copies, gaps",
+    [([2, 0, 1, 0, 2], [[1, 3], [2, 5], [0, 4], [5, 5]], True), ([3, 1, 0, 2], [[2], [1], [3], [0]], False)],
+    ids=["some twice, one never", "each once"],
+)
+def test_picked_rows(rows, copies, gaps):
+    random = np.random.default_rng(0)
+    given = random.normal(size=(4, 3)).astype("float32")
+    weights = ops.convert_to_tensor(random.normal(size=(len(rows), 3)).astype("float32"))
+    choice = np.eye(4, dtype="float32")[rows]
+    pick = lambda x: picked(x, np.array(rows, "int32"), np.array(copies, "int32"), gaps)
+    np.testing.assert_array_equal(pick(ops.convert_to_tensor(given)), given[rows])
+    found = gradient(lambda x: ops.sum(pick(x) ** 2 * weights), given)
+    formula = gradient(lambda x: ops.sum(ops.matmul(choice, x) ** 2 * weights), given)
+    np.testing.assert_allclose(found, formula, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (3,)], ids=str)

@@ -1,13 +1,30 @@
-"""The body all tasks share: encoder, mixer, decoder; paper §2.3. Every part keeps [batch, length, hidden]."""
+"""The body all tasks share: encoder, mixer, decoder; paper §2.3. Every part keeps [batch, length, hidden].
+
+Between the experts, which look at all tokens of a batch, rows have nothing to do with each other: a wide body takes
+such a stretch of blocks in two halves of the batch.
+"""
+
+import functools
 
 import keras
 from keras import ops
 
+from t2t_multimodel.model import observation
 from t2t_multimodel.model.attention import AttentionBlock, source_reader, timing_signal
 from t2t_multimodel.model.convolution import ConvBlock
 from t2t_multimodel.model.experts import MixtureOfExperts
+from t2t_multimodel.model.halves import in_halves
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.normalisation import LayerNorm
+
+WIDE = 256  # features from which operations on half a batch take longer than it takes to call twice as many
+
+
+def stretch(function, hparams, *arrays):
+    """`function(*arrays)`, whose rows have nothing to do with each other, as it is quickest."""
+    if hparams.hidden_size < WIDE or observation.somebody_looks():
+        return function(*arrays)
+    return in_halves(function, *arrays)
 
 
 class Encoder(Layer):
@@ -23,14 +40,21 @@ class Encoder(Layer):
 
     def call(self, x, real, training=False):
         """x [batch, length, hidden], real [batch, length] → (encoded, zero at padding; the experts' report or None)."""
-        wide = ops.cast(real, x.dtype)[..., None]
         report = None
+        mask = ops.cast(real, x.dtype)[..., None]
         x = x + ops.cast(timing_signal(ops.arange(ops.shape(x)[1]), self.hparams.hidden_size), x.dtype)
-        for i, block in enumerate(self.blocks):
-            if self.experts is not None and i == len(self.blocks) // 2:
-                x, report = self.experts(x, real, training=training)
-            x = block(x, wide, training=training)
-        return self.norm(x) * wide, report
+        middle = len(self.blocks) // 2 if self.experts is not None else 0
+        if middle:
+            x = stretch(functools.partial(self._blocks, self.blocks[:middle], training), self.hparams, x, mask)
+        if self.experts is not None:
+            x, report = self.experts(x, real, training=training)
+        ending = lambda x, mask: self.norm(self._blocks(self.blocks[middle:], training, x, mask)) * mask
+        return stretch(ending, self.hparams, x, mask), report
+
+    def _blocks(self, blocks, training, x, mask):
+        for block in blocks:
+            x = block(x, mask, training=training)
+        return x
 
 
 class Mixer(Layer):
@@ -38,15 +62,19 @@ class Mixer(Layer):
 
     def __init__(self, hparams, **kwargs):
         super().__init__(**kwargs)
+        self.hparams = hparams
         with keras.name_scope(self.name):
             self.attention_block = AttentionBlock(hparams, name="attention_block")
             self.blocks = [ConvBlock(hparams, causal=True, name=f"block{i}") for i in range(hparams.mixer_blocks)]
 
     def call(self, target, source, source_real, training=False):
-        x = self.attention_block(target, source, source_real, training=training)
-        for block in self.blocks:
-            x = block(x, training=training)
-        return x
+        def mixed(target, source, source_real):
+            x = self.attention_block(target, source, source_real, training=training)
+            for block in self.blocks:
+                x = block(x, training=training)
+            return x
+
+        return stretch(mixed, self.hparams, target, source, source_real)
 
     def prepare(self, source, source_real):
         return self.attention_block.prepare(source, source_real)
@@ -77,7 +105,7 @@ class Decoder(Layer):
 
     def __init__(self, hparams, **kwargs):
         super().__init__(**kwargs)
-        h = hparams
+        self.hparams = h = hparams
         with keras.name_scope(self.name):
             self.blocks = [ConvBlock(h, causal=True, name=f"block{i}") for i in range(h.decoder_blocks)]
             self.readers = [source_reader(h, name=f"source{i}") for i in range(h.decoder_blocks)]
@@ -88,11 +116,19 @@ class Decoder(Layer):
         """→ ([batch, length, hidden], the experts' report or None). The target's padding matters to the experts alone.
         """
         report = None
-        for i, (block, reader) in enumerate(zip(self.blocks, self.readers)):
-            if self.experts is not None and i == len(self.blocks) // 2:
-                x, report = self.experts(x, target_real, training=training)
+        middle = len(self.blocks) // 2 if self.experts is not None else 0
+        if middle:
+            beginning = functools.partial(self._blocks, slice(middle), training)
+            x = stretch(beginning, self.hparams, x, source, source_real)
+        if self.experts is not None:
+            x, report = self.experts(x, target_real, training=training)
+        ending = lambda *arrays: self.norm(self._blocks(slice(middle, None), training, *arrays))
+        return stretch(ending, self.hparams, x, source, source_real), report
+
+    def _blocks(self, which, training, x, source, source_real):
+        for block, reader in zip(self.blocks[which], self.readers[which]):
             x = reader(block(x, training=training), source, source_real)
-        return self.norm(x), report
+        return x
 
     def prepare(self, source, source_real):
         return [reader.prepare(source, source_real) for reader in self.readers]

@@ -33,10 +33,13 @@ def depthwise(x, kernel, dilation=1, causal=False, shape=None):
     if keras.backend.backend() != "tensorflow":
         return _shifted_taps(x, kernel, dilation, before, after)
     if dilation == 1:  # nothing to fold, so no lengths to compute
-        padded = ops.expand_dims(ops.pad(x, [[0, 0], [before, after], [0, 0]]), 2)
-        kernel = ops.reshape(kernel, [taps, 1, -1, 1])
+        padded = ops.pad(x, [[0, 0], [before, after], [0, 0]])
+        # Along the width the operation is quicker, but its gradient for more than three taps ten times slower.
+        across = 1 if taps <= 3 else 2
+        kernel = ops.expand_dims(ops.expand_dims(kernel, across - 1), 3)
+        padded = ops.expand_dims(padded, across)
         out = ops.depthwise_conv(padded, kernel, strides=1, padding="valid", data_format="channels_last")
-        return ops.squeeze(out, 2)
+        return ops.squeeze(out, across)
     batch, length, features = ops.shape(x) if shape is None else shape
     rows = -(-length // dilation)
     # Taps that fall outside a short sequence see padding only: leave them out.

@@ -6,7 +6,7 @@ from keras import ops
 from t2t_multimodel.model import observation
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.normalisation import LayerNorm
-from t2t_multimodel.model.runs import runs_of
+from t2t_multimodel.model.runs import picked, runs_of
 
 NOISE_FLOOR = 1e-2  # smallest standard deviation of the gating noise
 MOST_RUNS = 64  # experts that are called one after the other; more of them are quicker as one padded product
@@ -208,42 +208,52 @@ class MixtureOfExperts(Layer):
         rank = ops.cast(ops.argsort(order), "int32") - ops.take(starts, expert, axis=0)
         kept = ops.logical_and(flat < self.experts, rank < capacity)
         if keras.backend.backend() == "tensorflow" and self.experts <= MOST_RUNS:
-            y, first_of = self._runs(tokens, order, ops.minimum(counts, capacity), starts)
-            place = ops.where(kept, ops.take(first_of, expert, axis=0) + rank, ops.shape(y)[0] - 1)
+            counts = ops.minimum(counts, capacity)
+            place = ops.take(ops.cumsum(counts) - counts, expert, axis=0) + rank
+            y = self._runs(tokens, order, counts, starts, place, kept)
         else:
             slots = capacity
             if keras.backend.backend() == "tensorflow":  # as many as the expert with the most tokens uses
                 slots = ops.clip(ops.max(counts), 1, capacity)
-            y = self._slots(tokens, order, ops.minimum(counts, capacity), starts, slots)
-            place = ops.where(kept, expert * slots + rank, 0)
-        y = ops.take(y, place, axis=0)
+            y = self._slots(tokens, order, ops.minimum(counts, capacity), starts, slots, expert * slots + rank, kept)
         weights = ops.reshape(gates, [-1]) * ops.cast(kept, gates.dtype)
         y = ops.sum(ops.reshape(y * weights[:, None], [-1, self.k, tokens.shape[-1]]), axis=1)
         routed = ops.maximum(ops.sum(real) * self.k, 1.0)
         return y, 1.0 - ops.sum(ops.cast(kept, "float32")) / routed
 
-    def _runs(self, tokens, order, counts, starts):
-        """What the experts make of their rows, one expert's after the other's, and where each one's begin."""
+    def _runs(self, tokens, order, counts, starts, place, kept):
+        """What the experts make of their rows, one expert's after the other's: [assignments, features] in the order of
+        the tokens, zero where no expert takes one.
+
+        Args: place [assignments]: the row of each, where it is `kept`.
+        """
         slices = zip(ops.unstack(starts), ops.unstack(counts))
-        assignment = ops.concatenate([ops.slice(order, [start], [count]) for start, count in slices])
-        x = ops.take(tokens, assignment // self.k, axis=0)
+        assignment = ops.concatenate([ops.slice(order, [start], [count]) for start, count in slices], axis=0)
+        place = ops.where(kept, place, ops.shape(assignment)[0])
+        x = picked(tokens, assignment // self.k, ops.reshape(place, [-1, self.k]), gaps=True)
         made = [
             ops.matmul(ops.relu(ops.matmul(run, first)), second)
             for run, first, second in zip(runs_of(x, counts), ops.unstack(self.first), ops.unstack(self.second))
         ]
         nothing = ops.zeros((1, x.shape[-1]), dtype=x.dtype)  # what an assignment gets that no expert takes
-        return ops.concatenate([*made, nothing], axis=0), ops.cumsum(counts) - counts
+        return picked(ops.concatenate([*made, nothing], axis=0), place, ops.pad(assignment, [[0, 1]])[:, None])
 
-    def _slots(self, tokens, order, counts, starts, slots):
-        """The same with as many rows for every expert, used or not: on XLA all lengths are known beforehand."""
+    def _slots(self, tokens, order, counts, starts, slots, place, kept):
+        """The same with as many rows for every expert, used or not: on XLA all lengths are known beforehand. Where no
+        expert takes an assignment there is some row of theirs.
+        """
         slot = ops.arange(slots, dtype="int32")[None]
         used = slot < counts[:, None]  # [experts, slots]
         assignment = ops.take(order, ops.minimum(starts[:, None] + slot, ops.shape(order)[0] - 1), axis=0)
-        x = ops.take(tokens, assignment // self.k, axis=0) * ops.cast(used, tokens.dtype)[..., None]
+        assignment = ops.reshape(assignment, [-1])
+        copies = ops.reshape(ops.where(kept, place, self.experts * slots), [-1, self.k])
+        x = picked(tokens, assignment // self.k, copies, gaps=True)
+        x = ops.reshape(x, [self.experts, -1, tokens.shape[-1]]) * ops.cast(used, tokens.dtype)[..., None]
         # A written gradient takes tensors; the cast makes them of variables.
         first, second = (ops.cast(ops.convert_to_tensor(weights), x.dtype) for weights in (self.first, self.second))
         y = feed_forward_by_expert(x, first, second)  # [experts, slots, features]
-        return ops.reshape(y, [-1, tokens.shape[-1]])
+        # (What is unused has a gradient of another's, and passes it on to nobody: its x and all made of it are 0.)
+        return picked(ops.reshape(y, [-1, tokens.shape[-1]]), ops.where(kept, place, 0), assignment[:, None])
 
     def _capacity(self, assignments):
         even = assignments * self.capacity_factor / self.experts if isinstance(assignments, int) else None

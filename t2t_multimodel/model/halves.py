@@ -7,7 +7,7 @@ from keras import ops
 def in_halves(function, *arrays):
     """`function(*arrays)`, an array whose every row comes of that row of the arrays alone, made of two halves.
 
-    TensorFlow runs operations that do not wait for each other at once; a picture's net alone would keep one processor
+    TensorFlow runs operations that do not wait for each other at once; such a chain alone would keep one processor
     waiting. XLA shares out each operation, so elsewhere the batch stays whole.
     """
     if keras.backend.backend() != "tensorflow":
@@ -15,6 +15,37 @@ def in_halves(function, *arrays):
     rows = ops.shape(arrays[0])[0]
     half = rows // 2
     # A single row is computed twice, once for nothing: no operation meets an empty batch.
-    halves = slice(None, ops.maximum(half, 1)), slice(half, None)
-    both = ops.concatenate([function(*(x[part] for x in arrays)) for part in halves], axis=0)
-    return both[ops.shape(both)[0] - rows :]
+    ends = ops.maximum(half, 1), half
+    return _joined(*(function(*parts) for parts in zip(*(_halved(x, rows, ends) for x in arrays))), rows, ends)
+
+
+def _halved(x, rows, ends):
+    """x[: ends[0]] and x[ends[1] :]; the gradient puts halves together, where that of a slice is an array of zeros to
+    be added to another.
+    """
+
+    @ops.custom_gradient
+    def forward(x):
+        def gradient(*of_halves, upstream=None):
+            whole = ops.concatenate(of_halves if upstream is None else upstream, axis=0)
+            return whole[ops.shape(whole)[0] - rows :]
+
+        return (x[: ends[0]], x[ends[1] :]), gradient
+
+    return forward(x)
+
+
+def _joined(first, second, rows, ends):
+    """The halves' results in one array, whose gradient is cut in halves."""
+
+    @ops.custom_gradient
+    def forward(first, second):
+        def gradient(*arguments, upstream=None):
+            upstream = arguments[0] if upstream is None else upstream
+            counts = ops.cast(rows > 1, upstream.dtype)  # whether the first half is anybody's
+            return upstream[: ends[0]] * counts, upstream[ends[1] :]
+
+        both = ops.concatenate([first, second], axis=0)
+        return both[ops.shape(both)[0] - rows :], gradient
+
+    return forward(first, second)

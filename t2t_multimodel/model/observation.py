@@ -25,3 +25,8 @@ def note(weight, compute):
     noted = _noted.get()
     if noted is not None:
         noted["/".join(weight.path.split("/")[1:-1])] = compute()  # without the model's name and the weight's
+
+
+def somebody_looks():
+    """Whether what layers note is collected now."""
+    return _noted.get() is not None

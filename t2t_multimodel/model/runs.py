@@ -1,4 +1,4 @@
-"""Cuts rows into runs of given lengths, one behind the other."""
+"""Rows on their way to the experts and back: picked in another order, and cut into runs of given lengths."""
 
 from keras import ops
 
@@ -23,3 +23,31 @@ def runs_of(x, counts):
         return ops.concatenate(of_runs if upstream is None else upstream, axis=0), None
 
     return runs, gradient
+
+
+def picked(x, rows, copies, gaps=False):
+    """x[rows], where it is known beforehand what becomes of each row of x: so the gradient picks rows too.
+
+    Differentiation would add up rows wherever they came from, several times as slow, and through a concatenation it
+    would look for the rows of each part anew.
+
+    Args:
+      x: [n, features]. rows: [m] int32.
+      copies: [n, most] int32, where in the result the copies of each row of x are. A row whose gradient nobody uses
+        may name any.
+      gaps: whether `copies` holds m for a copy that there is not.
+    """
+
+    @ops.custom_gradient
+    def forward(x):
+        def gradient(*arguments, upstream=None):
+            of_copies = arguments[0] if upstream is None else upstream
+            if gaps:
+                of_copies = ops.pad(of_copies, [[0, 1], [0, 0]])
+            most = copies.shape[1]
+            of_copies = ops.take(of_copies, ops.reshape(copies, [-1]), axis=0)
+            return ops.sum(ops.reshape(of_copies, [-1, most, x.shape[-1]]), axis=1) if most > 1 else of_copies
+
+        return ops.take(x, rows, axis=0), gradient
+
+    return forward(x)
