@@ -88,7 +88,7 @@ def measure(name, rows):
     step = make_step(model, hparams)
     step.update([(spec, text_batch(1, 4))], 1e-3)
     weights = 4 * model.count_params()
-    program = max(0, peak_resident() - base - 4 * weights)
+    program = max(0, resident(os.getpid()) - base - 4 * weights)
     for _ in range(3):
         step.update([(spec, text_batch(rows, LENGTH))], 1e-3)
     return {"weights": weights, "gradients": weights, "optimiser": 2 * weights,

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from t2t_multimodel.startup import give_back_memory
 from t2t_multimodel.training.adam import LazyAdam, by_expert
 
 FEW_SHAPES = False  # one trace serves every length
@@ -38,7 +39,10 @@ class Step:
         rate = tf.constant(learning_rate, tf.float32)
         if len(draws) == 1:
             spec, batch = draws[0]
+            new = spec.signature not in self._updates
             norm, reports = self._update(spec)(batch, rate)
+            if new:
+                give_back_memory()
             return [_floats(reports)], float(norm)
         results = [self._gradient(spec)(batch) for spec, batch in draws]
         total = {}
