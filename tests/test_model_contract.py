@@ -31,7 +31,7 @@ from models import (
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import ProblemSpec
 from t2t_multimodel.modalities.image import ImageNet
-from t2t_multimodel.model import experts
+from t2t_multimodel.model import body, experts
 from t2t_multimodel.model.experts import MixtureOfExperts
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.multimodel import MultiModel
@@ -53,6 +53,17 @@ def test_command_changes_the_output(spec):
     )
     assert np.abs(first[:, 0] - second[:, 0]).max() > 1e-2  # where it is fed …
     assert np.abs(first[:, 1:] - second[:, 1:]).max() > 1e-2  # … and behind
+
+
+@pytest.mark.parametrize("name", ["text_to_text", "image_to_label"])
+def test_a_wide_body_in_halves_computes_what_a_narrow_one_does(name, monkeypatch):
+    expected = training_outputs(SPECS[name])
+    monkeypatch.setattr(body, "WIDE", 1)
+    found = training_outputs.__wrapped__(SPECS[name])
+    np.testing.assert_allclose(found["logits"], expected["logits"], rtol=1e-4, atol=1e-5)
+    for path, gradient in expected["gradients"].items():
+        if gradient is not None:
+            np.testing.assert_allclose(found["gradients"][path], gradient, rtol=1e-3, atol=1e-5, err_msg=path)
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
