@@ -59,8 +59,10 @@ def hold_back_standard_error():
 
 
 def give_back_memory():
-    """Hands memory that was freed back to the system where the C library can (glibc): making a program of a traced
-    function takes 150 MiB for a moment, which stays with the process in pieces too small for arrays.
+    """Hands freed memory back to the system, where the C library can (glibc).
+
+    TensorFlow takes more than 100 MiB for a moment to make a program of a traced function; they would stay with the
+    process, in pieces that its arrays find no use for.
     """
-    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)

@@ -36,13 +36,20 @@ class Step:
           for each draw a dict of floats: loss, cross_entropy, weight, balance, overflow; and the gradient's norm
           before clipping.
         """
-        rate = tf.constant(learning_rate, tf.float32)
+        programs = self._programs()
+        result = self._updated(draws, tf.constant(learning_rate, tf.float32))
+        if self._programs() > programs:
+            give_back_memory()
+        return result
+
+    def _programs(self):
+        """How many programs updates have needed so far."""
+        return len(self._updates) + len(self._gradients) + len(self._applies)
+
+    def _updated(self, draws, rate):
         if len(draws) == 1:
             spec, batch = draws[0]
-            new = spec.signature not in self._updates
             norm, reports = self._update(spec)(batch, rate)
-            if new:
-                give_back_memory()
             return [_floats(reports)], float(norm)
         results = [self._gradient(spec)(batch) for spec, batch in draws]
         total = {}
