@@ -4,10 +4,10 @@
 
 Counted are the weights, the optimiser's two averages of each, and the activations that the backward pass needs
 (`activations`); gradients come on top where clipping by the global norm needs all of them at once. Measured is the peak
-of the resident memory less what TensorFlow takes when it has been imported and has made one product. A first step on
-four ids tells the tracing and the program apart, which do not grow with the model's width. Each measurement is a
-process of its own, ended where it exceeds --most_gib. multimodel_base is not built: what it needs is counted, times the
-ratio measured of the largest model here.
+of the resident memory less what TensorFlow takes when it has been imported and has made one product. After a first step
+on four ids, what is there besides weights and averages is what the traced program keeps. Each measurement is a process
+of its own, ended where it exceeds --most_gib. multimodel_base is not built: what it needs is counted, times the ratio
+measured of the largest model here.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def measure(name, rows):
     step = make_step(model, hparams)
     step.update([(spec, text_batch(1, 4))], 1e-3)
     weights = 4 * model.count_params()
-    program = max(0, resident(os.getpid()) - base - 4 * weights)
+    program = max(0, resident(os.getpid()) - base - 3 * weights)
     for _ in range(3):
         step.update([(spec, text_batch(rows, LENGTH))], 1e-3)
     return {"weights": weights, "gradients": weights, "optimiser": 2 * weights,

@@ -239,8 +239,8 @@ class MixtureOfExperts(Layer):
         return picked(ops.concatenate([*made, nothing], axis=0), place, ops.pad(assignment, [[0, 1]])[:, None])
 
     def _slots(self, tokens, order, counts, starts, slots, place, kept):
-        """The same with as many rows for every expert, used or not: on XLA all lengths are known beforehand. Where no
-        expert takes an assignment there is some row of theirs.
+        """The same with as many rows for every expert, used or not: on XLA all lengths are known beforehand. An
+        assignment that no expert takes gets some row that means nothing; its gate is 0.
         """
         slot = ops.arange(slots, dtype="int32")[None]
         used = slot < counts[:, None]  # [experts, slots]
@@ -252,7 +252,7 @@ class MixtureOfExperts(Layer):
         # A written gradient takes tensors; the cast makes them of variables.
         first, second = (ops.cast(ops.convert_to_tensor(weights), x.dtype) for weights in (self.first, self.second))
         y = feed_forward_by_expert(x, first, second)  # [experts, slots, features]
-        # (What is unused has a gradient of another's, and passes it on to nobody: its x and all made of it are 0.)
+        # The gradient of an unused slot is another token's: it reaches no weight because the slot's x is 0 (`used`).
         return picked(ops.reshape(y, [-1, tokens.shape[-1]]), ops.where(kept, place, 0), assignment[:, None])
 
     def _capacity(self, assignments):

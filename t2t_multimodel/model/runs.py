@@ -39,15 +39,17 @@ def picked(x, rows, copies, gaps=False):
     """
 
     @ops.custom_gradient
-    def forward(x):
+    def forward(x, rows, copies):  # as arguments: TensorFlow would search all that a closure's arrays are made of
         def gradient(*arguments, upstream=None):
             of_copies = arguments[0] if upstream is None else upstream
             if gaps:
                 of_copies = ops.pad(of_copies, [[0, 1], [0, 0]])
             most = copies.shape[1]
             of_copies = ops.take(of_copies, ops.reshape(copies, [-1]), axis=0)
-            return ops.sum(ops.reshape(of_copies, [-1, most, x.shape[-1]]), axis=1) if most > 1 else of_copies
+            if most > 1:
+                of_copies = ops.sum(ops.reshape(of_copies, [-1, most, x.shape[-1]]), axis=1)
+            return of_copies, None, None
 
         return ops.take(x, rows, axis=0), gradient
 
-    return forward(x)
+    return forward(x, rows, copies)
