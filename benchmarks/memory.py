@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 
-from common import body, figure, import_backend, make_model, make_step, report, text_batch, text_problem
+from common import body, figure, import_backend, make_model, make_step, not_run, report, text_batch, text_problem
 
 MOST = 1.3  # the mark: peak over parameters, optimiser and activations
 GIB = 2**30
@@ -37,6 +37,8 @@ def main(argv=None):
     if flags.child:
         print(json.dumps(measure(flags.child, flags.rows)))
         return
+    if sys.platform != "linux":
+        not_run("reads the resident memory from /proc, which Linux alone has")
     figures, values, ratio = [], {}, 0.0
     for name in flags.hparams_set.split(",") if flags.hparams_set else flags.hidden.split(","):
         measured = in_child(name, flags)

@@ -1,4 +1,4 @@
-"""How a process starts: the environment that keras and tensorflow read when they are imported, and a quiet import."""
+"""How a process starts: the environment that keras and tensorflow read when imported, a quiet import, memory."""
 
 import contextlib
 import ctypes

@@ -93,6 +93,5 @@ def _put_along_last_axis(array, index, values):
     size = array.shape[-1]
     rows = ops.reshape(array, [-1, size])
     places = ops.reshape(index, [-1])
-    places = ops.stack([ops.arange(ops.shape(places)[0], dtype="int32"), places], axis=1)
-    # (The lengths are asked of `index`: nothing else needs `array`, so that it can be written to as it is.)
-    return ops.reshape(ops.scatter_update(rows, places, ops.reshape(values, [-1])), [*ops.shape(index)[:-1], size])
+    places = ops.stack([ops.arange(ops.shape(rows)[0], dtype="int32"), places], axis=1)
+    return ops.reshape(ops.scatter_update(rows, places, ops.reshape(values, [-1])), ops.shape(array))

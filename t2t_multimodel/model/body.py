@@ -21,7 +21,10 @@ WIDE = 256  # features from which operations on half a batch take longer than it
 
 
 def stretch(function, hparams, *arrays):
-    """`function(*arrays)`, whose rows have nothing to do with each other, as it is quickest."""
+    """`function(*arrays)`, [batch, …] each, rows apart from each other: in halves where that is quicker.
+
+    Whole too while somebody looks: layers would note each half under the same name.
+    """
     if hparams.hidden_size < WIDE or observation.somebody_looks():
         return function(*arrays)
     return in_halves(function, *arrays)
