@@ -19,7 +19,8 @@ from t2t_multimodel.features import FeatureSpec, ProblemSpec
 from t2t_multimodel.modalities.loss import cross_entropy, cross_entropy_in_halves
 from t2t_multimodel.modalities.text import TextNet
 from t2t_multimodel.model.attention import MultiHeadAttention, causal_bias, source_bias, timing_signal
-from t2t_multimodel.model.convolution import ConvStep2D, depthwise
+from t2t_multimodel.model.convolution import ConvStep2D
+from t2t_multimodel.model.depthwise import depthwise
 from t2t_multimodel.model.experts import MixtureOfExperts
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.normalisation import LayerNorm

@@ -147,7 +147,7 @@ def training_outputs(spec):
     model, batch = shared_model(), make_batch(spec)
     original, keras.random.normal = keras.random.normal, _given_noise
     try:
-        loss, logits, gradients = _differentiate(model, spec, batch)
+        loss, logits, gradients = differentiate(model, spec, batch)
     finally:
         keras.random.normal = original
     paths = [v.path for v in model.trainable_variables]
@@ -170,7 +170,8 @@ def _given_noise(shape, seed):
     return ops.convert_to_tensor(np.random.default_rng(1).normal(size=tuple(shape)).astype("float32"))
 
 
-def _differentiate(model, spec, batch):
+def differentiate(model, spec, batch):
+    """(loss, logits, gradients of `model.trainable_variables` or None where there is none) of `model.loss`."""
     variables = model.trainable_variables
     if BACKEND == "jax":
         import jax
@@ -180,8 +181,8 @@ def _differentiate(model, spec, batch):
                 loss, report = model.loss(batch, spec, training=True)
             return loss, report["logits"]
 
-        differentiate = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
-        (loss, logits), gradients = differentiate([v.value for v in variables], batch)
+        compiled = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
+        (loss, logits), gradients = compiled([v.value for v in variables], batch)
         return loss, logits, gradients
     import tensorflow as tf
 

@@ -22,7 +22,8 @@ from t2t_multimodel.model.attention import (
     source_bias,
     timing_signal,
 )
-from t2t_multimodel.model.convolution import ConvStep, ConvStep2D, depthwise
+from t2t_multimodel.model.convolution import ConvStep, ConvStep2D
+from t2t_multimodel.model.depthwise import depthwise
 from t2t_multimodel.model.experts import (
     BLOCK,
     MixtureOfExperts,

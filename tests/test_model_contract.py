@@ -3,6 +3,7 @@
 import functools
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -18,6 +19,7 @@ from models import (
     SPECS,
     TO_TEXT,
     TRANSLATION,
+    differentiate,
     forward_of,
     make_batch,
     make_model,
@@ -68,6 +70,24 @@ def test_a_wide_body_in_halves_computes_what_a_narrow_one_does(rows, monkeypatch
         steps.append([*step.evaluate(TRANSLATION, batch), *step.gradients(TRANSLATION, batch)])
     for whole, halves in zip(*steps):
         np.testing.assert_allclose(halves, whole, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the batch stays whole elsewhere")
+def test_a_body_in_halves_trains_the_same_twice(monkeypatch):
+    """To the last bit, with dropout and the gates' noise, and batches of one row between others."""
+    monkeypatch.setattr(body, "WIDE", 1)
+    hparams = replace(HPARAMS, dropout=0.2, encoder_blocks=2, decoder_blocks=2)
+    ends = []
+    for _ in range(2):
+        model = make_model(hparams, [TRANSLATION])
+        for seeds in (variable for variable in model.variables if not variable.trainable):
+            seeds.assign(np.arange(2, dtype=np.uint32))
+        step = adapter().Step(model, make_optimizer(hparams, model.trainable_variables), hparams)
+        for rows in (3, 1, 4):
+            step.update([(TRANSLATION, make_batch(TRANSLATION, rows))], 1e-2)
+        ends.append([to_numpy(variable) for variable in step.variables()])
+    for first, second in zip(*ends):
+        np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
@@ -257,6 +277,48 @@ def test_full_experts_pass_words_by(factor, most_runs, monkeypatch):
     np.testing.assert_allclose(y, expected, atol=1e-5)
     np.testing.assert_allclose(overflow, dropped / (2 * real.sum()), rtol=1e-5)
     np.testing.assert_allclose(load, taken / taken.sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("most_runs", [0, 64])
+def test_gradients_of_full_experts(most_runs, monkeypatch):
+    """Of words, gates and experts, where some words find no place and some are padding: those of the plain formula,
+    every expert on every word, times the gates of the experts that took it.
+    """
+    monkeypatch.setattr(experts, "MOST_RUNS", most_runs)
+    layer = randomise(MixtureOfExperts(replace(HPARAMS, expert_capacity_factor=0.5), name="full_experts"))
+    rng = np.random.default_rng(2)
+    words = keras.Variable(rng.normal(size=(60, HPARAMS.hidden_size)).astype(np.float32), name="words")
+    real = (rng.uniform(size=(60, 1)) < 0.8).astype(np.float32)
+    factor = rng.normal(size=words.shape).astype(np.float32)
+    gates, ids, _, _ = program(layer, lambda words, real: layer._gating(words, real, False))(to_numpy(words), real)
+    taken, takes = np.zeros(10, int), np.zeros((60, 10), np.float32)
+    for word in np.flatnonzero(real):
+        for expert in ids[word]:
+            taken[expert] += 1
+            takes[word, expert] = taken[expert] <= max(4, 60 * 2 * 0.5 / 10)
+    assert 0 < takes.sum() < 2 * real.sum()
+
+    def plain(gates, ids):
+        hidden = ops.relu(ops.einsum("td,edf->tef", words.value, layer.first.value))
+        hidden = hidden * (layer._dense_gates(gates, ids) * takes)[..., None]
+        return ops.einsum("tef,efd->td", hidden, layer.second.value)
+
+    limited = lambda gates, ids: layer._limited(words.value, gates, ids, ops.convert_to_tensor(real))[0]
+
+    def gradients_of(function):
+        class Weighed:
+            trainable_variables = [words, layer.gate_weight, layer.first, layer.second]
+
+            def loss(self, batch, spec, training):
+                gates, ids, _, _ = layer._gating(words.value, ops.convert_to_tensor(real), training=False)
+                y = function(gates, ids)
+                return ops.sum(y * factor), {"logits": y}
+
+        return to_numpy(differentiate(Weighed(), None, {})[2])
+
+    for found, expected in zip(gradients_of(limited), gradients_of(plain)):
+        assert np.abs(expected).max() > 0.1
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 # ---- Saving

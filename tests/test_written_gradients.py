@@ -6,8 +6,9 @@ from keras import ops
 from models import gradient
 
 from t2t_multimodel.model.convolution import centred, every
+from t2t_multimodel.model.depthwise import depthwise_rows
 from t2t_multimodel.model.experts import feed_forward_by_expert
-from t2t_multimodel.model.halves import in_halves
+from t2t_multimodel.model.halves import in_halves, once
 from t2t_multimodel.model.normalisation import EPSILON, scaled_rows
 from t2t_multimodel.model.product import product
 from t2t_multimodel.model.runs import picked
@@ -27,10 +28,46 @@ def test_layer_norm(argument, rows):
     def gradient_of(function):
         constants = {name: ops.convert_to_tensor(value) for name, value in given.items()}
         order = lambda value: (constants | {argument: value}).values()
+        result = lambda value: ops.reshape(function(*order(value)), [rows, 8])
+        return gradient(lambda value: ops.sum(result(value) * weights), given[argument])
+
+    written = lambda x, scale: scaled_rows(x, scale, [rows, 1, 8])
+    found = written(*map(ops.convert_to_tensor, given.values()))
+    np.testing.assert_allclose(found, formula(**given)[:, None], atol=1e-5)
+    np.testing.assert_allclose(gradient_of(written), gradient_of(formula), atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 4, 10])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("taps, dilation", [(1, 1), (3, 1), (5, 1), (3, 2), (5, 4)], ids=str)
+@pytest.mark.parametrize("argument", ["x", "kernel"])
+def test_depthwise_convolution(argument, taps, dilation, causal, length):
+    """Lengths that the dilation divides and that it doesn't, shorter than the taps' reach too; with padding."""
+    random = np.random.default_rng(0)
+    shape, before = (2, length, 3), taps - 1 if causal else (taps - 1) // 2
+    given = {name: random.normal(size=size).astype("float32") for name, size in (("x", shape), ("kernel", (taps, 3)))}
+    real = np.ones((2, length, 1), "float32")
+    real[1, length // 2 :] = 0.0
+    weights = ops.convert_to_tensor(random.normal(size=shape).astype("float32"))
+
+    def formula(x, kernel):
+        reach = taps * dilation
+        padded = ops.pad(x * real, [[0, 0], [reach, reach], [0, 0]])
+        starts = [reach + (tap - before) * dilation for tap in range(taps)]
+        return sum(padded[:, start : start + length] * kernel[tap] for tap, start in enumerate(starts))
+
+    def written(x, kernel):
+        rows = depthwise_rows(x, kernel, ops.shape(x), dilation, causal, ops.convert_to_tensor(real))
+        return ops.reshape(rows, shape)
+
+    def gradient_of(function):
+        constants = {name: ops.convert_to_tensor(value) for name, value in given.items()}
+        order = lambda value: (constants | {argument: value}).values()
         return gradient(lambda value: ops.sum(function(*order(value)) * weights), given[argument])
 
-    np.testing.assert_allclose(scaled_rows(*map(ops.convert_to_tensor, given.values())), formula(**given), atol=1e-5)
-    np.testing.assert_allclose(gradient_of(scaled_rows), gradient_of(formula), atol=1e-5)
+    tensors = [ops.convert_to_tensor(value) for value in given.values()]
+    np.testing.assert_allclose(written(*tensors), formula(*tensors), atol=1e-5)
+    np.testing.assert_allclose(gradient_of(written), gradient_of(formula), atol=1e-5)
 
 
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2), (2, 1), (3, 2)], ids=str)
@@ -64,15 +101,20 @@ def test_picked_rows(rows, copies, gaps):
     np.testing.assert_allclose(found, formula, rtol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(4, 3), (3,)], ids=str)
-def test_centred_weights(shape):
+@pytest.mark.parametrize("argument", ["weights", "bias"])
+def test_centred_weights(argument):
     random = np.random.default_rng(0)
-    given = random.normal(size=shape).astype("float32")
-    weights = ops.convert_to_tensor(random.normal(size=shape).astype("float32"))
+    given = {"weights": random.normal(size=(4, 3)).astype("float32"), "bias": random.normal(size=3).astype("float32")}
+    factor = random.normal(size=given[argument].shape).astype("float32")
     formula = lambda x: x - ops.mean(x, axis=-1, keepdims=True)
-    np.testing.assert_allclose(centred(ops.convert_to_tensor(given)), formula(given), atol=1e-6)
-    found = gradient(lambda x: ops.sum(centred(x) ** 2 * weights), given)
-    np.testing.assert_allclose(found, gradient(lambda x: ops.sum(formula(x) ** 2 * weights), given), atol=1e-6)
+    tensors = {name: ops.convert_to_tensor(value) for name, value in given.items()}
+    for found, value in zip(centred(*tensors.values()), given.values()):
+        np.testing.assert_allclose(found, formula(value), atol=1e-6)
+    number = list(given).index(argument)
+    written = lambda x: centred(*(tensors | {argument: x}).values())[number]
+    found = gradient(lambda x: ops.sum(written(x) ** 2 * factor), given[argument])
+    expected = gradient(lambda x: ops.sum(formula(x) ** 2 * factor), given[argument])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("lengths", [(5,), (2, 3), (2, 1, 3)], ids=str)
@@ -97,6 +139,27 @@ def test_two_halves_are_the_whole(rows):
     np.testing.assert_allclose(in_halves(function, x, y), function(x, y), rtol=1e-6)
     found = gradient(lambda x: ops.sum(in_halves(function, x, y) * weights), np.asarray(x))
     np.testing.assert_allclose(found, gradient(lambda x: ops.sum(function(x, y) * weights), np.asarray(x)), rtol=1e-6)
+
+
+def test_what_halves_share_is_made_once():
+    """And its gradient is that of both; outside of halves nothing is kept."""
+    made = []
+
+    def doubled(weights):
+        made.append(1)
+        return weights * 2.0
+
+    def function(weights, x):
+        return x * once("doubled", lambda: doubled(weights))
+
+    x = ops.convert_to_tensor(np.arange(8, dtype="float32").reshape(4, 2))
+    weights = np.ones(2, "float32")
+    found = gradient(lambda w: ops.sum(in_halves(lambda x: function(w, x), x)), weights)
+    np.testing.assert_allclose(found, 2.0 * np.sum(np.asarray(x), axis=0))
+    assert len(made) == 1
+    for _ in range(2):
+        function(ops.convert_to_tensor(weights), x)
+    assert len(made) == 3
 
 
 @pytest.mark.parametrize("experts", [2, 5])

@@ -5,9 +5,10 @@ from keras import ops
 
 from t2t_multimodel.model import observation
 from t2t_multimodel.model.convolution import ConvBlock
+from t2t_multimodel.model.halves import once
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.normalisation import LayerNorm
-from t2t_multimodel.model.product import product
+from t2t_multimodel.model.product import as_rows, product, reshaped
 
 MASKED = -3e4  # added to the logits of positions that may not be seen
 
@@ -59,11 +60,11 @@ class MultiHeadAttention(Layer):
 
     def queries(self, x):
         """[batch, length, features] → [batch, heads, length, size], scaled."""
-        return self._split(product(x, self.query_weight * self.size**-0.5))
+        return self._heads(x, [once((self, "query"), lambda: self.query_weight * self.size**-0.5)])[0]
 
     def memory(self, source):
         """[batch, positions, features] → keys and values, each [batch, heads, positions, size]."""
-        return self._split(product(source, self.key_weight)), self._split(product(source, self.value_weight))
+        return self._heads(source, [self.key_weight, self.value_weight])
 
     def constants(self):
         """What decoding needs of the weights, computed once: scaled query weights, and with them those of key, value.
@@ -115,17 +116,20 @@ class MultiHeadAttention(Layer):
         """→ [batch, length, features]."""
         keys, _ = memory
         observation.note(self.query_weight, lambda: attention_weights(queries, keys, bias))
-        heads = scaled_dot_product(queries, *memory, bias)
-        joined = ops.transpose(heads, [0, 2, 1, 3])
-        joined = ops.reshape(joined, [ops.shape(joined)[0], ops.shape(joined)[1], self.heads * self.size])
-        return product(joined, self.output_weight)
+        heads = ops.transpose(scaled_dot_product(queries, *memory, bias), [0, 2, 1, 3])
+        batch, length, features = *ops.shape(heads)[:2], self.heads * self.size
+        rows = reshaped(heads, [-1, features], [batch, length, self.heads, self.size])
+        return reshaped(ops.matmul(rows, self.output_weight), [batch, length, features], [-1, features])
 
     def call(self, x, source, bias=None):
         return self.attend(self.queries(x), self.memory(source), bias)
 
-    def _split(self, x):
-        x = ops.reshape(x, [ops.shape(x)[0], ops.shape(x)[1], self.heads, self.size])
-        return ops.transpose(x, [0, 2, 1, 3])
+    def _heads(self, x, weights):
+        """x [batch, length, features] times each of the weights: a list of [batch, heads, length, size]."""
+        batch, length, features = ops.shape(x)
+        rows = as_rows(x, [batch, length, features])
+        split = lambda y: reshaped(y, [batch, length, self.heads, self.size], [-1, features])
+        return [ops.transpose(split(ops.matmul(rows, of_kind)), [0, 2, 1, 3]) for of_kind in weights]
 
 
 def source_bias(real):

@@ -17,7 +17,7 @@ from t2t_multimodel.model.halves import in_halves
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.normalisation import LayerNorm
 
-WIDE = 256  # features from which operations on half a batch take longer than it takes to call twice as many
+WIDE = 128  # features from which operations on half a batch take longer than it takes to call twice as many
 
 
 def stretch(function, hparams, *arrays):

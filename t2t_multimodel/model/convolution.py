@@ -3,90 +3,28 @@
 import keras
 from keras import ops
 
+from t2t_multimodel.model.depthwise import depthwise_2d, depthwise_rows
+from t2t_multimodel.model.halves import once
 from t2t_multimodel.model.layer import Dropout, Layer
 from t2t_multimodel.model.normalisation import LayerNorm
-from t2t_multimodel.model.product import on_rows, product
+from t2t_multimodel.model.product import as_rows, product
 
 LOWEST = -1e9  # what loses every maximum
 
 
-def depthwise(x, kernel, dilation=1, causal=False, shape=None):
-    """Depthwise convolution along time: every feature has its own taps.
-
-    On TensorFlow the length is folded by the dilation, [batch, length/dilation, dilation, features], and meets an
-    undilated kernel on the height axis: the same result, several times faster on a CPU than a dilated call. XLA has no
-    fast depthwise convolution on a CPU; there it is a sum over shifted taps.
-
-    Args:
-      x: [batch, length, features].
-      kernel: [taps, features].
-      dilation: distance of the taps, in positions.
-      causal: True: position t sees t and before only (padded on the left); False: centred, taps must be odd.
-      shape: of x, where the caller has asked for it already.
-
-    Returns:
-      [batch, length, features].
-    """
-    taps = kernel.shape[0]
-    before = taps - 1 if causal else (taps - 1) // 2
-    after = taps - 1 - before
-    if keras.backend.backend() != "tensorflow":
-        return _shifted_taps(x, kernel, dilation, before, after)
-    if dilation == 1:  # nothing to fold, so no lengths to compute
-        padded = ops.pad(x, [[0, 0], [before, after], [0, 0]])
-        # Along the width the operation is quicker, but its gradient for more than three taps ten times slower.
-        across = 1 if taps <= 3 else 2
-        kernel = ops.expand_dims(ops.expand_dims(kernel, across - 1), 3)
-        padded = ops.expand_dims(padded, across)
-        out = ops.depthwise_conv(padded, kernel, strides=1, padding="valid", data_format="channels_last")
-        return ops.squeeze(out, across)
-    batch, length, features = ops.shape(x) if shape is None else shape
-    rows = -(-length // dilation)
-    # Taps that fall outside a short sequence see padding only: leave them out.
-    kernel = kernel[before - ops.minimum(before, rows - 1) : before + ops.minimum(after, rows - 1) + 1]
-    before, after = ops.minimum(before, rows - 1), ops.minimum(after, rows - 1)
-    folded = ops.pad(x, [[0, 0], [before * dilation, after * dilation + rows * dilation - length], [0, 0]])
-    folded = ops.reshape(folded, [batch, rows + before + after, dilation, features])
-    out = ops.depthwise_conv(folded, kernel[:, None, :, None], strides=1, padding="valid", data_format="channels_last")
-    return ops.slice(ops.reshape(out, [batch, rows * dilation, features]), [0, 0, 0], [batch, length, features])
-
-
-def _shifted_taps(x, kernel, dilation, before, after):
-    length = x.shape[1]
-    padded = ops.pad(x, [[0, 0], [before * dilation, after * dilation], [0, 0]])
-    total = 0
-    for tap in range(kernel.shape[0]):
-        if abs(tap - before) * dilation < length:  # taps outside a short sequence see padding only
-            total = total + padded[:, tap * dilation : tap * dilation + length] * kernel[tap]
-    return total
-
-
-def depthwise_2d(x, kernel):
-    """Centred depthwise convolution over two axes, stride 1.
-
-    Args:
-      x: [batch, height, width, features].
-      kernel: [taps, taps, features], taps odd.
-    """
-    if keras.backend.backend() == "tensorflow":
-        return ops.depthwise_conv(x, kernel[..., None], strides=1, padding="same", data_format="channels_last")
-    rows, columns = kernel.shape[:2]
-    height, width = x.shape[1:3]
-    padded = ops.pad(x, [[0, 0], [rows // 2] * 2, [columns // 2] * 2, [0, 0]])
-    return sum(padded[:, i : i + height, j : j + width] * kernel[i, j] for i in range(rows) for j in range(columns))
-
-
 @ops.custom_gradient
-def centred(weights):
-    """Weights less their mean over outputs: it centres every output, which is half of a layer norm for free.
+def centred(weights, bias):
+    """Both less their mean over outputs: it centres every output, which is half of a layer norm for free.
 
-    The gradient is centred in the same way; differentiation would make nine operations of that.
+    The gradients are centred in the same way; differentiation would make nine operations of each.
     """
 
     def gradient(*arguments, upstream=None):
-        return _less_mean(arguments[0] if upstream is None else upstream)
+        of_both = arguments if upstream is None else upstream
+        of_both = of_both[0] if len(of_both) == 1 else of_both  # JAX gives the two as one argument
+        return tuple(_less_mean(x) for x in of_both)
 
-    return _less_mean(weights), gradient
+    return (_less_mean(weights), _less_mean(bias)), gradient
 
 
 def _less_mean(x):
@@ -115,15 +53,12 @@ class ConvStep(Layer):
 
     def of_shape(self, x, real, shape):
         """`call` on an x whose `shape` somebody has asked for already: a question to each array costs time."""
-        x = ops.relu(x)
-        if real is not None:
-            x = x * real
-        x = depthwise(x, self.kernel, self.dilation, self.causal, shape)
-        weights, bias = self._centred()
-        return on_rows(x, lambda rows: self.norm.scale_centred(product(rows, weights, bias)), shape)
+        rows = depthwise_rows(ops.relu(x), self.kernel, shape, self.dilation, self.causal, real)
+        weights, bias = once(self, self._centred)
+        return self.norm.scale_centred_rows(ops.add(ops.matmul(rows, weights), bias), shape)
 
     def _centred(self):
-        return centred(self.pointwise.value), centred(self.bias.value)
+        return centred(self.pointwise.value, self.bias.value)
 
     def constants(self):
         """What decoding needs of the weights, computed once: the last tap, the centred pointwise weights and bias."""
@@ -215,7 +150,7 @@ class ConvStep2D(Layer):
         axes = (1, 2, 3) if self.whole_picture and real is None else self.norm.axes
         weights, bias = self.kernel if self.full else self.pointwise, self.bias
         if axes == (-1,):
-            weights, bias = centred(weights.value), centred(bias.value)
+            weights, bias = centred(weights.value, bias.value)
         if self.full:
             x = ops.conv(x, weights, strides=1 if down != right else down, padding="same", data_format="channels_last")
             x = ops.add(every(x, down, right) if down != right else x, bias)
@@ -223,7 +158,9 @@ class ConvStep2D(Layer):
             if self.taps > 1:
                 x = every(depthwise_2d(x, self.kernel), down, right)
             if axes == (-1,):
-                return on_rows(x, lambda rows: self.norm.scale_centred(product(rows, weights, bias)))
+                shape = ops.shape(x)
+                rows = ops.add(ops.matmul(as_rows(x, shape), weights), bias)
+                return self.norm.scale_centred_rows(rows, [*shape[:-1], rows.shape[-1]])
             x = product(x, weights, bias)
         return self.norm.scale_centred(x) if axes == (-1,) else self.norm(x, axes=axes)
 

@@ -1,7 +1,21 @@
 """Two halves of a batch side by side, for a long chain of large operations of which each waits for the one before."""
 
+import contextvars
+
 import keras
 from keras import ops
+
+_made = contextvars.ContextVar("made", default=None)  # by `once`, for the halves that are computed now
+
+
+def once(owner, make):
+    """`make()`, which depends on weights alone, made for both halves of a batch together; once for each owner."""
+    made = _made.get()
+    if made is None:
+        return make()
+    if owner not in made:
+        made[owner] = make()
+    return made[owner]
 
 
 def in_halves(function, *arrays):
@@ -16,7 +30,13 @@ def in_halves(function, *arrays):
     half = rows // 2
     # A single row is computed twice, once for nothing: no operation meets an empty batch.
     ends = ops.maximum(half, 1), half
-    return _joined(*(function(*parts) for parts in zip(*(_halved(x, rows, ends) for x in arrays))), rows, ends)
+    halves = zip(*(_halved(x, rows, ends) for x in arrays))
+    token = _made.set({})
+    try:
+        first, second = (function(*parts) for parts in halves)
+    finally:
+        _made.reset(token)
+    return _joined(first, second, rows, ends)
 
 
 def _halved(x, rows, ends):

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from t2t_multimodel.model.layer import Layer
-from t2t_multimodel.model.product import on_rows
+from t2t_multimodel.model.product import as_rows
 
 EPSILON = 1e-6
 
@@ -33,31 +33,48 @@ class LayerNorm(Layer):
 
     def scale_centred(self, x, axes=None):
         """The same for an `x` whose mean over the normalised axes is zero already."""
-        wide, axes = ops.cast(x, "float32"), axes or self.axes
-        if axes == (-1,) and keras.backend.backend() == "tensorflow":  # XLA makes one pass of the formula by itself
-            normal = on_rows(wide, lambda rows: ops.add(scaled_rows(rows, self.scale.value), self.bias.value))
-        else:
-            variance = ops.mean(ops.square(wide), axis=axes, keepdims=True)
-            normal = wide * ops.rsqrt(variance + EPSILON) * self.scale + self.bias
+        axes = axes or self.axes
+        if axes == (-1,) and keras.backend.backend() == "tensorflow":
+            shape = ops.shape(x)
+            return self.scale_centred_rows(as_rows(x, shape), shape)
+        return ops.cast(self._scaled(ops.cast(x, "float32"), axes), x.dtype)
+
+    def scale_centred_rows(self, x, shape):
+        """`scale_centred` of x [rows, features], as an array of that shape."""
+        wide = ops.cast(x, "float32")
+        if keras.backend.backend() == "tensorflow":
+            normal = ops.add(scaled_rows(wide, self.scale.value, shape), self.bias.value)
+        else:  # XLA makes one pass of the formula by itself
+            normal = ops.reshape(self._scaled(wide, (-1,)), shape)
         return ops.cast(normal, x.dtype)
 
+    def _scaled(self, wide, axes):
+        variance = ops.mean(ops.square(wide), axis=axes, keepdims=True)
+        return wide * ops.rsqrt(variance + EPSILON) * self.scale + self.bias
 
-@ops.custom_gradient
-def scaled_rows(x, scale):
-    """`scale_centred` of x [rows, features] but for the bias, its gradient written out; one row or more.
+
+def scaled_rows(x, scale, shape):
+    """`LayerNorm.scale_centred_rows` but for the bias, its gradient written out: x [rows, features], one row or more.
 
     Every operation is a pass over memory, and differentiation makes more of them. The sums that the gradients need are
     products of two arrays here, one of them with a single row or column: a CPU sums columns faster so. (The bias is
     left to `ops.add`, of whose gradient TensorFlow makes one operation.)
     """
-    inverse = ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + EPSILON)  # [rows, 1]
 
-    def gradient(*arguments, upstream=None):
-        upstream = arguments[0] if upstream is None else upstream
-        both = upstream * x
-        along = ops.matmul(both, scale[:, None]) / x.shape[-1]  # [rows, 1]: how far the gradient only stretches x
-        of_x = upstream * scale * inverse - x * (along * inverse * inverse * inverse)
-        of_scale = ops.matmul(ops.reshape(inverse, [1, -1]), both)[0]
-        return of_x, of_scale
+    @ops.custom_gradient
+    def forward(x, scale):
+        variance = ops.mean(ops.square(x), axis=-1, keepdims=True) + EPSILON  # [rows, 1]
+        inverse = ops.rsqrt(variance)
 
-    return x * inverse * scale, gradient
+        def gradient(*arguments, upstream=None):
+            upstream = ops.reshape(arguments[0] if upstream is None else upstream, [-1, x.shape[-1]])
+            both = upstream * x
+            # [rows, 1]: how far the gradient only stretches x
+            along = ops.matmul(both, ops.reshape(scale, [-1, 1])) / (variance * x.shape[-1])
+            of_x = (upstream * scale - x * along) * inverse
+            of_scale = ops.reshape(ops.matmul(ops.reshape(inverse, [1, -1]), both), [-1])
+            return of_x, of_scale
+
+        return ops.reshape(x * inverse * scale, shape), gradient
+
+    return forward(x, scale)

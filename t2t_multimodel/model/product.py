@@ -4,21 +4,7 @@ import keras
 from keras import ops
 
 
-def on_rows(x, function, shape=None):
-    """`function`, which takes [rows, features] and gives [rows, more], on the last axis of x: [..., features] →
-    [..., more].
-
-    Args:
-      shape: of x, where the caller has asked for it already (the last entry does not matter).
-    """
-    if len(x.shape) == 2:
-        return function(x)
-    leading = (ops.shape(x) if shape is None else shape)[:-1]
-    rows = function(_reshaped(x, [-1, x.shape[-1]], [*leading, x.shape[-1]]))
-    return _reshaped(rows, [*leading, rows.shape[-1]], [-1, rows.shape[-1]])
-
-
-def _reshaped(x, shape, back):
+def reshaped(x, shape, back):
     """`ops.reshape` whose gradient is told the way `back`.
 
     TensorFlow's asks x for its shape. Each such question of an array in the making costs ten microseconds on the way:
@@ -36,6 +22,11 @@ def _reshaped(x, shape, back):
     return forward(x)
 
 
+def as_rows(x, shape):
+    """x [..., features], whose shape somebody has asked for already, as [rows, features]."""
+    return x if len(x.shape) == 2 else reshaped(x, [-1, x.shape[-1]], shape)
+
+
 def product(x, weights, bias=None):
     """x · weights (+ bias): [..., features] × [features, more] → [..., more].
 
@@ -43,4 +34,8 @@ def product(x, weights, bias=None):
     each product; and a bias is added within the product only where that is one of two matrices.
     """
     linear = lambda rows: ops.matmul(rows, weights) if bias is None else ops.add(ops.matmul(rows, weights), bias)
-    return on_rows(x, linear)
+    if len(x.shape) == 2:
+        return linear(x)
+    shape = ops.shape(x)
+    rows = linear(as_rows(x, shape))
+    return reshaped(rows, [*shape[:-1], rows.shape[-1]], [-1, rows.shape[-1]])

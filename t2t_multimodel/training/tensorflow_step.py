@@ -161,10 +161,11 @@ class FusedAdam(keras.optimizers.Adam):
     def _shared(self, learning_rate):
         """What the updates of all variables have in common, as `ResourceApplyAdam` calls it."""
         time = tf.cast(self.iterations + 1, tf.float32)
+        # (As tensors: each call would make three constants of numbers.)
+        beta1, beta2, epsilon = (tf.constant(number, tf.float32) for number in (self.beta_1, self.beta_2, self.epsilon))
         return {
-            "beta1_power": tf.pow(self.beta_1, time), "beta2_power": tf.pow(self.beta_2, time),
-            "lr": tf.convert_to_tensor(learning_rate), "beta1": self.beta_1, "beta2": self.beta_2,
-            "epsilon": self.epsilon,
+            "beta1_power": tf.pow(beta1, time), "beta2_power": tf.pow(beta2, time),
+            "lr": tf.convert_to_tensor(learning_rate), "beta1": beta1, "beta2": beta2, "epsilon": epsilon,
         }  # fmt: skip
 
     def _update(self, gradient, variable, shared):
