@@ -3,11 +3,12 @@
     python benchmarks/memory.py [--hidden=128,512] [--hparams_set=multimodel_single --rows=4] [--most_gib=14]
 
 Counted are the weights, the optimiser's two averages of each, and the activations that the backward pass needs
-(`activations`); gradients come on top where clipping by the global norm needs all of them at once. Measured is the peak
-of the resident memory less what TensorFlow takes when it has been imported and has made one product. After a first step
-on four ids, what is there besides weights and averages is what the traced program keeps. Each measurement is a process
-of its own, ended where it exceeds --most_gib. multimodel_base is not built: what it needs is counted, times the ratio
-measured of the largest model here.
+(`activations`); or the gradients, where those are more: they come as activations go, and clipping by the global norm
+needs all at once. Measured are the arrays that there are at most at once, by TensorFlow's allocator, and the peak of
+the resident memory less what TensorFlow takes when it has been imported and has made one product. What the second has
+more is TensorFlow's program of the step, Python's objects, and gaps between arrays. Each measurement is a process of
+its own, ended where it exceeds --most_gib. multimodel_base is not built: what it needs is counted, times the ratio of
+arrays measured of the largest model here, and what that model takes besides.
 """
 
 import argparse
@@ -39,23 +40,28 @@ def main(argv=None):
         return
     if sys.platform != "linux":
         not_run("reads the resident memory from /proc, which Linux alone has")
-    figures, values, ratio = [], {}, 0.0
+    figures, values, ratio, besides = [], {}, 0.0, 0.0
     for name in flags.hparams_set.split(",") if flags.hparams_set else flags.hidden.split(","):
         measured = in_child(name, flags)
-        counted = measured["weights"] + measured["optimiser"] + measured["activations"]
+        counted = total(measured["weights"], measured["activations"])
         what = f"memory of a step, {'hidden ' if name.isdigit() else ''}{name}, {flags.rows} × (64 + 64) ids"
-        figures.append(figure(f"{what}: peak", measured["peak"] / GIB, "GiB", limit=counted / GIB,
-                              limit_is="parameters + optimiser + activations as counted"))  # fmt: skip
-        figures.append(figure(f"{what}: peak over the count", measured["peak"] / counted, "times", at_most=MOST))
-        rest = measured["peak"] - measured["program"]
-        figures.append(figure(f"{what}: peak without the traced program, over the count", rest / counted, "times"))
-        ratio = rest / (counted + measured["gradients"])
-        figures.append(figure(f"{what}: the same, gradients counted too", ratio, "times"))
+        is_counted = {"limit": counted / GIB, "limit_is": "parameters + optimiser + activations as counted"}
+        figures.append(figure(f"{what}: arrays", measured["arrays"] / GIB, "GiB", **is_counted))
+        ratio, besides = measured["arrays"] / counted, measured["peak"] - measured["arrays"]
+        figures.append(figure(f"{what}: arrays over the count", ratio, "times", at_most=MOST))
+        figures.append(figure(f"{what}: resident memory", measured["peak"] / GIB, "GiB", **is_counted))
+        figures.append(figure(f"{what}: resident memory over the count", measured["peak"] / counted, "times",
+                              at_most=MOST))  # fmt: skip
         values |= {f"{name}_{key}_mib": round(value / 2**20, 1) for key, value in measured.items()}
-    needed, weights = base_needs(ratio)
+    needed, weights = base_needs(ratio, besides)
     figures.append(figure(f"multimodel_base, 16 × (64 + 64) ids, {weights / 1e9:.2f} billion weights, would need",
                           needed / GIB, "GiB", at_most=MACHINE))  # fmt: skip
     report("memory", figures, **values)
+
+
+def total(weights, activations):
+    """Bytes that must be there at once: weights, the optimiser's averages, and activations or gradients."""
+    return 3 * weights + max(weights, activations)
 
 
 def in_child(name, flags):
@@ -78,8 +84,9 @@ def in_child(name, flags):
 
 
 def measure(name, rows):
-    """Bytes: "weights", "gradients", "optimiser", "activations" as counted; "peak", "program" above "base" measured."""
+    """Bytes: "weights" and "activations" as counted; "arrays" at most at once, and "peak" of all above "base"."""
     import_backend()
+    import tensorflow as tf
     from keras import ops
 
     hparams = body(int(name)) if name.isdigit() else named(name)
@@ -88,14 +95,14 @@ def measure(name, rows):
     spec = text_problem()
     model = make_model(hparams, [spec])
     step = make_step(model, hparams)
-    step.update([(spec, text_batch(1, 4))], 1e-3)
-    weights = 4 * model.count_params()
-    program = max(0, resident(os.getpid()) - base - 3 * weights)
     for _ in range(3):
         step.update([(spec, text_batch(rows, LENGTH))], 1e-3)
-    return {"weights": weights, "gradients": weights, "optimiser": 2 * weights,
-            "activations": 4 * activations(hparams, rows, LENGTH, LENGTH), "base": base, "program": program,
-            "peak": peak_resident() - base}  # fmt: skip
+    try:
+        arrays = tf.config.experimental.get_memory_info("CPU:0")["peak"]
+    except ValueError:
+        not_run("this TensorFlow's allocator does not count: it does with oneDNN, on a processor of the x86 kind")
+    return {"weights": 4 * model.count_params(), "activations": 4 * activations(hparams, rows, LENGTH, LENGTH),
+            "arrays": arrays, "base": base, "peak": peak_resident() - base}  # fmt: skip
 
 
 def named(name):
@@ -104,11 +111,11 @@ def named(name):
     return registry.hparams_sets.get(name)()
 
 
-def base_needs(ratio, rows=16):
-    """(bytes of a step of multimodel_base, weights): counted, times a ratio that was measured."""
+def base_needs(ratio, besides, rows=16):
+    """(bytes of a step of multimodel_base, weights): counted, times a ratio that was measured, and what is besides."""
     hparams = named("multimodel_base")
     weights = parameters(hparams)
-    return ratio * 4 * (4 * weights + activations(hparams, rows, LENGTH, LENGTH)), weights
+    return ratio * 4 * total(weights, activations(hparams, rows, LENGTH, LENGTH)) + besides, weights
 
 
 def parameters(h, vocabulary=8192):

@@ -19,11 +19,14 @@ from t2t_multimodel.features import FeatureSpec, ProblemSpec
 from t2t_multimodel.modalities.loss import cross_entropy, cross_entropy_in_halves
 from t2t_multimodel.modalities.text import TextNet
 from t2t_multimodel.model.attention import MultiHeadAttention, causal_bias, source_bias, timing_signal
-from t2t_multimodel.model.convolution import ConvStep2D
-from t2t_multimodel.model.depthwise import depthwise
+from t2t_multimodel.model.body import stretch
+from t2t_multimodel.model.convolution import ConvStep2D, centred
+from t2t_multimodel.model.depthwise import depthwise_rows
 from t2t_multimodel.model.experts import MixtureOfExperts
+from t2t_multimodel.model.halves import once
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.normalisation import LayerNorm
+from t2t_multimodel.model.product import product
 
 # Its registered sets multimodel_tiny and multimodel_base by hidden size: (layers, width of convolutions and of the
 # encoder's experts, the decoder layer with experts).
@@ -140,7 +143,7 @@ class EncoderLayer(Layer):
 
     def __init__(self, hparams, filters, **kwargs):
         super().__init__(**kwargs)
-        size = hparams.hidden_size
+        self.hparams, size = hparams, hparams.hidden_size
         with keras.name_scope(self.name):
             self.steps = [
                 WideStep(size, filters, 3, name="step1"), WideStep(filters, filters, 3, name="step2"),
@@ -150,11 +153,14 @@ class EncoderLayer(Layer):
             self.norm = LayerNorm(size, name="norm")
 
     def call(self, x, real, training=False):
-        y = x
-        for step in self.steps:
-            y = step(y, real[..., None])
+        y = stretch(self._convolutions, self.hparams, x, real[..., None])
         with_experts, report = self.experts(x, real, training=training)  # x is in it already
         return self.norm(with_experts + y), report["balance"]
+
+    def _convolutions(self, x, real):
+        for step in self.steps:
+            x = step(x, real)
+        return x
 
 
 class DecoderLayer(Layer):
@@ -162,7 +168,7 @@ class DecoderLayer(Layer):
 
     def __init__(self, hparams, filters, with_experts, **kwargs):
         super().__init__(**kwargs)
-        size = hparams.hidden_size
+        self.hparams, size = hparams, hparams.hidden_size
         with keras.name_scope(self.name):
             self.self_attention = MultiHeadAttention(size, hparams.num_heads, name="self_attention")
             self.source_attention = MultiHeadAttention(size, hparams.num_heads, name="source_attention")
@@ -172,12 +178,18 @@ class DecoderLayer(Layer):
                 self.wide, self.narrow = Dense(size, filters, name="wide"), Dense(filters, size, name="narrow")
 
     def call(self, x, source, real, training=False):
+        if self.experts is None:
+            whole = lambda *arrays: self._fed_forward(self._attended(*arrays))
+            return stretch(whole, self.hparams, x, source, real), 0.0
+        y, report = self.experts(stretch(self._attended, self.hparams, x, source, real), training=training)
+        return self.norm2(y), report["balance"]
+
+    def _attended(self, x, source, real):
         y = self.self_attention(x, x, causal_bias(ops.shape(x)[1]))
-        x = self.norm1(x + y + self.source_attention(y, source, source_bias(real)))
-        if self.experts is not None:
-            y, report = self.experts(x, training=training)
-            return self.norm2(y), report["balance"]
-        return self.norm2(x + self.narrow(ops.relu(self.wide(x)))), 0.0
+        return self.norm1(x + y + self.source_attention(y, source, source_bias(real)))
+
+    def _fed_forward(self, x):
+        return self.norm2(x + self.narrow(ops.relu(self.wide(x))))
 
 
 class WideStep(Layer):
@@ -193,9 +205,10 @@ class WideStep(Layer):
             self.norm = LayerNorm(after, name="norm")
 
     def call(self, x, real):
-        x = depthwise(ops.relu(x) * real, self.kernel, self.dilation)
-        weights = self.pointwise - ops.mean(self.pointwise, axis=1, keepdims=True)  # as in `ConvStep`
-        return self.norm.scale_centred(ops.matmul(x, weights) + (self.bias - ops.mean(self.bias)))
+        shape = ops.shape(x)
+        rows = depthwise_rows(ops.relu(x), self.kernel, shape, self.dilation, real=real)
+        weights, bias = once(self, lambda: centred(self.pointwise.value, self.bias.value))
+        return self.norm.scale_centred_rows(ops.add(ops.matmul(rows, weights), bias), [*shape[:2], bias.shape[0]])
 
 
 class Dense(Layer):
@@ -207,4 +220,4 @@ class Dense(Layer):
         self.bias = self.add_weight(shape=(after,), initializer="zeros", name="bias")
 
     def call(self, x):
-        return ops.matmul(x, self.weight) + self.bias
+        return product(x, self.weight, self.bias)
