@@ -5,6 +5,8 @@ import math
 
 from keras import ops
 
+from t2t_multimodel.model.halves import halved
+
 LEAST = 1e-30  # a probability whose logarithm float32 still has in full
 
 
@@ -36,8 +38,8 @@ def cross_entropy_in_halves(logits_of, outputs, targets, weights, label_smoothin
     """
     half = ops.shape(outputs)[0] // 2
     parts = []
-    for rows in (slice(None, half), slice(half, None)):
-        logits = logits_of(outputs[rows])
+    for part, rows in zip(halved(outputs, half), (slice(None, half), slice(half, None))):
+        logits = logits_of(part)
         parts.append((*cross_entropy(logits, targets[rows], weights[rows], label_smoothing), logits))
     (first, *arrays), (second, *others) = parts
     return first + second, *(ops.concatenate(pair, axis=0) for pair in zip(arrays, others))

@@ -17,7 +17,9 @@ class TextNet(ModalityNet):
         # to learn (an Adam step moves every weight by about the learning rate, whatever its size).
         self.scale = size**0.5
         normal = keras.initializers.RandomNormal(0.0, size**-0.5)
-        self.embedding = self.add_weight(shape=(spec.vocabulary_size, size), initializer=normal, name="embedding")
+        # float32 in mixed precision too: the rows that are taken are cast, not all there are.
+        shape = (spec.vocabulary_size, size)
+        self.embedding = self.add_weight(shape=shape, initializer=normal, name="embedding", autocast=False)
         self.softmax = self.add_weight(shape=(size, spec.vocabulary_size), initializer="glorot_uniform", name="softmax")
         self.bias = self.add_weight(shape=(spec.vocabulary_size,), initializer="zeros", name="bias")
 

@@ -8,7 +8,7 @@ from t2t_multimodel.model.convolution import ConvBlock
 from t2t_multimodel.model.halves import once
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.normalisation import LayerNorm
-from t2t_multimodel.model.product import as_rows, product, reshaped
+from t2t_multimodel.model.product import added, as_rows, product, reshaped
 
 MASKED = -3e4  # added to the logits of positions that may not be seen
 
@@ -166,7 +166,7 @@ class SourceAttention(Layer):
 
     def call(self, x, source, real):
         """x [batch, length, features], source [batch, positions, features], real [batch, positions]."""
-        return x + self.attention(self.norm(x), source, source_bias(real))
+        return added(x, self.attention(self.norm(x), source, source_bias(real)))
 
     def prepare(self, source, real):
         """What decoding needs of the source, computed once; see `MultiHeadAttention.read_one`."""
@@ -249,7 +249,7 @@ class AttentionBlock(Layer):
             x = block(x, training=training)
         if self.hparams.use_attention:
             normal = self.norm(x)
-            x = x + self.self_attention(normal, normal, causal_bias(length))
+            x = added(x, self.self_attention(normal, normal, causal_bias(length)))
         return self.source(x, source, source_real)
 
     def prepare(self, source, source_real):

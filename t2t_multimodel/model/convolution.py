@@ -7,7 +7,7 @@ from t2t_multimodel.model.depthwise import depthwise_2d, depthwise_rows
 from t2t_multimodel.model.halves import once
 from t2t_multimodel.model.layer import Dropout, Layer
 from t2t_multimodel.model.normalisation import LayerNorm
-from t2t_multimodel.model.product import as_rows, product
+from t2t_multimodel.model.product import added, as_rows, product
 
 LOWEST = -1e9  # what loses every maximum
 
@@ -88,9 +88,9 @@ class ConvBlock(Layer):
     def call(self, x, real=None, training=False):
         shape = ops.shape(x)
         h = self.step1.of_shape(x, real, shape)
-        h = x + self.step2.of_shape(h, real, shape)
+        h = added(x, self.step2.of_shape(h, real, shape))
         h = self.step3.of_shape(h, real, shape)
-        return self.dropout(x + self.step4.of_shape(h, real, shape), training=training)
+        return self.dropout(added(x, self.step4.of_shape(h, real, shape)), training=training)
 
     @property
     def steps(self):

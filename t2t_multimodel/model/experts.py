@@ -6,6 +6,7 @@ from keras import ops
 from t2t_multimodel.model import observation
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.normalisation import LayerNorm
+from t2t_multimodel.model.product import added, as_rows, reshaped
 from t2t_multimodel.model.runs import picked, runs_of
 
 NOISE_FLOOR = 1e-2  # smallest standard deviation of the gating noise
@@ -113,7 +114,7 @@ class MixtureOfExperts(Layer):
           share of assignments}.
         """
         shape = ops.shape(x)
-        tokens = ops.reshape(self.norm(x), [-1, x.shape[-1]])
+        tokens = as_rows(self.norm(x), shape)
         real = ops.ones(shape[:2], dtype="float32") if real is None else ops.cast(real, "float32")
         real = ops.reshape(real, [-1, 1])
         gates, ids, balance, load = self._gating(tokens, real, training)
@@ -126,7 +127,7 @@ class MixtureOfExperts(Layer):
         else:
             y = self._blocks(tokens, gates, ids, BLOCK)
         report = {"balance": balance, "overflow": overflow, "load": load}
-        return x + ops.reshape(y, shape), report
+        return added(x, reshaped(y, shape, [-1, x.shape[-1]])), report
 
     def step(self, x, position):
         """One position: x [batch, features] → the same; the experts' weights are gathered for the tokens at hand, for

@@ -39,6 +39,13 @@ def in_halves(function, *arrays):
     return _joined(first, second, rows, ends)
 
 
+def halved(x, half):
+    """x[:half] and x[half:]."""
+    if keras.backend.backend() != "tensorflow":
+        return x[:half], x[half:]
+    return _halved(x, ops.shape(x)[0], (half, half))
+
+
 def _halved(x, rows, ends):
     """x[: ends[0]] and x[ends[1] :]; the gradient puts halves together, where that of a slice is an array of zeros to
     be added to another.

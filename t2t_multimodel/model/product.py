@@ -1,4 +1,4 @@
-"""Products over an array's last axis as products of two matrices."""
+"""Products over an array's last axis as products of two matrices; reshapes and sums that ask no array for its shape."""
 
 import keras
 from keras import ops
@@ -20,6 +20,18 @@ def reshaped(x, shape, back):
         )
 
     return forward(x)
+
+
+def added(x, y):
+    """x + y of equal shapes: TensorFlow's gradient would first find out at run time that they are."""
+    if keras.backend.backend() != "tensorflow":
+        return x + y
+
+    @ops.custom_gradient
+    def forward(x, y):
+        return x + y, lambda *arguments, upstream=None: (arguments[0] if upstream is None else upstream,) * 2
+
+    return forward(x, y)
 
 
 def as_rows(x, shape):

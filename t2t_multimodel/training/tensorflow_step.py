@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from t2t_multimodel.startup import give_back_memory
 from t2t_multimodel.training.adam import LazyAdam, by_expert
+from t2t_multimodel.training.tensorflow_graph import each_once
 
 FEW_SHAPES = False  # one trace serves every length
 REPORTED = ("cross_entropy", "weight", "balance", "overflow")
@@ -68,6 +69,7 @@ class Step:
         if spec.signature not in self._evaluations:
 
             @tf.function(input_signature=[batch_signature(spec)], autograph=False)
+            @each_once()
             def evaluation(batch):
                 _, report = self.model.loss(batch, spec, training=False)
                 return report["log_probability"], report["correct"], report["weights"]
@@ -84,6 +86,7 @@ class Step:
             touched = [v.value for v in self.model.touched(spec)]
 
             @tf.function(input_signature=[batch_signature(spec)], autograph=False)
+            @each_once()
             def gradients(batch):
                 _, report = self.model.loss(batch, spec, training=False)
                 zero = tf.UnconnectedGradients.ZERO  # the noise's weights take no part
@@ -116,6 +119,7 @@ class Step:
             touched = self.model.touched(spec)
 
             @tf.function(input_signature=[batch_signature(spec), tf.TensorSpec([], tf.float32)], autograph=False)
+            @each_once()
             def update(batch, rate):
                 gradients, report = self._loss_and_gradients(spec, batch, touched)
                 return self._clip_and_apply(gradients, touched, rate), report
@@ -129,6 +133,7 @@ class Step:
             touched = self.model.touched(spec)
 
             @tf.function(input_signature=[batch_signature(spec)], autograph=False)
+            @each_once()
             def gradient(batch):
                 return self._loss_and_gradients(spec, batch, touched)
 
@@ -141,6 +146,7 @@ class Step:
             signature = [[tf.TensorSpec(v.shape, tf.float32) for v in touched], tf.TensorSpec([], tf.float32)]
 
             @tf.function(input_signature=signature, autograph=False)
+            @each_once()
             def apply(gradients, rate):
                 return self._clip_and_apply(gradients, touched, rate)
 
