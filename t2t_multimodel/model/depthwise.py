@@ -1,6 +1,4 @@
-"""Depthwise convolutions, where every feature has taps of its own: along time for the body, over two axes for
-pictures and spectrograms.
-"""
+"""Depthwise convolutions, every feature with taps of its own: along time for the body, over two axes for pictures."""
 
 import keras
 from keras import ops

@@ -4,9 +4,11 @@ import contextlib
 
 import tensorflow as tf
 
-# Without state: from the same inputs they make the same.
-OF_SHAPES = {"BroadcastGradientArgs", "Const", "ExpandDims", "Pack", "Shape", "StridedSlice"}
-OF_INTEGERS = {"AddV2", "FloorDiv", "FloorMod", "Maximum", "Minimum", "Mul", "Neg", "Prod", "Sub"}
+# Without state: from the same inputs they make the same. Those of the second line where they compute with int32, as
+# lengths are; arrays that somebody may differentiate by stay apart.
+OF_SHAPES = {"BroadcastGradientArgs", "Const", "Shape"}
+OF_INTEGERS = {"AddV2", "ExpandDims", "FloorDiv", "FloorMod", "Maximum", "Minimum", "Mul", "Neg", "Pack",
+               "StridedSlice", "Sub"}  # fmt: skip
 LARGEST = 256  # bytes of a constant that is looked up; larger ones are hardly ever made twice
 
 
@@ -26,25 +28,29 @@ def each_once():
         return
     made = {}
 
-    def make_once(kind, inputs, *arguments, attrs=None, **others):
-        key = _key(kind, inputs, attrs or {})
+    def make_once(op_type, inputs, dtypes=None, input_types=None, name=None, attrs=None, *more, **named):
+        make_one = lambda: make(op_type, inputs, dtypes, input_types, name, attrs, *more, **named)
+        key = _key(op_type, inputs, attrs or {})
         if key is None:
-            return make(kind, inputs, *arguments, attrs=attrs, **others)
+            return make_one()
         if key not in made:
-            # With its inputs, which stay while their ids are keys.
-            made[key] = make(kind, inputs, *arguments, attrs=attrs, **others), inputs
+            made[key] = make_one(), inputs  # which stay while their ids are keys
         return made[key][0]
 
     graph._create_op_internal = make_once
     try:
         yield
     finally:
-        del graph._create_op_internal
+        if hasattr(make, "__self__"):  # the graph's own method
+            del graph._create_op_internal
+        else:  # that of an `each_once` around this one
+            graph._create_op_internal = make
 
 
 def _key(kind, inputs, attributes):
     """What tells operations apart that may be one; None for those that may not."""
-    of_integers = kind in OF_INTEGERS and attributes["T"].type == tf.int32.as_datatype_enum
+    dtype = attributes["T"].type if "T" in attributes else None
+    of_integers = kind in OF_INTEGERS and dtype == tf.int32.as_datatype_enum
     if kind not in OF_SHAPES and not of_integers:
         return None
     values = tuple((name, attributes[name].SerializeToString()) for name in sorted(attributes))
