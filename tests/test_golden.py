@@ -23,14 +23,8 @@ from t2t_multimodel.model.attention import (
     timing_signal,
 )
 from t2t_multimodel.model.convolution import ConvStep, ConvStep2D
-from t2t_multimodel.model.depthwise import depthwise
-from t2t_multimodel.model.experts import (
-    BLOCK,
-    MixtureOfExperts,
-    probability_in_top_k,
-    squared_variation,
-    top_k_gates,
-)
+from t2t_multimodel.model.depthwise import depthwise_rows
+from t2t_multimodel.model.experts import BLOCK, MixtureOfExperts, probability_in_top_k, squared_variation, top_k_gates
 from t2t_multimodel.model.layer import Layer
 from t2t_multimodel.model.normalisation import LayerNorm
 from t2t_multimodel.training.backend import adapter
@@ -205,9 +199,10 @@ def norm(numbers, scope):
 
 
 def separable(numbers, scope, x, dilation, causal):
-    """T2T's separable convolution by our `depthwise`: x [batch, length, in] → [batch, length, out]."""
-    x = depthwise(ops.convert_to_tensor(x), numbers[f"var/{scope}/depthwise_kernel"][:, 0, :, 0], dilation, causal)
-    return ops.matmul(x, numbers[f"var/{scope}/pointwise_kernel"][0, 0])
+    """T2T's separable convolution by our depthwise one: x [batch, length, in] → [batch, length, out]."""
+    kernel = numbers[f"var/{scope}/depthwise_kernel"][:, 0, :, 0]
+    rows = ops.reshape(depthwise_rows(ops.convert_to_tensor(x), kernel, x.shape, dilation, causal), x.shape)
+    return ops.matmul(rows, numbers[f"var/{scope}/pointwise_kernel"][0, 0])
 
 
 @pytest.mark.parametrize("padding", ["SAME", "LEFT"])

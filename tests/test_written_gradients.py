@@ -8,9 +8,9 @@ from models import gradient
 from t2t_multimodel.model.convolution import centred, every
 from t2t_multimodel.model.depthwise import depthwise_rows
 from t2t_multimodel.model.experts import feed_forward_by_expert
-from t2t_multimodel.model.halves import in_halves, once
+from t2t_multimodel.model.halves import halved, in_halves, once
 from t2t_multimodel.model.normalisation import EPSILON, scaled_rows
-from t2t_multimodel.model.product import product
+from t2t_multimodel.model.product import added, product
 from t2t_multimodel.model.runs import picked
 
 
@@ -41,13 +41,15 @@ def test_layer_norm(argument, rows):
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("taps, dilation", [(1, 1), (3, 1), (5, 1), (3, 2), (5, 4)], ids=str)
 @pytest.mark.parametrize("argument", ["x", "kernel"])
-def test_depthwise_convolution(argument, taps, dilation, causal, length):
+@pytest.mark.parametrize("masked", [True, False])
+def test_depthwise_convolution(masked, argument, taps, dilation, causal, length):
     """Lengths that the dilation divides and that it doesn't, shorter than the taps' reach too; with padding."""
     random = np.random.default_rng(0)
     shape, before = (2, length, 3), taps - 1 if causal else (taps - 1) // 2
     given = {name: random.normal(size=size).astype("float32") for name, size in (("x", shape), ("kernel", (taps, 3)))}
     real = np.ones((2, length, 1), "float32")
-    real[1, length // 2 :] = 0.0
+    if masked:
+        real[1, length // 2 :] = 0.0
     weights = ops.convert_to_tensor(random.normal(size=shape).astype("float32"))
 
     def formula(x, kernel):
@@ -57,7 +59,8 @@ def test_depthwise_convolution(argument, taps, dilation, causal, length):
         return sum(padded[:, start : start + length] * kernel[tap] for tap, start in enumerate(starts))
 
     def written(x, kernel):
-        rows = depthwise_rows(x, kernel, ops.shape(x), dilation, causal, ops.convert_to_tensor(real))
+        mask = ops.convert_to_tensor(real) if masked else None
+        rows = depthwise_rows(x, kernel, ops.shape(x), dilation, causal, mask)
         return ops.reshape(rows, shape)
 
     def gradient_of(function):
@@ -139,6 +142,21 @@ def test_two_halves_are_the_whole(rows):
     np.testing.assert_allclose(in_halves(function, x, y), function(x, y), rtol=1e-6)
     found = gradient(lambda x: ops.sum(in_halves(function, x, y) * weights), np.asarray(x))
     np.testing.assert_allclose(found, gradient(lambda x: ops.sum(function(x, y) * weights), np.asarray(x)), rtol=1e-6)
+
+
+def test_sums_that_ask_for_no_shape():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(5, 3)).astype("float32")
+    weights = ops.convert_to_tensor(random.normal(size=(5, 3)).astype("float32"))
+    found = gradient(lambda x: ops.sum(added(x * 2.0, x) ** 2 * weights), x)
+    np.testing.assert_allclose(found, 18.0 * x * np.asarray(weights), rtol=1e-5)
+
+
+@pytest.mark.parametrize("half", [0, 2])
+def test_halves_of_an_array(half):
+    x = np.ones((5, 3), "float32")
+    found = gradient(lambda x: ops.sum(halved(x, half)[0]) + 2.0 * ops.sum(halved(x, half)[1]), x)
+    np.testing.assert_array_equal(found, np.repeat([[1.0], [2.0]], [half, 5 - half], axis=0) * x)
 
 
 def test_what_halves_share_is_made_once():

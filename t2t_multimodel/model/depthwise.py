@@ -4,31 +4,23 @@ import keras
 from keras import ops
 
 
-def depthwise(x, kernel, dilation=1, causal=False):
-    """Depthwise convolution along time.
-
-    Args:
-      x: [batch, length, features].
-      kernel: [taps, features].
-      dilation: distance of the taps, in positions.
-      causal: True: position t sees t and before only (padded on the left); False: centred, taps must be odd.
-
-    Returns:
-      [batch, length, features].
-    """
-    shape = ops.shape(x)
-    return ops.reshape(depthwise_rows(x, kernel, shape, dilation, causal), shape)
-
-
 def depthwise_rows(x, kernel, shape, dilation=1, causal=False, real=None):
-    """`depthwise` of an x of that shape, as a product takes it: [batch · length, features].
+    """Depthwise convolution along time, as a product takes it.
 
     On TensorFlow the length is folded by the dilation, [batch, length/dilation, dilation, features], and meets an
     undilated kernel on the height axis: the same result, several times faster on a CPU than a dilated call. XLA has no
     fast depthwise convolution on a CPU; there it is a sum over shifted taps.
 
     Args:
+      x: [batch, length, features].
+      kernel: [taps, features].
+      shape: that of x: who calls has asked for it already.
+      dilation: distance of the taps, in positions.
+      causal: True: position t sees t and before only (padded on the left); False: centred, taps must be odd.
       real: [batch, length, 1], 1 = real: padding is zeroed before; None: it is not.
+
+    Returns:
+      [batch · length, features].
     """
     taps = kernel.shape[0]
     before = taps - 1 if causal else (taps - 1) // 2

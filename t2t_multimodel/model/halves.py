@@ -9,7 +9,11 @@ _made = contextvars.ContextVar("made", default=None)  # by `once`, for the halve
 
 
 def once(owner, make):
-    """`make()`, which depends on weights alone, made for both halves of a batch together; once for each owner."""
+    """`make()`, which depends on weights alone, made for both halves of a batch together; once for each owner.
+
+    Outside of halves it is made at each call. Not for use within a branch or a loop of the program: what is made there
+    is not known outside.
+    """
     made = _made.get()
     if made is None:
         return make()

@@ -167,7 +167,7 @@ class FusedAdam(keras.optimizers.Adam):
     def _shared(self, learning_rate):
         """What the updates of all variables have in common, as `ResourceApplyAdam` calls it."""
         time = tf.cast(self.iterations + 1, tf.float32)
-        # (As tensors: each call would make three constants of numbers.)
+        # (As tensors: every variable's call would make three constants of numbers first.)
         beta1, beta2, epsilon = (tf.constant(number, tf.float32) for number in (self.beta_1, self.beta_2, self.epsilon))
         return {
             "beta1_power": tf.pow(beta1, time), "beta2_power": tf.pow(beta2, time),
