@@ -157,6 +157,15 @@ def matrix_product(size=2048):
     return products, 4 * size**3
 
 
+def memory_pass(numbers=1 << 24):
+    """(function, bytes): two large arrays at once, read and written: how fast numbers come from memory and go there."""
+    import keras
+    import tensorflow as tf
+
+    a, b = (keras.random.normal((numbers,), seed=seed) for seed in (0, 1))
+    return tf.function(lambda: (a + 1.0, b + 1.0), autograph=False), 4 * 4 * numbers
+
+
 def against_matrix(function, operations, rounds=4, runs=4):
     """How near a function comes to the speed of matrix products, both in turn.
 

@@ -67,7 +67,8 @@ def feed_forward_by_expert(x, first, second):
             whole = ops.concatenate(hidden, axis=0)
             # (einsum: a transpose before a product would be a copy.)
             of_second = ops.einsum("erf,erd->efd", whole, upstream)
-            of_hidden = ops.einsum("erd,efd->erf", upstream, second) * ops.sign(whole)  # 1 where ReLU let it through
+            of_hidden = ops.einsum("erd,efd->erf", upstream, second)
+            of_hidden = ops.where(whole > 0, of_hidden, ops.zeros((), whole.dtype))  # where ReLU let it through
             of_first = ops.einsum("erd,erf->edf", x, of_hidden)
             return ops.einsum("erf,edf->erd", of_hidden, first), of_first, of_second
 
@@ -248,12 +249,15 @@ class MixtureOfExperts(Layer):
         assignment = ops.take(order, ops.minimum(starts[:, None] + slot, ops.shape(order)[0] - 1), axis=0)
         assignment = ops.reshape(assignment, [-1])
         copies = ops.reshape(ops.where(kept, place, self.experts * slots), [-1, self.k])
-        x = picked(tokens, assignment // self.k, copies, gaps=True)
-        x = ops.reshape(x, [self.experts, -1, tokens.shape[-1]]) * ops.cast(used, tokens.dtype)[..., None]
+        # An unused slot gets a row of zeros, the one after all tokens.
+        rows = ops.where(ops.reshape(used, [-1]), assignment // self.k, ops.shape(tokens)[0])
+        after = [[0, 1], [0, 0]]
+        x = picked(ops.pad(tokens, after), rows, ops.pad(copies, after), gaps=True)
+        x = ops.reshape(x, [self.experts, -1, tokens.shape[-1]])
         # A written gradient takes tensors; the cast makes them of variables.
         first, second = (ops.cast(ops.convert_to_tensor(weights), x.dtype) for weights in (self.first, self.second))
         y = feed_forward_by_expert(x, first, second)  # [experts, slots, features]
-        # The gradient of an unused slot is another token's: it reaches no weight because the slot's x is 0 (`used`).
+        # The gradient of an unused slot is another token's: it reaches no weight because the slot's x is 0.
         return picked(ops.reshape(y, [-1, tokens.shape[-1]]), ops.where(kept, place, 0), assignment[:, None])
 
     def _capacity(self, assignments):
