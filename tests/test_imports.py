@@ -38,7 +38,10 @@ MAY_IMPORT = {
 # What these must not import, anywhere in the file.
 BACKENDS = {"tensorflow", "tensorflow_text", "tensorflow_datasets", "jax"}
 KERAS_ONLY = tuple(f"t2t_multimodel/{part}/" for part in ("model", "modalities", "decoding", "training"))
-ADAPTERS = tuple(f"t2t_multimodel/training/{name}.py" for name in ("tensorflow_step", "tensorflow_graph", "jax_step"))
+ADAPTERS = tuple(
+    f"t2t_multimodel/training/{name}.py"
+    for name in ("tensorflow_step", "tensorflow_program", "tensorflow_graph", "jax_step")
+)
 # Must not be imported by `--help`: only inside functions, in whatever the commands import at the top.
 HEAVY = BACKENDS | {"keras", "matplotlib", "sacrebleu", "jiwer", "nltk", "jinja2", "optuna"}
 BANNED_CALLS = {"eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.dump", "numpy.save", "shelve.open"}

@@ -4,9 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from t2t_multimodel.startup import give_back_memory
 from t2t_multimodel.training.adam import LazyAdam, by_expert
-from t2t_multimodel.training.tensorflow_graph import each_once
+from t2t_multimodel.training.tensorflow_program import program
 
 FEW_SHAPES = False  # one trace serves every length
 REPORTED = ("cross_entropy", "weight", "balance", "overflow")
@@ -37,17 +36,7 @@ class Step:
           for each draw a dict of floats: loss, cross_entropy, weight, balance, overflow; and the gradient's norm
           before clipping.
         """
-        programs = self._programs()
-        result = self._updated(draws, tf.constant(learning_rate, tf.float32))
-        if self._programs() > programs:
-            give_back_memory()
-        return result
-
-    def _programs(self):
-        """How many programs updates have needed so far."""
-        return len(self._updates) + len(self._gradients) + len(self._applies)
-
-    def _updated(self, draws, rate):
+        rate = tf.constant(learning_rate, tf.float32)
         if len(draws) == 1:
             spec, batch = draws[0]
             norm, reports = self._update(spec)(batch, rate)
@@ -68,8 +57,7 @@ class Step:
         """
         if spec.signature not in self._evaluations:
 
-            @tf.function(input_signature=[batch_signature(spec)], autograph=False)
-            @each_once()
+            @program(batch_signature(spec))
             def evaluation(batch):
                 _, report = self.model.loss(batch, spec, training=False)
                 return report["log_probability"], report["correct"], report["weights"]
@@ -85,8 +73,7 @@ class Step:
         if spec.signature not in self._plain_gradients:
             touched = [v.value for v in self.model.touched(spec)]
 
-            @tf.function(input_signature=[batch_signature(spec)], autograph=False)
-            @each_once()
+            @program(batch_signature(spec))
             def gradients(batch):
                 _, report = self.model.loss(batch, spec, training=False)
                 zero = tf.UnconnectedGradients.ZERO  # the noise's weights take no part
@@ -118,22 +105,19 @@ class Step:
         if spec.signature not in self._updates:
             touched = self.model.touched(spec)
 
-            @tf.function(input_signature=[batch_signature(spec), tf.TensorSpec([], tf.float32)], autograph=False)
-            @each_once()
+            @program(batch_signature(spec), tf.TensorSpec([], tf.float32))
             def update(batch, rate):
                 gradients, report = self._loss_and_gradients(spec, batch, touched)
                 return self._clip_and_apply(gradients, touched, rate), report
 
-            # The function itself would hash its type, with a thousand variables, at every call.
-            self._updates[spec.signature] = update.get_concrete_function()
+            self._updates[spec.signature] = update
         return self._updates[spec.signature]
 
     def _gradient(self, spec):
         if spec.signature not in self._gradients:
             touched = self.model.touched(spec)
 
-            @tf.function(input_signature=[batch_signature(spec)], autograph=False)
-            @each_once()
+            @program(batch_signature(spec))
             def gradient(batch):
                 return self._loss_and_gradients(spec, batch, touched)
 
@@ -143,10 +127,8 @@ class Step:
     def _apply(self, touched):
         key = tuple(v.path for v in touched)
         if key not in self._applies:
-            signature = [[tf.TensorSpec(v.shape, tf.float32) for v in touched], tf.TensorSpec([], tf.float32)]
 
-            @tf.function(input_signature=signature, autograph=False)
-            @each_once()
+            @program([tf.TensorSpec(v.shape, tf.float32) for v in touched], tf.TensorSpec([], tf.float32))
             def apply(gradients, rate):
                 return self._clip_and_apply(gradients, touched, rate)
 
@@ -247,8 +229,8 @@ def _floats(report):
 def compiled(model, spec, function):
     """`function(batch without targets)` of a model as a graph that serves batches of all lengths."""
     signature = {name: shape for name, shape in batch_signature(spec).items() if name != "targets"}
-    graph = tf.function(function, input_signature=[signature], autograph=False)
-    return lambda batch: graph({name: batch[name] for name in signature})
+    serving = program(signature)(function)
+    return lambda batch: serving({name: batch[name] for name in signature})
 
 
 def fused(model, function):

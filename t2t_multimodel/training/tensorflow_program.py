@@ -1,0 +1,69 @@
+"""A traced TensorFlow function that keeps what runs and lets go of the graph that it was traced in."""
+
+import tensorflow as tf
+from tensorflow.core.framework.function_pb2 import FunctionDef
+from tensorflow.python.framework import ops as framework
+from tensorflow.python.framework.func_graph import FuncGraph
+
+from t2t_multimodel.startup import give_back_memory
+from t2t_multimodel.training.tensorflow_graph import each_once
+
+
+def program(*signature):
+    """A decorator that makes a `Program` of a function whose arguments have that signature (`tf.function`'s)."""
+    return lambda function: Program(function, signature)
+
+
+class Program:
+    """A function of tensors, or of what becomes tensors, traced when this is made.
+
+    TensorFlow keeps the graph of a traced function for ever, for whoever would differentiate it later: nobody does
+    here. Of the 180 MiB that the program of a training step takes, more than half are its graph of 15,000 operations,
+    and every problem has such programs. (What knows TensorFlow's inside is in `_without_graph` and below.)
+    """
+
+    def __init__(self, function, signature):
+        traced = tf.function(each_once()(function), input_signature=signature, autograph=False)
+        # (Called by way of `traced` it would hash its type, with a thousand variables, each time.)
+        self._call = _without_graph(traced.get_concrete_function())
+        self._has_run = False
+        del traced
+        give_back_memory()  # that of tracing, before what runs takes its own
+
+    def __call__(self, *arguments):
+        results = self._call(*arguments)
+        if not self._has_run:
+            self._has_run = True
+            give_back_memory()  # that of optimising
+        return results
+
+
+def _without_graph(concrete):
+    """Calls what the runtime made of a concrete function; where a TensorFlow keeps its functions in another way, the
+    function itself with its graph.
+    """
+    try:
+        function = concrete.inference_fn
+        call, kind = function.call_preflattened, function.function_type
+        captured = kind.unpack_captures(concrete.captured_inputs)
+        _let_go_of_graph(function)
+        function._cached_definition = FunctionDef(signature=function.definition.signature)  # a call looks at no more
+    except AttributeError:
+        return concrete
+    return lambda *arguments: call(kind.unpack_inputs(kind.bind(*arguments)) + captured)
+
+
+def _let_go_of_graph(function):
+    graph = function._cached_graph
+    if graph is None:
+        return
+    registry = framework.gradient_registry._registry
+    for operation in graph.get_operations():
+        # Each use of a `custom_gradient` is an entry of its own, which holds arrays of the graph.
+        if operation.type == "IdentityN" and "_gradient_op_type" in operation.node_def.attr:
+            registry.pop(operation.get_attr("_gradient_op_type").decode(), None)
+    for part in function.children:
+        # Branches and loops, whose graphs are of kinds of their own; a function others may call too keeps its graph.
+        if type(part._cached_graph) is not FuncGraph:
+            _let_go_of_graph(part)
+    function._cached_graph = None
