@@ -69,9 +69,18 @@ setup(
         "jax": ["jax>=0.5,<0.11"],
         "tune": ["optuna>=4.0,<5"],  # t2t-tune
         "wsj": ["av>=12,<19"],  # WSJ's recordings as its discs have them, compressed by shorten
-        "test": ["PYEVALB>=0.1.3,<0.2", "av>=12,<19", "hypothesis>=6.100", "jax>=0.5,<0.11",
-                 "optuna>=4.0,<5", "pytest>=8",
-                 "pytest-timeout>=2.3", "pytest-xdist>=3.8", "ruff>=0.9", "setuptools>=77"],
+        "test": [
+            "PYEVALB>=0.1.3,<0.2",
+            "av>=12,<19",
+            "hypothesis>=6.100",
+            "jax>=0.5,<0.11",
+            "optuna>=4.0,<5",
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "pytest-xdist>=3.8",
+            "ruff>=0.9",
+            "setuptools>=77",
+        ],
     },
     entry_points={
         "console_scripts": [f"{name} = t2t_multimodel.cli.{module}:main" for name, module in COMMANDS.items()]

@@ -95,19 +95,33 @@ def train(model, hparams, spec, flags, device):
     name = f"{flags.hparams_set}, {flags.rows} × ({flags.length} + {flags.length}) ids"
     counted = (16 * model.count_params()) / 2**30  # weights, gradients and Adam's averages in 32 bits
     figures = [
-        figure(f"{name}: training", tokens / taken, "tokens/s", limit=tokens * matrix_rate / operations,
-               limit_is="all of its arithmetic as fast as large products"),
-        figure(f"{name}: arithmetic", operations / taken / matrix_rate, "of the card's rate at products",
-               at_least=MOST_OF_THE_RATE if device.platform != "cpu" else None),
-    ]  # fmt: skip
+        figure(
+            f"{name}: training",
+            tokens / taken,
+            "tokens/s",
+            limit=tokens * matrix_rate / operations,
+            limit_is="all of its arithmetic as fast as large products",
+        ),
+        figure(
+            f"{name}: arithmetic",
+            operations / taken / matrix_rate,
+            "of the card's rate at products",
+            at_least=MOST_OF_THE_RATE if device.platform != "cpu" else None,
+        ),
+    ]
     if memory:
-        figures.append(figure(f"{name}: memory", memory / 2**30, "GiB", limit=counted,
-                              limit_is="weights, gradients, optimiser"))  # fmt: skip
+        figures.append(
+            figure(f"{name}: memory", memory / 2**30, "GiB", limit=counted, limit_is="weights, gradients, optimiser")
+        )
     return figures, {
-        "weights": model.count_params(), "step_seconds": taken, "step_seconds_min": min(times["step"]),
-        "first_step_seconds": first, "step_teraflop": operations / 1e12, "matrix_teraflops": matrix_rate / 1e12,
+        "weights": model.count_params(),
+        "step_seconds": taken,
+        "step_seconds_min": min(times["step"]),
+        "first_step_seconds": first,
+        "step_teraflop": operations / 1e12,
+        "matrix_teraflops": matrix_rate / 1e12,
         "kernels": kernels(update),
-    }  # fmt: skip
+    }
 
 
 def matrix_product(precision, size):

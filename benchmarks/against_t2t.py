@@ -30,14 +30,19 @@ ROWS, LENGTH = 16, 64  # of a training step's texts
 PICTURES = {"original": 4, "own": 32}  # rows of a training step; what each model is at ease with
 DECODED_ROWS = 8
 LAYERS = {
-    "original": "same layers", "original_bfloat16": "same layers, mixed_bfloat16",
-    "own": "own layers", "own_bfloat16": "own layers, mixed_bfloat16",
-}  # fmt: skip
+    "original": "same layers",
+    "original_bfloat16": "same layers, mixed_bfloat16",
+    "own": "own layers",
+    "own_bfloat16": "own layers, mixed_bfloat16",
+}
 # part → (kind, hidden size, length written, beam, the mark: how many times as fast)
 PARTS = {
-    "text_128": ("text", 128, 0, 0, 3), "text_512": ("text", 512, 0, 0, 5), "pictures": ("image", 128, 0, 0, None),
-    "greedy": ("decode", 128, 128, 1, None), "beam": ("decode", 128, 64, 4, None),
-}  # fmt: skip
+    "text_128": ("text", 128, 0, 0, 3),
+    "text_512": ("text", 512, 0, 0, 5),
+    "pictures": ("image", 128, 0, 0, None),
+    "greedy": ("decode", 128, 128, 1, None),
+    "beam": ("decode", 128, 64, 4, None),
+}
 EQUAL = "dropout=0,attention_dropout=0,weight_decay=0"  # what the original does besides, and is left out on both sides
 
 
@@ -54,8 +59,10 @@ def main(argv=None):
         print(json.dumps(measure_ours(*flags.ours.split("/"), flags.steps)))
         return
     if not flags.baseline or not (flags.baseline / "bench_train.py").is_file():
-        not_run("give --baseline=DIR, the folder of the original's scripts (bench_train.py, setup.sh), and "
-                "--environment=VENV, which `sh DIR/setup.sh VENV` makes")  # fmt: skip
+        not_run(
+            "give --baseline=DIR, the folder of the original's scripts (bench_train.py, setup.sh), and "
+            "--environment=VENV, which `sh DIR/setup.sh VENV` makes"
+        )
     python = flags.environment / "bin" / "python" if flags.environment else None
     if not python or not python.exists():
         not_run(f"no environment with Tensor2Tensor: sh {flags.baseline.name}/setup.sh VENV, then --environment=VENV")
@@ -76,18 +83,23 @@ def compare(part, flags, python):
     rates = {name: median([value["rate"] for value in runs]) for name, runs in values.items()}
     unit = {"text": "target tokens/s", "image": "pictures/s", "decode": "tokens/s"}[kind]
     what = {
-        "text": f"training step, hidden {hidden}", "image": f"training on pictures 64×64×3, hidden {hidden}",
+        "text": f"training step, hidden {hidden}",
+        "image": f"training on pictures 64×64×3, hidden {hidden}",
         "decode": f"{'greedy' if beam == 1 else f'beam {beam}'} decoding, {written} ids, hidden {hidden}",
-    }[kind]  # fmt: skip
+    }[kind]
     figures = []
     for name in arrangements:
         limits = [run["limit"] for run in values[name] if "limit" in run]
-        figures.append(figure(
-            f"{what}, against Tensor2Tensor, {LAYERS[name]}", rates[name] / rates["t2t"], "times as fast",
-            at_least=least if name.startswith("original") else None,
-            limit=median(limits) / rates["t2t"] if limits else None,
-            limit_is="all of its arithmetic as fast as 2048³ products" if limits else "",
-        ))  # fmt: skip
+        figures.append(
+            figure(
+                f"{what}, against Tensor2Tensor, {LAYERS[name]}",
+                rates[name] / rates["t2t"],
+                "times as fast",
+                at_least=least if name.startswith("original") else None,
+                limit=median(limits) / rates["t2t"] if limits else None,
+                limit_is="all of its arithmetic as fast as 2048³ products" if limits else "",
+            )
+        )
     details = {f"{name}_{key}": runs[-1][key] for name, runs in values.items() for key in runs[-1] if key != "rate"}
     rounds = {f"{name}_rounds": [round(run["rate"], 2) for run in runs] for name, runs in values.items()}
     report("against_t2t", figures, part=part, unit=unit, **rates, **details, **rounds)
@@ -97,13 +109,26 @@ def measure_t2t(part, flags, python):
     kind, hidden, written, beam, _ = PARTS[part]
     sizes = [f"--hidden={hidden}", f"--experts={EXPERTS}"]
     if kind == "decode":
-        command = ["bench_decode.py", *sizes, f"--batch={DECODED_ROWS}", f"--inputs={LENGTH}", f"--target={written}",
-                   f"--beam={beam}", "--runs=3"]  # fmt: skip
+        command = [
+            "bench_decode.py",
+            *sizes,
+            f"--batch={DECODED_ROWS}",
+            f"--inputs={LENGTH}",
+            f"--target={written}",
+            f"--beam={beam}",
+            "--runs=3",
+        ]
         line = last_json([str(python), *command], flags.baseline)
         return {"rate": line["tokens_per_s"], "parameters": line["params"]}
     rows = ROWS if kind == "text" else PICTURES["original"]
-    command = ["bench_train.py", f"--problem={kind}", *sizes, f"--batch={rows}", f"--steps={flags.steps}",
-               f"--hparams={EQUAL}"]  # fmt: skip
+    command = [
+        "bench_train.py",
+        f"--problem={kind}",
+        *sizes,
+        f"--batch={rows}",
+        f"--steps={flags.steps}",
+        f"--hparams={EQUAL}",
+    ]
     line = last_json([str(python), *command], flags.baseline)
     each = rows * (LENGTH if kind == "text" else 1)
     return {"rate": each / line["step_s_median"], "parameters": line["params"]}
@@ -116,8 +141,12 @@ def measure_ours(part, arrangement, steps):
     import original
 
     if kind == "decode":
-        hparams = common.body(hidden, EXPERTS, experts_per_token=original.EXPERTS_PER_TOKEN,
-                       expert_filter_size=original.DECODER_EXPERT_SIZE)  # fmt: skip
+        hparams = common.body(
+            hidden,
+            EXPERTS,
+            experts_per_token=original.EXPERTS_PER_TOKEN,
+            expert_filter_size=original.DECODER_EXPERT_SIZE,
+        )
         return decode(hparams, common.text_problem(), written, beam)
     layers, _, precision = arrangement.partition("_")
     precision = f"mixed_{precision}" if precision else "float32"

@@ -97,8 +97,9 @@ def text_batch(rows, length, seed=0, vocabulary=VOCABULARY, target_length=None):
     return {
         "inputs": random.integers(70, vocabulary, (rows, length)).astype("int32"),
         "targets": random.integers(70, vocabulary, (rows, target_length or length)).astype("int32"),
-        "command": np.full(rows, 5, "int32"), "example_weights": np.ones(rows, "float32"),
-    }  # fmt: skip
+        "command": np.full(rows, 5, "int32"),
+        "example_weights": np.ones(rows, "float32"),
+    }
 
 
 def picture_batch(rows, side=64, classes=10, seed=0):
@@ -107,8 +108,9 @@ def picture_batch(rows, side=64, classes=10, seed=0):
     return {
         "inputs": random.integers(0, 256, (rows, side, side, 3)).astype("uint8"),
         "targets": random.integers(0, classes, rows).astype("int32"),
-        "command": np.zeros(rows, "int32"), "example_weights": np.ones(rows, "float32"),
-    }  # fmt: skip
+        "command": np.zeros(rows, "int32"),
+        "example_weights": np.ones(rows, "float32"),
+    }
 
 
 def seconds(function, runs):
@@ -179,9 +181,12 @@ def against_matrix(function, operations, rounds=4, runs=4):
     gigaflops = operations / median(times["function"]) / 1e9
     matrix = product_operations / median(times["product"]) / 1e9
     return {
-        "seconds": median(times["function"]), "seconds_min": min(times["function"]), "gigaflops": gigaflops,
-        "matrix_gigaflops": matrix, "fraction": gigaflops / matrix,
-    }  # fmt: skip
+        "seconds": median(times["function"]),
+        "seconds_min": min(times["function"]),
+        "gigaflops": gigaflops,
+        "matrix_gigaflops": matrix,
+        "fraction": gigaflops / matrix,
+    }
 
 
 def figure(what, value, unit="", *, at_least=None, at_most=None, limit=None, limit_is="", ratio=None):
@@ -195,8 +200,16 @@ def figure(what, value, unit="", *, at_least=None, at_most=None, limit=None, lim
     """
     if ratio is None and limit:
         ratio = value / limit
-    entries = {"what": what, "value": value, "unit": unit, "at_least": at_least, "at_most": at_most, "limit": limit,
-               "limit_is": limit_is, "ratio": ratio}  # fmt: skip
+    entries = {
+        "what": what,
+        "value": value,
+        "unit": unit,
+        "at_least": at_least,
+        "at_most": at_most,
+        "limit": limit,
+        "limit_is": limit_is,
+        "ratio": ratio,
+    }
     return {key: _rounded(entry) for key, entry in entries.items() if entry not in (None, "")}
 
 
@@ -242,10 +255,15 @@ def environment():
     backend = os.environ["KERAS_BACKEND"]
     versions = {name: importlib.metadata.version(name) for name in (backend, "keras")}
     return {
-        "machine": processor(), "cpus": os.cpu_count(), "load": round(os.getloadavg()[0], 2),
-        "backend": backend, "python": platform.python_version(), **versions,
-        "date": time.strftime("%Y-%m-%d"), **accelerator(),
-    }  # fmt: skip
+        "machine": processor(),
+        "cpus": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+        "backend": backend,
+        "python": platform.python_version(),
+        **versions,
+        "date": time.strftime("%Y-%m-%d"),
+        **accelerator(),
+    }
 
 
 def accelerator():

@@ -44,21 +44,30 @@ def main(hidden=128, rows=ROWS, greedy=GREEDY[0], beam=BEAM[0], rounds=3):
         figures = []
         for length in lengths:
             operations = arithmetic.decoding(hparams, spec, rows, LENGTH, length, size)
-            figures.append(figure(
-                f"{name} decoding, hidden {hidden}, {length} ids", milliseconds[size, length], "ms/token",
-                at_most=most if hidden == 128 else None, limit=1000 * operations / rate / (rows * length),
-                limit_is="its arithmetic as fast as 2048³ products",
-            ))  # fmt: skip
+            figures.append(
+                figure(
+                    f"{name} decoding, hidden {hidden}, {length} ids",
+                    milliseconds[size, length],
+                    "ms/token",
+                    at_most=most if hidden == 128 else None,
+                    limit=1000 * operations / rate / (rows * length),
+                    limit_is="its arithmetic as fast as 2048³ products",
+                )
+            )
         longest, shortest = lengths[-1], lengths[0]
         if longest != shortest:
             what = f"{name} decoding, hidden {hidden}: a token of {longest} over one of {shortest}"
             growth = milliseconds[size, longest] / milliseconds[size, shortest]
             figures.append(figure(what, growth, "times the time"))
         report(
-            "decoding", figures, hidden=hidden, beam=size, rows=rows,
+            "decoding",
+            figures,
+            hidden=hidden,
+            beam=size,
+            rows=rows,
             first_seconds={length: round(first[size, length], 2) for length in lengths},
             milliseconds_per_position={length: round(rows * milliseconds[size, length], 3) for length in lengths},
-        )  # fmt: skip
+        )
 
 
 if __name__ == "__main__":

@@ -55,24 +55,55 @@ def main(hidden=128, few=FEW, many=MANY, rows=16, length=64, rounds=16):
     report(
         "experts",
         [
-            figure(f"{many} experts instead of {few}, hidden {hidden}: forward and backward", more,
-                   "of a step more", at_most=MOST, limit=least,
-                   limit_is="arithmetic as counted, and the weights once through memory each way"),
-            figure(f"{many} experts instead of {few}, hidden {hidden}: whole step",
-                   times[f"step_{many}"] / times[f"step_{few}"] - 1, "of a step more"),
-            figure(f"optimiser's update, {many} experts", 1000 * times[f"update_{many}"], "ms",
-                   limit=1000 * times[f"update_{few}"] * weights[many] / weights[few],
-                   limit_is=f"that of {few} experts × weights"),
-            figure(f"lazy_adam's update, {many // 4} of {many} experts used", 1000 * times["lazy_update_quarter"], "ms",
-                   limit=1000 * times[f"update_{many}"], limit_is="Adam's update of all"),
-            figure(f"lazy_adam's update, all of {many} experts used", 1000 * times["lazy_update_all"], "ms",
-                   limit=1000 * times[f"update_{many}"], limit_is="Adam's update of all"),
-            figure(f"step of 2 × (8 + 8) ids, {many} experts, lazy_adam", 1000 * times["little_lazy_adam"], "ms",
-                   limit=1000 * times["little_adam"], limit_is="with adam"),
+            figure(
+                f"{many} experts instead of {few}, hidden {hidden}: forward and backward",
+                more,
+                "of a step more",
+                at_most=MOST,
+                limit=least,
+                limit_is="arithmetic as counted, and the weights once through memory each way",
+            ),
+            figure(
+                f"{many} experts instead of {few}, hidden {hidden}: whole step",
+                times[f"step_{many}"] / times[f"step_{few}"] - 1,
+                "of a step more",
+            ),
+            figure(
+                f"optimiser's update, {many} experts",
+                1000 * times[f"update_{many}"],
+                "ms",
+                limit=1000 * times[f"update_{few}"] * weights[many] / weights[few],
+                limit_is=f"that of {few} experts × weights",
+            ),
+            figure(
+                f"lazy_adam's update, {many // 4} of {many} experts used",
+                1000 * times["lazy_update_quarter"],
+                "ms",
+                limit=1000 * times[f"update_{many}"],
+                limit_is="Adam's update of all",
+            ),
+            figure(
+                f"lazy_adam's update, all of {many} experts used",
+                1000 * times["lazy_update_all"],
+                "ms",
+                limit=1000 * times[f"update_{many}"],
+                limit_is="Adam's update of all",
+            ),
+            figure(
+                f"step of 2 × (8 + 8) ids, {many} experts, lazy_adam",
+                1000 * times["little_lazy_adam"],
+                "ms",
+                limit=1000 * times["little_adam"],
+                limit_is="with adam",
+            ),
         ],
-        hidden=hidden, weights_few=weights[few], weights_many=weights[many],
-        passes_few=passes[few], passes_many=passes[many], **times,
-    )  # fmt: skip
+        hidden=hidden,
+        weights_few=weights[few],
+        weights_many=weights[many],
+        passes_few=passes[few],
+        passes_many=passes[many],
+        **times,
+    )
 
 
 def optimizer_update(model, hparams, used=None):

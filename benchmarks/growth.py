@@ -21,10 +21,18 @@ import common
 from common import REPOSITORY, body, figure, in_turn, make_step, report, text_batch, text_problem
 
 MOST = 1.1  # the mark: a step over what the arithmetic predicts, at the end of a curve
-POINTS = {"hidden": (64, 128, 256, 512), "length": (16, 64, 256, 512), "experts": (8, 60, 120, 240),
-          "problems": (1, 2, 4, 8)}  # fmt: skip
-LABELS = {"hidden": "hidden size", "length": "ids a side, 4 rows", "experts": "experts, 4 a token",
-          "problems": "problems, each with a vocabulary of its own"}  # fmt: skip
+POINTS = {
+    "hidden": (64, 128, 256, 512),
+    "length": (16, 64, 256, 512),
+    "experts": (8, 60, 120, 240),
+    "problems": (1, 2, 4, 8),
+}
+LABELS = {
+    "hidden": "hidden size",
+    "length": "ids a side, 4 rows",
+    "experts": "experts, 4 a token",
+    "problems": "problems, each with a vocabulary of its own",
+}
 WEIGHT_BYTES = 28  # that Adam's update moves for each weight: reads 4 numbers, writes 3
 SMALL = {"encoder_blocks": 2, "attention_blocks": 1, "mixer_blocks": 1, "decoder_blocks": 2}  # a body quick to trace
 SMALLEST = {"encoder_blocks": 1, "attention_blocks": 1, "mixer_blocks": 0, "decoder_blocks": 1}  # as fifteen graphs are
@@ -44,18 +52,28 @@ def main(argv=None):
     curves = {name: in_child(name, flags) for name in flags.curves.split(",")}
     figures = []
     for name, (points, measured, predicted) in curves.items():
-        figures.append(figure(
-            f"step against {LABELS[name]}: {points[-1]} over {points[0]}", measured[-1] / measured[0],
-            "times the time", limit=predicted[-1] / predicted[0], limit_is="by the arithmetic",
-        ))  # fmt: skip
+        figures.append(
+            figure(
+                f"step against {LABELS[name]}: {points[-1]} over {points[0]}",
+                measured[-1] / measured[0],
+                "times the time",
+                limit=predicted[-1] / predicted[0],
+                limit_is="by the arithmetic",
+            )
+        )
         worst = max(m / p for m, p in zip(measured, predicted))
-        figures.append(figure(f"step against {LABELS[name]}: over the prediction at worst", worst, "times",
-                              at_most=MOST))  # fmt: skip
+        figures.append(
+            figure(f"step against {LABELS[name]}: over the prediction at worst", worst, "times", at_most=MOST)
+        )
     draw(curves, flags.picture)
-    report("growth", figures, **{
-        name: {str(point): [round(m, 5), round(p, 5)] for point, m, p in zip(*values)}
-        for name, values in curves.items()
-    })  # fmt: skip
+    report(
+        "growth",
+        figures,
+        **{
+            name: {str(point): [round(m, 5), round(p, 5)] for point, m, p in zip(*values)}
+            for name, values in curves.items()
+        },
+    )
 
 
 def in_child(name, flags):

@@ -44,14 +44,23 @@ def measure(hidden, rows, precision, side=64, experts=16, rounds=4):
     report(
         "image_step",
         [
-            figure(f"training on pictures {side}×{side}×3 → 10 classes, hidden {hidden}, {precision}", rate,
-                   "pictures/s", at_least=PICTURES_PER_SECOND.get(hidden) if side == 64 else None,
-                   limit=rate / result["fraction"], limit_is="all of its arithmetic as fast as 2048³ products"),
+            figure(
+                f"training on pictures {side}×{side}×3 → 10 classes, hidden {hidden}, {precision}",
+                rate,
+                "pictures/s",
+                at_least=PICTURES_PER_SECOND.get(hidden) if side == 64 else None,
+                limit=rate / result["fraction"],
+                limit_is="all of its arithmetic as fast as 2048³ products",
+            ),
         ],
-        hidden=hidden, rows=rows, precision=precision, step_gigaflop=operations / 1e9,
+        hidden=hidden,
+        rows=rows,
+        precision=precision,
+        step_gigaflop=operations / 1e9,
         share_of_arithmetic={part: round(3 * count / operations, 3) for part, count in counted.items()},
-        tracing_seconds=first - result["seconds"], **result,
-    )  # fmt: skip
+        tracing_seconds=first - result["seconds"],
+        **result,
+    )
 
 
 if __name__ == "__main__":

@@ -45,17 +45,35 @@ def main(argv=None):
     report(
         "input_pipeline",
         [
-            figure("input stream of short texts", rates["texts"], "examples/s", at_least=TEXTS_PER_SECOND,
-                   limit=limits["texts"], limit_is=f"reading and parsing {RECORDS} records at a time"),
-            figure("input stream of pictures 64×64×3", rates["pictures"], "pictures/s", at_least=PICTURES_PER_SECOND,
-                   limit=limits["pictures"], limit_is=f"reading and parsing {RECORDS} records at a time"),
-            figure("trainer waiting for its input, multimodel_tiny", waiting["share"], "of its time",
-                   at_most=MOST_WAITING),
-            figure("step with its input stream", waiting["step"], "s", limit=waiting["step_from_memory"],
-                   limit_is="the same batches from memory"),
+            figure(
+                "input stream of short texts",
+                rates["texts"],
+                "examples/s",
+                at_least=TEXTS_PER_SECOND,
+                limit=limits["texts"],
+                limit_is=f"reading and parsing {RECORDS} records at a time",
+            ),
+            figure(
+                "input stream of pictures 64×64×3",
+                rates["pictures"],
+                "pictures/s",
+                at_least=PICTURES_PER_SECOND,
+                limit=limits["pictures"],
+                limit_is=f"reading and parsing {RECORDS} records at a time",
+            ),
+            figure(
+                "trainer waiting for its input, multimodel_tiny", waiting["share"], "of its time", at_most=MOST_WAITING
+            ),
+            figure(
+                "step with its input stream",
+                waiting["step"],
+                "s",
+                limit=waiting["step_from_memory"],
+                limit_is="the same batches from memory",
+            ),
         ],
         rows={name: round(waiting["rows"][name], 1) for name in stores},
-    )  # fmt: skip
+    )
 
 
 def write_stores(folder, texts, pictures):
@@ -146,8 +164,12 @@ def trainer_waits(stores, hparams, steps):
     for stream in streams.values():
         stream.close()
     whole = sum(times[from_streams]) * steps * len(specs)
-    return {"share": waited / whole, "step": median(times[from_streams]),
-            "step_from_memory": median(times[from_memory]), "rows": rows}  # fmt: skip
+    return {
+        "share": waited / whole,
+        "step": median(times[from_streams]),
+        "step_from_memory": median(times[from_memory]),
+        "rows": rows,
+    }
 
 
 if __name__ == "__main__":

@@ -63,12 +63,19 @@ def main(argv=None):
         figures.append(figure(f"{what}: arrays of 256 KiB and more", measured["arrays"] / GIB, "GiB", **is_counted))
         ratio, besides = measured["arrays"] / counted, measured["peak"] - measured["arrays"]
         figures.append(figure(f"{what}: resident memory", measured["peak"] / GIB, "GiB", **is_counted))
-        figures.append(figure(f"{what}: resident memory over the count", measured["peak"] / counted, "times",
-                              at_most=MOST))  # fmt: skip
+        figures.append(
+            figure(f"{what}: resident memory over the count", measured["peak"] / counted, "times", at_most=MOST)
+        )
         values |= {f"{name}_{key}_mib": round(value / 2**20, 1) for key, value in measured.items()}
     needed, weights = base_needs(ratio, besides)
-    figures.append(figure(f"multimodel_base, 16 × (64 + 64) ids, {weights / 1e9:.2f} billion weights, would need",
-                          needed / GIB, "GiB", at_most=MACHINE))  # fmt: skip
+    figures.append(
+        figure(
+            f"multimodel_base, 16 × (64 + 64) ids, {weights / 1e9:.2f} billion weights, would need",
+            needed / GIB,
+            "GiB",
+            at_most=MACHINE,
+        )
+    )
     report("memory", figures, **values)
 
 
@@ -116,8 +123,13 @@ def measure(name, rows):
         arrays = tf.config.experimental.get_memory_info("CPU:0")["peak"]
     except ValueError:
         not_run("this TensorFlow's allocator does not count: it does with oneDNN, on a processor of the x86 kind")
-    return {"weights": 4 * model.count_params(), "activations": 4 * activations(hparams, rows, LENGTH, LENGTH),
-            "arrays": arrays, "base": base, "peak": peak_resident() - base}  # fmt: skip
+    return {
+        "weights": 4 * model.count_params(),
+        "activations": 4 * activations(hparams, rows, LENGTH, LENGTH),
+        "arrays": arrays,
+        "base": base,
+        "peak": peak_resident() - base,
+    }
 
 
 def named(name):

@@ -38,9 +38,14 @@ EXPERTS_PER_TOKEN = 2
 def hparams_of(hidden, experts=16):
     """What of its settings is an `HParams` here; dropout is off on both sides."""
     return body(
-        hidden, experts, experts_per_token=EXPERTS_PER_TOKEN, expert_filter_size=SETS[hidden][1], num_heads=8,
-        label_smoothing=0.1, clip_norm=2.0,
-    )  # fmt: skip
+        hidden,
+        experts,
+        experts_per_token=EXPERTS_PER_TOKEN,
+        expert_filter_size=SETS[hidden][1],
+        num_heads=8,
+        label_smoothing=0.1,
+        clip_norm=2.0,
+    )
 
 
 def text_problem(vocabulary=8192):
@@ -87,10 +92,14 @@ class Original(Layer):
             if spec.targets.modality == "text":
                 self.output_net = TextNet(spec.targets, hparams, name="targets")
                 self.decoder = [
-                    DecoderLayer(wide_experts if i == layer_with_experts else hparams, filters,
-                                 i == layer_with_experts, name=f"decoder{i}")
+                    DecoderLayer(
+                        wide_experts if i == layer_with_experts else hparams,
+                        filters,
+                        i == layer_with_experts,
+                        name=f"decoder{i}",
+                    )
                     for i in range(layers)
-                ]  # fmt: skip
+                ]
             else:
                 self.output_net = Dense(size, spec.targets.classes, name="classes")
         self.built = True
@@ -118,9 +127,15 @@ class Original(Layer):
         count = ops.sum(weights)
         mean = total / count
         return mean + balance, {
-            "cross_entropy": mean, "weight": count, "balance": balance, "overflow": ops.zeros(()), "correct": correct,
-            "log_probability": log_probability, "weights": weights, "logits": logits,
-        }  # fmt: skip
+            "cross_entropy": mean,
+            "weight": count,
+            "balance": balance,
+            "overflow": ops.zeros(()),
+            "correct": correct,
+            "log_probability": log_probability,
+            "weights": weights,
+            "logits": logits,
+        }
 
     def _timed(self, x):
         return x + ops.cast(timing_signal(ops.arange(ops.shape(x)[1]), self.hparams.hidden_size), x.dtype)
@@ -146,9 +161,11 @@ class EncoderLayer(Layer):
         self.hparams, size = hparams, hparams.hidden_size
         with keras.name_scope(self.name):
             self.steps = [
-                WideStep(size, filters, 3, name="step1"), WideStep(filters, filters, 3, name="step2"),
-                WideStep(filters, size, 15, name="step3"), WideStep(size, size, 15, 4, name="step4"),
-            ]  # fmt: skip
+                WideStep(size, filters, 3, name="step1"),
+                WideStep(filters, filters, 3, name="step2"),
+                WideStep(filters, size, 15, name="step3"),
+                WideStep(size, size, 15, 4, name="step4"),
+            ]
             self.experts = MixtureOfExperts(hparams, name="experts")
             self.norm = LayerNorm(size, name="norm")
 

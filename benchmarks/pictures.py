@@ -47,10 +47,15 @@ def main(pictures=1536):
     ratios = {f"workers_{count}_to_decoder": values[f"workers_{count}"] / values["decoder"] for count in (1, 2)}
     ratios["workers_1_to_decoder_cpu"] = values["workers_1_cpu"] / values["decoder_cpu"]
     figures = [
-        figure(f"t2t-datagen of imagenet, {count} worker{'s' * (count > 1)}", values[f"workers_{count}"], "pictures/s",
-               limit=count * values["decoder"], limit_is="the decoder alone, on as many processors")
+        figure(
+            f"t2t-datagen of imagenet, {count} worker{'s' * (count > 1)}",
+            values[f"workers_{count}"],
+            "pictures/s",
+            limit=count * values["decoder"],
+            limit_is="the decoder alone, on as many processors",
+        )
         for count in (1, 2)
-    ]  # fmt: skip
+    ]
     report("pictures", figures, **values, **ratios)
 
 

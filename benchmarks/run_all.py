@@ -152,9 +152,12 @@ def page(lines, kept=""):
 def _machine(environment):
     named = {"tensorflow": "TensorFlow", "jax": "JAX"}
     backend = environment["backend"]
-    parts = [f"{environment.get('device') or environment['machine']}, {environment['cpus']} processors",
-             f"{named.get(backend, backend)} {environment.get(backend, '')}".strip(), f"Python {environment['python']}",
-             environment["date"]]  # fmt: skip
+    parts = [
+        f"{environment.get('device') or environment['machine']}, {environment['cpus']} processors",
+        f"{named.get(backend, backend)} {environment.get(backend, '')}".strip(),
+        f"Python {environment['python']}",
+        environment["date"],
+    ]
     return "; ".join(parts)
 
 

@@ -25,8 +25,11 @@ _DIFFERENT = 8  # recordings; the rest are copies
 
 def main(minutes=60):
     utterances = minutes * 60 // SECONDS
-    for name, make in (("wsj_speech", wsj("pcm")), ("wsj_speech", wsj("pcm,embedded-shorten-v1.09")),
-                       ("librispeech", librispeech)):  # fmt: skip
+    for name, make in (
+        ("wsj_speech", wsj("pcm")),
+        ("wsj_speech", wsj("pcm,embedded-shorten-v1.09")),
+        ("librispeech", librispeech),
+    ):
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
             recordings, form = make(folder, utterances)
@@ -34,10 +37,22 @@ def main(minutes=60):
             spoken, taken = generate(folder, name)
             report(
                 "speech_generation",
-                [figure(f"t2t-datagen of {name}, {form}, {WORKERS} workers", spoken / taken, "times real time",
-                        at_least=TARGET, limit=decoding, limit_is="decoding alone, one processor")],
-                problem=name, form=form, workers=WORKERS, spoken_seconds=spoken, seconds=taken,
-            )  # fmt: skip
+                [
+                    figure(
+                        f"t2t-datagen of {name}, {form}, {WORKERS} workers",
+                        spoken / taken,
+                        "times real time",
+                        at_least=TARGET,
+                        limit=decoding,
+                        limit_is="decoding alone, one processor",
+                    )
+                ],
+                problem=name,
+                form=form,
+                workers=WORKERS,
+                spoken_seconds=spoken,
+                seconds=taken,
+            )
 
 
 def generate(folder, name):

@@ -34,8 +34,16 @@ def main(argv=None):
         helps = {name: median([help_seconds(module) for _ in range(flags.runs)]) for name, module in commands()}
         slowest = max(helps, key=helps.get)
         python = median([bare_seconds() for _ in range(flags.runs)])
-        figures.append(figure(f"--help of the slowest command, {slowest}", helps[slowest], "s", at_most=MOST_HELP,
-                              limit=python, limit_is="Python and numpy alone"))  # fmt: skip
+        figures.append(
+            figure(
+                f"--help of the slowest command, {slowest}",
+                helps[slowest],
+                "s",
+                at_most=MOST_HELP,
+                limit=python,
+                limit_is="Python and numpy alone",
+            )
+        )
         values["help_seconds"] = {name: round(value, 3) for name, value in helps.items()}
     with tempfile.TemporaryDirectory() as folder:
         data = flags.data_dir or f"{folder}/data"
@@ -48,8 +56,16 @@ def main(argv=None):
                 starts = [start(problem, problems, data, f"{folder}/{part}{i}") for i in range(runs)]
                 first, all_of_them = (median(column) for column in zip(*starts))
                 what = "first update, one problem" if part == "one" else f"an update of each of {problems} problems"
-                figures.append(figure(f"from the command to {what}", all_of_them, "s", at_most=most,
-                                      limit=imports, limit_is="importing TensorFlow and Keras"))  # fmt: skip
+                figures.append(
+                    figure(
+                        f"from the command to {what}",
+                        all_of_them,
+                        "s",
+                        at_most=most,
+                        limit=imports,
+                        limit_is="importing TensorFlow and Keras",
+                    )
+                )
                 values |= {f"{part}_first_update": first, f"{part}_all": all_of_them}
         values["import_seconds"] = imports
     report("start_time", figures, **values)
@@ -76,14 +92,22 @@ def import_seconds():
 
 def start(problem, problems, data, output):
     """Seconds to the first update, and to the first time that each of so many problems has had one."""
-    arguments = [f"--problem={problem}", f"--data_dir={data}", f"--output_dir={output}",
-                 "--hparams_set=multimodel_tiny", "--backend=tensorflow", "--log_steps=1", "--schedule=train",
-                 "--train_steps=1000"]  # fmt: skip
+    arguments = [
+        f"--problem={problem}",
+        f"--data_dir={data}",
+        f"--output_dir={output}",
+        "--hparams_set=multimodel_tiny",
+        "--backend=tensorflow",
+        "--log_steps=1",
+        "--schedule=train",
+        "--train_steps=1000",
+    ]
     metrics = pathlib.Path(output) / "metrics.jsonl"
     with tempfile.TemporaryFile("w+") as said:
         began = time.monotonic()
-        process = subprocess.Popen([sys.executable, "-m", "t2t_multimodel.cli.trainer", *arguments], stdout=said,
-                                   stderr=said)  # fmt: skip
+        process = subprocess.Popen(
+            [sys.executable, "-m", "t2t_multimodel.cli.trainer", *arguments], stdout=said, stderr=said
+        )
         first = None
         try:
             while time.monotonic() - began < GIVE_UP:

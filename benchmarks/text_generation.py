@@ -52,19 +52,30 @@ def measure(pairs, fewest, most):
         case = pairs, fewest, most
         figures = [
             figure(f"{what}, imports and vocabulary included", pairs / seconds, "pairs/s", at_least=OF_ALL.get(case)),
-            figure(f"{what}, making the examples alone", pairs / said["examples"], "pairs/s",
-                   at_least=OF_EXAMPLES.get(case)),
+            figure(
+                f"{what}, making the examples alone",
+                pairs / said["examples"],
+                "pairs/s",
+                at_least=OF_EXAMPLES.get(case),
+            ),
             figure("the same, peak memory of a worker", max(workers), "GB", at_most=TARGET_GB),
             figure("the same, peak memory of the first process", parent, "GB"),
-        ]  # fmt: skip
+        ]
         report(
-            "text_generation", figures, pairs=pairs, words=f"{fewest} to {most}",
+            "text_generation",
+            figures,
+            pairs=pairs,
+            words=f"{fewest} to {most}",
             tokens_a_side=said["tokens"] / pairs / 2,
-            text_mb=size / 1e6, workers=WORKERS, seconds=seconds,
-            imports_seconds=seconds - said["vocabulary"] - said["examples"], vocabulary_seconds=said["vocabulary"],
+            text_mb=size / 1e6,
+            workers=WORKERS,
+            seconds=seconds,
+            imports_seconds=seconds - said["vocabulary"] - said["examples"],
+            vocabulary_seconds=said["vocabulary"],
             examples_seconds=said["examples"],
-            parent_processor_seconds=parent_cpu, workers_processor_seconds=workers_cpu,
-        )  # fmt: skip
+            parent_processor_seconds=parent_cpu,
+            workers_processor_seconds=workers_cpu,
+        )
 
 
 def generate(folder):
@@ -82,9 +93,7 @@ def generate(folder):
 
     generate.startup.import_tensorflow()
     start = time.perf_counter()
-    (result,) = generate.generate(
-        [problem], folder / "data", workers=WORKERS, report=stage_is_over, progress=False
-    )
+    (result,) = generate.generate([problem], folder / "data", workers=WORKERS, report=stage_is_over, progress=False)
     seconds["examples"] = time.perf_counter() - start - seconds["vocabulary"]
     train = result.manifest["splits"]["train"]
     print(json.dumps(seconds | {"tokens": train["input_tokens"] + train["target_tokens"]}))

@@ -39,15 +39,31 @@ def measure(hidden, rows, length, rounds, changes):
     report(
         "training_step",
         [
-            figure(at, rate, "tokens/s", at_least=TOKENS_PER_SECOND.get(hidden),
-                   limit=rate / result["fraction"], limit_is="all of its arithmetic as fast as 2048³ products"),
-            figure(f"{at}, arithmetic", result["fraction"], "of the speed of 2048³ float32 products",
-                   at_least=FRACTION.get(hidden)),
+            figure(
+                at,
+                rate,
+                "tokens/s",
+                at_least=TOKENS_PER_SECOND.get(hidden),
+                limit=rate / result["fraction"],
+                limit_is="all of its arithmetic as fast as 2048³ products",
+            ),
+            figure(
+                f"{at}, arithmetic",
+                result["fraction"],
+                "of the speed of 2048³ float32 products",
+                at_least=FRACTION.get(hidden),
+            ),
             figure(f"{at}, tracing and compiling", compilation, "s", at_most=COMPILATION.get(hidden)),
         ],
-        hidden=hidden, precision=hparams.precision, tokens=tokens, parameters=model.count_params(),
-        step_gigaflop=operations / 1e9, first_seconds=first, second_seconds=second, **result,
-    )  # fmt: skip
+        hidden=hidden,
+        precision=hparams.precision,
+        tokens=tokens,
+        parameters=model.count_params(),
+        step_gigaflop=operations / 1e9,
+        first_seconds=first,
+        second_seconds=second,
+        **result,
+    )
 
 
 if __name__ == "__main__":

@@ -34,9 +34,14 @@ def main(megabytes=2):
     ids = sum(map(len, vocabulary.encode_batch(texts)))
     what = f"vocabulary of {vocabulary.size:,} ids from {megabytes} MB"
     report(
-        "vocabulary", [figure(what, min(clock[1:]), "s", at_most=TARGET)], ids=vocabulary.size, megabytes=megabytes,
-        texts=len(texts), processor_seconds=min(processor[1:]), tokens_a_character=ids / sum(map(len, texts)),
-    )  # fmt: skip
+        "vocabulary",
+        [figure(what, min(clock[1:]), "s", at_most=TARGET)],
+        ids=vocabulary.size,
+        megabytes=megabytes,
+        texts=len(texts),
+        processor_seconds=min(processor[1:]),
+        tokens_a_character=ids / sum(map(len, texts)),
+    )
 
 
 def text(size):

@@ -79,11 +79,15 @@ class BeamRunner:
             make = _MakePiece(
                 folder, self._recipes[problem.name], corpora.folders(), model, making.with_references, making.seed
             )
-            self._run(lambda pipeline: pipeline
-                      | beam.Create(to_read)
-                      | "read samples" >> beam.FlatMap(make.unfinished_runs)
-                      | beam.Reshuffle()
-                      | "make pieces" >> beam.Map(make))  # fmt: skip
+            self._run(
+                lambda pipeline: (
+                    pipeline
+                    | beam.Create(to_read)
+                    | "read samples" >> beam.FlatMap(make.unfinished_runs)
+                    | beam.Reshuffle()
+                    | "make pieces" >> beam.Map(make)
+                )
+            )
         for split in problem.splits:
             made = _pieces_in(folder, split)
             for piece in made:
@@ -98,8 +102,14 @@ class BeamRunner:
 
     def plan(self, making, split, work):
         made = _pieces_in(self._folder_of(making.problem, work), split)
-        return shards.plan(making.problem.name, split, made, shard_bytes=making.shard_bytes,
-                           open_piece=self.open_piece, columns_of=_columns)  # fmt: skip
+        return shards.plan(
+            making.problem.name,
+            split,
+            made,
+            shard_bytes=making.shard_bytes,
+            open_piece=self.open_piece,
+            columns_of=_columns,
+        )
 
     def open_piece(self, path):
         from apache_beam.io.filesystems import FileSystems
@@ -114,10 +124,9 @@ class BeamRunner:
         missing = [shard for shard in planned if shard.name not in found]
         if missing:
             write = _WriteShard(folder)
-            self._run(lambda pipeline: pipeline
-                      | beam.Create(missing)
-                      | beam.Reshuffle()
-                      | "write shards" >> beam.Map(write))  # fmt: skip
+            self._run(
+                lambda pipeline: pipeline | beam.Create(missing) | beam.Reshuffle() | "write shards" >> beam.Map(write)
+            )
         with bars.bytes(f"{making.problem.name}: fetching shards", sum(shard.bytes for shard in missing)) as advance:
             for shard in missing:
                 path = work.shard_path(shard)

@@ -274,8 +274,10 @@ def _report_unfinished(data_dir, report):
         if files.has_finished_work(folder):
             name = folder.name.removeprefix(files.INCOMPLETE)
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-            report(f"{name}: an unfinished run's work, {size:,.1f} MB, waits in {folder}: make {name} to finish it, or "
-                   "remove the folder")  # fmt: skip
+            report(
+                f"{name}: an unfinished run's work, {size:,.1f} MB, waits in {folder}: make {name} to finish it, or "
+                "remove the folder"
+            )
 
 
 def _report_store(problem, made, report):

@@ -88,8 +88,9 @@ def plan(problem_name, split, made, *, shard_bytes=SHARD_BYTES, open_piece=_open
     """
     tables = [(columns_of or _mapped)(piece) for piece in made]
     rows = sum(piece.rows for piece in made)
-    planned = SplitPlan([], {name: np.empty(rows, dtype) for name, dtype in INDEX_DTYPES.items()},
-                        np.empty((rows, 2), np.uint64))  # fmt: skip
+    planned = SplitPlan(
+        [], {name: np.empty(rows, dtype) for name, dtype in INDEX_DTYPES.items()}, np.empty((rows, 2), np.uint64)
+    )
     cuts = _Cuts(split, made, shard_bytes, planned)
     for part, which in _in_order(tables, rows):
         same = np.flatnonzero((np.diff(part["high"]) == 0) & (np.diff(part["low"]) == 0))
@@ -191,8 +192,9 @@ class _Cuts:
             shift = self._at - (int(ends[first - 1]) if first else 0)
             full = int(np.searchsorted(ends, self._shard_bytes - shift)) + 1
             last = min(full, len(ends))
-            self._add_rows({name: column[first:last] for name, column in part.items()}, which[first:last],
-                           ends[first:last] + shift)  # fmt: skip
+            self._add_rows(
+                {name: column[first:last] for name, column in part.items()}, which[first:last], ends[first:last] + shift
+            )
             if full <= len(ends):
                 self.close()
             first = last

@@ -18,5 +18,12 @@ from t2t_multimodel.problems.sentence_pairs import SentencePairs
 from t2t_multimodel.problems.tfds_problem import TfdsProblem
 from t2t_multimodel.problems.transcribed_speech import TranscribedSpeech
 
-__all__ = ["BracketedTrees", "CaptionedImages", "LabelledImages", "ParallelText", "SentencePairs",
-           "TfdsProblem", "TranscribedSpeech"]
+__all__ = [
+    "BracketedTrees",
+    "CaptionedImages",
+    "LabelledImages",
+    "ParallelText",
+    "SentencePairs",
+    "TfdsProblem",
+    "TranscribedSpeech",
+]

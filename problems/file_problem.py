@@ -32,7 +32,7 @@ class FileProblem(Problem):
         """
         if not self.directory:
             raise UserError(
-                f"problem {self._called} does not say where its data is: give the class a line directory = \"…\", "
+                f'problem {self._called} does not say where its data is: give the class a line directory = "…", '
                 f"a folder with {self._form}"
             )
         folder = self.base_folder() / os.path.expandvars(os.path.expanduser(self.directory))

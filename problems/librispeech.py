@@ -127,6 +127,6 @@ def _chapter_samples(folder):
 
 
 def _tfds_split(subset):
-    """"train-clean-100" → "train_clean100", as TensorFlow Datasets calls it."""
+    """ "train-clean-100" → "train_clean100", as TensorFlow Datasets calls it."""
     name, kind, *hours = subset.split("-")
     return f"{name}_{kind}{''.join(hours)}"

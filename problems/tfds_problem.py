@@ -46,8 +46,10 @@ class TfdsProblem(Problem):
     def __init__(self, dataset=None, *, inputs=None, targets=None, name=None, description=None, **settings):
         unknown = settings.keys() - {"image", "audio", "tfds_splits", "metrics", "command", "vocabulary_size"}
         if unknown:
-            raise UserError(f"TfdsProblem has no setting {sorted(unknown)[0]!r}; it has image, audio, tfds_splits, "
-                            "metrics, command and vocabulary_size")  # fmt: skip
+            raise UserError(
+                f"TfdsProblem has no setting {sorted(unknown)[0]!r}; it has image, audio, tfds_splits, "
+                "metrics, command and vocabulary_size"
+            )
         given = {"dataset": dataset, "inputs_from": inputs, "targets_from": targets}
         vars(self).update({key: value for key, value in (given | settings).items() if value is not None})
         if name or not self.name:
@@ -133,12 +135,16 @@ class TfdsProblem(Problem):
         if self.tfds_splits:
             for split, name in self.tfds_splits.items():
                 if split not in SPLITS or name.partition("[")[0] not in there:
-                    raise UserError(f"problem {self.name}: tfds_splits has {split!r}: {name!r}; the splits to name are "
-                                    f"{', '.join(SPLITS)}, those of {self.dataset} {', '.join(there)}")  # fmt: skip
+                    raise UserError(
+                        f"problem {self.name}: tfds_splits has {split!r}: {name!r}; the splits to name are "
+                        f"{', '.join(SPLITS)}, those of {self.dataset} {', '.join(there)}"
+                    )
         given = dict(self.tfds_splits or {name: name for name in ("train", "test") if name in there})
         if "train" not in given:
-            raise UserError(f"problem {self.name}: {self.dataset} has no split 'train', it has {', '.join(there)}; say "
-                            f'which is what: tfds_splits = {{"train": "{there[0]}[:90%]", …}}')  # fmt: skip
+            raise UserError(
+                f"problem {self.name}: {self.dataset} has no split 'train', it has {', '.join(there)}; say "
+                f'which is what: tfds_splits = {{"train": "{there[0]}[:90%]", …}}'
+            )
         if not self.tfds_splits:
             given["dev"] = next((name for name in DEV_NAMES if name in there), "train")
         return {"dev": given["train"]} | given

@@ -91,8 +91,10 @@ class Wmt(ParallelText):
     def _check_sources(self, by_split):
         for split, what in {"train": "text to train on", "dev": "newstest2013", "test": "newstest2014"}.items():
             if not by_split[split]:
-                raise corpora.MissingCorpus(f"{self.folder} has no {what} in both {' and '.join(self.languages)}; "
-                                            f"expected there: {self.corpus.layout}")  # fmt: skip
+                raise corpora.MissingCorpus(
+                    f"{self.folder} has no {what} in both {' and '.join(self.languages)}; "
+                    f"expected there: {self.corpus.layout}"
+                )
 
     def _find(self):
         found, alone = find_sources(self.folder, *self.sides)

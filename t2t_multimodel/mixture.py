@@ -204,7 +204,7 @@ class LossAverages:
 
 
 def parse_schedule(text, problems):
-    """"linear @0 1 0 @1000 0.5 0.5" → ("linear", [(0, [1, 0]), (1000, [0.5, 0.5])]), each point summing to 1.
+    """ "linear @0 1 0 @1000 0.5 0.5" → ("linear", [(0, [1, 0]), (1000, [0.5, 0.5])]), each point summing to 1.
 
     Raises:
       UserError: a first word besides linear and step, a point with too few or too many numbers for the

@@ -62,9 +62,11 @@ def _load_one(distribution, points, registries):
                 registry.restore(state)
             said = " ".join(str(error).split()) or "no reason given"
             return InstalledPackage(
-                distribution, (), failure=f"importing {point.value} (its entry point {point.name}) failed with "
+                distribution,
+                (),
+                failure=f"importing {point.value} (its entry point {point.name}) failed with "
                 f"{type(error).__name__}: {said}",
-            )  # fmt: skip
+            )
         modules.append(point.value)
     added = [f"{r.kind} {name}" for r, state in zip(registries, before) for name in r.added_since(state)]
     return InstalledPackage(distribution, tuple(dict.fromkeys(modules)), tuple(added))

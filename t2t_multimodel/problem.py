@@ -121,7 +121,7 @@ def declaration_faults(problem):
     if problem.target_form and not (isinstance(problem.inputs, Text) and isinstance(problem.targets, Text)):
         faults.append(f"its target_form {problem.target_form!r} is for problems from text to text")
     if problem.command is not None and (not isinstance(problem.command, str) or not problem.command.strip()):
-        faults.append(f"its command must be a name, such as \"to_german\", not {problem.command!r}")
+        faults.append(f'its command must be a name, such as "to_german", not {problem.command!r}')
     return faults
 
 
@@ -133,7 +133,7 @@ def samples_of(problem, split):
     for number, sample in enumerate(samples):
         if not isinstance(sample, dict):
             raise UserError(
-                f"problem {problem.name}: samples({split!r}) must yield dicts with \"inputs\" and \"targets\"; number "
+                f'problem {problem.name}: samples({split!r}) must yield dicts with "inputs" and "targets"; number '
                 f"{number} is of type {type(sample).__name__}"
             )
         yield sample

@@ -86,8 +86,10 @@ class Registry:
         if target in self._entries:
             return target
         if name in self._aliases:
-            raise UserError(f"{self.kind} {name!r} is the old name of {target!r}, which does not ship yet; "
-                            f"--registry_help lists what does")  # fmt: skip
+            raise UserError(
+                f"{self.kind} {name!r} is the old name of {target!r}, which does not ship yet; "
+                f"--registry_help lists what does"
+            )
         shipped_aliases = [old for old, new in self._aliases.items() if new in self._entries]
         failed = "; ".join(f"package {p.distribution} is left out: {p.failure}" for p in _packages if p.failure)
         raise unknown_name(self.kind, name, [*self._entries, *shipped_aliases], failed)

@@ -41,9 +41,7 @@ class Vocabulary:
         self.size = self._processor.get_piece_size()
         self.digest = digest_of(self._processor)
         # Padding, end of sequence, unknown and commands stand for no text.
-        self._is_text = [
-            not (self._processor.is_control(i) or self._processor.is_unknown(i)) for i in range(self.size)
-        ]
+        self._is_text = [not (self._processor.is_control(i) or self._processor.is_unknown(i)) for i in range(self.size)]
         pieces = map(self._processor.id_to_piece, range(self.size))
         self._words_stand_alone = not any("\u2581" in piece.lstrip("\u2581") for piece in pieces)
         self._first_words, self._words = _Words(self._processor, ""), _Words(self._processor, " ")

@@ -13,8 +13,17 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"  # golden numbers and real corpora, where they are at hand
 
 # Files that take minutes begin first, so that no process is left with one at the end while the others are done.
-LONGEST = ("test_training", "test_experiments", "test_backends_agree", "test_resume", "test_readme", "test_tune",
-           "test_resumed_generation", "test_decoding", "test_report")  # fmt: skip
+LONGEST = (
+    "test_training",
+    "test_experiments",
+    "test_backends_agree",
+    "test_resume",
+    "test_readme",
+    "test_tune",
+    "test_resumed_generation",
+    "test_decoding",
+    "test_report",
+)
 
 
 def pytest_collection_modifyitems(items):

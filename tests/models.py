@@ -21,14 +21,29 @@ from t2t_multimodel.model.multimodel import MultiModel
 BACKEND = keras.backend.backend()
 
 HPARAMS = HParams(
-    hidden_size=16, num_heads=2, encoder_blocks=1, attention_blocks=1, mixer_blocks=1, decoder_blocks=1,
-    small_kernel=3, large_kernel=5, large_dilation=3, dropout=0.0,
+    hidden_size=16,
+    num_heads=2,
+    encoder_blocks=1,
+    attention_blocks=1,
+    mixer_blocks=1,
+    decoder_blocks=1,
+    small_kernel=3,
+    large_kernel=5,
+    large_dilation=3,
+    dropout=0.0,
     # More than 4 · k experts: evaluation takes them in blocks, training in runs or slots (see experts.py).
-    num_experts=10, experts_per_token=2, expert_filter_size=8,
-    image_stem_filters=(4, 6), image_residual_filters=(0,), class_filter_ratios=(1.5, 2.0),
-    audio_mel_bins=8, audio_blocks=2, audio_filter_multiplier=2,
-    label_smoothing=0.1, learning_rate_warmup_steps=1,
-)  # fmt: skip
+    num_experts=10,
+    experts_per_token=2,
+    expert_filter_size=8,
+    image_stem_filters=(4, 6),
+    image_residual_filters=(0,),
+    class_filter_ratios=(1.5, 2.0),
+    audio_mel_bins=8,
+    audio_blocks=2,
+    audio_filter_multiplier=2,
+    label_smoothing=0.1,
+    learning_rate_warmup_steps=1,
+)
 FEW_EXPERTS = replace(HPARAMS, num_experts=4)
 NO_EXPERTS = replace(HPARAMS, use_experts=False)
 NO_ATTENTION = replace(HPARAMS, use_attention=False)
@@ -249,12 +264,13 @@ def _mixer(layer):
         layer,
         full=layer,
         start=lambda source, real, batch, length: (
-            layer.prepare(source, real), (history.initial_state(batch), layer.initial_state(batch, length))
+            layer.prepare(source, real),
+            (history.initial_state(batch), layer.initial_state(batch, length)),
         ),
         step=lambda x, memory, state, time: _one_position(
             history, lambda own, position: layer.step(x, memory, own, position), state, time
         ),
-    )  # fmt: skip
+    )
 
 
 def _decoder(layer):

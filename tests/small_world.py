@@ -9,12 +9,32 @@ from t2t_multimodel.mixture import Mixture
 PROBLEMS = ("tiny_ende", "tiny_image", "tiny_speech")
 
 HPARAMS = HParams(
-    hidden_size=8, num_heads=2, encoder_blocks=2, attention_blocks=1, mixer_blocks=1, decoder_blocks=2,
-    num_experts=3, experts_per_token=2, expert_filter_size=8, dropout=0.1, large_dilation=2,
-    image_stem_filters=(4, 4), image_residual_filters=(8, 0), audio_blocks=2, audio_mel_bins=8,
-    audio_frame_milliseconds=64.0, audio_hop_milliseconds=64.0, batch_tokens=128, batch_examples=8, learning_rate=5e-3,
-    learning_rate_warmup_steps=3, length_window=2, train_steps=12, max_target_length=100, max_input_length=100,
-)  # fmt: skip
+    hidden_size=8,
+    num_heads=2,
+    encoder_blocks=2,
+    attention_blocks=1,
+    mixer_blocks=1,
+    decoder_blocks=2,
+    num_experts=3,
+    experts_per_token=2,
+    expert_filter_size=8,
+    dropout=0.1,
+    large_dilation=2,
+    image_stem_filters=(4, 4),
+    image_residual_filters=(8, 0),
+    audio_blocks=2,
+    audio_mel_bins=8,
+    audio_frame_milliseconds=64.0,
+    audio_hop_milliseconds=64.0,
+    batch_tokens=128,
+    batch_examples=8,
+    learning_rate=5e-3,
+    learning_rate_warmup_steps=3,
+    length_window=2,
+    train_steps=12,
+    max_target_length=100,
+    max_input_length=100,
+)
 
 
 def make_data(data_dir):

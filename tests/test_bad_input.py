@@ -88,7 +88,12 @@ def test_the_advised_command_has_the_users_folder(tmp_path, monkeypatch):
     ],
 )
 def test_a_faulty_class_is_one_line_not_a_traceback(change, said, tmp_path):
-    sound = {"name": "faulty", "inputs": Text(), "targets": Text(), "splits": ("train",),
-             "samples": lambda self, split: iter([{"inputs": "a", "targets": "b"}])}  # fmt: skip
+    sound = {
+        "name": "faulty",
+        "inputs": Text(),
+        "targets": Text(),
+        "splits": ("train",),
+        "samples": lambda self, split: iter([{"inputs": "a", "targets": "b"}]),
+    }
     with pytest.raises(UserError, match=said):
         made(type("Faulty", (Problem,), sound | change)(), tmp_path / "data")

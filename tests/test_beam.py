@@ -87,8 +87,19 @@ def test_beam_in_its_own_environment_makes_the_same_files(tmp_path, repository, 
     if not os.path.exists(python):
         python = tmp_path / "environment" / "bin" / "python"
         subprocess.run([sys.executable, "-m", "venv", tmp_path / "environment"], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", f"{repository}[beam]", "-c",
-                        repository / "constraints-beam.txt"], check=True)  # fmt: skip
+        subprocess.run(
+            [
+                python,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                f"{repository}[beam]",
+                "-c",
+                repository / "constraints-beam.txt",
+            ],
+            check=True,
+        )
     subprocess.run([python, "-m", "pip", "check"], check=True)
     usr_dir = user_folder({"__init__.py": PROBLEMS}, "beam_problems")
 
@@ -96,8 +107,13 @@ def test_beam_in_its_own_environment_makes_the_same_files(tmp_path, repository, 
         """`t2t-datagen` in a process of its own; the standard output."""
         argv = ["--problem=beam_pairs,beam_pictures", f"--data_dir={data_dir}", f"--t2t_usr_dir={usr_dir}"]
         argv += ["--max_bad_records=1", "--vocabulary_size=500", "--shard_megabytes=1", *flags]
-        done = subprocess.run([python, "-m", "t2t_multimodel.cli.datagen", *argv], capture_output=True, text=True,
-                              cwd=tmp_path, env=os.environ | more)  # fmt: skip
+        done = subprocess.run(
+            [python, "-m", "t2t_multimodel.cli.datagen", *argv],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | more,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -17,8 +17,16 @@ import common  # noqa: E402
 import run_all  # noqa: E402
 
 # Without dilation: where it is, the graph leaves out taps that see padding alone.
-SMALL = {"large_dilation": 1, "encoder_blocks": 2, "attention_blocks": 1, "mixer_blocks": 1, "decoder_blocks": 2,
-         "num_heads": 4, "image_stem_filters": (8, 16), "image_residual_filters": (24, 0)}  # fmt: skip
+SMALL = {
+    "large_dilation": 1,
+    "encoder_blocks": 2,
+    "attention_blocks": 1,
+    "mixer_blocks": 1,
+    "decoder_blocks": 2,
+    "num_heads": 4,
+    "image_stem_filters": (8, 16),
+    "image_residual_filters": (24, 0),
+}
 
 
 def lines_of(capsys):
@@ -182,12 +190,23 @@ def test_top_kernels_of_a_device_and_of_a_processor():
     def spent(pid, tid, name, microseconds):
         return {"ph": "X", "pid": pid, "tid": tid, "name": name, "dur": microseconds}
 
-    host = [named("process_name", 1, "/host:CPU"), named("thread_name", 1, "tf_XLAEigen/1", 7),
-            named("thread_name", 1, "python", 8), spent(1, 7, "dot.1", 30), spent(1, 8, "step", 500)]  # fmt: skip
+    host = [
+        named("process_name", 1, "/host:CPU"),
+        named("thread_name", 1, "tf_XLAEigen/1", 7),
+        named("thread_name", 1, "python", 8),
+        spent(1, 7, "dot.1", 30),
+        spent(1, 8, "step", 500),
+    ]
     assert accelerator.top_kernels(host) == [["dot.1", 1.0]]
-    device = [named("process_name", 2, "/device:GPU:0"), named("thread_name", 2, "Stream #3(Compute)", 1),
-              named("thread_name", 2, "XLA Modules", 2), spent(2, 1, "gemm", 60), spent(2, 1, "gemm", 15),
-              spent(2, 1, "copy", 25), spent(2, 2, "jit_update", 100)]  # fmt: skip
+    device = [
+        named("process_name", 2, "/device:GPU:0"),
+        named("thread_name", 2, "Stream #3(Compute)", 1),
+        named("thread_name", 2, "XLA Modules", 2),
+        spent(2, 1, "gemm", 60),
+        spent(2, 1, "gemm", 15),
+        spent(2, 1, "copy", 25),
+        spent(2, 2, "jit_update", 100),
+    ]
     assert accelerator.top_kernels(host + device) == [["gemm", 0.75], ["copy", 0.25]]
 
 
@@ -195,11 +214,20 @@ def test_the_gpu_benchmark_runs_where_tensorflow_can_not_be_imported(tmp_path):
     """On a processor, with a TensorFlow in the way that fails: the JAX road must not touch it."""
     (tmp_path / "tensorflow.py").write_text("raise ImportError('no tensorflow here')")
     done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "accelerator.py"), "--hparams_set=multimodel_tiny", "--rows=1", "--length=4",
-         "--rounds=1", "--decode_rows=",
-         "--hparams=encoder_blocks=1,mixer_blocks=0,decoder_blocks=1,use_experts=False,hidden_size=32"],
-        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(tmp_path), "JAX_PLATFORMS": "cpu"},
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(BENCHMARKS / "accelerator.py"),
+            "--hparams_set=multimodel_tiny",
+            "--rows=1",
+            "--length=4",
+            "--rounds=1",
+            "--decode_rows=",
+            "--hparams=encoder_blocks=1,mixer_blocks=0,decoder_blocks=1,use_experts=False,hidden_size=32",
+        ],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "JAX_PLATFORMS": "cpu"},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     line = json.loads(done.stdout.splitlines()[0])
     assert line["environment"]["backend"] == "jax" and line["matrix_teraflops"] > 0

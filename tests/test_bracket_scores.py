@@ -167,8 +167,10 @@ def test_brackets_equal_those_of_pyevalb_on_trees_cleaned_after_collins_prm():
         cleaned = [after_collins(tree) for tree in trees]
         if not cleaned[0]:  # nothing but punctuation
             continue
-        spans = [[(node.label(), tuple(node.leaves())) for node in tree.subtrees() if not isinstance(node[0], str)]
-                 for (tree,) in cleaned]  # fmt: skip
+        spans = [
+            [(node.label(), tuple(node.leaves())) for node in tree.subtrees() if not isinstance(node[0], str)]
+            for (tree,) in cleaned
+        ]
         if any(len(set(found)) < len(found) for found in spans):
             continue  # PYEVALB counts a bracket once however often it is there; EVALB and we each time
         trees += [tree for (tree,) in cleaned]

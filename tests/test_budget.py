@@ -11,9 +11,18 @@ from t2t_multimodel.errors import UserError
 
 @pytest.mark.parametrize(
     "text, seconds",
-    [("90s", 90), ("20m", 1200), ("1h", 3600), ("1.5h", 5400), ("1h30m", 5400), ("1H30M", 5400),
-     (" 2h0m30s ", 7230), ("0.5m", 30), ("1h15s", 3615)],
-)  # fmt: skip
+    [
+        ("90s", 90),
+        ("20m", 1200),
+        ("1h", 3600),
+        ("1.5h", 5400),
+        ("1h30m", 5400),
+        ("1H30M", 5400),
+        (" 2h0m30s ", 7230),
+        ("0.5m", 30),
+        ("1h15s", 3615),
+    ],
+)
 def test_a_time_is_read(text, seconds):
     assert parse_budget(text) == seconds
 
@@ -24,9 +33,29 @@ def test_hours_minutes_and_seconds_add_up(hours, minutes, seconds):
 
 
 @pytest.mark.parametrize(
-    "text", ["", None, "soon", "20", "h", "1.5", "-5m", "1m1h", "30m30m", "1h 30m", "1e3s", ".5h", "5.h", "0m", "0h0s",
-             "inf", "nanh", "٣m", "9" * 400 + "h"]
-)  # fmt: skip
+    "text",
+    [
+        "",
+        None,
+        "soon",
+        "20",
+        "h",
+        "1.5",
+        "-5m",
+        "1m1h",
+        "30m30m",
+        "1h 30m",
+        "1e3s",
+        ".5h",
+        "5.h",
+        "0m",
+        "0h0s",
+        "inf",
+        "nanh",
+        "٣m",
+        "9" * 400 + "h",
+    ],
+)
 def test_what_is_no_time_is_one_line(text):
     with pytest.raises(UserError) as error:
         parse_budget(text)

@@ -119,8 +119,12 @@ def test_a_mistake_is_one_line_and_writes_nothing(flags, words, run_command, tmp
 
 
 def test_a_faulty_problem_is_one_line(user_folder, run_command):
-    folder = user_folder({"faulty.py": "from t2t_multimodel.problem import Problem\n"
-                          "from t2t_multimodel.registry import register_problem\n"
-                          "@register_problem\nclass Faulty(Problem):\n    pass\n"})  # fmt: skip
+    folder = user_folder(
+        {
+            "faulty.py": "from t2t_multimodel.problem import Problem\n"
+            "from t2t_multimodel.registry import register_problem\n"
+            "@register_problem\nclass Faulty(Problem):\n    pass\n"
+        }
+    )
     status, _, error = run_command(build_vocab.main, "--problem=faulty", f"--t2t_usr_dir={folder}")
     assert status == 2 and "faulty" in error and "samples" in error and "Traceback" not in error

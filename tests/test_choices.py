@@ -43,8 +43,12 @@ def test_each_kind_gets_what_was_best_on_dev(tmp_path):
     kinds, tries = tries_of("learning_rate=0.002; learning_rate=0.002,dropout=0.2")
     assert choices.AS_GIVEN == "no change"
     slow, both = "learning_rate=0.002", "learning_rate=0.002, dropout=0.2"
-    assert {one.kind.name for one in tries} == {"tiny_parse alone", "tiny_image alone", "tiny_speech alone",
-                                                "tiny_parse with tiny_image"}  # fmt: skip
+    assert {one.kind.name for one in tries} == {
+        "tiny_parse alone",
+        "tiny_image alone",
+        "tiny_speech alone",
+        "tiny_parse with tiny_image",
+    }
     assert [one.words for one in tries[:3]] == [choices.AS_GIVEN, slow, both]
     values = {
         "tiny_parse alone": {choices.AS_GIVEN: 0.3, slow: 0.5, both: 0.4},
@@ -85,8 +89,9 @@ def test_a_warm_up_that_is_chosen_is_not_shortened_with_the_run():
     shares = dict.fromkeys(METRICS, 1 / 3)
     warm_ups = {
         one.words: plan.changes_of(one.tried, shares, 900, hparams)["learning_rate_warmup_steps"]
-        for one in tries if one.kind.name == "tiny_parse alone"
-    }  # fmt: skip
+        for one in tries
+        if one.kind.name == "tiny_parse alone"
+    }
     assert warm_ups == {choices.AS_GIVEN: 30, "learning_rate_warmup_steps=50": 50}
 
 

@@ -214,8 +214,10 @@ def test_a_bug_keeps_its_traceback():
 
 def test_a_closed_pipe_is_quiet():
     command = f"{shlex.quote(sys.executable)} -m t2t_multimodel.cli.demo --registry_help"
-    code = "import subprocess, sys; p = subprocess.Popen(sys.argv[1:], stdout=-1, stderr=-1); p.stdout.close(); " \
-           "p.wait(); print(p.stderr.read())"  # fmt: skip
+    code = (
+        "import subprocess, sys; p = subprocess.Popen(sys.argv[1:], stdout=-1, stderr=-1); p.stdout.close(); "
+        "p.wait(); print(p.stderr.read())"
+    )
     done = subprocess.run([sys.executable, "-c", code, *shlex.split(command)], capture_output=True, text=True)
     assert done.stdout == "b''\n"
 
@@ -235,8 +237,14 @@ def test_the_backend_is_the_flags_else_the_environments(flag, variable, backend,
 
 
 def test_the_printed_command_can_be_pasted():
-    given = ["--problems=a,b:2", "--gin_bindings=HParams.mixture = 'size'", "--gin_bindings=HParams.dropout = 0.1",
-             "--data_dir=my data", "--output_dir=run", "--seed=3"]  # fmt: skip
+    given = [
+        "--problems=a,b:2",
+        "--gin_bindings=HParams.mixture = 'size'",
+        "--gin_bindings=HParams.dropout = 0.1",
+        "--data_dir=my data",
+        "--output_dir=run",
+        "--seed=3",
+    ]
     trainer.command.parse(given)
     os.environ["KERAS_BACKEND"] = "tensorflow"
     words = shlex.split(trainer.command.command_line(train_steps=500))

@@ -118,10 +118,16 @@ def test_prepared_by_tfds(manual, monkeypatch):
     def examples(names):
         for name in names:
             numbered = [(10 * int(name[-16:-4]) + i, text) for i, text in enumerate(captions_of(name))]
-            yield name, {
-                "image": np.full((48, 64, 3), grey(name), np.uint8), "image/filename": name, "image/id": 0,
-                "objects": [], "captions": [{"id": number, "text": text} for number, text in reversed(numbered)],
-            }  # fmt: skip
+            yield (
+                name,
+                {
+                    "image": np.full((48, 64, 3), grey(name), np.uint8),
+                    "image/filename": name,
+                    "image/id": 0,
+                    "objects": [],
+                    "captions": [{"id": number, "text": text} for number, text in reversed(numbered)],
+                },
+            )
 
     splits = lambda self, manager: {split: examples(names) for split, names in names_of.items()}
     monkeypatch.setattr(CocoCaptions, "_split_generators", splits)
@@ -134,8 +140,9 @@ def test_prepared_by_tfds(manual, monkeypatch):
 def test_two_workers_write_what_one_writes(problem, tmp_path):
     digests = []
     for workers in (1, 2):
-        (result,) = generate([problem], tmp_path / str(workers), workers=workers, vocabulary_size=400,
-                             report=lambda line: None)  # fmt: skip
+        (result,) = generate(
+            [problem], tmp_path / str(workers), workers=workers, vocabulary_size=400, report=lambda line: None
+        )
         digests.append([split["files"] for split in result.manifest["splits"].values()])
         assert result.manifest["metrics"] == ["cider", "bleu"]
     assert digests[0] == digests[1]

@@ -1,6 +1,5 @@
 """Data generation with problems of a user's own folder: in worker processes, and their code's fingerprint."""
 
-
 from t2t_multimodel.cli.user_code import load_user_code
 from t2t_multimodel.data_gen import workers
 from t2t_multimodel.data_gen.fingerprint import fingerprint

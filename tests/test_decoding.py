@@ -281,8 +281,7 @@ def test_length_penalty():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_beam_scores_are_those_of_its_ids(kind):
-    """Hypotheses change rows on the way, and each keeps its own past: by teacher forcing, log P / penalty is its score.
-    """
+    """Hypotheses change rows on the way, and each keeps its own past: teacher forcing gives the same score."""
     model, batch, length = model_of(kind), make_batch(TRANSLATION, rows=4), 24  # longer than all ring buffers
     decode = program(
         model, lambda batch, limit: decode_text(model, TRANSLATION, batch, limit, length, beam_size=4, alpha=0.6)

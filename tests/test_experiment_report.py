@@ -11,8 +11,11 @@ from t2t_multimodel.experiments import claims, drawings, plan, report
 from t2t_multimodel.experiments.results import Results, Score, read
 from t2t_multimodel.training.example_scores import value_of
 
-METRICS = {"my_trees": ("exact_match", "teacher_forced_accuracy"), "my_birds": ("accuracy_top1",),
-           "my_words": ("exact_match",)}  # fmt: skip
+METRICS = {
+    "my_trees": ("exact_match", "teacher_forced_accuracy"),
+    "my_birds": ("accuracy_top1",),
+    "my_words": ("exact_match",),
+}
 ROLES = {"parsing": "my_trees", "images": "my_birds"}
 EXAMPLES = 400
 
@@ -36,21 +39,50 @@ def measured(suite, problems, rights, splits=None):
                 }
                 scores.setdefault(kind.name, {}).setdefault(problem, {})[metric] = by_seed
     setup = {
-        "suite": suite, "problems": list(problems), "roles": {r: p for r, p in ROLES.items() if p in problems},
-        "metrics": {p: list(METRICS[p]) for p in problems}, "joint_steps": 100, "seeds": 3, "workers": 2,
-        "budget_seconds": 600.0, "flags": ["--model=multimodel"], "hparams": "", "identity": {"backend": "tensorflow"},
-        "shares": {p: 1 / len(problems) for p in problems}, "train_examples": {p: 500 for p in problems},
-        "runs": [{"kind": kind.name, "problems": list(kind.problems), "seed": seed, "steps": 100, "digest": "d",
-                  "changes": {}} for seed in range(3) for kind in kinds],
-    }  # fmt: skip
+        "suite": suite,
+        "problems": list(problems),
+        "roles": {r: p for r, p in ROLES.items() if p in problems},
+        "metrics": {p: list(METRICS[p]) for p in problems},
+        "joint_steps": 100,
+        "seeds": 3,
+        "workers": 2,
+        "budget_seconds": 600.0,
+        "flags": ["--model=multimodel"],
+        "hparams": "",
+        "identity": {"backend": "tensorflow"},
+        "shares": {p: 1 / len(problems) for p in problems},
+        "train_examples": {p: 500 for p in problems},
+        "runs": [
+            {
+                "kind": kind.name,
+                "problems": list(kind.problems),
+                "seed": seed,
+                "steps": 100,
+                "digest": "d",
+                "changes": {},
+            }
+            for seed in range(3)
+            for kind in kinds
+        ],
+    }
     curves = []
     for kind in kinds:
         for problem in kind.problems:
             for seed in range(3):
                 for point, seconds in enumerate((2.0, 6.0, 12.5)):
                     values = {metric: 0.2 * point + 0.01 * seed for metric in METRICS[problem]}
-                    curves.append({"kind": kind.name, "seed": seed, "problem": problem, "split": "dev", "step": point,
-                                   "train_seconds": seconds, "examples_seen": 200 * point, **values})  # fmt: skip
+                    curves.append(
+                        {
+                            "kind": kind.name,
+                            "seed": seed,
+                            "problem": problem,
+                            "split": "dev",
+                            "step": point,
+                            "train_seconds": seconds,
+                            "examples_seen": 200 * point,
+                            **values,
+                        }
+                    )
     count = len(problems)
     loads = {p: {"encoder": {"load": [0.75, 0.25]}} for p in problems}
     probe = {"kind": "joint", "problems": list(problems), "cosines": np.eye(count).tolist(), "loads": loads}
@@ -137,18 +169,37 @@ def test_a_folder_holds_one_suite_and_reads_compressed_results(tmp_path, run_com
     results = measured("transfer", ("my_trees", "my_birds"), {})
     (tmp_path / "plan.json").write_text(json.dumps(results.plan))
     lines = [
-        {"kind": kind, "problem": problem, "metric": metric, "seed": seed, "value": s.value, "scores": s.sums.tolist(),
-         "keys": s.keys, "examples_seen": s.seen, "train_seconds": s.seconds, "split": "dev", "decoding": None}
-        for kind, by in results.scores.items() for problem, metrics in by.items() for metric, seeds in metrics.items()
+        {
+            "kind": kind,
+            "problem": problem,
+            "metric": metric,
+            "seed": seed,
+            "value": s.value,
+            "scores": s.sums.tolist(),
+            "keys": s.keys,
+            "examples_seen": s.seen,
+            "train_seconds": s.seconds,
+            "split": "dev",
+            "decoding": None,
+        }
+        for kind, by in results.scores.items()
+        for problem, metrics in by.items()
+        for metric, seeds in metrics.items()
         for seed, s in seeds.items()
-    ]  # fmt: skip
+    ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (tmp_path / "results.jsonl.gz").write_bytes(gzip.compress(text.encode()))
     again = read(tmp_path)
     assert again.values("joint", "my_trees", "exact_match") == results.values("joint", "my_trees", "exact_match")
     assert again.told("split") == {"my_trees": "dev", "my_birds": "dev"}
-    status, _, error = run_command(experiment.main, "--suite=paper_tables", "--problem=tiny8", "--data_dir=d",
-                                   f"--output_dir={tmp_path}", "--report_only")  # fmt: skip
+    status, _, error = run_command(
+        experiment.main,
+        "--suite=paper_tables",
+        "--problem=tiny8",
+        "--data_dir=d",
+        f"--output_dir={tmp_path}",
+        "--report_only",
+    )
     assert status == 2 and "holds suite transfer of my_trees, my_birds; give another --output_dir" in error
 
 

@@ -46,8 +46,13 @@ def test_every_problem_has_the_same_number_of_draws_in_every_run():
     mixture = parse("tiny8")
     runs = {run.kind.name: run for run in planned(mixture, 5400)}
     shares = plan.shares_of(mixture, HPARAMS, {})
-    assert set(runs) == {"joint", "no experts", "no attention", "tiny_parse with tiny_image",
-                         *(f"{name} alone" for name in mixture.problem_names)}  # fmt: skip
+    assert set(runs) == {
+        "joint",
+        "no experts",
+        "no attention",
+        "tiny_parse with tiny_image",
+        *(f"{name} alone" for name in mixture.problem_names),
+    }
     for run in runs.values():
         total = sum(dict(run.weights).values())
         for problem, weight in run.weights:
@@ -111,11 +116,21 @@ def random_results(seed, examples=60):
 
 def test_sums_over_examples_give_the_metric_of_the_corpus():
     said, right = random_results(1)
-    trees = ["(S (NP DT NN) VB)", "(S (NP DT JJ NN) VB)", "(S NN"], [["(S (NP DT NN) VB)"], ["(S NP (X JJ NN) VB)"],
-                                                                    ["(S NN)"]]  # fmt: skip
+    trees = (
+        ["(S (NP DT NN) VB)", "(S (NP DT JJ NN) VB)", "(S NN"],
+        [["(S (NP DT NN) VB)"], ["(S NP (X JJ NN) VB)"], ["(S NN)"]],
+    )
     ranked = [["a", "b", "c"], ["b", "a"], ["c"]], [["b"], ["b"], ["a"]]
-    cases = {"bleu": (said, right), "wer": (said, right), "cer": (said, right), "exact_match": (said, right),
-             "cider": (said, right), "bracket_f1": trees, "accuracy_top1": ranked, "accuracy_top5": ranked}  # fmt: skip
+    cases = {
+        "bleu": (said, right),
+        "wer": (said, right),
+        "cer": (said, right),
+        "exact_match": (said, right),
+        "cider": (said, right),
+        "bracket_f1": trees,
+        "accuracy_top1": ranked,
+        "accuracy_top5": ranked,
+    }
     assert set(cases) == set(metrics._FUNCTIONS)
     for name, (predictions, references) in cases.items():
         sums = example_sums((name,), predictions, references)[name]
@@ -174,9 +189,12 @@ def results_of(values, metric="exact_match", problem="tiny_parse"):
             score = Score(value_of(metric, sums.sum(axis=0)), sums, "keys", 10, 1.0)
             scores.setdefault(kind, {}).setdefault(problem, {}).setdefault(metric, {})[seed] = score
     setup = {
-        "roles": {"parsing": problem}, "problems": [problem], "metrics": {problem: [metric]}, "suite": "paper_tables",
+        "roles": {"parsing": problem},
+        "problems": [problem],
+        "metrics": {problem: [metric]},
+        "suite": "paper_tables",
         "runs": [],
-    }  # fmt: skip
+    }
     return Results(setup, scores, [], [])
 
 
@@ -195,8 +213,9 @@ def test_whether_a_problem_gains(joint, alone, verdict):
     results = results_of({plan.JOINT: joint, plan.alone("tiny_parse"): alone})
     found = next(v for v in claims.paper_claims(results) if "whole targets" in v.claim)
     assert found.verdict == verdict
-    assert found.sentence.startswith("Small tasks gain from joint training: parsing (tiny_parse), whole targets right: "
-                                     f"{verdict}. exact match: ")  # fmt: skip
+    assert found.sentence.startswith(
+        f"Small tasks gain from joint training: parsing (tiny_parse), whole targets right: {verdict}. exact match: "
+    )
     assert f"over {len(joint)} seed" in found.sentence and "11.7 → 14.5 %" in found.sentence
 
 
@@ -283,8 +302,16 @@ def small():
 
 
 def flags_of(data, output_dir, folder, *more):
-    return ["--suite=transfer", "--problem=tiny_ende,tiny_image", "--hparams_set=small", f"--t2t_usr_dir={folder}",
-            f"--data_dir={data}", f"--output_dir={output_dir}", "--seeds=1", *more]  # fmt: skip
+    return [
+        "--suite=transfer",
+        "--problem=tiny_ende,tiny_image",
+        "--hparams_set=small",
+        f"--t2t_usr_dir={folder}",
+        f"--data_dir={data}",
+        f"--output_dir={output_dir}",
+        "--seeds=1",
+        *more,
+    ]
 
 
 def test_a_suite_goes_on_after_a_kill_repeats_nothing_and_reports(data, tmp_path, user_folder, run_command):
@@ -312,8 +339,12 @@ def test_a_suite_goes_on_after_a_kill_repeats_nothing_and_reports(data, tmp_path
     assert "<svg" not in report and (exp / "report.html").read_text().count("data:image/svg+xml") >= 5
     lines = [json.loads(line) for line in (exp / "results.jsonl").read_text().splitlines()]
     measured = {(line["kind"], line["problem"]) for line in lines}
-    assert measured == {("joint", "tiny_ende"), ("joint", "tiny_image"), ("tiny_ende alone", "tiny_ende"),
-                        ("tiny_image alone", "tiny_image")}  # fmt: skip
+    assert measured == {
+        ("joint", "tiny_ende"),
+        ("joint", "tiny_image"),
+        ("tiny_ende alone", "tiny_ende"),
+        ("tiny_image alone", "tiny_image"),
+    }
     for line in lines:
         assert line["examples"] == len(line["scores"]) == 6 and math.isfinite(line["value"])
         assert value_of(line["metric"], totals(line["scores"])) == pytest.approx(line["value"], rel=1e-4, abs=1e-4)

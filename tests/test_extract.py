@@ -103,8 +103,14 @@ def test_any_files_come_back(files, form, tmp_path_factory):
 
 def test_folders_and_links_inside_are_made(tmp_path):
     folder = tarfile.DIRTYPE
-    members = [special("./", folder), special("a/empty", folder), file("./a/b.txt"), link("a/l", "b.txt"),
-               link("a/empty/up", "../b.txt"), special("h", tarfile.LNKTYPE, "a/b.txt")]  # fmt: skip
+    members = [
+        special("./", folder),
+        special("a/empty", folder),
+        file("./a/b.txt"),
+        link("a/l", "b.txt"),
+        link("a/empty/up", "../b.txt"),
+        special("h", tarfile.LNKTYPE, "a/b.txt"),
+    ]
     extract(tar(tmp_path / "a.tar", members), tmp_path / "out")
     assert tree(tmp_path / "out") == dict.fromkeys(["a/b.txt", "a/l", "a/empty/up", "h"], b"text")
     assert (tmp_path / "out" / "a" / "l").is_symlink() and (tmp_path / "out" / "a" / "empty").is_dir()
@@ -196,9 +202,15 @@ def test_damaged_archives_are_named(tmp_path):
     whole = tar(tmp_path / "a.tgz", [file("a", os.urandom(5000))], "w:gz").read_bytes()
     plain = tar(tmp_path / "a.tar", [file("a", b"x" * 700), file("b"), file("c")]).read_bytes()
     between = plain[:2560] + b"\xff" * 512 + plain[3072:]  # the last header
-    damaged = [b"", b"no archive", whole[:3000], whole[:-4], gzip.compress(b"no tar"), between, *(
-        plain[:size] for size in (600, 1536, 1600, 2048)
-    )]  # fmt: skip
+    damaged = [
+        b"",
+        b"no archive",
+        whole[:3000],
+        whole[:-4],
+        gzip.compress(b"no tar"),
+        between,
+        *(plain[:size] for size in (600, 1536, 1600, 2048)),
+    ]
     for number, content in enumerate(damaged):
         path = tmp_path / f"damaged{number}.tgz"
         path.write_bytes(content)

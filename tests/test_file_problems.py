@@ -191,9 +191,20 @@ def test_any_tree_comes_back(rows, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "content",
-    ["(S (NN a)", "(S (NN a)))", "(S (NN a)) (S (NN b))", "a b c", "((NN a) (NN b))", "(S (NP ) (NN a))", "(-NONE- *)",
-     "()", "(", ")", "(X " * 3000 + "a" + ")" * 3000],
-)  # fmt: skip
+    [
+        "(S (NN a)",
+        "(S (NN a)))",
+        "(S (NN a)) (S (NN b))",
+        "a b c",
+        "((NN a) (NN b))",
+        "(S (NP ) (NN a))",
+        "(-NONE- *)",
+        "()",
+        "(",
+        ")",
+        "(X " * 3000 + "a" + ")" * 3000,
+    ],
+)
 def test_a_tree_that_does_not_parse_is_named_by_file_and_line(content, tmp_path):
     with pytest.raises(UserError) as error:
         trees(tmp_path, "(S (NN a))\n" + content + "\n")

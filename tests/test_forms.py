@@ -32,11 +32,14 @@ from t2t_multimodel.training.evaluation import evaluate_run
 from t2t_multimodel.training.run import Run
 
 TREES = (
-    "(S (NP (DT the) (NN dog)) (VP (VBZ barks)))", "(NP (NN dog))", "(S (NP (PRP it)) (VP (VBZ is) (ADJP (JJ öde))))",
+    "(S (NP (DT the) (NN dog)) (VP (VBZ barks)))",
+    "(NP (NN dog))",
+    "(S (NP (PRP it)) (VP (VBZ is) (ADJP (JJ öde))))",
     "(NP (NP (DT a) (JJ unbelievable) (NN dog)) (PP (IN in) (NP (NP (DT the) (NN street)) (PP (IN of) (NP (NNP X))))))",
-    "(S (S (NP (DT the) (NN dog)) (VP (VBZ barks))) (CC and) (S (NP (PRP it)) (VP (VBZ barks))))", "(INTJ oh)",
+    "(S (S (NP (DT the) (NN dog)) (VP (VBZ barks))) (CC and) (S (NP (PRP it)) (VP (VBZ barks))))",
+    "(INTJ oh)",
     "(NP (NN Ångström) (NN à) (NN Рим))",
-)  # fmt: skip
+)
 LENGTH = 128
 
 
@@ -176,6 +179,7 @@ def test_a_change_of_it_makes_no_data_anew(tmp_path):
     generate([problem], data, workers=1, report=lines.append, progress=False)
     assert any("target_form" in line and "decode_hparams" in line for line in lines), lines
     assert ExampleStore(data, "tiny_parse").spec.targets.form == "punctuated_tree"
+
 
 def test_a_model_that_knows_nothing_writes_trees(tmp_path):
     """From the command's side: the problem's form and beam are used, and `keep_form=0` switches the form off."""

@@ -132,9 +132,14 @@ def experts(numbers, k, scope):
     T2T multiplies the second layer's result by √(size / hidden size), here √(12/20): ours gets it in the weights.
     """
     hparams = replace(
-        HPARAMS, hidden_size=12, num_experts=8, experts_per_token=k, expert_filter_size=20, expert_balance_weight=1.0,
+        HPARAMS,
+        hidden_size=12,
+        num_experts=8,
+        experts_per_token=k,
+        expert_filter_size=20,
+        expert_balance_weight=1.0,
         expert_capacity_factor=8.0 / k,
-    )  # fmt: skip
+    )
     layer = MixtureOfExperts(hparams, name=f"experts_{k}")
     assign(layer, gate_weight=numbers[f"var/{scope}/w_gate"])
     assign(layer, first=np.stack([numbers[f"var/moe_k{k}/parallel_{e}/w_0"] for e in range(8)]))

@@ -198,8 +198,9 @@ def cifar10(manual, monkeypatch):
     problem = registry.problem("cifar10")
     problem.dev_examples = 5
     files, pixels = {"batches.meta.txt": b"airplane\n"}, {}
-    for seed, name in enumerate(["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5",
-                                 "test_batch"]):  # fmt: skip
+    for seed, name in enumerate(
+        ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"]
+    ):
         files[f"{name}.bin"], pixels[name] = records(3 if name == "test_batch" else 12, seed)
     return problem, files, pixels
 

@@ -13,8 +13,19 @@ FOLDERS = {  # folder → the package that it installs as
     "data_gen": "t2t_multimodel.data_gen",
 }
 
-CORE = ("errors", "registry", "features", "problem", "mixture", "hyperparameters", "vocabulary", "startup",
-        "packages", "decode_hparams", "budget")  # fmt: skip
+CORE = (
+    "errors",
+    "registry",
+    "features",
+    "problem",
+    "mixture",
+    "hyperparameters",
+    "vocabulary",
+    "startup",
+    "packages",
+    "decode_hparams",
+    "budget",
+)
 # Part → the parts of t2t_multimodel that it may import besides itself; None: all.
 MAY_IMPORT = {
     "core": {"core"},
@@ -65,13 +76,13 @@ def file(request):
 
 
 def module_of(name):
-    """"hparams/multimodel.py" → "t2t_multimodel.hparams.multimodel"."""
+    """ "hparams/multimodel.py" → "t2t_multimodel.hparams.multimodel"."""
     folder, *inside = name.removesuffix(".py").split("/")
     return ".".join([FOLDERS[folder], *(part for part in inside if part != "__init__")])
 
 
 def part_of(module):
-    """"t2t_multimodel.training.trainer" → "training"; the modules of the core are one part."""
+    """ "t2t_multimodel.training.trainer" → "training"; the modules of the core are one part."""
     part = (module.split(".") + ["package"])[1]
     return "core" if part in CORE else part
 
@@ -102,8 +113,11 @@ def test_a_part_imports_only_its_neighbours(file):
 def test_the_registry_is_all_that_loads_what_ships():
     """The core imports none of the rest; what it loads by name at the first look-up is written in one place."""
     tree = ast.parse((REPOSITORY / "t2t_multimodel/registry.py").read_text(encoding="utf-8"))
-    shipped = next(ast.literal_eval(node.value) for node in tree.body
-                   if isinstance(node, ast.Assign) and node.targets[0].id == "_SHIPPED")  # fmt: skip
+    shipped = next(
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "_SHIPPED"
+    )
     assert shipped == ("t2t_multimodel.problems", "t2t_multimodel.hparams", "t2t_multimodel.model_names")
 
 

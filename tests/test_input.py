@@ -169,9 +169,9 @@ def test_long_examples_are_left_out_of_training_and_counted(data):
 
 
 @pytest.mark.parametrize(
-    "name, changes", [("words", {"max_input_length": 0}), ("speech", {"max_audio_seconds": 0.1}),
-                      ("shapes", {"batch_tokens": 15})]
-)  # fmt: skip
+    "name, changes",
+    [("words", {"max_input_length": 0}), ("speech", {"max_audio_seconds": 0.1}), ("shapes", {"batch_tokens": 15})],
+)
 def test_all_too_long_is_an_error(data, name, changes):
     with pytest.raises(UserError, match=f"{name}: all .* too long"):
         stream(data, name, hparams=replace(HPARAMS, **changes))

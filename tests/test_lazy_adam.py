@@ -81,8 +81,7 @@ def test_it_is_adam_of_each_expert_where_some_steps_use_all_and_some_few(decay):
         rate = RATE * np.sqrt(1 - beta2**time) / (1 - beta1**time)
         moved = weights * (1 - RATE * decay) - rate * new_first / (np.sqrt(new_second) + HPARAMS.adam_epsilon)
         weights, first, second = (
-            np.where(used, new, old)
-            for new, old in ((moved, weights), (new_first, first), (new_second, second))
+            np.where(used, new, old) for new, old in ((moved, weights), (new_first, first), (new_second, second))
         )
     found = trained("lazy_adam", gradients, weight_decay=decay)
     for name, expected in (("experts/rows", weights), ("rows_momentum", first), ("rows_velocity", second)):

@@ -99,9 +99,12 @@ def prepare_with_tfds(tree, downloads):
     for subset, (speaker, chapter) in CHAPTERS.items():
         split = {"train-clean-100": "train_clean100"}.get(subset, subset.replace("-", "_"))
         template = tfds.core.ShardedFileTemplate(
-            data_dir=folder, template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}", dataset_name="librispeech",
-            split=split, filetype_suffix="tfrecord",
-        )  # fmt: skip
+            data_dir=folder,
+            template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+            dataset_name="librispeech",
+            split=split,
+            filetype_suffix="tfrecord",
+        )
         lines = (tree / subset / speaker / chapter / f"{speaker}-{chapter}.trans.txt").read_text().splitlines()
         with tf.io.TFRecordWriter(f"{folder}/librispeech-{split}.tfrecord-00000-of-00001") as writer:
             for number, line in enumerate(lines):
@@ -109,9 +112,9 @@ def prepare_with_tfds(tree, downloads):
                 ids = {"speaker_id": int(speaker), "chapter_id": int(chapter), "id": name}
                 example = builder.info.features.encode_example({"speech": sound(number), "text": text, **ids})
                 writer.write(builder.info.features.serialize_example(example))
-        splits.append(tfds.core.SplitInfo(
-            name=split, shard_lengths=[len(lines)], num_bytes=1, filename_template=template
-        ))  # fmt: skip
+        splits.append(
+            tfds.core.SplitInfo(name=split, shard_lengths=[len(lines)], num_bytes=1, filename_template=template)
+        )
     tfds.folder_dataset.write_metadata(
         data_dir=folder, features=builder.info.features, split_infos=splits, check_data=False
     )

@@ -225,8 +225,11 @@ def test_training_pictures_are_flipped_and_shifted_and_others_are_left_alone():
     picture = np.random.default_rng(0).integers(0, 256, (7, 10, 3)).astype(np.uint8)
     padded = np.pad(picture, ((1, 1), (2, 2), (0, 0)), mode="reflect")
     moved = [padded[row : row + 7, column : column + 10] for row in range(3) for column in range(5)]
-    expected = run[0](np.stack(moved + [padded[:, ::-1][row : row + 7, column : column + 10] for row in range(3)
-                                        for column in range(5)]))  # fmt: skip
+    expected = run[0](
+        np.stack(
+            moved + [padded[:, ::-1][row : row + 7, column : column + 10] for row in range(3) for column in range(5)]
+        )
+    )
     np.testing.assert_allclose(run[0](picture[None])[0], expected[1 * 5 + 2], atol=1e-5)  # not moved
     rows = run[1](np.tile(picture, (300, 1, 1, 1)))
     distance = np.abs(rows[:, None] - expected[None]).max(axis=(2, 3))

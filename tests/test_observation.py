@@ -22,8 +22,9 @@ def test_rows_of_attention_and_gates_sum_to_one_where_something_is(name):
     assert ((gates > 0).sum(-1) <= HPARAMS.experts_per_token).all()
     assert seen["grid"] is None or np.prod(seen["grid"]) == real.shape[1]
     over_source = {name: w for name, w in seen["attention"].items() if "self" not in name}
-    assert set(over_source) == ({"mixer/attention_block/source/attention", "decoder/source0/attention"}
-                                if name in TO_TEXT else set())  # fmt: skip
+    assert set(over_source) == (
+        {"mixer/attention_block/source/attention", "decoder/source0/attention"} if name in TO_TEXT else set()
+    )
     for weights in over_source.values():
         assert weights.shape == (3, HPARAMS.num_heads, batch["targets"].shape[1], real.shape[1])
         np.testing.assert_allclose(weights.sum(-1), 1.0, atol=1e-5)

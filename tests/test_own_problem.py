@@ -109,11 +109,13 @@ def test_a_data_set_of_tfds(sections, tmp_path, monkeypatch, user_folder):
     monkeypatch.setattr(corpora, "_folders", dict(corpora._folders))
     random = np.random.default_rng(0)
     builder = tfds.builder("mnist", data_dir=tmp_path / "data3" / "downloads")
-    write_tfds(builder, {
-        split: [{"image": random.integers(0, 256, (28, 28, 1), np.uint8), "label": i % 10}
-                for i in range(count)]
-        for split, count in (("train", 40), ("test", 10))
-    })  # fmt: skip
+    write_tfds(
+        builder,
+        {
+            split: [{"image": random.integers(0, 256, (28, 28, 1), np.uint8), "label": i % 10} for i in range(count)]
+            for split, count in (("train", 40), ("test", 10))
+        },
+    )
     title = "3. Any data set of TensorFlow Datasets"
     write_files(sections[title])
     for line in commands(sections[title]):
@@ -139,10 +141,14 @@ def write_tfds(builder, examples):
         with tf.io.TFRecordWriter(str(folder / f"{builder.name}-{split}.tfrecord-00000-of-00001")) as writer:
             for content in contents:
                 writer.write(content)
-        infos.append(tfds.core.SplitInfo(
-            name=split, shard_lengths=[len(rows)], num_bytes=sum(map(len, contents)),
-            filename_template=template.replace(split=split),
-        ))  # fmt: skip
+        infos.append(
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[len(rows)],
+                num_bytes=sum(map(len, contents)),
+                filename_template=template.replace(split=split),
+            )
+        )
     tfds.folder_dataset.write_metadata(
         data_dir=folder, features=builder.info.features, split_infos=infos, check_data=False
     )

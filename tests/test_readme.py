@@ -8,8 +8,14 @@ import pytest
 
 from t2t_multimodel.cli import build_vocab, datagen, decoder, evaluate, inspector, trainer
 
-COMMANDS = {"t2t-datagen": datagen, "t2t-trainer": trainer, "t2t-eval": evaluate, "t2t-decoder": decoder,
-            "t2t-inspect": inspector, "t2t-build-vocab": build_vocab}  # fmt: skip
+COMMANDS = {
+    "t2t-datagen": datagen,
+    "t2t-trainer": trainer,
+    "t2t-eval": evaluate,
+    "t2t-decoder": decoder,
+    "t2t-inspect": inspector,
+    "t2t-build-vocab": build_vocab,
+}
 # What makes the commands quick: few examples, few updates, one batch of each evaluation.
 QUICK = {
     "t2t-datagen": ["--workers=1"],

@@ -159,8 +159,10 @@ def test_a_figure_takes_the_colour_of_the_page_and_is_the_same_each_time():
 def test_shares_are_those_of_the_draws_since_the_last_line():
     """Drawn: a, a | a, b | b, b: the log tells shares of all draws so far, and nothing of who was not drawn."""
     lines = [(2, "a", 2, 0.5, 1.0), (4, "a", 1, 0.45, 0.75), (4, "b", 1, 0.55, 0.25), (6, "b", 2, 0.6, 0.5)]
-    records = [{"step": s, "problem": p, "split": "train", "draws": d, "share_planned": planned, "share_actual": actual}
-               for s, p, d, planned, actual in lines]  # fmt: skip
+    records = [
+        {"step": s, "problem": p, "split": "train", "draws": d, "share_planned": planned, "share_actual": actual}
+        for s, p, d, planned, actual in lines
+    ]
     shares = series.mixing(records)
     assert shares["a"][0] == [2, 4, 6]
     assert shares["a"][2] == [1.0, 0.5, 0.0] and shares["b"][2] == [0.0, 0.5, 1.0]
@@ -202,8 +204,17 @@ def page(where):
 
 def test_the_page_of_a_run_is_harmless_and_complete(page):
     is_harmless(page)
-    titles = ["Overview", "Scores", "Learning curves", "Examples", "Attention", "Experts", "Mixing", "Configuration",
-              "Environment"]  # fmt: skip
+    titles = [
+        "Overview",
+        "Scores",
+        "Learning curves",
+        "Examples",
+        "Attention",
+        "Experts",
+        "Mixing",
+        "Configuration",
+        "Environment",
+    ]
     assert all(title in page.text for title in titles)
     assert len(page.all("audio")) == 6  # the tones
     small = [image for image in page.all("img") if image["src"].startswith("data:image/png")]

@@ -39,8 +39,13 @@ def test_a_record_is_one_line_of_json_with_its_problem(tmp_path):
         log.write(8, {"learning_rate": 1e-3})
     lines = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[0]) == {
-        "step": 7, "split": "dev", "problem": "tiny_ende", "bleu": 12.5, "examples": 100, "bleu_signature": "é",
-    }  # fmt: skip
+        "step": 7,
+        "split": "dev",
+        "problem": "tiny_ende",
+        "bleu": 12.5,
+        "examples": 100,
+        "bleu_signature": "é",
+    }
     assert json.loads(lines[1]) == {"step": 8, "split": "train", "learning_rate": 0.001}
 
 

@@ -1,6 +1,5 @@
 """tiny8's pictures and sounds can be told apart, and vary."""
 
-
 import numpy as np
 import pytest
 

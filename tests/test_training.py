@@ -1,5 +1,4 @@
-"""What a training run promises: exact repetition, exact resume, evaluation that disturbs nothing, errors that stop it.
-"""
+"""What a training run promises: exact repetition and resume, evaluation that disturbs nothing, errors that stop it."""
 
 import json
 import math
@@ -118,9 +117,15 @@ def test_learning_from_nothing_does_not_go_unnoticed(data, tmp_path, values, sai
 
 def test_early_stopping_works_in_the_default_schedule(data, tmp_path):
     trainer = make_trainer(
-        data, tmp_path, replace(HPARAMS, learning_rate=1e-9), schedule="train_and_evaluate", eval_every=2, eval_steps=1,
-        early_stopping_metric="tiny_image/accuracy_top1", early_stopping_patience=2,
-    )  # fmt: skip
+        data,
+        tmp_path,
+        replace(HPARAMS, learning_rate=1e-9),
+        schedule="train_and_evaluate",
+        eval_every=2,
+        eval_steps=1,
+        early_stopping_metric="tiny_image/accuracy_top1",
+        early_stopping_patience=2,
+    )
     assert trainer.run() == 0
     assert trainer.step == 6 and trainer.early_stopping.stopped
     assert make_trainer(data, tmp_path).step == 6, "what was trained is saved"

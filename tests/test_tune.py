@@ -109,10 +109,19 @@ def test_a_range_that_means_nothing_is_one_line(text, words):
 
 @given(st.data())
 def test_what_is_suggested_is_valid_and_prints_as_it_was_tried(data):
-    text = data.draw(st.sampled_from(
-        ["hidden_size=64:250", "num_experts=4:240:log", "learning_rate=1e-5:1e-1:log", "dropout=0:0.31:0.07",
-         "label_smoothing=0.0123456:0.2", "expert_filter_size=64:4096:64:log", "use_experts=True|False"]
-    ))  # fmt: skip
+    text = data.draw(
+        st.sampled_from(
+            [
+                "hidden_size=64:250",
+                "num_experts=4:240:log",
+                "learning_rate=1e-5:1e-1:log",
+                "dropout=0:0.31:0.07",
+                "label_smoothing=0.0123456:0.2",
+                "expert_filter_size=64:4096:64:log",
+                "use_experts=True|False",
+            ]
+        )
+    )
     (dimension,) = space.parse(text, BASE)
 
     class Trial:
@@ -314,9 +323,12 @@ def test_the_best_set_registers_and_resolves(tmp_path, user_folder):
 def where(small_run, tmp_path_factory):
     """{flag: value} of a search on a small problem, from a user's own set."""
     return small_run | {
-        "problem": "report_tones", "output_dir": tmp_path_factory.mktemp("tune") / "tune", "train_steps": 2,
-        "hparams_set": "report_small", "hparams_range": "learning_rate=1e-4:1e-2:log,hidden_size=8:16:8",
-    }  # fmt: skip
+        "problem": "report_tones",
+        "output_dir": tmp_path_factory.mktemp("tune") / "tune",
+        "train_steps": 2,
+        "hparams_set": "report_small",
+        "hparams_range": "learning_rate=1e-4:1e-2:log,hidden_size=8:16:8",
+    }
 
 
 def test_the_command_searches_goes_on_and_prints_a_set_that_trains(where, run_command, user_folder):

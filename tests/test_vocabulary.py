@@ -40,7 +40,12 @@ HOSTILE = [
     "no-break\xa0space, ideographic\u3000space, line\u2028separator, \ufeffbyte order mark",
     "combining: e\u0301 a\u0300\u0301\u0302, precomposed: \xe9",
     "\N{FAMILY} \U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 \U0001f1e9\U0001f1ea\U0001f1eb\U0001f1f7",
-    "\u2581", "\ue000", "\u2581\ue000\u2581", "\ue0000\ue0001", "\ue000\u2581" * 3 + "01", "a\u2581b \u2581 c",
+    "\u2581",
+    "\ue000",
+    "\u2581\ue000\u2581",
+    "\ue0000\ue0001",
+    "\ue000\u2581" * 3 + "01",
+    "a\u2581b \u2581 c",
     "<s></s><pad><unk><0x0A><0xFF>",
     "".join(COMMAND_PIECES),
     " <command_00> text <command_63>",
@@ -48,7 +53,7 @@ HOSTILE = [
     "مرحبا שלום 漢字 ไทย",
     "\u202eright to left\u202c",
     "x" * 5000,
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")

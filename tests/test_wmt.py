@@ -379,5 +379,3 @@ def test_sets_that_do_not_belong_together_are_refused(tmp_path):
     reason = r"three\.sgm:10 is segment 1 of document paper/1.*:6 is segment 3 of document paper/0"
     with pytest.raises(UserError, match=reason):
         list(read_sgm_pair(three, written("one_document.sgm", ["a", "b", "c"], documents=1)))
-
-

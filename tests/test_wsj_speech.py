@@ -163,15 +163,19 @@ def test_a_broken_index_is_named_by_line(discs):
         ("[lip_smack] A [<door_slam] b [door_slam>] c [phone_ring/] d [/phone_ring]", "a b c d"),
         ("The . bank .. said ~", "the bank said"),
         ("~ruptcy was <and> *misread* <*IN*> of", "ruptcy was and misread in of"),
-        (",COMMA .PERIOD \\\"DOUBLE-QUOTE \\(LEFT-PAREN )RIGHT-PAREN ;SEMI-COLON",
-         ",comma .period \"double-quote (left-paren )right-paren ;semi-colon"),
-        ("'SINGLE-QUOTE 'til ?QUESTION-MARK !EXCLAMATION-POINT --DASH -HYPHEN ...ELLIPSIS",
-         "'single-quote 'til ?question-mark !exclamation-point -dash -hyphen ...ellipsis"),
+        (
+            ',COMMA .PERIOD \\"DOUBLE-QUOTE \\(LEFT-PAREN )RIGHT-PAREN ;SEMI-COLON',
+            ',comma .period "double-quote (left-paren )right-paren ;semi-colon',
+        ),
+        (
+            "'SINGLE-QUOTE 'til ?QUESTION-MARK !EXCLAMATION-POINT --DASH -HYPHEN ...ELLIPSIS",
+            "'single-quote 'til ?question-mark !exclamation-point -dash -hyphen ...ellipsis",
+        ),
         ("five .POINT two %PERCENT", "five point two percent"),
         ("!Real lo:ng com(pany)- Mr. U. S. AT\\&T's", "real long com- mr. u. s. at&t's"),
         ("[loud_breath] . ~", ""),
     ],
-)  # fmt: skip
+)
 def test_transcripts_are_normalised(marked, words):
     assert normalised(marked) == words
 

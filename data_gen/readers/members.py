@@ -67,8 +67,10 @@ def tar_members(archive, inside=None):
                     raise UserError(f"{what}: cut off, the mark of its end is missing; get it again")
     except tarfile.TarError as error:
         reason = str(error).split("\n")[0]
-        raise UserError(f"{what}: can't be read as an uncompressed tar ({reason}); if it is cut off, get it again; "
-                        "if it is compressed, uncompress it") from error  # fmt: skip
+        raise UserError(
+            f"{what}: can't be read as an uncompressed tar ({reason}); if it is cut off, get it again; "
+            "if it is compressed, uncompress it"
+        ) from error
     except OSError as error:
         raise UserError(f"{archive}: can't be read ({error.strerror or error})") from error
 

@@ -43,8 +43,12 @@ def builder(name):
                 else:
                     made = tfds.builder(name, data_dir=folder)
         except tfds.core.DatasetNotFoundError:
-            raise unknown_name("TFDS data set", name, tfds.list_builders(with_community_datasets=False),
-                               f"a prepared one would lie in {folder / name}") from None  # fmt: skip
+            raise unknown_name(
+                "TFDS data set",
+                name,
+                tfds.list_builders(with_community_datasets=False),
+                f"a prepared one would lie in {folder / name}",
+            ) from None
         except Exception as error:  # what TFDS raises for a broken folder depends on what is broken
             raise UserError(f"TFDS data set {name!r}: TFDS can't open it: {_first_line(error)}") from error
         _builders[name, folder] = made
@@ -95,8 +99,9 @@ def prepared(name, missing=None, download=True):
                 "remove it, and get it again"
             ) from error
         if "Missing checksums" in str(error):
-            raise UserError(f"TFDS data set {name}: refused to download what no checksum is recorded for: "
-                            f"{_first_line(error)}") from error  # fmt: skip
+            raise UserError(
+                f"TFDS data set {name}: refused to download what no checksum is recorded for: {_first_line(error)}"
+            ) from error
         if isinstance(error, (ConnectionError, TimeoutError)) or module.startswith(("requests", "urllib3")):
             raise MissingCorpus(f"{missing} ({kind})") from error
         if isinstance(error, AssertionError):  # how TFDS's builders say that files have to be obtained by hand

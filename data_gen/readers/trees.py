@@ -96,7 +96,7 @@ def _simplified(tree, keep_function_tags):
 
 
 def without_function_tag(label):
-    """"NP-SBJ-1" → "NP", "NP=2" → "NP"; "-LRB-" and "=" stay."""
+    """ "NP-SBJ-1" → "NP", "NP=2" → "NP"; "-LRB-" and "=" stay."""
     for i, character in enumerate(label):
         if i and character in "-=":
             return label[:i] if label[0] not in "-=" else label

@@ -174,14 +174,14 @@ register_mixture(
 
 
 def other_order(caption):
-    """"a red two above a blue seven" → "a blue seven below a red two"."""
+    """ "a red two above a blue seven" → "a blue seven below a red two"."""
     opposite = {"above": "below", "below": "above", "left of": "right of", "right of": "left of"}
     first, relation, second = re.fullmatch(rf"(.+) ({'|'.join(opposite)}) (.+)", caption).groups()
     return f"{second} {opposite[relation]} {first}"
 
 
 def without_parser_marks(word):
-    """"{whether}" → "whether", "widget{?}.n" → "widget", "or.#nor-j-n" → "or"; other words stay."""
+    """ "{whether}" → "whether", "widget{?}.n" → "widget", "or.#nor-j-n" → "or"; other words stay."""
     if re.fullmatch(r"\{.+\}", word):
         return word[1:-1]
     return re.sub(r"\{[!?~&]\}.*$|\.#.+$", "", word)

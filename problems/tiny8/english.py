@@ -30,7 +30,7 @@ def leaves(tree):
 
 
 def bracketed(tree):
-    """"(S (NP DT NN )NP (VP VBZ )VP )S": the tree with tags for leaves.
+    """ "(S (NP DT NN )NP (VP VBZ )VP )S": the tree with tags for leaves.
 
     Closing brackets carry their label (as in Vinyals et al. 2015, arXiv 1412.7449): a decoder need not count them.
     """

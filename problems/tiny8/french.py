@@ -107,7 +107,7 @@ def _part(thing):
 
 
 def _contracted(preposition, phrase):
-    """"de" or "à" before a noun phrase: du, des, au, aux, d'."""
+    """ "de" or "à" before a noun phrase: du, des, au, aux, d'."""
     short = {"de": ("du ", "des "), "à": ("au ", "aux ")}[preposition]
     for article, contracted in zip(("le ", "les "), short):
         if phrase.startswith(article):
@@ -118,7 +118,7 @@ def _contracted(preposition, phrase):
 
 
 def _que(phrase):
-    """"que" before `phrase`."""
+    """ "que" before `phrase`."""
     return f"qu'{phrase}" if vowel(phrase) else f"que {phrase}"
 
 

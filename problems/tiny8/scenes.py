@@ -122,7 +122,7 @@ def facts(sentence):
 
 
 def split_of(sentence):
-    """"train", "dev" or "test": the split that the scene belongs to, in every problem."""
+    """ "train", "dev" or "test": the split that the scene belongs to, in every problem."""
     digest = hashlib.sha256(repr(facts(sentence)).encode()).digest()
     percent = int.from_bytes(digest[:4], "big") % 100
     if percent < DEV_PERCENT:

@@ -27,10 +27,19 @@ command.text("data_dir", None, "folder to write the vocabulary to, for t2t-datag
 command.integer("most_lines", 1_000_000, "of more texts than this, a random sample is trained on", at_least=1)
 
 command.group("Where corpora lie")
-command.text("manual_dir", None, "folder of the corpora that you obtained; default: $T2T_MANUAL_DIR, else "
-             "DATA_DIR/manual, without --data_dir ./manual", metavar="DIR")  # fmt: skip
-command.text("download_dir", None, "folder for what is downloaded; default: DATA_DIR/downloads, without --data_dir "
-             "./downloads", metavar="DIR")  # fmt: skip
+command.text(
+    "manual_dir",
+    None,
+    "folder of the corpora that you obtained; default: $T2T_MANUAL_DIR, else "
+    "DATA_DIR/manual, without --data_dir ./manual",
+    metavar="DIR",
+)
+command.text(
+    "download_dir",
+    None,
+    "folder for what is downloaded; default: DATA_DIR/downloads, without --data_dir ./downloads",
+    metavar="DIR",
+)
 
 command.standard_flags(backend=False)
 
@@ -70,8 +79,10 @@ def _build(flags):
     with files.disk_full_in_words(data_dir), files.only_one(data_dir):
         files.sweep(data_dir)
         if folder.exists():
-            raise UserError(f"{folder} is there already, and stores beside it may be written in it; give another "
-                            f"--data_dir, or remove it and make all data again")  # fmt: skip
+            raise UserError(
+                f"{folder} is there already, and stores beside it may be written in it; give another "
+                f"--data_dir, or remove it and make all data again"
+            )
         with files.written_whole(folder) as beside:
             made = _train(beside, with_text, sizes[0], flags.most_lines)
     print(_comparison(with_text, [made]))
@@ -79,7 +90,7 @@ def _build(flags):
 
 
 def _sizes(text):
-    """"1024, 8192" → [1024, 8192]"""
+    """ "1024, 8192" → [1024, 8192]"""
     try:
         sizes = [int(word) for word in text.replace("_", "").split(",") if word.strip()]
     except ValueError:

@@ -143,8 +143,10 @@ class Command:
         except absl_flags.Error as error:
             raise UserError(f"{error} (see {self.name} --help)") from None
         if stray:
-            raise UserError(f"unexpected argument {stray[0]!r}: flags are written --name=value, quoted where the value "
-                            f"has spaces (see {self.name} --help)")  # fmt: skip
+            raise UserError(
+                f"unexpected argument {stray[0]!r}: flags are written --name=value, quoted where the value "
+                f"has spaces (see {self.name} --help)"
+            )
         for name in [n for n in self._names() if n not in self._holding_flags]:
             value = self._values[name].value
             for text in value if isinstance(value, list) else [value]:

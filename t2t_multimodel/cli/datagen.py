@@ -23,14 +23,23 @@ command = Command("t2t-datagen", __doc__)
 command.group("What to make")
 command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True, alias="problems")
 command.text("data_dir", None, "folder for the data; made if need be", metavar="DIR", required=True)
-command.integer("vocabulary_size", None, "ids of the vocabulary, when this call trains it; default: what the problems "
-                "ask for, else 8192", at_least=1)  # fmt: skip
+command.integer(
+    "vocabulary_size",
+    None,
+    "ids of the vocabulary, when this call trains it; default: what the problems ask for, else 8192",
+    at_least=1,
+)
 command.integer("seed", 0, "of the order of the examples on disk", at_least=0)
-command.integer("max_bad_records", 0, "records of a problem that may be left out because their files can't be read",
-                at_least=0)  # fmt: skip
+command.integer(
+    "max_bad_records", 0, "records of a problem that may be left out because their files can't be read", at_least=0
+)
 command.switch("skip_missing", "go on without the problems whose corpus is not there, and say which")
-command.text("manual_dir", None, "folder of the corpora that you obtained, a folder each; default: $T2T_MANUAL_DIR, "
-             "else DATA_DIR/manual", metavar="DIR")  # fmt: skip
+command.text(
+    "manual_dir",
+    None,
+    "folder of the corpora that you obtained, a folder each; default: $T2T_MANUAL_DIR, else DATA_DIR/manual",
+    metavar="DIR",
+)
 command.text("download_dir", None, "folder for what is downloaded; default: DATA_DIR/downloads", metavar="DIR")
 
 command.group("How")
@@ -39,12 +48,18 @@ command.switch("verify", "re-read everything that is there and check it against 
 command.switch("overwrite", "make again what is there already")
 command.integer("workers", None, "processes; default: as many as there are processors", at_least=1)
 command.integer("shard_megabytes", 256, "size at which a file of examples is closed", at_least=1)
-command.choice("runner", "local", ("local", "beam"), "who makes the examples: processes of this machine, or Apache "
-               "Beam (docs/scale.md)")  # fmt: skip
-command.text("beam_options", "", "with --runner=beam: Beam's own options, one text", metavar="OPTIONS",
-             holds_flags=True)  # fmt: skip
-command.text("beam_folder", None, "with --runner=beam: folder that all its workers see; default: in DATA_DIR",
-             metavar="DIR")  # fmt: skip
+command.choice(
+    "runner",
+    "local",
+    ("local", "beam"),
+    "who makes the examples: processes of this machine, or Apache Beam (docs/scale.md)",
+)
+command.text(
+    "beam_options", "", "with --runner=beam: Beam's own options, one text", metavar="OPTIONS", holds_flags=True
+)
+command.text(
+    "beam_folder", None, "with --runner=beam: folder that all its workers see; default: in DATA_DIR", metavar="DIR"
+)
 
 command.standard_flags(backend=False)
 

@@ -147,8 +147,10 @@ def _check_vocabulary(output_dir, data_dir):
 
     run, data = Path(output_dir) / "vocabulary", Path(data_dir) / "vocabulary"
     if run.is_dir() and data.is_dir() and Vocabulary.load(run).digest != Vocabulary.load(data).digest:
-        raise UserError(f"the vocabulary of {data_dir} is not the one that {output_dir} was trained with; "
-                        f"give the --data_dir of its training")  # fmt: skip
+        raise UserError(
+            f"the vocabulary of {data_dir} is not the one that {output_dir} was trained with; "
+            f"give the --data_dir of its training"
+        )
 
 
 if __name__ == "__main__":

@@ -42,11 +42,20 @@ def _demo(flags):
     with clock.phase("prepare the data"):
         _check(datagen.main(where))
     with clock.phase("train"):
-        _check(trainer.main([
-            *where, f"--output_dir={run}", f"--hparams_set={HPARAMS_SET}", f"--train_steps={flags.train_steps}",
-            f"--seed={flags.seed}", f"--eval_every={max(1, flags.train_steps // 4)}", "--eval_steps=4",
-            f"--backend={flags.backend or startup.BACKENDS[0]}",
-        ]))  # fmt: skip
+        _check(
+            trainer.main(
+                [
+                    *where,
+                    f"--output_dir={run}",
+                    f"--hparams_set={HPARAMS_SET}",
+                    f"--train_steps={flags.train_steps}",
+                    f"--seed={flags.seed}",
+                    f"--eval_every={max(1, flags.train_steps // 4)}",
+                    "--eval_steps=4",
+                    f"--backend={flags.backend or startup.BACKENDS[0]}",
+                ]
+            )
+        )
 
     from t2t_multimodel.cli.baselines import baselines
     from t2t_multimodel.cli.evaluate import headline_table, write_scores

@@ -47,9 +47,14 @@ def _evaluate(flags):
 
     step = checkpoints.latest(Path(flags.output_dir) / "checkpoints") if flags.step is None else flags.step
     scores = evaluate_run(
-        flags.output_dir, problems, flags.data_dir, split=flags.split, step=step, eval_steps=flags.eval_steps,
+        flags.output_dir,
+        problems,
+        flags.data_dir,
+        split=flags.split,
+        step=step,
+        eval_steps=flags.eval_steps,
         decode_hparams=decode_hparams,
-    )  # fmt: skip
+    )
     trivial = {name: baselines(flags.data_dir, name, flags.split) for name in problems}
     print(score_table(scores, trivial))
     print(f"step {step}: {write_scores(scores, flags.output_dir, step)}")

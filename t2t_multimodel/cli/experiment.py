@@ -27,10 +27,21 @@ command = Command("t2t-experiment", __doc__)
 
 command.group("What to find out")
 command.text("suite", None, "paper_tables or transfer", metavar="NAME", required=True)
-command.text("problem", None, "problems or mixtures, with weights where wanted: a,b:2", metavar="NAMES", required=True,
-             alias="problems")  # fmt: skip
-command.text("roles", "", "who plays which part of the paper's tables, where it can't be told from what the problems "
-             'declare: "parsing=my_trees,images=my_birds"', metavar="ROLES")  # fmt: skip
+command.text(
+    "problem",
+    None,
+    "problems or mixtures, with weights where wanted: a,b:2",
+    metavar="NAMES",
+    required=True,
+    alias="problems",
+)
+command.text(
+    "roles",
+    "",
+    "who plays which part of the paper's tables, where it can't be told from what the problems "
+    'declare: "parsing=my_trees,images=my_birds"',
+    metavar="ROLES",
+)
 command.integer("seeds", 3, "each kind of run so many times", at_least=1)
 
 command.group("The model")
@@ -38,13 +49,23 @@ command.text("model", "multimodel", "name of a registered model", metavar="NAME"
 command.text("hparams_set", "multimodel_tiny", "name of a registered hparams set", metavar="NAME")
 command.text("hparams", "", 'changes to the set for all runs: "name=value,name=value"', metavar="CHANGES")
 command.text("single_hparams", "", "further changes for the runs of one problem alone", metavar="CHANGES")
-command.text("single_choices", "", "changes to try for each problem alone, and for parsing with pictures: "
-             '"learning_rate=0.002; learning_rate=0.01,dropout=0.1"; each, and no change, is tried once, and what is '
-             "best on dev is what the runs get", metavar="CHOICES")  # fmt: skip
+command.text(
+    "single_choices",
+    "",
+    "changes to try for each problem alone, and for parsing with pictures: "
+    '"learning_rate=0.002; learning_rate=0.01,dropout=0.1"; each, and no change, is tried once, and what is '
+    "best on dev is what the runs get",
+    metavar="CHOICES",
+)
 
 command.group("How long")
-command.text("budget", None, "time for the whole suite: 20m, 1.5h; runs are made as long as fits; default: "
-             f"{DEFAULT_BUDGET}, unless --train_steps is given", metavar="TIME")  # fmt: skip
+command.text(
+    "budget",
+    None,
+    "time for the whole suite: 20m, 1.5h; runs are made as long as fits; default: "
+    f"{DEFAULT_BUDGET}, unless --train_steps is given",
+    metavar="TIME",
+)
 command.integer("train_steps", None, "updates of the joint run, instead of a budget", at_least=1)
 command.integer("workers", None, "runs side by side; default: one a device, or one a core", at_least=1)
 command.switch("dry_run", "print the plan with an estimate of its time (which is measured first), and stop")
@@ -52,8 +73,13 @@ command.switch("report_only", "write the reports anew from what has been measure
 
 command.group("Where")
 command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
-command.text("output_dir", None, "folder of the suite: runs/, results.jsonl, report.html, report.md", metavar="DIR",
-             required=True)  # fmt: skip
+command.text(
+    "output_dir",
+    None,
+    "folder of the suite: runs/, results.jsonl, report.html, report.md",
+    metavar="DIR",
+    required=True,
+)
 
 command.standard_flags()
 
@@ -86,8 +112,10 @@ def _experiment(flags):
     elif budget is not None:
         _check_steps(suite, budget)
     elif flags.train_steps < (least := plan.fewest_steps(suite.shares)):
-        raise UserError(f"--train_steps={flags.train_steps} is too few: with less than {least} updates of the joint run"
-                        " some problem alone would have less than one")  # fmt: skip
+        raise UserError(
+            f"--train_steps={flags.train_steps} is too few: with less than {least} updates of the joint run"
+            " some problem alone would have less than one"
+        )
     tried = f", and {len(suite.tries)} tries of choices" if suite.tries else ""
     seeds = f"{suite.seeds} seed{'s' if suite.seeds > 1 else ''}"
     print(f"{len(suite.kinds)} kinds of runs × {seeds}{tried}, {len(suite.places)} side by side")
@@ -117,8 +145,9 @@ def _experiment(flags):
             print(f"failed: {title}: {said}", file=sys.stderr)
         status = _report(output_dir)
     if failed:
-        raise UserError(f"{len(failed)} of {len(jobs)} runs failed; the reports hold the others; the same command "
-                        "tries them again")  # fmt: skip
+        raise UserError(
+            f"{len(failed)} of {len(jobs)} runs failed; the reports hold the others; the same command tries them again"
+        )
     return status
 
 
@@ -129,8 +158,10 @@ def _check_same(flags, earlier, output_dir):
 
     asked = (flags.suite, set(mixture.parse(flags.problem).problem_names))
     if earlier and (earlier["suite"], set(earlier["problems"])) != asked:
-        raise UserError(f"{output_dir} holds suite {earlier['suite']} of {', '.join(earlier['problems'])}; "
-                        "give another --output_dir")  # fmt: skip
+        raise UserError(
+            f"{output_dir} holds suite {earlier['suite']} of {', '.join(earlier['problems'])}; "
+            "give another --output_dir"
+        )
 
 
 def _open(flags, output_dir):
@@ -156,11 +187,20 @@ def _open(flags, output_dir):
         shared.append(f"--t2t_usr_dir={flags.t2t_usr_dir}")
     identity = {"model": model, "backend": backend, "version": version("t2t-multimodel")}
     return suite.open_suite(
-        flags.suite, mixture.parse(flags.problem), resolved, data_dir=flags.data_dir, output_dir=output_dir,
-        flags=shared, settings=flags.hparams, seeds=flags.seeds, places=queue.devices(flags.workers), identity=identity,
-        named_roles=flags.roles, single_changes=tuple(single.items()),
+        flags.suite,
+        mixture.parse(flags.problem),
+        resolved,
+        data_dir=flags.data_dir,
+        output_dir=output_dir,
+        flags=shared,
+        settings=flags.hparams,
+        seeds=flags.seeds,
+        places=queue.devices(flags.workers),
+        identity=identity,
+        named_roles=flags.roles,
+        single_changes=tuple(single.items()),
         single_choices=choices.parse(flags.single_choices, for_singles),
-    )  # fmt: skip
+    )
 
 
 def _check_steps(suite, budget):
@@ -186,9 +226,10 @@ def _plan_table(runs, jobs, seconds, workers):
         run, done = mine[0][0], sum(job.done for _, job in mine)
         rows.append((name, run.steps, f"{run.steps / joint:.1%}", format_seconds(seconds[1][name]), len(mine), done))
     todo = [job.seconds for job in dict.fromkeys(jobs) if not job.done]
-    return (f"{format_table(rows)}\nexpected: {format_seconds(seconds[0])} for all, "
-            f"{format_seconds(makespan(todo, workers))} for the {len(todo)} runs that are to do (hours:minutes:seconds)"
-            )  # fmt: skip
+    return (
+        f"{format_table(rows)}\nexpected: {format_seconds(seconds[0])} for all, "
+        f"{format_seconds(makespan(todo, workers))} for the {len(todo)} runs that are to do (hours:minutes:seconds)"
+    )
 
 
 def _report(output_dir):

@@ -16,8 +16,7 @@ _END = "⟨end⟩"
 
 @dataclasses.dataclass(frozen=True)
 class Looked:
-    """By problem: scores and baselines as `evaluate_run` and `baselines` give them, cards, loads; and attention maps.
-    """
+    """By problem: scores and baselines of `evaluate_run` and `baselines`, cards, loads; and attention maps."""
 
     scores: dict
     trivial: dict
@@ -122,8 +121,15 @@ def _card(store, example, stored):
     more = f" (and {len(references) - len(shown)} more)" if len(references) > len(shown) else ""
     fields.append((f"right{more}", "\n".join(shown)))
     verdict = "right" if right else ("wrong" if label else "differs")
-    return Card(example["key"], fields, picture, sound, f"picture {example['key']}: {references[0]}",
-                "good" if right else "bad", verdict)  # fmt: skip
+    return Card(
+        example["key"],
+        fields,
+        picture,
+        sound,
+        f"picture {example['key']}: {references[0]}",
+        "good" if right else "bad",
+        verdict,
+    )
 
 
 def _map(model, store, stored):

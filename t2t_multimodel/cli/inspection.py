@@ -69,8 +69,15 @@ def draw_spectrograms(sounds, rate, captions, path):
         wave.set(xlim=(0, seconds), ylim=(-1, 1), yticks=(-1, 0, 1), xticks=())
         _entitle(wave, caption, 110)
         level = spectrogram(sound, rate)
-        drawn = picture.imshow(level.T, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, rate / 2),
-                               vmin=level.max() - _QUIETEST, vmax=level.max())  # fmt: skip
+        drawn = picture.imshow(
+            level.T,
+            origin="lower",
+            aspect="auto",
+            cmap="magma",
+            extent=(0, seconds, 0, rate / 2),
+            vmin=level.max() - _QUIETEST,
+            vmax=level.max(),
+        )
         picture.set(xlabel="seconds", ylabel="Hz")
         figure.colorbar(drawn, ax=picture, label="dB", pad=0.01)
     _save(figure, path)
@@ -154,8 +161,10 @@ def left_out(store, hparams, set_name):
     count = int(too_long.sum())
     if not count:
         return [f"{set_name} leaves out none of the {len(split):,} training examples"]
-    return [f"warning: {set_name} leaves out {count:,} of the {len(split):,} training examples "
-            f"({count / len(split):.1%}) as too long; all are kept with {', '.join(needed)}"]  # fmt: skip
+    return [
+        f"warning: {set_name} leaves out {count:,} of the {len(split):,} training examples "
+        f"({count / len(split):.1%}) as too long; all are kept with {', '.join(needed)}"
+    ]
 
 
 def classes_in_words(store):

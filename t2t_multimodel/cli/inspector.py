@@ -37,9 +37,13 @@ command.text("output_dir", None, "folder for pictures and sound; default: DATA_D
 command.text("text", None, "put this text through the problem's vocabulary and back; - is standard input")
 
 command.group("What training would leave out")
-command.text("hparams_set", "multimodel_base", "set whose max_input_length, max_target_length and max_audio_seconds "
-             "count", metavar="NAME")  # fmt: skip
-command.text("hparams", "", "changes to the set: \"name=value,name=value\"", metavar="CHANGES")
+command.text(
+    "hparams_set",
+    "multimodel_base",
+    "set whose max_input_length, max_target_length and max_audio_seconds count",
+    metavar="NAME",
+)
+command.text("hparams", "", 'changes to the set: "name=value,name=value"', metavar="CHANGES")
 
 command.standard_flags(backend=False)
 
@@ -113,8 +117,10 @@ def _about(store):
     for side in ("inputs", "targets"):
         values = (f"{name} {value}" for name, value in manifest[side].items() if name not in ("modality", "name"))
         lines.append(f"  {side:<8} {manifest[side]['modality']} ({', '.join(values)})")
-    lines.append(f"  command  {manifest['command']['name']}; metrics {', '.join(store.metrics)}; scored on "
-                 f"{store.evaluation_split}")  # fmt: skip
+    lines.append(
+        f"  command  {manifest['command']['name']}; metrics {', '.join(store.metrics)}; scored on "
+        f"{store.evaluation_split}"
+    )
     if manifest.get("dropped_count"):
         dropped = manifest["dropped"][0]
         lines.append(f"  {manifest['dropped_count']} bad records were left out, the first: {dropped['reason']}")

@@ -28,23 +28,33 @@ command = Command("t2t-report", __doc__)
 
 command.group("What to show")
 command.text("output_dir", None, "the run directory that t2t-trainer made", metavar="DIR", required=True)
-command.text("data_dir", None, "folder that t2t-datagen filled; default: the one of its training, if it still is as it "
-             "was", metavar="DIR")  # fmt: skip
+command.text(
+    "data_dir",
+    None,
+    "folder that t2t-datagen filled; default: the one of its training, if it still is as it was",
+    metavar="DIR",
+)
 command.switch("skip_data", "score and show no data: the page has what the run directory knows, and takes seconds")
 command.text("problem", None, "problems or mixtures of the run; default: all", metavar="NAMES", alias="problems")
 command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
-command.text("split", None, "split that is scored and shown; default: test where a problem has one, else dev",
-             metavar="SPLIT")  # fmt: skip
+command.text(
+    "split", None, "split that is scored and shown; default: test where a problem has one, else dev", metavar="SPLIT"
+)
 command.integer("eval_steps", 0, "batches of each problem that are scored; 0 = all", at_least=0)
 command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
 command.integer("examples", 6, "so many examples of each problem", at_least=0)
 command.integer("attention", 1, "attention maps of so many examples of each problem", at_least=0)
-command.text("attention_keys", "", "attention maps of the examples with these keys instead, with commas between them",
-             metavar="KEYS")  # fmt: skip
+command.text(
+    "attention_keys",
+    "",
+    "attention maps of the examples with these keys instead, with commas between them",
+    metavar="KEYS",
+)
 
 command.group("Where")
-command.text("report", None, "path of the page; its .md lies beside it; default: OUTPUT_DIR/report.html",
-             metavar="FILE")  # fmt: skip
+command.text(
+    "report", None, "path of the page; its .md lies beside it; default: OUTPUT_DIR/report.html", metavar="FILE"
+)
 
 command.standard_flags()
 
@@ -72,8 +82,9 @@ def _report(flags):
         raise UserError(f"--report={path} must be the name of a file that ends in .html")
     step = checkpoints.latest(output_dir / "checkpoints") if flags.step is None else flags.step
     if step is None:
-        raise UserError(f"{output_dir} holds no checkpoint yet; train with t2t-trainer, or wait for its first "
-                        "--save_steps")  # fmt: skip
+        raise UserError(
+            f"{output_dir} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_steps"
+        )
 
     startup.import_tensorflow()
     from t2t_multimodel.decode_hparams import decode_settings
@@ -108,10 +119,14 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     page = Page(f"Report on {output_dir.resolve().name}", f"{len(names)} problem{plural}, {step:,} updates")
     run_page.add_overview(page, _facts(run, resolved, names, step, model, records), missing)
     if stores:
-        looked = inside.look(model, run, hparams, stores, flags.split, flags.eval_steps, decode, flags.examples,
-                             flags.attention, rows)  # fmt: skip
-        beams = {decode_settings(decode, run.problem(name).decode_hparams)["beam_size"]
-                 for name in names if run.problem(name).spec.targets.modality == "text"} or {1}
+        looked = inside.look(
+            model, run, hparams, stores, flags.split, flags.eval_steps, decode, flags.examples, flags.attention, rows
+        )
+        beams = {
+            decode_settings(decode, run.problem(name).decode_hparams)["beam_size"]
+            for name in names
+            if run.problem(name).spec.targets.modality == "text"
+        } or {1}
         how = " or ".join("greedily" if b == 1 else f"with beams of {b}" for b in sorted(beams))
         some = f", the first {flags.eval_steps} batches of each problem" if flags.eval_steps else ""
         run_page.add_scores(page, looked.scores, looked.trivial, f"Decoded {how} at step {step:,}{some}.")
@@ -184,8 +199,13 @@ def _about(run):
     rows = [("model", run.model), ("seed", run.seed), ("backend", run.backend)]
     for name, problem in sorted(run.problems.items()):
         spec = problem.spec
-        rows.append((name, f"{spec.inputs.name} → {spec.targets.name}; metrics {', '.join(problem.metrics)}; data "
-                           f"{problem.digest[:16]}"))  # fmt: skip
+        rows.append(
+            (
+                name,
+                f"{spec.inputs.name} → {spec.targets.name}; metrics {', '.join(problem.metrics)}; data "
+                f"{problem.digest[:16]}",
+            )
+        )
     return rows
 
 

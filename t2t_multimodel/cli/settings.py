@@ -61,8 +61,11 @@ def settings_table(resolved):
     """The values that differ from `HParams`' defaults, and what was given by hand, each with its source; aligned."""
     from t2t_multimodel.training.reporting import format_table
 
-    rows = [(name, repr(getattr(resolved.hparams, name)), source) for name, source in sorted(resolved.sources.items())
-            if source != "default"]  # fmt: skip
+    rows = [
+        (name, repr(getattr(resolved.hparams, name)), source)
+        for name, source in sorted(resolved.sources.items())
+        if source != "default"
+    ]
     others = len(hyperparameters.field_types()) - len(rows)
     table = format_table([("hparam", "value", "from"), *rows])
     return f"{table}\n{others} more have their defaults; all of them: {HPARAMS_FILE} in the run directory"

@@ -23,11 +23,17 @@ SCHEDULES = ("train_and_evaluate", "train", "evaluate")
 command = Command("t2t-trainer", __doc__)
 
 command.group("What to train")
-command.text("problem", None, "problems or mixtures, with weights where wanted: a,b:2", metavar="NAMES", required=True,
-             alias="problems")  # fmt: skip
+command.text(
+    "problem",
+    None,
+    "problems or mixtures, with weights where wanted: a,b:2",
+    metavar="NAMES",
+    required=True,
+    alias="problems",
+)
 command.text("model", "multimodel", "name of a registered model", metavar="NAME")
 command.text("hparams_set", "multimodel_base", "name of a registered hparams set", metavar="NAME")
-command.text("hparams", "", "changes to the set: \"name=value,name=value\"", metavar="CHANGES")
+command.text("hparams", "", 'changes to the set: "name=value,name=value"', metavar="CHANGES")
 command.several("gin_file", "gin file with lines HParams.name = value; may be given more than once", metavar="FILE")
 command.several("gin_bindings", "one such line, quoted; may be given more than once", metavar="LINE")
 command.integer("train_steps", None, "train until this many updates; default: the hparam train_steps", at_least=1)
@@ -35,8 +41,13 @@ command.integer("seed", 0, "of weights, data order, dropout and the mixture's dr
 
 command.group("Where")
 command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
-command.text("output_dir", None, "the run directory: checkpoints, hparams.json, metrics.jsonl, TensorBoard events",
-             metavar="DIR", required=True)  # fmt: skip
+command.text(
+    "output_dir",
+    None,
+    "the run directory: checkpoints, hparams.json, metrics.jsonl, TensorBoard events",
+    metavar="DIR",
+    required=True,
+)
 
 command.group("Evaluating and saving")
 command.choice("schedule", SCHEDULES[0], SCHEDULES, "what to do")
@@ -45,10 +56,15 @@ command.integer("eval_steps", 0, "batches of each problem in an evaluation; 0 = 
 command.switch("skip_decoding", "evaluate by teacher-forced metrics alone: quick, but no measure of decoded output")
 command.integer("save_steps", 1000, "updates between checkpoints", at_least=1)
 command.integer("keep_checkpoints", 5, "so many of the newest checkpoints are kept", at_least=1)
-command.text("early_stopping_metric", "", "stop when it no longer improves: a metric, meaning its mean over the "
-             "problems, or problem/metric", metavar="METRIC")  # fmt: skip
-command.integer("early_stopping_patience", 0, "evaluations without improvement before stopping; 0 = never stop",
-                at_least=0)  # fmt: skip
+command.text(
+    "early_stopping_metric",
+    "",
+    "stop when it no longer improves: a metric, meaning its mean over the problems, or problem/metric",
+    metavar="METRIC",
+)
+command.integer(
+    "early_stopping_patience", 0, "evaluations without improvement before stopping; 0 = never stop", at_least=0
+)
 command.integer("log_steps", 50, "updates between lines of metrics.jsonl", at_least=1)
 
 command.standard_flags()
@@ -73,15 +89,15 @@ def make_trainer(flags):
         raise UserError("--early_stopping_metric and --early_stopping_patience need each other: give both or neither")
     stopping = flags.early_stopping_metric.rpartition("/")[2]
     if flags.skip_decoding and stopping and stopping not in TEACHER_FORCED:
-        raise UserError(f"--skip_decoding leaves nothing to tell {stopping} by; give --early_stopping_metric one of "
-                        f"{', '.join(TEACHER_FORCED)}")  # fmt: skip
+        raise UserError(
+            f"--skip_decoding leaves nothing to tell {stopping} by; give --early_stopping_metric one of "
+            f"{', '.join(TEACHER_FORCED)}"
+        )
     if Path(flags.output_dir).resolve() == Path(flags.data_dir).resolve():
         raise UserError(f"--output_dir and --data_dir are one folder, {flags.data_dir}: a run needs its own")
     model = registry.models.resolve(flags.model)
     problems = mixture.parse(flags.problem)
-    resolved = settings.resolve(
-        flags.hparams_set, flags.hparams, flags.gin_file, flags.gin_bindings, flags.train_steps
-    )
+    resolved = settings.resolve(flags.hparams_set, flags.hparams, flags.gin_file, flags.gin_bindings, flags.train_steps)
     settings.check_unchanged(resolved, flags.output_dir)
     print(f"model {model}; problems {_shares(problems)}; seed {flags.seed}\n{settings.settings_table(resolved)}")
 
@@ -89,23 +105,25 @@ def make_trainer(flags):
     from t2t_multimodel.training import data_folder, environment
     from t2t_multimodel.training.trainer import RunSettings, Trainer
 
-    trainer = Trainer(RunSettings(
-        model=model,
-        resolved=resolved,
-        mixture=problems,
-        data_dir=flags.data_dir,
-        output_dir=flags.output_dir,
-        seed=flags.seed,
-        schedule=flags.schedule,
-        save_steps=flags.save_steps,
-        eval_every=flags.eval_every,
-        eval_steps=flags.eval_steps,
-        keep_checkpoints=flags.keep_checkpoints,
-        early_stopping_metric=flags.early_stopping_metric,
-        early_stopping_patience=flags.early_stopping_patience,
-        log_steps=flags.log_steps,
-        skip_decoding=flags.skip_decoding,
-    ))  # fmt: skip
+    trainer = Trainer(
+        RunSettings(
+            model=model,
+            resolved=resolved,
+            mixture=problems,
+            data_dir=flags.data_dir,
+            output_dir=flags.output_dir,
+            seed=flags.seed,
+            schedule=flags.schedule,
+            save_steps=flags.save_steps,
+            eval_every=flags.eval_every,
+            eval_steps=flags.eval_steps,
+            keep_checkpoints=flags.keep_checkpoints,
+            early_stopping_metric=flags.early_stopping_metric,
+            early_stopping_patience=flags.early_stopping_patience,
+            log_steps=flags.log_steps,
+            skip_decoding=flags.skip_decoding,
+        )
+    )
     settings.store(resolved, flags.output_dir)
     environment.record(flags.output_dir, trainer.step)
     data_folder.remember(flags.output_dir, flags.data_dir)
@@ -132,8 +150,10 @@ def _continuation(flags, train_steps):
     """The command that continues this run; the step count is spelt out, so that it can be raised."""
     if flags.schedule == "evaluate":
         return f"again: {command.command_line()}"
-    return (f"to continue (beyond step {train_steps}: with more --train_steps):\n  "
-            f"{command.command_line(train_steps=train_steps)}")  # fmt: skip
+    return (
+        f"to continue (beyond step {train_steps}: with more --train_steps):\n  "
+        f"{command.command_line(train_steps=train_steps)}"
+    )
 
 
 if __name__ == "__main__":

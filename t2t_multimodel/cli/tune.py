@@ -25,37 +25,59 @@ _SHOWN = 10  # trials in the table at the end
 command = Command("t2t-tune", __doc__)
 
 command.group("What to train")
-command.text("problem", None, "problems or mixtures, with weights where wanted: a,b:2", metavar="NAMES", required=True,
-             alias="problems")  # fmt: skip
+command.text(
+    "problem",
+    None,
+    "problems or mixtures, with weights where wanted: a,b:2",
+    metavar="NAMES",
+    required=True,
+    alias="problems",
+)
 command.text("model", "multimodel", "name of a registered model", metavar="NAME")
 command.text("hparams_set", "multimodel_base", "the set that the search starts from", metavar="NAME")
-command.text("hparams", "", "changes to the set: \"name=value,name=value\"", metavar="CHANGES")
+command.text("hparams", "", 'changes to the set: "name=value,name=value"', metavar="CHANGES")
 command.integer("train_steps", None, "updates of each trial; default: the hparam train_steps", at_least=1)
 
 command.group("What to try")
-command.text("hparams_range", "learning_rate,weight_decay,dropout", "where to look, with commas between: "
-             "name=LOW:HIGH, name=LOW:HIGH:log, name=LOW:HIGH:STEP, name=A|B, or a name alone for the range that is "
-             "declared beside the field", metavar="RANGES")  # fmt: skip
-command.text("metric", "teacher_forced_log_perplexity", "what to improve: a metric, meaning its mean over the "
-             "problems, or problem:metric", metavar="METRIC")  # fmt: skip
-command.integer("trials", None, "until so many trials have ended in this folder; default: 20, or as many as --budget "
-                "allows", at_least=1)  # fmt: skip
-command.text("budget", "", "start no trial and end the running one after this time: 90s, 20m, 1.5h, 1h30m",
-             metavar="TIME")  # fmt: skip
+command.text(
+    "hparams_range",
+    "learning_rate,weight_decay,dropout",
+    "where to look, with commas between: "
+    "name=LOW:HIGH, name=LOW:HIGH:log, name=LOW:HIGH:STEP, name=A|B, or a name alone for the range that is "
+    "declared beside the field",
+    metavar="RANGES",
+)
+command.text(
+    "metric",
+    "teacher_forced_log_perplexity",
+    "what to improve: a metric, meaning its mean over the problems, or problem:metric",
+    metavar="METRIC",
+)
+command.integer(
+    "trials",
+    None,
+    "until so many trials have ended in this folder; default: 20, or as many as --budget allows",
+    at_least=1,
+)
+command.text(
+    "budget", "", "start no trial and end the running one after this time: 90s, 20m, 1.5h, 1h30m", metavar="TIME"
+)
 command.integer("seed", 0, "of the proposals, and of every run", at_least=0)
 
 command.group("Judging")
 command.integer("eval_every", None, "updates between evaluations; default: a fifth of the updates", at_least=1)
 command.integer("eval_steps", 4, "batches of each problem in an evaluation; 0 = all", at_least=0)
-command.integer("startup_trials", 4, "so many are random, and as many must have ended before one is cut short",
-                at_least=1)  # fmt: skip
+command.integer(
+    "startup_trials", 4, "so many are random, and as many must have ended before one is cut short", at_least=1
+)
 
 command.group("Where")
 command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
 command.text("output_dir", None, "folder of the search", metavar="DIR", required=True)
 command.text("name", None, "name of the best set; default: HPARAMS_SET_tuned", metavar="NAME")
-command.integer("keep_checkpoints", 0, "the newest checkpoint is kept of so many of the best trials; 0 = of all",
-                at_least=0)  # fmt: skip
+command.integer(
+    "keep_checkpoints", 0, "the newest checkpoint is kept of so many of the best trials; 0 = of all", at_least=0
+)
 
 command.standard_flags()
 
@@ -89,17 +111,30 @@ def _tune(flags):
     decides = {
         "problem": ",".join(f"{p}:{weight:g}" for p, weight in problems.problems),
         "data": ",".join(store.digest[:12] for store in stores.values()),
-        "model": model, "hparams_set": registry.hparams_sets.resolve(flags.hparams_set), "hparams": flags.hparams,
-        "train_steps": base.train_steps, "hparams_range": ",".join(d.written() for d in dimensions),
-        "metric": str(objective), "eval_every": eval_every, "eval_steps": flags.eval_steps, "seed": flags.seed,
+        "model": model,
+        "hparams_set": registry.hparams_sets.resolve(flags.hparams_set),
+        "hparams": flags.hparams,
+        "train_steps": base.train_steps,
+        "hparams_range": ",".join(d.written() for d in dimensions),
+        "metric": str(objective),
+        "eval_every": eval_every,
+        "eval_steps": flags.eval_steps,
+        "seed": flags.seed,
         "startup_trials": flags.startup_trials,
-    }  # fmt: skip
+    }
 
     deadline = None if seconds is None else time.monotonic() + seconds
     trials = flags.trials or (20 if seconds is None else sys.maxsize)
     start = _starter(flags, base, model, eval_every, objective, list(stores))
-    with Search(flags.output_dir, dimensions, objective, decides, flags.seed, flags.startup_trials,
-                keep_checkpoints=flags.keep_checkpoints) as search:  # fmt: skip
+    with Search(
+        flags.output_dir,
+        dimensions,
+        objective,
+        decides,
+        flags.seed,
+        flags.startup_trials,
+        keep_checkpoints=flags.keep_checkpoints,
+    ) as search:
         print(f"{objective}, to {objective.direction}; {search.ended()} trials have ended")
         print(f"  {decides['hparams_range']}")
         search.run(start, trials, deadline, report=_Reporter(search, objective))
@@ -115,14 +150,23 @@ def _starter(flags, base, model, eval_every, objective, names):
         hyperparameters.override(base, values, "a trial's values together")
         changes = ",".join(filter(None, [flags.hparams, *(f"{n}={value!r}" for n, value in values.items())]))
         arguments = [
-            f"--problem={flags.problem}", f"--data_dir={flags.data_dir}", f"--output_dir={folder}", f"--model={model}",
-            f"--hparams_set={flags.hparams_set}", f"--hparams={changes}", f"--train_steps={base.train_steps}",
-            f"--seed={flags.seed}", f"--eval_every={eval_every}", f"--eval_steps={flags.eval_steps}",
-            f"--save_steps={eval_every}", "--keep_checkpoints=1", f"--log_steps={max(1, eval_every // 4)}",
+            f"--problem={flags.problem}",
+            f"--data_dir={flags.data_dir}",
+            f"--output_dir={folder}",
+            f"--model={model}",
+            f"--hparams_set={flags.hparams_set}",
+            f"--hparams={changes}",
+            f"--train_steps={base.train_steps}",
+            f"--seed={flags.seed}",
+            f"--eval_every={eval_every}",
+            f"--eval_steps={flags.eval_steps}",
+            f"--save_steps={eval_every}",
+            "--keep_checkpoints=1",
+            f"--log_steps={max(1, eval_every // 4)}",
             *([f"--t2t_usr_dir={flags.t2t_usr_dir}"] if flags.t2t_usr_dir else []),
             *([f"--backend={flags.backend}"] if flags.backend else []),
             *([] if objective.needs_decoding else ["--skip_decoding"]),
-        ]  # fmt: skip
+        ]
         return ChildRun(arguments, folder, names)
 
     return start
@@ -167,9 +211,11 @@ def _conclude(flags, search, objective, base, name):
     entry = registry.hparams_sets.entry(flags.hparams_set)
     # A trial's length is no part of what was found: the set is to train as long as its parent does.
     given = {name: getattr(base, name) for name in _given(flags.hparams) if name != "train_steps"}
-    story = (f"{entry.name} tuned by t2t-tune on {flags.problem}: {objective} {best.value:.4g} on the dev split after "
-             f"{base.train_steps:,} updates, the best of {len(results)} trials (number {best.number}). Its train_steps "
-             f"are those of {entry.name}, not of the trials.")  # fmt: skip
+    story = (
+        f"{entry.name} tuned by t2t-tune on {flags.problem}: {objective} {best.value:.4g} on the dev split after "
+        f"{base.train_steps:,} updates, the best of {len(results)} trials (number {best.number}). Its train_steps "
+        f"are those of {entry.name}, not of the trials."
+    )
     source = space.as_source(name, entry.name, entry.value, given | best.values, story)
     path = search.folder / BEST_FILE
     write_file(path, source.encode())

@@ -72,9 +72,7 @@ class BatchDecoder:
         if key not in self._writers:
 
             def write(memory, command, limit, alpha, asked):
-                return write_text(
-                    self._model, targets, memory, command, limit, length, beam_size, alpha, form, asked
-                )
+                return write_text(self._model, targets, memory, command, limit, length, beam_size, alpha, form, asked)
 
             self._writers[key] = self._backend.fused(self._model, write)
         return self._writers[key]

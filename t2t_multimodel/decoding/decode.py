@@ -16,8 +16,7 @@ def read_source(model, spec, batch):
     return model.prepare(source, ops.pad(real, [[0, 0], [0, more]]))
 
 
-def write_text(model, targets, memory, command, limit, length, beam_size=1, alpha=0.6, form=None,
-               asked=None):  # fmt: skip
+def write_text(model, targets, memory, command, limit, length, beam_size=1, alpha=0.6, form=None, asked=None):
     """The ids of a text, found by greedy or beam search.
 
     Args:

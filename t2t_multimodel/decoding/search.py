@@ -42,10 +42,14 @@ def greedy_search(step, state, first_ids, length, limit, form=None, asked=None):
         return time + 1, best, ids, ops.logical_or(done, best == EOS_ID), score, state, written
 
     start = (
-        ops.zeros((), dtype="int32"), first_ids, ops.zeros((length, rows), dtype="int32"),
-        ops.zeros((rows,), dtype="bool"), ops.zeros((rows,), dtype="float32"), state,
+        ops.zeros((), dtype="int32"),
+        first_ids,
+        ops.zeros((length, rows), dtype="int32"),
+        ops.zeros((rows,), dtype="bool"),
+        ops.zeros((rows,), dtype="float32"),
+        state,
         form.start(asked) if form else (),
-    )  # fmt: skip
+    )
     _, _, ids, _, score, *_ = ops.while_loop(going_on, write, start)
     return ops.transpose(ids), score
 
@@ -55,8 +59,7 @@ def length_penalty(length, alpha):
     return ops.power((5.0 + ops.cast(length, "float32")) / 6.0, alpha)
 
 
-def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, stop_early=True, form=None,
-                asked=None):  # fmt: skip
+def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, stop_early=True, form=None, asked=None):
     """Beam search with length penalty; finished hypotheses are kept apart from growing ones.
 
     Args:
@@ -121,10 +124,17 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
     own = ops.broadcast_to(ops.arange(batch * beam, dtype="int32")[None], [length, batch * beam])
     first_score = ops.where(ops.arange(beam) == 0, 0.0, EMPTY)[None] * ops.ones((batch, 1))
     start = (
-        ops.zeros((), dtype="int32"), ops.repeat(first_ids, beam, axis=0), empty, first_score, empty,
-        ops.full((batch, beam), EMPTY, dtype="float32"), ops.zeros((batch, beam), dtype="bool"), own, state,
+        ops.zeros((), dtype="int32"),
+        ops.repeat(first_ids, beam, axis=0),
+        empty,
+        first_score,
+        empty,
+        ops.full((batch, beam), EMPTY, dtype="float32"),
+        ops.zeros((batch, beam), dtype="bool"),
+        own,
+        state,
         form.start(ops.repeat(asked, beam, axis=0)) if form else (),
-    )  # fmt: skip
+    )
     _, _, growing, growing_score, finished, finished_score, done, *_ = ops.while_loop(going_on, grow, start)
     some = ops.any(done, axis=1)
     return ops.where(some[:, None, None], finished, growing), ops.where(some[:, None], finished_score, growing_score)

@@ -15,16 +15,25 @@ SEED = 1_000_000  # of all tries
 AS_GIVEN = "no change"  # besides those of all runs alone
 # What decides which examples a run sees, and when it ends: the same for the runs that are compared.
 HELD_EQUAL = (
-    "train_steps", "batch_tokens", "batch_examples", "audio_positions_per_second", "image_positions",
-    "max_input_length", "max_target_length", "max_audio_seconds", "length_window", "problems_per_step", "mixture",
-    "mixture_temperature", "mixture_schedule",
-)  # fmt: skip
+    "train_steps",
+    "batch_tokens",
+    "batch_examples",
+    "audio_positions_per_second",
+    "image_positions",
+    "max_input_length",
+    "max_target_length",
+    "max_audio_seconds",
+    "length_window",
+    "problems_per_step",
+    "mixture",
+    "mixture_temperature",
+    "mixture_schedule",
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Try:
-    """One way to train a kind of run: the kind that counts, what is changed for it, in words, the kind that is tried.
-    """
+    """One way to train a kind of run: the kind that counts, what changes, in words, the kind that is tried."""
 
     kind: object  # plan.Kind
     words: str
@@ -40,8 +49,10 @@ def changes_alone(text, hparams, where="--single_hparams"):
     changes = hyperparameters.check(hyperparameters.parse(text, where), where)
     for name in changes:
         if name in HELD_EQUAL:
-            raise UserError(f"{where}: {name} is held equal in the runs that are compared; change it for all of them "
-                            "by --hparams, and their length by --train_steps or --budget")  # fmt: skip
+            raise UserError(
+                f"{where}: {name} is held equal in the runs that are compared; change it for all of them "
+                "by --hparams, and their length by --train_steps or --budget"
+            )
     hyperparameters.override(hparams, changes, where)
     return changes
 
@@ -66,12 +77,20 @@ def tries(kinds, choices):
     if len(choices) < 2:
         return []
     return [
-        Try(kind, words(choice), dataclasses.replace(
-            kind, name=f"{kind.name}, {words(choice)}", changes=tuple((dict(kind.changes) | choice).items()),
-            tried=True,
-        ))
-        for kind in kinds if kind.suits_itself for choice in choices
-    ]  # fmt: skip
+        Try(
+            kind,
+            words(choice),
+            dataclasses.replace(
+                kind,
+                name=f"{kind.name}, {words(choice)}",
+                changes=tuple((dict(kind.changes) | choice).items()),
+                tried=True,
+            ),
+        )
+        for kind in kinds
+        if kind.suits_itself
+        for choice in choices
+    ]
 
 
 def words(choice):

@@ -168,9 +168,11 @@ def _block(results, without, label):
     parts = [f"{said} {', '.join(names)}" for said, names in groups.items() if names]
     parts.append(f"a gain on {', '.join(better)}" if better else "a sure gain on none")
     numbers = ", ".join(f"{p} {_signed(c)}" for p, c in each.items())
-    return Verdict(f"{label} helps or does no harm on every task", verdict,
-                   f"{'; '.join(parts)}. Gain of the headline metric with the block, in points, mean ± 95 %: "
-                   f"{numbers}.")  # fmt: skip
+    return Verdict(
+        f"{label} helps or does no harm on every task",
+        verdict,
+        f"{'; '.join(parts)}. Gain of the headline metric with the block, in points, mean ± 95 %: {numbers}.",
+    )
 
 
 def _evidence(c, ours, theirs, numbers):
@@ -178,8 +180,10 @@ def _evidence(c, ours, theirs, numbers):
     p = "" if c.p is None else f", p {_equals(p_text(c.p))} on {c.examples} examples"
     unit = c.metric.replace("_", " ")
     seeds = f"{c.seeds} seed{'s' if c.seeds != 1 else ''}"
-    return (f"{unit}: {_value(c.metric, c.theirs.mean)} with “{theirs}”, {_value(c.metric, c.ours.mean)} with "
-            f"“{ours}”; gain {_signed(c)} points over {seeds}{p}.{paper}")  # fmt: skip
+    return (
+        f"{unit}: {_value(c.metric, c.theirs.mean)} with “{theirs}”, {_value(c.metric, c.ours.mean)} with "
+        f"“{ours}”; gain {_signed(c)} points over {seeds}{p}.{paper}"
+    )
 
 
 def _equals(text):

@@ -81,8 +81,9 @@ def left_out(measured):
     if not np.isfinite(values).any():
         return None
     names = list(short_names(problems).values())
-    return figures.heat_map(values, names, names, label="points lost", digits=1, centre=0.0, x_label="affected",
-                            y_label="left out")  # fmt: skip
+    return figures.heat_map(
+        values, names, names, label="points lost", digits=1, centre=0.0, x_label="affected", y_label="left out"
+    )
 
 
 def left_out_table(measured):

@@ -15,8 +15,10 @@ def check_possible(budget, runs, workers):
     """Raises `UserError` where a budget can't hold so many runs whatever they do: before anything is measured."""
     needed = runs * LEAST_RUN_SECONDS / workers
     if budget < needed:
-        raise UserError(f"--budget={format_seconds(budget)} is too small: starting {runs} runs takes more than "
-                        f"{format_seconds(needed)} (minutes:seconds); give more time, or fewer --seeds")  # fmt: skip
+        raise UserError(
+            f"--budget={format_seconds(budget)} is too small: starting {runs} runs takes more than "
+            f"{format_seconds(needed)} (minutes:seconds); give more time, or fewer --seeds"
+        )
 
 
 def run_seconds(kind, steps, shares, timings, sizes):
@@ -79,9 +81,11 @@ def steps_for(budget, kinds, seeds, shares, timings, sizes, workers, spent=0.0):
     if not fits(least):
         needed = suite_seconds(kinds, seeds, least, shares, timings, sizes, workers)[0] * RESERVE + spent
         runs = sum(1 if kind.tried else seeds for kind in kinds)
-        raise UserError(f"--budget={format_seconds(budget)} is too small: one update of every problem in each of the "
-                        f"{runs} runs takes about {format_seconds(needed)} (minutes:seconds), "
-                        f"most of it start-up; give more time, fewer --seeds or fewer problems")  # fmt: skip
+        raise UserError(
+            f"--budget={format_seconds(budget)} is too small: one update of every problem in each of the "
+            f"{runs} runs takes about {format_seconds(needed)} (minutes:seconds), "
+            f"most of it start-up; give more time, fewer --seeds or fewer problems"
+        )
     low, high = least, 2 * least
     while fits(high) and high < 10**9:
         low, high = high, 2 * high

@@ -80,4 +80,4 @@ def tables(roles, problems):
                 Row("WMT En→Fr, token accuracy", "en_fr", (TOKEN_ACCURACY,), ("76%", "74%", "72%")),
             ),
         ),
-    )  # fmt: skip
+    )

@@ -111,8 +111,10 @@ def kinds_of(suite, problems, roles=None, single_changes=()):
     """The list of `Kind`s of a suite; raises `UserError` where the suite can't be asked of these problems."""
     check_suite(suite)
     if len(problems) < 2:
-        raise UserError(f"suite {suite} compares training together with training alone: it needs at least two "
-                        f"problems, got {', '.join(problems)}")  # fmt: skip
+        raise UserError(
+            f"suite {suite} compares training together with training alone: it needs at least two "
+            f"problems, got {', '.join(problems)}"
+        )
     return SUITES[suite](tuple(problems), roles or {}, tuple(single_changes))
 
 
@@ -123,8 +125,10 @@ def shares_of(mixture, hparams, sizes):
       UserError: a mixture whose shares are not known beforehand, or change.
     """
     if hparams.mixture not in ("fixed", "size"):
-        raise UserError(f"an equal number of examples needs shares that stay: mixture={hparams.mixture} changes them; "
-                        "use fixed or size")  # fmt: skip
+        raise UserError(
+            f"an equal number of examples needs shares that stay: mixture={hparams.mixture} changes them; "
+            "use fixed or size"
+        )
     return dict(zip(mixture.problem_names, MixtureSchedule(mixture, hparams, sizes).probabilities(0).tolist()))
 
 

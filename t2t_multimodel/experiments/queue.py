@@ -58,8 +58,10 @@ def devices(workers=None):
     count = workers or len(cores) or os.cpu_count() or 1
     if not cores:
         return [({}, None)] * count
-    return [({}, tuple(cores[i * len(cores) // count : (i + 1) * len(cores) // count]) or (cores[i % len(cores)],))
-            for i in range(count)]  # fmt: skip
+    return [
+        ({}, tuple(cores[i * len(cores) // count : (i + 1) * len(cores) // count]) or (cores[i % len(cores)],))
+        for i in range(count)
+    ]
 
 
 def makespan(seconds, workers):
@@ -78,8 +80,9 @@ def only_one(folder):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another t2t-experiment works in {folder}; wait for it, or give another --output_dir"
-                            ) from None  # fmt: skip
+            raise UserError(
+                f"another t2t-experiment works in {folder}; wait for it, or give another --output_dir"
+            ) from None
         yield
 
 
@@ -133,8 +136,14 @@ def _start(job, place):
     if cores:  # both backends make as many threads as there are cores to run on
         command = [sys.executable, "-c", _ON_CORES, ",".join(map(str, cores)), *command[1:]]
     with open(job.folder / LOG_FILE, "a", encoding="utf-8") as log:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                env={**os.environ, **environment}, start_new_session=True)  # fmt: skip
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
 
 
 def _command(job_file):

@@ -21,8 +21,11 @@ def write(output_dir):
     results.collect(output_dir)
     measured = results.read(output_dir)
     page = build(measured)
-    return [output_dir / results.RESULTS_FILE, page.write(output_dir / HTML_FILE),
-            page.write_markdown(output_dir / MARKDOWN_FILE)]  # fmt: skip
+    return [
+        output_dir / results.RESULTS_FILE,
+        page.write(output_dir / HTML_FILE),
+        page.write_markdown(output_dir / MARKDOWN_FILE),
+    ]
 
 
 def build(measured):
@@ -31,8 +34,10 @@ def build(measured):
     done = len(
         {(kind, seed) for kind, by in measured.scores.items() for p in by.values() for m in p.values() for seed in m}
     )
-    subtitle = (f"{', '.join(setup['problems'])}; {setup['joint_steps']:,} updates of the joint run, {setup['seeds']} "
-                f"seeds, {done} of {len(setup['runs'])} runs")  # fmt: skip
+    subtitle = (
+        f"{', '.join(setup['problems'])}; {setup['joint_steps']:,} updates of the joint run, {setup['seeds']} "
+        f"seeds, {done} of {len(setup['runs'])} runs"
+    )
     page = Page(f"Suite {setup['suite']}", subtitle)
     if done < len(setup["runs"]):
         page.section("Not complete").note(
@@ -63,9 +68,11 @@ def _claims(page, measured):
 
 def _paper_tables(page, measured):
     section = page.section("The paper's tables")
-    section.text("Ours: mean ± half the width of the 95 % interval over seeds (Student's t), "
-                 f"{_scored_on(measured)}. The paper's numbers are of other, larger corpora and a model a thousand "
-                 "times the size: what can be compared is which column is better, and by how much.")  # fmt: skip
+    section.text(
+        "Ours: mean ± half the width of the 95 % interval over seeds (Student's t), "
+        f"{_scored_on(measured)}. The paper's numbers are of other, larger corpora and a model a thousand "
+        "times the size: what can be compared is which column is better, and by how much."
+    )
     roles = measured.plan["roles"]
     for table in paper.tables(roles, measured.plan["problems"]):
         head = ["paper's task and metric", "our problem"]
@@ -96,10 +103,12 @@ def _paper_row(measured, table, row, problem):
 
 def _together_and_alone(page, measured):
     section = page.section("Together and alone, every problem")
-    section.text(f"The same number of examples of the problem in both{_nearly(measured)}, in the same order. Scores "
-                 f"are {_scored_on(measured)}. Gain: positive where together is better; its interval is over seeds, "
-                 "paired. p: paired bootstrap over the examples scored, of no difference; BLEU's from sacrebleu's "
-                 "counts.")  # fmt: skip
+    section.text(
+        f"The same number of examples of the problem in both{_nearly(measured)}, in the same order. Scores "
+        f"are {_scored_on(measured)}. Gain: positive where together is better; its interval is over seeds, "
+        "paired. p: paired bootstrap over the examples scored, of no difference; BLEU's from sacrebleu's "
+        "counts."
+    )
     section.table(*_comparisons(measured, plan.JOINT, lambda problem: plan.alone(problem), ("together", "alone")))
 
 
@@ -151,9 +160,11 @@ def _choices(page, measured):
     if not found:
         return
     section = page.section("What suits each problem alone")
-    section.text("The set of the joint run may not suit a problem alone, so each was tried once with every column's "
-                 "changes, with a seed that no other run has, for as many updates as its runs have; the best on dev is "
-                 "what its runs above have. The joint run has the set as it is.")  # fmt: skip
+    section.text(
+        "The set of the joint run may not suit a problem alone, so each was tried once with every column's "
+        "changes, with a seed that no other run has, for as many updates as its runs have; the best on dev is "
+        "what its runs above have. The joint run has the set as it is."
+    )
     columns = list(dict.fromkeys(words for one in found.values() for words in one["tries"]))
     rows, moods = [("run", "judged by", *columns)], {}
     for number, (kind, one) in enumerate(found.items()):
@@ -175,13 +186,15 @@ def _tried(one, words):
 
 def _equal_time(page, measured):
     section = page.section("A second view: equal time")
-    section.text("Scores on the dev split at the same number of seconds spent in updates, read from the learning "
-                 "curves between the two evaluations around that moment: at the end of the shorter run, which is the "
-                 "one alone. The joint run has by then served all problems, and its learning rate has not come down "
-                 "yet; the run alone is at its end. Seconds leave out start-up, tracing, evaluations and checkpoints."
-                 )  # fmt: skip
-    rows = [("problem", "metric", "seconds", "together", "alone", "gain", "examples seen together",
-             "examples seen alone")]  # fmt: skip
+    section.text(
+        "Scores on the dev split at the same number of seconds spent in updates, read from the learning "
+        "curves between the two evaluations around that moment: at the end of the shorter run, which is the "
+        "one alone. The joint run has by then served all problems, and its learning rate has not come down "
+        "yet; the run alone is at its end. Seconds leave out start-up, tracing, evaluations and checkpoints."
+    )
+    rows = [
+        ("problem", "metric", "seconds", "together", "alone", "gain", "examples seen together", "examples seen alone")
+    ]
     for problem, metrics in measured.plan["metrics"].items():
         kinds = (plan.JOINT, plan.alone(problem))
         curves = [measured.curve(kind, problem, metrics[0], "train_seconds") for kind in kinds]
@@ -200,8 +213,10 @@ def _equal_time(page, measured):
     together = _training_seconds(measured, [plan.JOINT])
     apart = _training_seconds(measured, [plan.alone(problem) for problem in measured.plan["problems"]])
     if together and apart:
-        section.text(f"Seconds in updates, means over seeds: the joint run {together:.0f}, all the runs alone taken "
-                     f"together {apart:.0f}, for the same examples.")  # fmt: skip
+        section.text(
+            f"Seconds in updates, means over seeds: the joint run {together:.0f}, all the runs alone taken "
+            f"together {apart:.0f}, for the same examples."
+        )
 
 
 def _mean(by_seed):
@@ -227,8 +242,10 @@ def _training_seconds(measured, kinds):
 
 def _curves(page, measured):
     section = page.section("Learning curves")
-    section.text("Scores on the dev split (the first examples of it) while training; line: mean over seeds, band: from "
-                 "the lowest to the highest.")  # fmt: skip
+    section.text(
+        "Scores on the dev split (the first examples of it) while training; line: mean over seeds, band: from "
+        "the lowest to the highest."
+    )
     for problem, metrics in measured.plan["metrics"].items():
         figure, alt = drawings.learning_curves(measured, problem, metrics[0])
         if figure is not None:
@@ -239,18 +256,22 @@ def _who_helps_whom(page, measured):
     section = page.section("Who helps whom")
     figure = drawings.left_out(measured)
     if figure is not None:
-        section.text("The effect of leaving a problem out: how many points the problem of the column loses (positive: "
-                     "the one left out helped it) when the problem of the row is missing from the mixture, by its "
-                     "headline metric.")  # fmt: skip
+        section.text(
+            "The effect of leaving a problem out: how many points the problem of the column loses (positive: "
+            "the one left out helped it) when the problem of the row is missing from the mixture, by its "
+            "headline metric."
+        )
         section.figure(figure, "Loss of each problem for each problem that is left out", "Leaving one out")
         section.table(drawings.left_out_table(measured), caption="The same with intervals over seeds, in points")
     cosines = list(drawings.cosines(measured))
     if cosines:
-        section.text(f"Cosines between the problems' gradients in the body they share, at {len(cosines)} checkpoints "
-                     "of the joint runs, means over seeds. Above 0 a step for one is a step for the other too. The "
-                     "diagonal compares two halves of a problem's own batches: as much as so few batches can agree. "
-                     "Where it is near 0 the problem is learnt and what is left of its gradient is noise, in its row "
-                     "and its column too.")  # fmt: skip
+        section.text(
+            f"Cosines between the problems' gradients in the body they share, at {len(cosines)} checkpoints "
+            "of the joint runs, means over seeds. Above 0 a step for one is a step for the other too. The "
+            "diagonal compares two halves of a problem's own batches: as much as so few batches can agree. "
+            "Where it is near 0 the problem is learnt and what is left of its gradient is noise, in its row "
+            "and its column too."
+        )
     _maps(section, cosines)
 
 
@@ -266,10 +287,12 @@ def _experts(page, measured):
     if not uses:
         return
     section = page.section("Experts by problem")
-    section.text("The share of a problem's tokens that each expert serves, at the end of the joint run with the first "
-                 "seed, on dev examples. Experts have no order, so other seeds have other pictures; what can be "
-                 "averaged over seeds is how much two problems' experts overlap: the sum over experts of the smaller "
-                 "share, 1 where they use the same ones.")  # fmt: skip
+    section.text(
+        "The share of a problem's tokens that each expert serves, at the end of the joint run with the first "
+        "seed, on dev examples. Experts have no order, so other seeds have other pictures; what can be "
+        "averaged over seeds is how much two problems' experts overlap: the sum over experts of the smaller "
+        "share, 1 where they use the same ones."
+    )
     _maps(section, uses)
 
 
@@ -297,19 +320,24 @@ def _runs(page, measured):
     decoding = {problem: how for problem, how in measured.told("decoding").items() if how}
     budget = setup["budget_seconds"]
     length = f"a budget of {format_seconds(budget)} (hours:minutes:seconds)" if budget else "given by hand"
-    section.items([
-        f"length of the joint run: {length}",
-        f"{setup['workers']} runs side by side",
-        "flags of t2t-trainer in all runs: " + " ".join(setup["flags"]),
-        f"hparams: {setup['hparams'] or 'as the set has them'}",
-        "roles: " + ", ".join(f"{role} = {problem}" for role, problem in setup["roles"].items()),
-        "shares of the joint run: " + ", ".join(f"{p} {share:.1%}" for p, share in setup["shares"].items()),
-        "examples to train on: " + ", ".join(f"{p} {count:,}" for p, count in setup["train_examples"].items()),
-        "; ".join(f"{name} {value}" for name, value in setup["identity"].items()),
-        *([f"decoding: {'; '.join(f'{p}: {how}' for p, how in decoding.items())}"] if decoding else []),
-        *([f"each run was made on: {'; '.join(f'{k} {v}' for k, v in machine.items() if k != 'from step')}"]
-          if machine else []),
-    ])  # fmt: skip
+    section.items(
+        [
+            f"length of the joint run: {length}",
+            f"{setup['workers']} runs side by side",
+            "flags of t2t-trainer in all runs: " + " ".join(setup["flags"]),
+            f"hparams: {setup['hparams'] or 'as the set has them'}",
+            "roles: " + ", ".join(f"{role} = {problem}" for role, problem in setup["roles"].items()),
+            "shares of the joint run: " + ", ".join(f"{p} {share:.1%}" for p, share in setup["shares"].items()),
+            "examples to train on: " + ", ".join(f"{p} {count:,}" for p, count in setup["train_examples"].items()),
+            "; ".join(f"{name} {value}" for name, value in setup["identity"].items()),
+            *([f"decoding: {'; '.join(f'{p}: {how}' for p, how in decoding.items())}"] if decoding else []),
+            *(
+                [f"each run was made on: {'; '.join(f'{k} {v}' for k, v in machine.items() if k != 'from step')}"]
+                if machine
+                else []
+            ),
+        ]
+    )
 
 
 def shown(metric, value, sign=False):

@@ -51,9 +51,11 @@ class Results:
         """{problem: the "split" that its scores are of, or the "decoding" behind them}."""
         return {
             problem: getattr(score, what)
-            for by_problem in self.scores.values() for problem, metrics in by_problem.items()
-            for by_seed in metrics.values() for score in by_seed.values()
-        }  # fmt: skip
+            for by_problem in self.scores.values()
+            for problem, metrics in by_problem.items()
+            for by_seed in metrics.values()
+            for score in by_seed.values()
+        }
 
     def of(self, kind, problem, metric):
         """{seed: Score}; empty where it was not measured."""
@@ -103,10 +105,18 @@ def collect(output_dir):
             keys = hashlib.sha256("\0".join(measured["keys"]).encode()).hexdigest()[:16]
             scored = {"split": measured["split"], "decoding": measured.get("decoding")}
             results += [
-                {**common, "metric": metric, "value": measured["scores"][metric], **scored,
-                 "examples": measured["examples"], **trained, "keys": keys, "scores": _rounded(sums)}
+                {
+                    **common,
+                    "metric": metric,
+                    "value": measured["scores"][metric],
+                    **scored,
+                    "examples": measured["examples"],
+                    **trained,
+                    "keys": keys,
+                    "scores": _rounded(sums),
+                }
                 for metric, sums in measured["sums"].items()
-            ]  # fmt: skip
+            ]
         machines = machines or environment.read(folder)[:1]
         curves += [{**name, **_curve_point(record)} for record in read_metrics(folder) if record.get("problem")]
         probes += [{**name, **probe} for probe in result.get("probes", [])]
@@ -121,8 +131,15 @@ def read(output_dir):
     plan = _plan(output_dir)
     scores = {}
     for line in _lines(output_dir / RESULTS_FILE):
-        score = Score(line["value"], np.asarray(line["scores"], np.float64), line["keys"], line["examples_seen"],
-                      line["train_seconds"], line.get("split", "test"), line.get("decoding") or "")  # fmt: skip
+        score = Score(
+            line["value"],
+            np.asarray(line["scores"], np.float64),
+            line["keys"],
+            line["examples_seen"],
+            line["train_seconds"],
+            line.get("split", "test"),
+            line.get("decoding") or "",
+        )
         by_problem = scores.setdefault(line["kind"], {}).setdefault(line["problem"], {})
         by_problem.setdefault(line["metric"], {})[line["seed"]] = score
     if not scores:
@@ -144,8 +161,9 @@ def _plan(output_dir):
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{output_dir} holds no suite ({PLAN_FILE} is missing); give the command without --report_only"
-                        ) from None  # fmt: skip
+        raise UserError(
+            f"{output_dir} holds no suite ({PLAN_FILE} is missing); give the command without --report_only"
+        ) from None
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}") from None
 

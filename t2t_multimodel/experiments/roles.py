@@ -58,8 +58,10 @@ def require(roles, *wanted):
     """Raises `UserError` where one of the roles `wanted` is played by nobody."""
     for role in wanted:
         if role not in roles:
-            raise UserError(f"no problem plays {role} ({ROLES[role]}), which this suite compares; add one to "
-                            f"--problem, or name it: --roles={role}=NAME")  # fmt: skip
+            raise UserError(
+                f"no problem plays {role} ({ROLES[role]}), which this suite compares; add one to "
+                f"--problem, or name it: --roles={role}=NAME"
+            )
 
 
 def _plays(role, name, store):

@@ -120,9 +120,13 @@ def resampled(metric, ours, theirs, resamples=RESAMPLES, seed=0):
     if len(rows) < 2:  # scipy draws from no single value
         return difference(rows), np.zeros(resamples)
     drawn = stats.bootstrap(
-        (rows,), difference, n_resamples=resamples, vectorized=False, method="percentile",
+        (rows,),
+        difference,
+        n_resamples=resamples,
+        vectorized=False,
+        method="percentile",
         rng=np.random.default_rng(seed),
-    ).bootstrap_distribution  # fmt: skip
+    ).bootstrap_distribution
     return difference(rows), drawn
 
 

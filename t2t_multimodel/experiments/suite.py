@@ -75,8 +75,14 @@ class Suite:
                 self._mixture(tuple(self.stores)), dict(kind.changes), TIMED_STEPS, 0, folder / "run"
             )
             measure = "speed of updates" if kind.structure else "speed"
-            jobs[kind.structure] = queue.Job(f"timing {kind.structure or 'the model'}", folder, folder / "timings.json",
-                                             (*trainer, "--schedule=train"), measure, 0)  # fmt: skip
+            jobs[kind.structure] = queue.Job(
+                f"timing {kind.structure or 'the model'}",
+                folder,
+                folder / "timings.json",
+                (*trainer, "--schedule=train"),
+                measure,
+                0,
+            )
         return jobs
 
     def timings(self):
@@ -91,20 +97,28 @@ class Suite:
     def steps_for(self, budget, timings):
         """Updates of the joint run that fit `budget` seconds, which the timing itself is part of."""
         spent = queue.makespan([t["seconds"]["all"] for t in timings.values()], len(self.places))
-        return estimate.steps_for(budget, self.all_kinds, self.seeds, self.shares, timings, self.sizes,
-                                  len(self.places), spent)  # fmt: skip
+        return estimate.steps_for(
+            budget, self.all_kinds, self.seeds, self.shares, timings, self.sizes, len(self.places), spent
+        )
 
     def seconds(self, joint_steps, timings):
         """(expected seconds of the whole suite, {kind's name: expected seconds of a run})."""
-        return estimate.suite_seconds(self.all_kinds, self.seeds, joint_steps, self.shares, timings, self.sizes,
-                                      len(self.places))  # fmt: skip
+        return estimate.suite_seconds(
+            self.all_kinds, self.seeds, joint_steps, self.shares, timings, self.sizes, len(self.places)
+        )
 
     def steps_of(self, earlier, budget):
         """Updates of the joint run by an earlier plan that differs in seeds or in runs side by side alone, so that what
         it has finished serves; None where there is no such plan.
         """
-        mine = {"suite": self.name, "budget_seconds": budget, "flags": list(self.flags), "hparams": self.settings,
-                "shares": self.shares, "identity": self._told}  # fmt: skip
+        mine = {
+            "suite": self.name,
+            "budget_seconds": budget,
+            "flags": list(self.flags),
+            "hparams": self.settings,
+            "shares": self.shares,
+            "identity": self._told,
+        }
         same = earlier and budget and all(earlier.get(name) == value for name, value in mine.items())
         return earlier["joint_steps"] if same else None
 
@@ -137,23 +151,42 @@ class Suite:
         return dataclasses.replace(self, kinds=choices.chosen(self.kinds, self.tries, found), found=found)
 
     def _planned(self, kinds, seeds, joint_steps, seconds):
-        runs = plan.run_plans(kinds, seeds, joint_steps, self.mixture, self.shares, self.resolved.hparams,
-                              self.identity)  # fmt: skip
+        runs = plan.run_plans(
+            kinds, seeds, joint_steps, self.mixture, self.shares, self.resolved.hparams, self.identity
+        )
         jobs = {}  # a try that changes nothing is the same run as one without the change
         return runs, [jobs.setdefault(r.digest, self._job(r, seconds.get(r.kind.name, 0.0))) for r in runs]
 
     def store_plan(self, runs, joint_steps, budget):
         """Writes `plan.json`: what the report needs to know besides the results."""
         values = {
-            "suite": self.name, "problems": list(self.stores), "roles": self.roles, "joint_steps": joint_steps,
-            "seeds": self.seeds, "shares": self.shares, "budget_seconds": budget, "flags": list(self.flags),
-            "hparams": self.settings, "workers": len(self.places), "threads": [len(c) if c else 0 for _, c in
-            self.places], "metrics": self.metrics, "choices": self.found,
+            "suite": self.name,
+            "problems": list(self.stores),
+            "roles": self.roles,
+            "joint_steps": joint_steps,
+            "seeds": self.seeds,
+            "shares": self.shares,
+            "budget_seconds": budget,
+            "flags": list(self.flags),
+            "hparams": self.settings,
+            "workers": len(self.places),
+            "threads": [len(c) if c else 0 for _, c in self.places],
+            "metrics": self.metrics,
+            "choices": self.found,
             "train_examples": {n: s.manifest["splits"]["train"]["examples"] for n, s in self.stores.items()},
             "identity": self._told,
-            "runs": [{"kind": run.kind.name, "problems": list(run.kind.problems), "seed": run.seed, "steps": run.steps,
-                      "digest": run.digest, "changes": run.hparams} for run in runs],
-        }  # fmt: skip
+            "runs": [
+                {
+                    "kind": run.kind.name,
+                    "problems": list(run.kind.problems),
+                    "seed": run.seed,
+                    "steps": run.steps,
+                    "digest": run.digest,
+                    "changes": run.hparams,
+                }
+                for run in runs
+            ],
+        }
         write_file(self.output_dir / PLAN_FILE, (json.dumps(values, indent=1) + "\n").encode())
         return values
 
@@ -163,16 +196,26 @@ class Suite:
         every = -(-run.steps // points)
         trainer = self._trainer_flags(run.mixture, run.hparams, run.steps, run.seed, folder)
         save = max(1, run.steps // 4) if run.kind.tried else 2 * every
-        trainer += (f"--eval_every={every}", f"--eval_steps={plan.EVALUATION_BATCHES}", f"--save_steps={save}",
-                    f"--log_steps={max(1, every // 5)}",
-                    f"--keep_checkpoints={points if run.kind.probed else 1}")  # fmt: skip
+        trainer += (
+            f"--eval_every={every}",
+            f"--eval_steps={plan.EVALUATION_BATCHES}",
+            f"--save_steps={save}",
+            f"--log_steps={max(1, every // 5)}",
+            f"--keep_checkpoints={points if run.kind.probed else 1}",
+        )
         measure = "dev scores" if run.kind.tried else "scores and probes" if run.kind.probed else "scores"
         return queue.Job(run.title, folder, folder / "result.json", trainer, measure, run.steps, seconds)
 
     def _trainer_flags(self, mixture, changes, steps, seed, folder):
         settings = ",".join(filter(None, [self.settings, *(f"{name}={value!r}" for name, value in changes.items())]))
-        return (f"--problem={mixture}", *self.flags, f"--hparams={settings}", f"--train_steps={steps}",
-                f"--seed={seed}", f"--output_dir={folder}")  # fmt: skip
+        return (
+            f"--problem={mixture}",
+            *self.flags,
+            f"--hparams={settings}",
+            f"--train_steps={steps}",
+            f"--seed={seed}",
+            f"--output_dir={folder}",
+        )
 
     def _mixture(self, problems):
         weights = dict(self.mixture.problems)
@@ -182,8 +225,22 @@ class Suite:
         return dataclasses.asdict(dataclasses.replace(self.resolved.hparams, **dict(changes), train_steps=steps))
 
 
-def open_suite(name, mixture, resolved, *, data_dir, output_dir, flags, settings, seeds, places, identity,
-               named_roles="", single_changes=(), single_choices=({},)):  # fmt: skip
+def open_suite(
+    name,
+    mixture,
+    resolved,
+    *,
+    data_dir,
+    output_dir,
+    flags,
+    settings,
+    seeds,
+    places,
+    identity,
+    named_roles="",
+    single_changes=(),
+    single_choices=({},),
+):
     """The `Suite`, everything checked that can be before anything starts.
 
     Raises:
@@ -210,9 +267,22 @@ def open_suite(name, mixture, resolved, *, data_dir, output_dir, flags, settings
             split = store.split("train")
             sizes[problem] = len(split) - BatchPlan(split, store.spec, hparams, 0).left_out
     identity = {**identity, "data": {problem: _digest(store) for problem, store in stores.items()}}
-    return Suite(name, Path(output_dir), mixture, resolved, tuple(flags), settings, stores, played, kinds,
-                 plan.shares_of(mixture, hparams, sizes), seeds, identity, places,
-                 tuple(choices.tries(kinds, single_choices)))  # fmt: skip
+    return Suite(
+        name,
+        Path(output_dir),
+        mixture,
+        resolved,
+        tuple(flags),
+        settings,
+        stores,
+        played,
+        kinds,
+        plan.shares_of(mixture, hparams, sizes),
+        seeds,
+        identity,
+        places,
+        tuple(choices.tries(kinds, single_choices)),
+    )
 
 
 def _digest(store):

@@ -60,8 +60,16 @@ class BatchStream:
         self._split = store.split(split)
         self._plan = BatchPlan(self._split, self._spec, hparams, seed, **options)
         self._fixed_rows = fixed_rows or bucket
-        names = ("batch_tokens", "batch_examples", "audio_positions_per_second", "image_positions", "max_input_length",
-                 "max_target_length", "max_audio_seconds", "length_window")  # fmt: skip
+        names = (
+            "batch_tokens",
+            "batch_examples",
+            "audio_positions_per_second",
+            "image_positions",
+            "max_input_length",
+            "max_target_length",
+            "max_audio_seconds",
+            "length_window",
+        )
         decides_the_order = [store.digest, split, seed, options, [getattr(hparams, name) for name in names]]
         self._digest = hashlib.sha256(json.dumps(decides_the_order).encode()).hexdigest()[:16]
         self._position = (0, 0, 0)  # epoch, window, batch of what next() gives next
@@ -156,13 +164,16 @@ def _read(batches, plan, split, spec, fixed_rows):
         ends = np.cumsum([len(rows) for rows in together]).tolist()
         for rows, end in zip(together, ends):
             part = slice(end - len(rows), end)
-            yield rows, make_batch(
-                spec,
-                inputs[part] if isinstance(inputs, np.ndarray) else inputs.part(part),
-                targets[part] if isinstance(targets, np.ndarray) else targets.part(part),
-                rows=plan.full_rows(rows) if fixed_rows else len(rows),
-                input_length=int(plan.input_padded[rows].max()),
-                target_length=int(plan.target_padded[rows].max()),
+            yield (
+                rows,
+                make_batch(
+                    spec,
+                    inputs[part] if isinstance(inputs, np.ndarray) else inputs.part(part),
+                    targets[part] if isinstance(targets, np.ndarray) else targets.part(part),
+                    rows=plan.full_rows(rows) if fixed_rows else len(rows),
+                    input_length=int(plan.input_padded[rows].max()),
+                    target_length=int(plan.target_padded[rows].max()),
+                ),
             )
 
 

@@ -203,8 +203,12 @@ class Split:
         records = [b""] * len(rows)
         places = np.lexsort((self._offset[rows], self._shard[rows]))
         sorted_rows = rows[places]
-        where = zip(places.tolist(), self._shard[sorted_rows].tolist(), self._offset[sorted_rows].tolist(),
-                    self._size[sorted_rows].tolist())  # fmt: skip
+        where = zip(
+            places.tolist(),
+            self._shard[sorted_rows].tolist(),
+            self._offset[sorted_rows].tolist(),
+            self._size[sorted_rows].tolist(),
+        )
         with self._lock:
             for place, shard, offset, size in where:
                 record = os.pread(self._file(shard).fileno(), size, offset)

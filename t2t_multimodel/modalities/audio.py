@@ -30,10 +30,17 @@ class SpectrogramNet(ModalityNet):
         filters = _filters(h)
         with keras.name_scope(self.name):
             self.mel = keras.layers.MelSpectrogram(
-                fft_length=2 ** math.ceil(math.log2(self.frame)), sequence_length=self.frame, sequence_stride=self.hop,
-                sampling_rate=spec.rate, num_mel_bins=bins, min_freq=20.0, max_freq=spec.rate / 2, power_to_db=False,
-                dtype="float32", name="mel",
-            )  # fmt: skip
+                fft_length=2 ** math.ceil(math.log2(self.frame)),
+                sequence_length=self.frame,
+                sequence_stride=self.hop,
+                sampling_rate=spec.rate,
+                num_mel_bins=bins,
+                min_freq=20.0,
+                max_freq=spec.rate / 2,
+                power_to_db=False,
+                dtype="float32",
+                name="mel",
+            )
             self.blocks = [
                 ConvRes(before, after, strides=(2, 1), norm_positions=bins, name=f"block{i}")
                 for i, (before, after) in enumerate(zip([1, *filters], filters))

@@ -67,9 +67,7 @@ def _entropies(smoothing):
         log_sum = ops.cond(
             ops.all(likely),
             lambda: from_right,
-            lambda: ops.where(
-                likely, from_right, ops.max(logits, axis=-1) - ops.log(ops.max(probabilities, axis=-1))
-            ),
+            lambda: ops.where(likely, from_right, ops.max(logits, axis=-1) - ops.log(ops.max(probabilities, axis=-1))),
         )
         nats = loss = log_sum - logit
         if smoothing:

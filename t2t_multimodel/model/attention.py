@@ -67,8 +67,7 @@ class MultiHeadAttention(Layer):
         return self._heads(source, [self.key_weight, self.value_weight])
 
     def constants(self):
-        """What decoding needs of the weights, computed once: scaled query weights, and with them those of key, value.
-        """
+        """Computed once for decoding: scaled query weights, and with them those of key and value."""
         scaled = self.query_weight * self.size**-0.5
         return [scaled, ops.concatenate([scaled, self.key_weight, self.value_weight], axis=1)]
 

@@ -103,8 +103,7 @@ class Mixer(Layer):
 
 
 class Decoder(Layer):
-    """Four times (causal convolution block, attention to the encoded inputs), the experts in the middle, a layer norm.
-    """
+    """Four times (causal convolution block, cross attention), the experts in the middle, a layer norm at the end."""
 
     def __init__(self, hparams, **kwargs):
         super().__init__(**kwargs)
@@ -116,8 +115,7 @@ class Decoder(Layer):
             self.norm = LayerNorm(h.hidden_size, name="norm")
 
     def call(self, x, target_real, source, source_real, training=False):
-        """→ ([batch, length, hidden], the experts' report or None). The target's padding matters to the experts alone.
-        """
+        """→ ([batch, length, hidden], the experts' report or None). Only the experts need the target's padding."""
         report = None
         middle = len(self.blocks) // 2 if self.experts is not None else 0
         if middle:

@@ -108,8 +108,18 @@ class ConvStep2D(Layer):
     A stride takes every second output of the separable convolution, so that padding never shifts the grid.
     """
 
-    def __init__(self, in_features, features, taps=3, strides=(1, 1), relu=True, full=False, norm_positions=None,
-                 whole_picture=False, **kwargs):  # fmt: skip
+    def __init__(
+        self,
+        in_features,
+        features,
+        taps=3,
+        strides=(1, 1),
+        relu=True,
+        full=False,
+        norm_positions=None,
+        whole_picture=False,
+        **kwargs,
+    ):
         """Args:
         full: a full convolution instead of a separable one, with a random bias (for a net's first layer: three raw
           channels have too few depthwise filters).

@@ -96,9 +96,15 @@ class MultiModel(Layer):
         balance = sum((report["balance"] for report in reports), zero)
         overflow = sum((report["overflow"] for report in reports), zero) / max(len(reports), 1)
         return mean + balance, {
-            "cross_entropy": mean, "weight": count, "balance": balance, "overflow": overflow, "correct": correct,
-            "log_probability": log_probability, "weights": weights, "logits": logits,
-        }  # fmt: skip
+            "cross_entropy": mean,
+            "weight": count,
+            "balance": balance,
+            "overflow": overflow,
+            "correct": correct,
+            "log_probability": log_probability,
+            "weights": weights,
+            "logits": logits,
+        }
 
     def observe(self, batch, spec):
         """What a forward pass with the right outputs given (teacher forcing) looks at and whom it asks; numpy arrays.

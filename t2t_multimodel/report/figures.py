@@ -96,8 +96,9 @@ def heat_map(values, row_names, column_names, label="", digits=2, centre=None, l
         for row, column in np.ndindex(rows, columns):
             if np.isfinite(values[row, column]):
                 colour = "black" if _light(drawn.to_rgba(values[row, column])) else "white"
-                axis.text(column, row, f"{values[row, column]:.{digits}f}", ha="center", va="center", fontsize=7,
-                          color=colour)  # fmt: skip
+                axis.text(
+                    column, row, f"{values[row, column]:.{digits}f}", ha="center", va="center", fontsize=7, color=colour
+                )
     _colour_bar(figure, axis, drawn, label)
     return figure
 
@@ -152,8 +153,15 @@ def attention_over_picture(picture, weights, names, columns=6):
     for axis, piece, name in zip(axes, weights, names):
         seen = piece / max(float(piece.max()), 1e-9)  # the brightest place of each piece is its likeliest
         axis.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="nearest")
-        axis.imshow(seen, cmap="inferno", vmin=0, vmax=1, alpha=0.35 + 0.4 * seen, extent=(0, width, height, 0),
-                    interpolation="bilinear")  # fmt: skip
+        axis.imshow(
+            seen,
+            cmap="inferno",
+            vmin=0,
+            vmax=1,
+            alpha=0.35 + 0.4 * seen,
+            extent=(0, width, height, 0),
+            interpolation="bilinear",
+        )
         _title(axis, name)
     for axis in axes:
         axis.set_axis_off()
@@ -203,8 +211,16 @@ def _figure(rows, columns, width, height):
 def _legend(figure, handles):
     """A legend below all diagrams, of {label: what stands for it}."""
     labels = [_short(label) for label in handles]
-    legend = figure.legend(handles.values(), labels, loc="outside lower center", fontsize=7.5, frameon=False,
-                           labelcolor=INK, ncols=min(4, len(handles)), handlelength=1.6)  # fmt: skip
+    legend = figure.legend(
+        handles.values(),
+        labels,
+        loc="outside lower center",
+        fontsize=7.5,
+        frameon=False,
+        labelcolor=INK,
+        ncols=min(4, len(handles)),
+        handlelength=1.6,
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)
 
@@ -237,8 +253,15 @@ def _draw_panel(axis, panel, colours):
         colour = line.colour or colours[line.label]
         width, alpha = (0.8, 0.4) if line.faint else (1.6, 1.0)
         onto = right if line.right else axis
-        (handle,) = onto.plot(line.x, line.y, color=colour, linewidth=width, alpha=alpha, markersize=3,
-                              marker="o" if line.marks or len(line.x) == 1 else None)  # fmt: skip
+        (handle,) = onto.plot(
+            line.x,
+            line.y,
+            color=colour,
+            linewidth=width,
+            alpha=alpha,
+            markersize=3,
+            marker="o" if line.marks or len(line.x) == 1 else None,
+        )
         handles.setdefault(line.label, handle)
         if line.low is not None:
             onto.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)

@@ -136,8 +136,14 @@ class Page:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
         self._give_anchors()
-        templates = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
-                                lstrip_blocks=True, undefined=StrictUndefined, finalize=_visible)  # fmt: skip
+        templates = Environment(
+            loader=FileSystemLoader(Path(__file__).parent),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=StrictUndefined,
+            finalize=_visible,
+        )
         style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
         return templates.get_template("page.html").render(page=self, style=style)
 

@@ -43,8 +43,9 @@ def add_scores(page, scores, trivial, remark):
         if value is not None:
             moods[len(rows), 2] = "good" if _better(metric, values[metric], value) else "bad"
         shown = format_score(metric, float(values[metric]))  # "nan" is text in a log
-        rows.append((problem, metric, shown, beside, baseline.replace("_", " "),
-                     values.get("split"), values.get("examples")))  # fmt: skip
+        rows.append(
+            (problem, metric, shown, beside, baseline.replace("_", " "), values.get("split"), values.get("examples"))
+        )
         for name in [*baselines, *sorted(set(values) - set(baselines) - {"examples", "split"})]:
             if isinstance(values[name], str):
                 notes.setdefault(f"{name}: {values[name]}", None)
@@ -52,12 +53,19 @@ def add_scores(page, scores, trivial, remark):
             known = format_score(name, baselines[name][0]) if name in baselines else None
             all_rows.append((problem, name, format_score(name, values[name]), known))
     head = ("problem", "metric", "score", "trivial", "trivial answer", "split", "examples")
-    section.table([head, *rows], "The headline metric of each problem; green: better than the better of the trivial "
-                  "answers (most frequent training target, copy of the input)", moods)  # fmt: skip
+    section.table(
+        [head, *rows],
+        "The headline metric of each problem; green: better than the better of the trivial "
+        "answers (most frequent training target, copy of the input)",
+        moods,
+    )
     details = section.details("All metrics")
     details.table([("problem", "metric", "value", "trivial"), *all_rows])
-    details.text("Rates are fractions of 1; BLEU and bracket F1 run to 100, CIDEr to 10. Teacher-forced metrics are of "
-                 "each id when the ids before it are given: no measure of decoded output.", *notes)  # fmt: skip
+    details.text(
+        "Rates are fractions of 1; BLEU and bracket F1 run to 100, CIDEr to 10. Teacher-forced metrics are of "
+        "each id when the ids before it are given: no measure of decoded output.",
+        *notes,
+    )
 
 
 def add_curves(page, records, headlines):
@@ -75,11 +83,17 @@ def add_curves(page, records, headlines):
         return
     said = [f"{p}: {_told(losses[p][1], 'loss')}" for p in problems if p in losses]
     said += [f"{p}: {_told(scores[p][1], names[p])}" for p in problems if p in scores]
-    section.figure(figures.curves(panels), "Learning curves. " + "; ".join(said),
-                   "Training loss (left, pale: measured, dark: smoothed) and the headline metric of the evaluations on "
-                   "the dev split (right)")  # fmt: skip
-    units = {"learning_rate": "learning rate", "gradient_norm": "norm of the gradient, before clipping",
-             "tokens_per_second": "tokens a second"}  # fmt: skip
+    section.figure(
+        figures.curves(panels),
+        "Learning curves. " + "; ".join(said),
+        "Training loss (left, pale: measured, dark: smoothed) and the headline metric of the evaluations on "
+        "the dev split (right)",
+    )
+    units = {
+        "learning_rate": "learning rate",
+        "gradient_norm": "norm of the gradient, before clipping",
+        "tokens_per_second": "tokens a second",
+    }
     whole = series.run_series(records, list(units))
     if whole:
         panels = [Panel(units[n], [Line(units[n], *whole[n], colour=COLOURS[0])]) for n in units if n in whole]
@@ -93,8 +107,10 @@ def add_examples(page, cards):
     if not cards:
         section.text("No example was asked for, or none was scored.")
         return
-    section.text("Drawn at random from those that were scored: as many right as wrong ones, where there are. Right "
-                 "means equal to a reference, character for character.")  # fmt: skip
+    section.text(
+        "Drawn at random from those that were scored: as many right as wrong ones, where there are. Right "
+        "means equal to a reference, character for character."
+    )
     for problem, of_problem in cards.items():
         section.section(problem).examples(of_problem)
 
@@ -146,18 +162,30 @@ def add_experts(page, loads, overflow):
             continue
         matrix = np.array(list(rows.values()))
         experts = matrix.shape[1]
-        figure = figures.heat_map(matrix, list(rows), [str(i) for i in range(experts)], "share", digits=3,
-                                  limits=(0, max(2 / experts, matrix.max())), x_label="expert")  # fmt: skip
+        figure = figures.heat_map(
+            matrix,
+            list(rows),
+            [str(i) for i in range(experts)],
+            "share",
+            digits=3,
+            limits=(0, max(2 / experts, matrix.max())),
+            x_label="expert",
+        )
         said = [f"{problem}: most to expert {np.argmax(load)} ({max(load):.0%})" for problem, load in rows.items()]
-        section.figure(figure, f"Expert load in the {part}: " + "; ".join(said),
-                       f"{part}: an even share is {1 / experts:.3g}")  # fmt: skip
+        section.figure(
+            figure, f"Expert load in the {part}: " + "; ".join(said), f"{part}: an even share is {1 / experts:.3g}"
+        )
     rows = [("problem", *(f"{part}: effective experts" for part in ("encoder", "decoder")), "overflow in training")]
     for problem, load in loads.items():
-        used = [round(series.effective_number(load[p]["load"]), 2) if p in load else None
-                for p in ("encoder", "decoder")]  # fmt: skip
+        used = [
+            round(series.effective_number(load[p]["load"]), 2) if p in load else None for p in ("encoder", "decoder")
+        ]
         rows.append((problem, *used, overflow.get(problem)))
-    section.table(rows, "Effective experts: e to the entropy of a row; as many as there are where all are used alike, "
-                  "1 where one does all. Overflow: assignments that found their expert full in training")  # fmt: skip
+    section.table(
+        rows,
+        "Effective experts: e to the entropy of a row; as many as there are where all are used alike, "
+        "1 where one does all. Overflow: assignments that found their expert full in training",
+    )
 
 
 def add_mixing(page, records):
@@ -168,10 +196,16 @@ def add_mixing(page, records):
         return
     last = {problem: (planned[-1], actual[-1]) for problem, (_, planned, actual) in shares.items()}
     said = "; ".join(f"{p} {planned:.0%} planned, {actual:.0%} drawn" for p, (planned, actual) in last.items())
-    section.figure(figures.shares(shares), f"Shares of the draws at the end: {said}",
-                   "Share of each problem in the draws of training, planned and as drawn")  # fmt: skip
-    total = {r["problem"]: (r["share_planned"], r["share_actual"]) for r in records
-             if r.get("problem") and r["split"] == "train" and "share_actual" in r}  # fmt: skip
+    section.figure(
+        figures.shares(shares),
+        f"Shares of the draws at the end: {said}",
+        "Share of each problem in the draws of training, planned and as drawn",
+    )
+    total = {
+        r["problem"]: (r["share_planned"], r["share_actual"])
+        for r in records
+        if r.get("problem") and r["split"] == "train" and "share_actual" in r
+    }
     rows = [(p, round(planned, 4), round(actual, 4)) for p, (planned, actual) in sorted(total.items())]
     section.table([("problem", "planned", "drawn"), *rows], "Over the whole of training")
 
@@ -212,8 +246,10 @@ def _curve_panel(problem, losses, scores, headline):
     lines = []
     if losses:
         steps, values = losses
-        lines += [Line("loss, measured", steps, values, colour=FAINT, faint=True),
-                  Line("loss, smoothed", steps, smoothed(values), colour=COLOURS[0])]  # fmt: skip
+        lines += [
+            Line("loss, measured", steps, values, colour=FAINT, faint=True),
+            Line("loss, smoothed", steps, smoothed(values), colour=COLOURS[0]),
+        ]
     remark, label, top = "", headline.replace("_", " "), None
     if scores:
         steps, values = scores
@@ -221,8 +257,15 @@ def _curve_panel(problem, losses, scores, headline):
         remark = f"{label} {format_score(headline, values[-1])}"
         top = 103 if headline in _HUNDRED else max(1.03, 1.03 * max(values))
     high = max(losses[1], default=1.0) if losses else 1.0
-    return Panel(problem, lines, y_label="loss", right_label=label, remark=remark, y_range=(0, 1.05 * high or 1.0),
-                 right_range=(0, top) if top else None)  # fmt: skip
+    return Panel(
+        problem,
+        lines,
+        y_label="loss",
+        right_label=label,
+        remark=remark,
+        y_range=(0, 1.05 * high or 1.0),
+        right_range=(0, top) if top else None,
+    )
 
 
 def _told(values, name):

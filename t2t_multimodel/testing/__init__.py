@@ -113,7 +113,7 @@ def _declared(problem):
         if "train" not in problem.splits:
             findings.append(f"it has no split 'train', only {', '.join(problem.splits)}: there is nothing to train on")
         elif problem.evaluation_split not in problem.splits:
-            findings.append(f"it has no split {problem.evaluation_split!r} to be scored on: give it that, or \"test\"")
+            findings.append(f'it has no split {problem.evaluation_split!r} to be scored on: give it that, or "test"')
     return findings
 
 
@@ -123,8 +123,10 @@ def _described(problem):
         yield "its class has no docstring; the first line of it is the description that users see"
     for name, value in problem.arguments().items():
         if re.search(r" at 0x[0-9a-f]{6,}", value):
-            yield (f"its attribute {name} is written {value:.60}…, with a place in memory, which differs from run to "
-                   "run: data generation would take the data for outdated every time; give it a __repr__")  # fmt: skip
+            yield (
+                f"its attribute {name} is written {value:.60}…, with a place in memory, which differs from run to "
+                "run: data generation would take the data for outdated every time; give it a __repr__"
+            )
 
 
 # ---- Samples
@@ -157,8 +159,10 @@ def _order(problem, first):
         if len(again) < len(before):
             yield f"samples({split!r}) yields fewer samples at its second call; it must start anew"
         elif different is not None:
-            yield (f"samples({split!r}) is not the same every time: sample {different} differs at the second call; "
-                   "seed what is random by the split and the number, and sort what the file system lists")  # fmt: skip
+            yield (
+                f"samples({split!r}) is not the same every time: sample {different} differs at the second call; "
+                "seed what is random by the split and the number, and sort what the file system lists"
+            )
 
 
 def _keys(samples):
@@ -226,8 +230,10 @@ def _disjoint(problem, samples, made):
         shared = contents[one].keys() & contents[other].keys()
         if shared:
             keys = (contents[split][min(shared)].get("key", "?") for split in (one, other))
-            yield (f"the splits {one!r} and {other!r} share {len(shared)} samples of the same content, for instance "
-                   f"{' and '.join(map(repr, keys))}: what is tested on must not be trained on")  # fmt: skip
+            yield (
+                f"the splits {one!r} and {other!r} share {len(shared)} samples of the same content, for instance "
+                f"{' and '.join(map(repr, keys))}: what is tested on must not be trained on"
+            )
 
 
 # ---- The way to the store and back
@@ -243,8 +249,10 @@ def _in_a_worker(problem, made):
     some = [pair for pairs in made.values() for pair in pairs[:5]]
     recipe = recipe_of(problem)
     if recipe is None:
-        yield ("it can't be sent to a worker process, so its data is made in one process only: define its class at the "
-               "top of a module, and keep open files, locks and lambdas out of its attributes")  # fmt: skip
+        yield (
+            "it can't be sent to a worker process, so its data is made in one process only: define its class at the "
+            "top of a module, and keep open files, locks and lambdas out of its attributes"
+        )
         return
     try:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -254,8 +262,10 @@ def _in_a_worker(problem, made):
         return
     different = [raw.get("key", "?") for (raw, sample), digest in zip(some, there) if digest != digest_of(sample)]
     if different:
-        yield (f"a worker process prepares other samples than this one, for instance {different[0]!r}: prepare must "
-               "depend on nothing but the sample and the problem's attributes")  # fmt: skip
+        yield (
+            f"a worker process prepares other samples than this one, for instance {different[0]!r}: prepare must "
+            "depend on nothing but the sample and the problem's attributes"
+        )
 
 
 def _prepared_there(recipe, samples):

@@ -47,8 +47,7 @@ def record(output_dir, step):
 
 
 def read(output_dir):
-    """The entries of a run, oldest first; [] where none was written or the file is damaged (it is of no consequence).
-    """
+    """The entries of a run, oldest first; [] where none was written or the file is damaged ."""
     try:
         entries = json.loads((Path(output_dir) / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -58,15 +58,22 @@ class Evaluator:
             references += right
             if examples is not None:
                 examples += [
-                    {"key": e["key"], "row": int(row), "input": self._shown(problem, store, e), "prediction": p,
-                     "references": r, "teacher_forced": sums}
+                    {
+                        "key": e["key"],
+                        "row": int(row),
+                        "input": self._shown(problem, store, e),
+                        "prediction": p,
+                        "references": r,
+                        "teacher_forced": sums,
+                    }
                     for e, row, p, r, sums in zip(
                         stored, batch.rows, predicted, right, metrics.teacher_forced_sums(*forced)
                     )
-                ]  # fmt: skip
+                ]
         means = teacher_forced.result()
-        scores = (metrics.score(problem.metrics, predictions, references) if decoding
-                  else {"examples": means["sequences"]})  # fmt: skip
+        scores = (
+            metrics.score(problem.metrics, predictions, references) if decoding else {"examples": means["sequences"]}
+        )
         said = {}
         if decoding and problem.spec.targets.modality == "text":
             said["decoding"] = describe(decode, problem.spec.targets.form)
@@ -95,8 +102,7 @@ class Evaluator:
 
 
 def open_stores(data_dir, run, names):
-    """{name: ExampleStore} of problems of a run; raises `UserError` where the data isn't what the run was trained on.
-    """
+    """{name: ExampleStore} of problems of a run; `UserError` where the data is not what it was trained on."""
     stores = {}
     for name in names:
         store = ExampleStore(data_dir, name)
@@ -112,8 +118,17 @@ def open_stores(data_dir, run, names):
     return stores
 
 
-def evaluate_run(output_dir, problem_names, data_dir, split=None, step=None, eval_steps=0, decode_hparams=None,
-                 examples=None, report=print):  # fmt: skip
+def evaluate_run(
+    output_dir,
+    problem_names,
+    data_dir,
+    split=None,
+    step=None,
+    eval_steps=0,
+    decode_hparams=None,
+    examples=None,
+    report=print,
+):
     """Scores a run's checkpoint on each of the problems.
 
     Args:

@@ -35,8 +35,7 @@ class Step:
         return [{name: float(value) for name, value in report.items()} for report in reports], float(norm)
 
     def evaluate(self, spec, batch):
-        """Teacher-forced log-probability of each right id, whether it was the likeliest, and its weight: numpy arrays.
-        """
+        """Teacher-forced log-probability of each right id, whether it was the likeliest, its weight: numpy."""
         if spec.signature not in self._evaluations:
 
             def evaluation(values, batch):

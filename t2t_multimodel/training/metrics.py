@@ -211,8 +211,7 @@ class TeacherForced:
 
 
 def teacher_forced_sums(log_probabilities, correct, mask):
-    """For each row of a batch [log-probability, ids right, ids] of its target, sums; arguments as of `TeacherForced`.
-    """
+    """For each row of a batch [log-probability, ids right, ids] of its target; arguments as of `TeacherForced`."""
     rows = len(mask)
     mask = np.asarray(mask, bool).reshape(rows, -1)
     right = (np.asarray(correct, bool).reshape(mask.shape) & mask).sum(axis=1)

@@ -44,8 +44,14 @@ class RunProblem:
     def from_json(cls, name, values):
         spec = values["spec"]
         sides = (FeatureSpec.from_json(spec[side]) for side in ("inputs", "targets"))
-        return cls(ProblemSpec(name, *sides, spec["command_id"]), values["digest"], tuple(values["classes"]),
-                   tuple(values["metrics"]), values["longest_target"], values.get("decode_hparams", {}))  # fmt: skip
+        return cls(
+            ProblemSpec(name, *sides, spec["command_id"]),
+            values["digest"],
+            tuple(values["classes"]),
+            tuple(values["metrics"]),
+            values["longest_target"],
+            values.get("decode_hparams", {}),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +70,9 @@ class Run:
             store.vocabulary()  # raises, where the data folder holds another one
             longest = int(store.split("train").target_length.max()) + 1 if store.spec.targets.modality == "text" else 1
             decode_settings(store.decode_hparams, where=name)  # raises
-            problems[name] = RunProblem(_with_form(store), store.digest, store.classes, store.metrics, longest,
-                                        store.decode_hparams)  # fmt: skip
+            problems[name] = RunProblem(
+                _with_form(store), store.digest, store.classes, store.metrics, longest, store.decode_hparams
+            )
         _check_commands(problems)
         return cls(model, seed, backend, problems)
 
@@ -212,8 +219,10 @@ def _with_form(store):
     if wrong is None:
         return spec
     reason = f"training example {examples[wrong]['key']} lacks" if form else "can't be told in this vocabulary"
-    print(f"{spec.name}: its answers are decoded freely: the form {spec.targets.form!r}, declared for them, {reason}",
-          file=sys.stderr)  # fmt: skip
+    print(
+        f"{spec.name}: its answers are decoded freely: the form {spec.targets.form!r}, declared for them, {reason}",
+        file=sys.stderr,
+    )
     return dataclasses.replace(spec, targets=dataclasses.replace(spec.targets, form=""))
 
 

@@ -7,8 +7,19 @@ import tensorflow as tf
 # Without state: from the same inputs they make the same. Those of the second line where they compute with int32, as
 # lengths are; arrays that somebody may differentiate by stay apart.
 OF_SHAPES = {"BroadcastGradientArgs", "Const", "Shape"}
-OF_INTEGERS = {"AddV2", "ExpandDims", "FloorDiv", "FloorMod", "Maximum", "Minimum", "Mul", "Neg", "Pack",
-               "StridedSlice", "Sub"}  # fmt: skip
+OF_INTEGERS = {
+    "AddV2",
+    "ExpandDims",
+    "FloorDiv",
+    "FloorMod",
+    "Maximum",
+    "Minimum",
+    "Mul",
+    "Neg",
+    "Pack",
+    "StridedSlice",
+    "Sub",
+}
 LARGEST = 256  # bytes of a constant that is looked up; larger ones are hardly ever made twice
 
 

@@ -53,8 +53,7 @@ class Step:
         return [_floats(reports) for _, reports in results], float(norm)
 
     def evaluate(self, spec, batch):
-        """Teacher-forced log-probability of each right id, whether it was the likeliest, and its weight: numpy arrays.
-        """
+        """Teacher-forced log-probability of each right id, whether it was the likeliest, its weight: numpy."""
         if spec.signature not in self._evaluations:
 
             @program(batch_signature(spec))
@@ -152,9 +151,13 @@ class FusedAdam(keras.optimizers.Adam):
         # (As tensors: every variable's call would make three constants of numbers first.)
         beta1, beta2, epsilon = (tf.constant(number, tf.float32) for number in (self.beta_1, self.beta_2, self.epsilon))
         return {
-            "beta1_power": tf.pow(beta1, time), "beta2_power": tf.pow(beta2, time),
-            "lr": tf.convert_to_tensor(learning_rate), "beta1": beta1, "beta2": beta2, "epsilon": epsilon,
-        }  # fmt: skip
+            "beta1_power": tf.pow(beta1, time),
+            "beta2_power": tf.pow(beta2, time),
+            "lr": tf.convert_to_tensor(learning_rate),
+            "beta1": beta1,
+            "beta2": beta2,
+            "epsilon": epsilon,
+        }
 
     def _update(self, gradient, variable, shared):
         momentum, velocity = self._averages(variable)

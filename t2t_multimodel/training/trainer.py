@@ -203,8 +203,10 @@ class Trainer:
         }
         for name, stream in streams.items():
             if stream.left_out:
-                print(f"{name}: {stream.left_out} of {stream.left_out + len(stream)} training examples are longer than "
-                      f"max_input_length, max_target_length or max_audio_seconds and left out")  # fmt: skip
+                print(
+                    f"{name}: {stream.left_out} of {stream.left_out + len(stream)} training examples are longer than "
+                    f"max_input_length, max_target_length or max_audio_seconds and left out"
+                )
         sizes = {name: len(stream) for name, stream in streams.items()}
         return MixtureStream(streams, MixtureSchedule(self.settings.mixture, self.hparams, sizes), self.settings.seed)
 
@@ -248,8 +250,13 @@ class LossWindow:
             means = {name: sums[name] / sums["draws"] for name in ("loss", "cross_entropy", "balance", "overflow")}
             log.write(
                 step,
-                means | {"draws": sums["draws"], "share_planned": planned, "share_actual": actual,
-                         "examples_seen": stream.examples_seen[problem]},
+                means
+                | {
+                    "draws": sums["draws"],
+                    "share_planned": planned,
+                    "share_actual": actual,
+                    "examples_seen": stream.examples_seen[problem],
+                },
                 problem=problem,
             )
             tokens += sums["input_tokens"] + sums["target_tokens"]

@@ -21,8 +21,10 @@ class ChildRun:
         with open(self._log, "ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "t2t_multimodel.cli.trial", *arguments],
-                stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
-            )  # fmt: skip
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
 
     def evaluations(self):
         """All evaluations so far that have every problem: [(step, {problem: {metric: value}})], by step."""

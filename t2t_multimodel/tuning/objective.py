@@ -33,7 +33,7 @@ class Objective:
 
     @property
     def direction(self):
-        """"maximize" or "minimize"."""
+        """ "maximize" or "minimize"."""
         return "maximize" if METRICS[self.metric].higher_is_better else "minimize"
 
     def value(self, scores):

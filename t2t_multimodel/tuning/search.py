@@ -36,8 +36,9 @@ class Result:
 class Search:
     """Opens or continues the search of a folder; one process at a time may do so."""
 
-    def __init__(self, output_dir, dimensions, objective, settings, seed=0, startup_trials=4, warmup_steps=0,
-                 keep_checkpoints=0):  # fmt: skip
+    def __init__(
+        self, output_dir, dimensions, objective, settings, seed=0, startup_trials=4, warmup_steps=0, keep_checkpoints=0
+    ):
         """
         Args:
           output_dir: its folder. dimensions: list of `Dimension`. objective: `Objective`.
@@ -128,8 +129,13 @@ class Search:
         optuna = self._optuna
         self._storage = optuna.storages.RDBStorage(f"sqlite:///{self.folder / STORAGE_FILE}")
         pruner = optuna.pruners.MedianPruner(n_startup_trials=self._startup, n_warmup_steps=warmup_steps)
-        return optuna.create_study(storage=self._storage, study_name=_STUDY, direction=self._objective.direction,
-                                   pruner=pruner, load_if_exists=True)  # fmt: skip
+        return optuna.create_study(
+            storage=self._storage,
+            study_name=_STUDY,
+            direction=self._objective.direction,
+            pruner=pruner,
+            load_if_exists=True,
+        )
 
     def _check(self, settings):
         before = self.study.user_attrs.get("settings")
@@ -139,8 +145,10 @@ class Search:
             names = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
             changes = "; ".join(f"{name}: {before.get(name)} → {settings.get(name)}" for name in names)
             self.close()
-            raise UserError(f"{self.folder} holds a search with other settings ({changes}); give another --output_dir, "
-                            "or the old ones to continue that search")  # fmt: skip
+            raise UserError(
+                f"{self.folder} holds a search with other settings ({changes}); give another --output_dir, "
+                "or the old ones to continue that search"
+            )
 
     def _next(self):
         """The trial that was under way when the search was killed, or a new one."""

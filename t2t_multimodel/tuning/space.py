@@ -1,10 +1,10 @@
 """Where to look: what `--hparams_range` says, as one `Dimension` for each hyper-parameter.
 
-    hidden_size=64:256            whole numbers from 64 to 256, in the steps that the field declares (32)
-    hidden_size=64:256:64         64, 128, 192, 256
-    learning_rate=1e-4:1e-2:log   evenly by its logarithm
-    image_norm=features|picture   one of several values; also of truth values and of tuples: (16,32)|(32,64)
-    dropout                       the range that is declared beside the field, in hyperparameters.py
+hidden_size=64:256            whole numbers from 64 to 256, in the steps that the field declares (32)
+hidden_size=64:256:64         64, 128, 192, 256
+learning_rate=1e-4:1e-2:log   evenly by its logarithm
+image_norm=features|picture   one of several values; also of truth values and of tuples: (16,32)|(32,64)
+dropout                       the range that is declared beside the field, in hyperparameters.py
 """
 
 import ast
@@ -97,8 +97,9 @@ def parse(text, base):
 def _declared(name):
     ranges = hyperparameters.declared_ranges()
     if name not in ranges:
-        raise UserError(f"{_FLAG}: {name} declares no range; write one, such as {_example(name)} (declared: "
-                        f"{', '.join(ranges)})")  # fmt: skip
+        raise UserError(
+            f"{_FLAG}: {name} declares no range; write one, such as {_example(name)} (declared: {', '.join(ranges)})"
+        )
     return Dimension(name, ranges[name])
 
 
@@ -176,9 +177,11 @@ def as_source(name, base_name, base_value, changes, story):
     said = " ".join(story.split()).replace("\\", "\\\\").replace('"', "'")  # no text ends the docstring
     said = "\n    ".join(textwrap.wrap(said, 110))
     head = "An hparams set that t2t-tune found; use it with --t2t_usr_dir."
-    return (f'"""{head}"""\n\nfrom dataclasses import replace\n\n'
-            f"{imports}{registry}\n\n\n@register_hparams\ndef {name}():\n"
-            f'    """{said}"""\n    return replace(\n        {parent},\n{values}    )\n')  # fmt: skip
+    return (
+        f'"""{head}"""\n\nfrom dataclasses import replace\n\n'
+        f"{imports}{registry}\n\n\n@register_hparams\ndef {name}():\n"
+        f'    """{said}"""\n    return replace(\n        {parent},\n{values}    )\n'
+    )
 
 
 def _written(value):
