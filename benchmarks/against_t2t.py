@@ -166,7 +166,7 @@ def measure_ours(part, arrangement, steps):
     count = original.operations if layers == "original" else arithmetic.training
     result = common.against_matrix(update, count(hparams, spec, batch), rounds=2, runs=-(-steps // 2))
     rate = rows * (LENGTH if kind == "text" else 1) / result["seconds"]
-    parameters = sum(math.prod(v.shape) for v in model.touched(spec))
+    parameters = sum(math.prod(v.shape) for v in model.trainable_variables_for(spec))
     return {"rate": rate, "parameters": parameters, "limit": rate / result["fraction"]}
 
 

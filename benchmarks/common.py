@@ -54,7 +54,7 @@ def picture_problem(side=64, classes=10):
 def make_model(hparams, specs):
     """The MultiModel of the backend that is set, in the precision that the hparams name."""
     import_backend()
-    from t2t_multimodel.model.multimodel import MultiModel
+    from t2t_multimodel.models.multimodel import MultiModel
 
     return in_precision(hparams.precision, lambda: MultiModel(hparams, specs))
 

@@ -146,7 +146,9 @@ def by_problems(points):
         batch = text_batch(16, 64, vocabulary=1024)
         functions[count] = Turns(make_step(model, hparams), specs, batch)
         operations[count] = arithmetic.training(hparams, specs[0], batch)
-        weights[count] = sum(v.numpy().size for v in model.touched(specs[0]))  # an update touches no more
+        weights[count] = sum(
+            v.numpy().size for v in model.trainable_variables_for(specs[0])
+        )  # an update touches no more
     for function in functions.values():
         for _ in specs:
             function()

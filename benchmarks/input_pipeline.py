@@ -95,7 +95,7 @@ def open_stream(store, hparams):
     from t2t_multimodel.input.batching import BatchStream
     from t2t_multimodel.training.backend import adapter
 
-    return BatchStream(store, "train", hparams, 0, bucket=adapter().FEW_SHAPES)
+    return BatchStream(store, "train", hparams, 0, bucket=adapter().STATIC_SHAPES)
 
 
 def stream_rates(stores, hparams):

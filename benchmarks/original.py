@@ -16,17 +16,17 @@ from common import body
 from keras import ops
 
 from t2t_multimodel.features import FeatureSpec, ProblemSpec
-from t2t_multimodel.modalities.loss import cross_entropy, cross_entropy_in_halves
+from t2t_multimodel.kernels.cross_entropy import cross_entropy, cross_entropy_in_halves
+from t2t_multimodel.kernels.dense import dense
+from t2t_multimodel.kernels.depthwise import depthwise_1d
+from t2t_multimodel.kernels.split_batch import cached_for_split
+from t2t_multimodel.layers.attention import MultiHeadAttention, causal_bias, padding_bias, timing_signal
+from t2t_multimodel.layers.convolution import ConvStep2D, zero_mean_columns
+from t2t_multimodel.layers.experts import MixtureOfExperts
+from t2t_multimodel.layers.layer import Layer
+from t2t_multimodel.layers.normalization import LayerNorm
 from t2t_multimodel.modalities.text import TextNet
-from t2t_multimodel.model.attention import MultiHeadAttention, causal_bias, source_bias, timing_signal
-from t2t_multimodel.model.body import stretch
-from t2t_multimodel.model.convolution import ConvStep2D, centred
-from t2t_multimodel.model.depthwise import depthwise_rows
-from t2t_multimodel.model.experts import MixtureOfExperts
-from t2t_multimodel.model.halves import once
-from t2t_multimodel.model.layer import Layer
-from t2t_multimodel.model.normalisation import LayerNorm
-from t2t_multimodel.model.product import product
+from t2t_multimodel.models.body import split_if_wide
 
 # Its registered sets multimodel_tiny and multimodel_base by hidden size: (layers, width of convolutions and of the
 # encoder's experts, the decoder layer with experts).
@@ -106,11 +106,11 @@ class Original(Layer):
 
     def loss(self, batch, spec, training=False):
         """As `MultiModel.loss`."""
-        x, real = self._inputs(batch)
+        x, padding_mask = self._inputs(batch)
         x = self._timed(x)
         balance = 0.0
         for layer in self.encoder:
-            x, more = layer(x, real, training=training)
+            x, more = layer(x, padding_mask, training=training)
             balance = balance + more
         targets, weights = batch["targets"], batch["example_weights"]
         if spec.targets.modality == "label":
@@ -119,7 +119,7 @@ class Original(Layer):
         else:
             y = self._timed(self.output_net.shifted(targets, batch["command"]))
             for layer in self.decoder:
-                y, more = layer(y, x, real, training=training)
+                y, more = layer(y, x, padding_mask, training=training)
                 balance = balance + more
             weights = ops.cast(ops.not_equal(targets, 0), "float32") * weights[:, None]
             losses = cross_entropy_in_halves(self.output_net.logits, y, targets, weights, self.hparams.label_smoothing)
@@ -146,8 +146,8 @@ class Original(Layer):
 
     def _inputs(self, batch):
         if self.spec.inputs.modality == "text":
-            x, real, _ = self.input_net(batch)
-            return x, real
+            x, padding_mask, _ = self.input_net(batch)
+            return x, padding_mask
         x = self.input_net(ops.cast(batch["inputs"], "float32"))
         x = ops.reshape(x, [ops.shape(x)[0], x.shape[1] * x.shape[2], x.shape[3]])
         return x, ops.ones_like(x[..., 0])
@@ -169,14 +169,14 @@ class EncoderLayer(Layer):
             self.experts = MixtureOfExperts(hparams, name="experts")
             self.norm = LayerNorm(size, name="norm")
 
-    def call(self, x, real, training=False):
-        y = stretch(self._convolutions, self.hparams, x, real[..., None])
-        with_experts, report = self.experts(x, real, training=training)  # x is in it already
+    def call(self, x, padding_mask, training=False):
+        y = split_if_wide(self._convolutions, self.hparams, x, padding_mask[..., None])
+        with_experts, report = self.experts(x, padding_mask, training=training)  # x is in it already
         return self.norm(with_experts + y), report["balance"]
 
-    def _convolutions(self, x, real):
+    def _convolutions(self, x, padding_mask):
         for step in self.steps:
-            x = step(x, real)
+            x = step(x, padding_mask)
         return x
 
 
@@ -194,16 +194,18 @@ class DecoderLayer(Layer):
             if not with_experts:
                 self.wide, self.narrow = Dense(size, filters, name="wide"), Dense(filters, size, name="narrow")
 
-    def call(self, x, source, real, training=False):
+    def call(self, x, source, padding_mask, training=False):
         if self.experts is None:
             whole = lambda *arrays: self._fed_forward(self._attended(*arrays))
-            return stretch(whole, self.hparams, x, source, real), 0.0
-        y, report = self.experts(stretch(self._attended, self.hparams, x, source, real), training=training)
+            return split_if_wide(whole, self.hparams, x, source, padding_mask), 0.0
+        y, report = self.experts(
+            split_if_wide(self._attended, self.hparams, x, source, padding_mask), training=training
+        )
         return self.norm2(y), report["balance"]
 
-    def _attended(self, x, source, real):
+    def _attended(self, x, source, padding_mask):
         y = self.self_attention(x, x, causal_bias(ops.shape(x)[1]))
-        return self.norm1(x + y + self.source_attention(y, source, source_bias(real)))
+        return self.norm1(x + y + self.source_attention(y, source, padding_bias(padding_mask)))
 
     def _fed_forward(self, x):
         return self.norm2(x + self.narrow(ops.relu(self.wide(x))))
@@ -212,19 +214,19 @@ class DecoderLayer(Layer):
 class WideStep(Layer):
     """`ConvStep` with another width behind it than before it: LN(SepConv(ReLU(x)))."""
 
-    def __init__(self, before, after, taps, dilation=1, **kwargs):
+    def __init__(self, before, after, kernel_size, dilation=1, **kwargs):
         super().__init__(**kwargs)
         self.dilation = dilation
-        self.kernel = self.add_weight(shape=(taps, before), initializer="glorot_uniform", name="depthwise")
+        self.kernel = self.add_weight(shape=(kernel_size, before), initializer="glorot_uniform", name="depthwise")
         self.pointwise = self.add_weight(shape=(before, after), initializer="glorot_uniform", name="pointwise")
         self.bias = self.add_weight(shape=(after,), initializer="zeros", name="bias")
         with keras.name_scope(self.name):
             self.norm = LayerNorm(after, name="norm")
 
-    def call(self, x, real):
+    def call(self, x, padding_mask):
         shape = ops.shape(x)
-        rows = depthwise_rows(ops.relu(x), self.kernel, shape, self.dilation, real=real)
-        weights, bias = once(self, lambda: centred(self.pointwise.value, self.bias.value))
+        rows = depthwise_1d(ops.relu(x), self.kernel, shape, self.dilation, padding_mask=padding_mask)
+        weights, bias = cached_for_split(self, lambda: zero_mean_columns(self.pointwise.value, self.bias.value))
         return self.norm.scale_centred_rows(ops.add(ops.matmul(rows, weights), bias), [*shape[:2], bias.shape[0]])
 
 
@@ -237,4 +239,4 @@ class Dense(Layer):
         self.bias = self.add_weight(shape=(after,), initializer="zeros", name="bias")
 
     def call(self, x):
-        return product(x, self.weight, self.bias)
+        return dense(x, self.weight, self.bias)

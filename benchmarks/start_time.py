@@ -98,7 +98,7 @@ def start(problem, problems, data, output):
         f"--output_dir={output}",
         "--hparams_set=multimodel_tiny",
         "--backend=tensorflow",
-        "--log_steps=1",
+        "--log_interval=1",
         "--schedule=train",
         "--train_steps=1000",
     ]

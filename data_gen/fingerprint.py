@@ -20,7 +20,7 @@ from t2t_multimodel.problem import Problem
 
 FORMAT_VERSION = 1
 # A change of these alters no example.
-DECLARATIONS = ("command", "decode_hparams", "description", "metrics", "target_form", "vocabulary_size")
+DECLARATIONS = ("command", "decode_hparams", "description", "metrics", "target_grammar", "vocabulary_size")
 _MOST_FILES_LISTED = 1000
 _READERS = "t2t_multimodel.data_gen.readers"
 

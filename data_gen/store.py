@@ -235,7 +235,7 @@ def declarations(problem, vocabulary):
         "command": {"name": problem.command_name, "id": command_id},
         "metrics": list(problem.metric_names),
         "evaluation_split": problem.evaluation_split,
-        "target_form": problem.target_form,
+        "target_grammar": problem.target_grammar,
         "decode_hparams": problem.decode_hparams,
     }
 

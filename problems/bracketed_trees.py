@@ -26,7 +26,7 @@ class BracketedTrees(FileProblem):
     language = "English"  # of the words, for reports
     metrics = ("bracket_f1", "exact_match")
     decode_hparams = {"beam_size": 4}
-    target_form = "tree"
+    target_grammar = "tree"
 
     _form = "train.mrg, dev.mrg, test.mrg, a bracketed tree a line"
     _split_suffix = ".mrg"

@@ -25,7 +25,7 @@ class Treebank(Problem):
     command = "to_tree"
     metrics = ("bracket_f1", "exact_match")
     decode_hparams = {"beam_size": 4}
-    target_form = "tree"
+    target_grammar = "tree"
     inputs = Text("English")
 
     @functools.cached_property

@@ -6,7 +6,7 @@ DECODE_DEFAULTS = {
     "beam_size": 1,
     "alpha": 0.6,
     "max_length": 0,  # 0: a little over the longest training target
-    "keep_form": 1,  # 1: trees are well-formed, with a leaf for each word; 0: whatever the model writes
+    "constrained": 1,  # 1: trees are well-formed, with a leaf for each word; 0: whatever the model writes
 }
 
 
@@ -26,18 +26,18 @@ def decode_settings(asked=None, of_problem=None, where=""):
         if not isinstance(settings[name], int) or settings[name] < least:
             least = f"a whole number of at least {least}"
             raise UserError(f"{where}decode hparam {name}={settings[name]!r} must be {least}")
-    if settings["keep_form"] not in (0, 1):
-        raise UserError(f"{where}decode hparam keep_form={settings['keep_form']!r} must be 0 or 1")
+    if settings["constrained"] not in (0, 1):
+        raise UserError(f"{where}decode hparam constrained={settings['constrained']!r} must be 0 or 1")
     if not isinstance(settings["alpha"], (int, float)) or settings["alpha"] < 0:
         raise UserError(f"{where}decode hparam alpha={settings['alpha']!r} must be a number of at least 0")
     return settings
 
 
 def describe(settings, form=""):
-    """`settings` in words, for text of a `target_form`: "beam of 4, alpha 0.6, held to the form of a tree"."""
+    """`settings` in words, for text of a `target_grammar`: "beam of 4, alpha 0.6, held to the form of a tree"."""
     beam = f"beam of {settings['beam_size']}, alpha {settings['alpha']}"
     words = ["greedy" if settings["beam_size"] == 1 else beam]
-    if form and settings["keep_form"]:
+    if form and settings["constrained"]:
         words.append(f"held to the form of a {form.replace('_', ' ')}")
     if settings["max_length"]:
         words.append(f"at most {settings['max_length']} ids")

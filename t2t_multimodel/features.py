@@ -30,7 +30,7 @@ class FeatureSpec:
     fit: str = ""  # image: how other sizes were brought to this one at generation; "" is "stretch"
     rate: int = 0  # audio: samples a second
     classes: int = 0  # label: number of classes
-    # Text: what a decoder keeps to (decoding/forms.py). Not compared: weights and examples do not depend on it.
+    # Text: what a decoder keeps to (decoding/grammars.py). Not compared: weights and examples do not depend on it.
     form: str = dataclasses.field(default="", compare=False)
 
     def to_json(self):

@@ -93,7 +93,7 @@ class HParams:
     max_target_length: int = 256
     max_audio_seconds: float = 20.0
     length_window: int = 64  # batches that are sorted by length together
-    problems_per_step: int = tuned(1, 1, 8)  # draws from the mixture averaged in one update
+    gradient_accumulation_steps: int = tuned(1, 1, 8)  # draws from the mixture averaged in one update
     mixture: str = "fixed"  # fixed, size (with temperature), adaptive (by loss), or schedule
     mixture_temperature: float = tuned(1.0, 1.0, 5.0)  # size: weight ∝ examples^(1/temperature)
     mixture_schedule: str = ""  # e.g. "linear @0 1 0 @1000 0.5 0.5": weights over steps, in the order of the problems
@@ -190,7 +190,14 @@ def validate(hparams):
             raise unknown_name(name, getattr(h, name), valid)
     if not 0 <= h.image_shift <= 0.5:
         raise UserError(f"image_shift={h.image_shift} must lie in [0, 0.5]: a share of a picture's height and width")
-    for name in ("hidden_size", "batch_tokens", "batch_examples", "problems_per_step", "train_steps", "length_window"):
+    for name in (
+        "hidden_size",
+        "batch_tokens",
+        "batch_examples",
+        "gradient_accumulation_steps",
+        "train_steps",
+        "length_window",
+    ):
         if getattr(h, name) < 1:
             raise UserError(f"{name}={getattr(h, name)} must be at least 1")
 

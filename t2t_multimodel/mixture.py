@@ -258,7 +258,7 @@ class MixtureSchedule:
         """`sizes`: {problem: training examples}, needed for "size" only. Raises `UserError` for a bad schedule."""
         self.problems = mixture.problem_names
         self.kind = hparams.mixture
-        self.problems_per_step = hparams.problems_per_step
+        self.gradient_accumulation_steps = hparams.gradient_accumulation_steps
         self._weights = np.array([weight for _, weight in mixture.problems])
         if self.kind == "size":
             if not hparams.mixture_temperature > 0:
@@ -286,13 +286,13 @@ class MixtureSchedule:
     def draw(self, seed, step, draw_index, probabilities, count=None):
         """The name of the problem of one draw: a function of its arguments alone.
 
-        The draws are systematic, not independent: the `count` draws of a step (`problems_per_step` unless
+        The draws are systematic, not independent: the `count` draws of a step (`gradient_accumulation_steps` unless
         told) stand at even distances on [0, 1), and the `DRAW_BLOCK` steps of a block shift them by all
         multiples of 1/DRAW_BLOCK of that distance, in random order. So the number of times that a problem
         of share p is drawn is off by less than 1 in every step (from count · p) and in every block (from
         DRAW_BLOCK · count · p): small tasks neither starve nor pile up by chance.
         """
-        count = count or self.problems_per_step
+        count = count or self.gradient_accumulation_steps
         block, place = divmod(step, DRAW_BLOCK)
         order = permutation(DRAW_BLOCK, "mixture order", seed, block)
         shift = int(random_words(1, "mixture shift", seed, block)[0]) / 2**64

@@ -41,7 +41,7 @@ class Predictor:
         self.model, self.hparams, self.step = model, hparams, step
         self._run, self._vocabulary = run, vocabulary
         self._decoder = BatchDecoder(model, backend)
-        self._few_shapes = backend.FEW_SHAPES
+        self._static_shapes = backend.STATIC_SHAPES
 
     @property
     def problems(self):
@@ -58,7 +58,7 @@ class Predictor:
           long_inputs: what to do with an input longer than any the model was trained on: "error" or "warn". None is
             ever cut.
           decode_hparams: what differs from the problem's own: beam_size (1 = greedy), alpha (exponent of the length
-            penalty), max_length (ids; 0: by training), keep_form (1: trees are well-formed, with a leaf for each word;
+            penalty), max_length (ids; 0: by training), constrained (1: trees are well-formed, a leaf for each word;
             0: whatever the model writes).
 
         Returns:
@@ -73,7 +73,7 @@ class Predictor:
 
         known = self._run.problem(problem)
         settings = decode_settings(decode_hparams, known.decode_hparams)
-        lengths = InputLengths(known.spec.inputs, self.hparams, bucket=self._few_shapes)
+        lengths = InputLengths(known.spec.inputs, self.hparams, bucket=self._static_shapes)
         values = [self._read(known.spec, value, place) for place, value in enumerate(inputs, 1)]
         self._check_lengths(known.spec, values, lengths, long_inputs)
         answers = [None] * len(values)

@@ -23,7 +23,7 @@ class Problem:
     metrics = None  # of decoded output, the headline first; None: by the target feature
     # What decoding keeps its answers to: "tree", well-formed brackets with a leaf for each word of the input. They must
     # be one id each (`Text.symbols`); see docs/own_problem.md.
-    target_form = ""
+    target_grammar = ""
     decode_hparams = {}  # how its answers are decoded unless asked otherwise, e.g. {"beam_size": 4}
     splits = ("train", "dev", "test")
     vocabulary_size = None  # asked for when this problem is the first of its data folder
@@ -55,7 +55,7 @@ class Problem:
         """What, besides code and files, decides what the samples are: {name: plain value}; for the fingerprint."""
         names = sorted({n for cls in type(self).__mro__ for n in vars(cls)} | set(vars(self)))
         plain = (str, int, float, bool, tuple, type(None))
-        skip = ("name", "command", "metrics", "target_form", "vocabulary_size", "description")
+        skip = ("name", "command", "metrics", "target_grammar", "vocabulary_size", "description")
         return {
             n: repr(getattr(self, n))
             for n in names
@@ -118,8 +118,8 @@ def declaration_faults(problem):
             decode_settings(problem.decode_hparams)
         except UserError as error:
             faults.append(f"its decode_hparams: {error}")
-    if problem.target_form and not (isinstance(problem.inputs, Text) and isinstance(problem.targets, Text)):
-        faults.append(f"its target_form {problem.target_form!r} is for problems from text to text")
+    if problem.target_grammar and not (isinstance(problem.inputs, Text) and isinstance(problem.targets, Text)):
+        faults.append(f"its target_grammar {problem.target_grammar!r} is for problems from text to text")
     if problem.command is not None and (not isinstance(problem.command, str) or not problem.command.strip()):
         faults.append(f'its command must be a name, such as "to_german", not {problem.command!r}')
     return faults
@@ -157,7 +157,7 @@ def reversed_problem(problem):
     base = problem
 
     class Reversed(type(base)):
-        target_form, decode_hparams = "", {}
+        target_grammar, decode_hparams = "", {}
 
         def samples(self, split):
             for sample in base.samples(split):

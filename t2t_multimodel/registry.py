@@ -122,7 +122,7 @@ mixtures = Registry("mixture")
 models = Registry("model")
 hparams_sets = Registry("hparams set")
 
-_SHIPPED = ("t2t_multimodel.problems", "t2t_multimodel.hparams", "t2t_multimodel.model_names")
+_SHIPPED = ("t2t_multimodel.problems", "t2t_multimodel.hparams", "t2t_multimodel.models")
 _loaded = False
 _packages = []  # what became of the installed packages that register something
 

@@ -11,12 +11,12 @@ from keras import ops
 
 from t2t_multimodel.features import EOS_ID, FeatureSpec, ProblemSpec
 from t2t_multimodel.hyperparameters import HParams
-from t2t_multimodel.model.attention import AttentionBlock, SourceAttention, SourceWithoutAttention
-from t2t_multimodel.model.body import Decoder, Mixer
-from t2t_multimodel.model.convolution import ConvBlock, ConvStep
-from t2t_multimodel.model.experts import MixtureOfExperts
-from t2t_multimodel.model.incremental import ConvolutionHistory, Position
-from t2t_multimodel.model.multimodel import MultiModel
+from t2t_multimodel.layers.attention import AttentionBlock, CrossAttention, CrossWithoutAttention
+from t2t_multimodel.layers.convolution import ConvBlock, ConvStep
+from t2t_multimodel.layers.convolution_cache import ConvolutionHistory, Position
+from t2t_multimodel.layers.experts import MixtureOfExperts
+from t2t_multimodel.models.body import Decoder, Mixer
+from t2t_multimodel.models.multimodel import MultiModel
 
 BACKEND = keras.backend.backend()
 
@@ -232,8 +232,8 @@ def _convolution(layer):
     history = ConvolutionHistory(layer.steps if isinstance(layer, ConvBlock) else [layer])
     return CausalBlock(
         layer,
-        full=lambda x, source, real: layer(x),
-        start=lambda source, real, batch, length: ((), (history.initial_state(batch), ())),
+        full=lambda x, source, padding_mask: layer(x),
+        start=lambda source, padding_mask, batch, length: ((), (history.initial_state(batch), ())),
         step=lambda x, memory, state, time: _one_position(
             history, lambda own, position: (layer.step(x, position), own), state, time
         ),
@@ -244,7 +244,7 @@ def _reader(layer):
     return CausalBlock(
         layer,
         full=layer,
-        start=lambda source, real, batch, length: (layer.prepare(source, real), ()),
+        start=lambda source, padding_mask, batch, length: (layer.prepare(source, padding_mask), ()),
         step=lambda x, memory, state, time: (layer.step(x, memory, Position(time)), state),
     )
 
@@ -252,8 +252,8 @@ def _reader(layer):
 def _experts(layer):
     return CausalBlock(
         layer,
-        full=lambda x, source, real: layer(x)[0],
-        start=lambda source, real, batch, length: ((), ()),
+        full=lambda x, source, padding_mask: layer(x)[0],
+        start=lambda source, padding_mask, batch, length: ((), ()),
         step=lambda x, memory, state, time: (layer.step(x, Position(time)), state),
     )
 
@@ -263,8 +263,8 @@ def _mixer(layer):
     return CausalBlock(
         layer,
         full=layer,
-        start=lambda source, real, batch, length: (
-            layer.prepare(source, real),
+        start=lambda source, padding_mask, batch, length: (
+            layer.prepare(source, padding_mask),
             (history.initial_state(batch), layer.initial_state(batch, length)),
         ),
         step=lambda x, memory, state, time: _one_position(
@@ -277,8 +277,11 @@ def _decoder(layer):
     history = ConvolutionHistory(layer.steps)
     return CausalBlock(
         layer,
-        full=lambda x, source, real: layer(x, ops.ones_like(x[:, :, 0]), source, real)[0],
-        start=lambda source, real, batch, length: (layer.prepare(source, real), (history.initial_state(batch), ())),
+        full=lambda x, source, padding_mask: layer(x, ops.ones_like(x[:, :, 0]), source, padding_mask)[0],
+        start=lambda source, padding_mask, batch, length: (
+            layer.prepare(source, padding_mask),
+            (history.initial_state(batch), ()),
+        ),
         step=lambda x, memory, state, time: _one_position(
             history, lambda own, position: (layer.step(x, memory, position), own), state, time
         ),
@@ -290,8 +293,8 @@ CAUSAL_BLOCKS = {
     "conv_step": lambda name: _convolution(ConvStep(SIZE, 3, causal=True, name=name)),
     "dilated_conv_step": lambda name: _convolution(ConvStep(SIZE, 5, dilation=3, causal=True, name=name)),
     "conv_block": lambda name: _convolution(ConvBlock(HPARAMS, causal=True, name=name)),
-    "source_attention": lambda name: _reader(SourceAttention(HPARAMS, name=name)),
-    "source_without_attention": lambda name: _reader(SourceWithoutAttention(NO_ATTENTION, name=name)),
+    "source_attention": lambda name: _reader(CrossAttention(HPARAMS, name=name)),
+    "source_without_attention": lambda name: _reader(CrossWithoutAttention(NO_ATTENTION, name=name)),
     "many_experts": lambda name: _experts(MixtureOfExperts(HPARAMS, name=name)),
     "few_experts": lambda name: _experts(MixtureOfExperts(FEW_EXPERTS, name=name)),
     "attention_block": lambda name: _mixer(AttentionBlock(HPARAMS, name=name)),
@@ -315,9 +318,9 @@ def block_inputs(batch=2, length=18, positions=7, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(batch, length, SIZE)).astype(np.float32)
     source = rng.normal(size=(batch, positions, SIZE)).astype(np.float32)
-    real = np.ones((batch, positions), np.float32)
-    real[-1, positions - 2 :] = 0.0
-    return x, source, real
+    padding_mask = np.ones((batch, positions), np.float32)
+    padding_mask[-1, positions - 2 :] = 0.0
+    return x, source, padding_mask
 
 
 def gradient(function, x):

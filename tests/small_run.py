@@ -65,7 +65,7 @@ def make(folder):
     flags = {"t2t_usr_dir": folder / "mine", "problem": ",".join(PROBLEMS), "data_dir": folder / "data"}
     assert datagen.main(arguments(flags, workers=1)) == 0
     flags["output_dir"] = folder / "run"
-    more = {"hparams_set": "report_small", "train_steps": 4, "eval_every": 2, "eval_steps": 1, "log_steps": 1}
+    more = {"hparams_set": "report_small", "train_steps": 4, "eval_interval": 2, "eval_batches": 1, "log_interval": 1}
     assert trainer.main(arguments(flags, **more)) == 0
     return flags
 

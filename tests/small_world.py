@@ -56,7 +56,7 @@ def make_trainer(data_dir, output_dir, hparams=HPARAMS, problems=PROBLEMS, **set
 
     resolved = Resolved(hparams)
     mixture = Mixture("small", "a test's", tuple(problems))
-    settings = {"schedule": "train", "save_steps": 4, "log_steps": 2, "seed": 3} | settings
+    settings = {"schedule": "train", "save_interval": 4, "log_interval": 2, "seed": 3} | settings
     trainer = Trainer(RunSettings(resolved, mixture, str(data_dir), str(output_dir), **settings))
     store(resolved, output_dir)
     return trainer
@@ -73,7 +73,7 @@ def weights(output_dir, step):
 if __name__ == "__main__":  # python small_world.py DATA_DIR OUTPUT_DIR SAVE_STEPS TRAIN_STEPS: one run, to be killed
     from dataclasses import replace
 
-    data, output, save_steps, train_steps = sys.argv[1:]
+    data, output, save_interval, train_steps = sys.argv[1:]
     hparams = replace(HPARAMS, train_steps=int(train_steps), image_augment=True, image_shift=0.1)
-    trainer = make_trainer(data, output, hparams, save_steps=int(save_steps))
+    trainer = make_trainer(data, output, hparams, save_interval=int(save_interval))
     sys.exit(trainer.run())

@@ -24,13 +24,13 @@ from models import (
 def test_blocks_do_not_look_ahead(name):
     """Position t of the output depends on the input up to t, t included."""
     block = causal_block(name)
-    x, source, real = block_inputs()
+    x, source, padding_mask = block_inputs()
     run = program(block.layer, block.full)
-    before = run(x, source, real)
+    before = run(x, source, padding_mask)
     for t in (1, 9, x.shape[1] - 1):
         changed = x.copy()
         changed[:, t:] = np.random.default_rng(t).normal(size=changed[:, t:].shape)
-        after = run(changed, source, real)
+        after = run(changed, source, padding_mask)
         np.testing.assert_allclose(after[:, :t], before[:, :t], atol=1e-5)
         assert np.abs(after[:, t] - before[:, t]).max() > 1e-2
 

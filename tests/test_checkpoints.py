@@ -21,7 +21,7 @@ from t2t_multimodel.training import checkpoints
 ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array(7, np.int64)}
 
 
-def save_steps(folder, *steps):
+def save_interval(folder, *steps):
     for step in steps:
         checkpoints.save(folder, step, {**ARRAYS, "w": np.full(1000, step, np.float32)}, {"step": step})
 
@@ -82,14 +82,14 @@ def test_names_of_files_stay_inside_the_folder(tmp_path, name):
 def test_latest_is_the_newest_by_number(tmp_path):
     assert checkpoints.latest(tmp_path / "none") is None
     assert checkpoints.latest(tmp_path) is None
-    save_steps(tmp_path, 999_999, 5, 1_000_000)
+    save_interval(tmp_path, 999_999, 5, 1_000_000)
     (tmp_path / "step-2000000.old").mkdir()
     assert checkpoints.steps(tmp_path) == [5, 999_999, 1_000_000]
     assert checkpoints.latest(tmp_path) == 1_000_000
 
 
 def test_a_second_checkpoint_of_a_step_replaces_the_first(tmp_path):
-    save_steps(tmp_path, 5)
+    save_interval(tmp_path, 5)
     checkpoints.save(tmp_path, 5, {"x": np.zeros(2)}, {"new": 1})
     assert checkpoints.load(tmp_path, 5).state == {"new": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["step-000005"]
@@ -120,14 +120,14 @@ def test_a_damaged_checkpoint_is_said_aloud_and_the_one_before_is_used(tmp_path,
 
 
 def test_warnings_go_to_standard_error_by_default(tmp_path, capsys):
-    save_steps(tmp_path, 1, 2)
+    save_interval(tmp_path, 1, 2)
     cut(tmp_path / "step-000002" / "state.json")
     assert checkpoints.latest(tmp_path) == 1
     assert "step-000002 is damaged" in capsys.readouterr().err
 
 
 def test_all_damaged_is_an_error(tmp_path):
-    save_steps(tmp_path, 1, 2)
+    save_interval(tmp_path, 1, 2)
     for step in (1, 2):
         flip(tmp_path / f"step-00000{step}" / "arrays.safetensors", -1)
     with pytest.raises(UserError, match="all 2 of this run"):
@@ -139,7 +139,7 @@ def test_all_damaged_is_an_error(tmp_path):
 def test_any_flipped_byte_of_content_is_noticed(tmp_path_factory, name, place):
     folder = tmp_path_factory.getbasetemp() / "flipped"
     if not folder.exists():
-        save_steps(folder, 1)
+        save_interval(folder, 1)
     path = folder / "step-000001" / name
     flip(path, place)
     assert checkpoints.damage(folder, 1) is not None
@@ -148,7 +148,7 @@ def test_any_flipped_byte_of_content_is_noticed(tmp_path_factory, name, place):
 
 
 def test_a_missing_step_names_those_that_are_there(tmp_path):
-    save_steps(tmp_path, 10, 20)
+    save_interval(tmp_path, 10, 20)
     with pytest.raises(UserError, match="step 15 .* 10, 20"):
         checkpoints.load(tmp_path, 15)
 
@@ -164,7 +164,7 @@ def test_a_missing_step_names_those_that_are_there(tmp_path):
     ],
 )
 def test_prune(tmp_path, options, kept):
-    save_steps(tmp_path, 100, 200, 300, 400, 500, 600)
+    save_interval(tmp_path, 100, 200, 300, 400, 500, 600)
     removed = checkpoints.prune(tmp_path, **options)
     assert checkpoints.steps(tmp_path) == kept
     assert sorted(removed + kept) == [100, 200, 300, 400, 500, 600]
@@ -174,7 +174,7 @@ def test_prune(tmp_path, options, kept):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 @pytest.mark.parametrize("place", range(6))
 def test_a_disk_that_fails_leaves_nothing_half_written(tmp_path, monkeypatch, number, place):
-    save_steps(tmp_path, 1)
+    save_interval(tmp_path, 1)
     calls = iter(range(100))
     fsync = os.fsync
 
@@ -236,12 +236,12 @@ def test_sigkill_while_saving_never_harms_what_was_saved(tmp_path):
             assert (whole.arrays["w"] == step).all()
         reported = newest
     assert unfinished  # some kills did hit a checkpoint half-way
-    save_steps(tmp_path, reported + 1)
+    save_interval(tmp_path, reported + 1)
     assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
 
 
 def test_manifest_is_plain_json_with_digests(tmp_path):
-    save_steps(tmp_path, 1)
+    save_interval(tmp_path, 1)
     manifest = json.loads((tmp_path / "step-000001" / "manifest.json").read_text())
     assert (manifest["format_version"], manifest["step"]) == (1, 1)
     for name, facts in manifest["files"].items():

@@ -50,7 +50,7 @@ def arguments(flags, *more, **values):
 
 
 def training(flags, **values):
-    values = {"hparams_set": "command_words_small", "train_steps": 3, "eval_steps": 1, "log_steps": 1} | values
+    values = {"hparams_set": "command_words_small", "train_steps": 3, "eval_batches": 1, "log_interval": 1} | values
     return arguments(flags, **values)
 
 

@@ -34,8 +34,8 @@ from t2t_multimodel.decoding.batch_decoder import BatchDecoder
 from t2t_multimodel.decoding.decode import rank_classes, read_source, write_text
 from t2t_multimodel.decoding.search import beam_search, greedy_search, length_penalty
 from t2t_multimodel.features import EOS_ID
-from t2t_multimodel.model.incremental import Position
-from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.layers.convolution_cache import Position
+from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.optimizer import make_optimizer
 from t2t_multimodel.training.run import Run, RunProblem, build_model
@@ -47,11 +47,13 @@ from t2t_multimodel.training.run import Run, RunProblem, build_model
 def test_steps_equal_the_whole(name):
     """Over more positions than any ring buffer holds, and more than the source has."""
     block = causal_block(name)
-    x, source, real = block_inputs()
-    whole = program(block.layer, block.full)(x, source, real)
-    start = program(block.layer, lambda source, real: block.start(source, real, x.shape[0], x.shape[1] + 3))
+    x, source, padding_mask = block_inputs()
+    whole = program(block.layer, block.full)(x, source, padding_mask)
+    start = program(
+        block.layer, lambda source, padding_mask: block.start(source, padding_mask, x.shape[0], x.shape[1] + 3)
+    )
     step = program(block.layer, block.step)
-    memory, state = start(source, real)
+    memory, state = start(source, padding_mask)
     for time in range(x.shape[1]):
         y, state = step(x[:, time], memory, state, np.int32(time))
         np.testing.assert_allclose(y, whole[:, time], atol=1e-5, rtol=1e-5, err_msg=f"position {time}")
@@ -87,8 +89,8 @@ def test_model_steps_equal_the_forward_pass(kind):
     whole = program(model, lambda batch: model(batch, spec=TRANSLATION)[0])(batch)
 
     def start(batch):
-        source, real, _, _ = model.encode(batch, TRANSLATION)
-        return model.prepare(source, real), model.initial_state(3, 20)
+        source, padding_mask, _, _ = model.encode(batch, TRANSLATION)
+        return model.prepare(source, padding_mask), model.initial_state(3, 20)
 
     memory, state = program(model, start)(batch)
     step = program(model, lambda ids, *rest: model.step(ids, TRANSLATION.targets, model.constants(), *rest))

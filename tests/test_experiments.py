@@ -20,11 +20,11 @@ from t2t_multimodel.cli import experiment
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import claims, estimate, plan, queue, statistics
 from t2t_multimodel.experiments.results import Results, Score
+from t2t_multimodel.metrics import scores as metrics
+from t2t_multimodel.metrics.example_sums import example_sums, totals, value_of
 from t2t_multimodel.mixture import Mixture, parse
-from t2t_multimodel.training import metrics
 from t2t_multimodel.training.affinity import gradient_cosines
 from t2t_multimodel.training.clock import TrainingClock, seconds_logged
-from t2t_multimodel.training.example_scores import example_sums, totals, value_of
 
 ROLES = {"parsing": "tiny_parse", "images": "tiny_image"}
 IDENTITY = {"model": "multimodel", "backend": "tensorflow", "version": "0"}
@@ -281,7 +281,11 @@ def test_gradients_are_compared_in_the_body_that_both_touch(data, tmp_path):
 
         for batch in _few(trainer.stores[name], "dev", trainer.hparams):
             gradients = trainer.train_step.gradients(specs[name], batch.arrays)
-            mine = [g.ravel() for v, g in zip(trainer.model.touched(specs[name]), gradients) if id(v) in encoder]
+            mine = [
+                g.ravel()
+                for v, g in zip(trainer.model.trainable_variables_for(specs[name]), gradients)
+                if id(v) in encoder
+            ]
             total = np.concatenate(mine) + (0 if total is None else total)
         sums.append(total)
     by_hand = sums[0] @ sums[1] / np.linalg.norm(sums[0]) / np.linalg.norm(sums[1])

@@ -19,15 +19,15 @@ from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.data_gen.readers.trees import linearised, parse_tree, symbols
 from t2t_multimodel.data_gen.vocabulary_training import train_vocabulary
 from t2t_multimodel.decode_hparams import decode_settings
-from t2t_multimodel.decoding.forms import FORMS, PunctuatedTree, Tree, misfit, register_form
+from t2t_multimodel.decoding.grammars import GRAMMARS, PunctuatedTree, Tree, misfit, register_grammar
 from t2t_multimodel.decoding.search import beam_search, greedy_search
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import EOS_ID, Text
 from t2t_multimodel.input.store import ExampleStore
-from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.layers.layer import Layer
+from t2t_multimodel.metrics.evalb import parse
 from t2t_multimodel.problem import reversed_problem
 from t2t_multimodel.problems import tiny8
-from t2t_multimodel.training.bracket_scores import parse
 from t2t_multimodel.training.evaluation import evaluate_run
 from t2t_multimodel.training.run import Run
 
@@ -150,14 +150,14 @@ def test_shipped_trees_declare_it():
     for name in registry.problems.names():
         problem = registry.problem(name)
         if "bracket_f1" in problem.metric_names:
-            assert problem.target_form in FORMS and problem.decode_hparams == {"beam_size": 4}, name
+            assert problem.target_grammar in GRAMMARS and problem.decode_hparams == {"beam_size": 4}, name
             if isinstance(problem.inputs, Text):
                 other_way = reversed_problem(problem)
-                assert not other_way.target_form and not other_way.decode_hparams
-    assert "tree" in FORMS
+                assert not other_way.target_grammar and not other_way.decode_hparams
+    assert "tree" in GRAMMARS
     assert PunctuatedTree.leaves("it spins, then: stops...") == 9 and PunctuatedTree.leaves("1,5 km/h. Well") == 4
     with pytest.raises(UserError, match="two forms are called 'tree'"):
-        register_form(type("Other", (), {"name": "tree"}))
+        register_grammar(type("Other", (), {"name": "tree"}))
 
 
 def test_a_change_of_it_makes_no_data_anew(tmp_path):
@@ -169,20 +169,20 @@ def test_a_change_of_it_makes_no_data_anew(tmp_path):
     assert Run.load(tmp_path / "run").problem("tiny_parse").decoding == {"beam_size": 4, "form": "punctuated_tree"}
 
     before = fingerprint(problem, None, {})["code"]
-    assert fingerprint_without(problem, "target_form", "decode_hparams") == before
+    assert fingerprint_without(problem, "target_grammar", "decode_hparams") == before
     values = json.loads((data / "tiny_parse" / "manifest.json").read_text())
-    del values["target_form"], values["decode_hparams"]  # as stores were before there were such
+    del values["target_grammar"], values["decode_hparams"]  # as stores were before there were such
     (data / "tiny_parse" / "manifest.json").write_text(json.dumps(values))
     old = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
     assert old.problem("tiny_parse").decoding == {}
     lines = []
     generate([problem], data, workers=1, report=lines.append, progress=False)
-    assert any("target_form" in line and "decode_hparams" in line for line in lines), lines
+    assert any("target_grammar" in line and "decode_hparams" in line for line in lines), lines
     assert ExampleStore(data, "tiny_parse").spec.targets.form == "punctuated_tree"
 
 
 def test_a_model_that_knows_nothing_writes_trees(tmp_path):
-    """From the command's side: the problem's form and beam are used, and `keep_form=0` switches the form off."""
+    """From the command's side: the problem's form and beam are used, and `constrained=0` switches the form off."""
     data = small_trees(tmp_path)
     make_trainer(data, tmp_path / "run", replace(HPARAMS, train_steps=1), problems=("tiny_parse",)).run()
     model = load(tmp_path / "run")
@@ -191,16 +191,16 @@ def test_a_model_that_knows_nothing_writes_trees(tmp_path):
         trees = model.decode("tiny_parse", sentences, beam_size=beam)
         assert [len(parse(tree).leaves) for tree in trees] == [5, 10, 1], trees
     assert model.decode("tiny_parse", sentences) == model.decode("tiny_parse", sentences, beam_size=4)
-    free = model.decode("tiny_parse", sentences, keep_form=0)
+    free = model.decode("tiny_parse", sentences, constrained=0)
     with pytest.raises(ValueError):
         for text in free:
             parse(text)
-    with pytest.raises(UserError, match="keep_form=2 must be 0 or 1"):
-        model.decode("tiny_parse", sentences, keep_form=2)
+    with pytest.raises(UserError, match="constrained=2 must be 0 or 1"):
+        model.decode("tiny_parse", sentences, constrained=2)
     scores = evaluate_run(tmp_path / "run", ["tiny_parse"], data)["tiny_parse"]
     assert (scores["bracket_f1_unparsed"], scores["bracket_f1_wrong_length"]) == (0, 0)
     assert scores["decoding"] == "beam of 4, alpha 0.6, held to the form of a punctuated tree"
-    scores = evaluate_run(tmp_path / "run", ["tiny_parse"], data, decode_hparams={"keep_form": 0, "beam_size": 1})
+    scores = evaluate_run(tmp_path / "run", ["tiny_parse"], data, decode_hparams={"constrained": 0, "beam_size": 1})
     assert scores["tiny_parse"]["bracket_f1_unparsed"] > 0 and scores["tiny_parse"]["decoding"] == "greedy"
 
 
@@ -208,12 +208,12 @@ def test_a_form_that_the_data_lack_is_left_out_with_a_line(tmp_path, capsys):
     data = small_trees(tmp_path)
     path = data / "tiny_parse" / "manifest.json"
     manifest = json.loads(path.read_text())
-    path.write_text(json.dumps(manifest | {"target_form": "tree"}))  # but commas are leaves
+    path.write_text(json.dumps(manifest | {"target_grammar": "tree"}))  # but commas are leaves
     run = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
     assert run.problem("tiny_parse").spec.targets.form == ""
     assert "tiny_parse: its answers are decoded freely: the form 'tree'" in capsys.readouterr().err
-    path.write_text(json.dumps(manifest | {"target_form": "puncuated_tree"}))
-    with pytest.raises(UserError, match="tiny_parse: target_form.*puncuated_tree.*punctuated_tree"):
+    path.write_text(json.dumps(manifest | {"target_grammar": "puncuated_tree"}))
+    with pytest.raises(UserError, match="tiny_parse: target_grammar.*puncuated_tree.*punctuated_tree"):
         Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
 
 

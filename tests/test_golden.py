@@ -11,22 +11,22 @@ from models import HPARAMS, LABEL, WAVEFORM, program, to_numpy
 
 from t2t_multimodel.decoding.search import EMPTY, beam_search
 from t2t_multimodel.features import FeatureSpec, ProblemSpec
-from t2t_multimodel.modalities.loss import cross_entropy
-from t2t_multimodel.modalities.text import TextNet
-from t2t_multimodel.model import experts as experts_module
-from t2t_multimodel.model.attention import (
+from t2t_multimodel.kernels.cross_entropy import cross_entropy
+from t2t_multimodel.kernels.depthwise import depthwise_1d
+from t2t_multimodel.layers.attention import (
     MASKED,
     MultiHeadAttention,
     causal_bias,
+    padding_bias,
     scaled_dot_product,
-    source_bias,
     timing_signal,
 )
-from t2t_multimodel.model.convolution import ConvStep, ConvStep2D
-from t2t_multimodel.model.depthwise import depthwise_rows
-from t2t_multimodel.model.experts import BLOCK, MixtureOfExperts, probability_in_top_k, squared_variation, top_k_gates
-from t2t_multimodel.model.layer import Layer
-from t2t_multimodel.model.normalisation import LayerNorm
+from t2t_multimodel.layers.convolution import ConvStep, ConvStep2D
+from t2t_multimodel.layers.experts import BLOCK, MixtureOfExperts, cv_squared, probability_in_top_k, top_k_gates
+from t2t_multimodel.layers.layer import Layer
+from t2t_multimodel.layers.normalization import LayerNorm
+from t2t_multimodel.modalities.text import TextNet
+from t2t_multimodel.model import experts as experts_module
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.optimizer import learning_rate, make_optimizer
 
@@ -76,7 +76,7 @@ def check_signal(expected, times, n):
 def test_dot_product_attention(case):
     numbers = golden("attention")
     keys, values = (numbers["self_kv"],) * 2 if case == "causal" else (numbers["k"], numbers["v"])
-    biases = {"no_bias": None, "padding": source_bias(1.0 - numbers["memory_padding"]), "causal": causal_bias(5)}
+    biases = {"no_bias": None, "padding": padding_bias(1.0 - numbers["memory_padding"]), "causal": causal_bias(5)}
     q, keys, values = (ops.convert_to_tensor(array) for array in (numbers["q"], keys, values))
     close(scaled_dot_product(q, keys, values, biases[case]), numbers[f"dpa_{case}"])
 
@@ -84,7 +84,7 @@ def test_dot_product_attention(case):
 def test_biases():
     """Padding and the future are masked where T2T masks them."""
     numbers = golden("attention")
-    close(source_bias(1.0 - numbers["memory_padding"]), numbers["bias_ignore_padding"] / -1e9 * MASKED)
+    close(padding_bias(1.0 - numbers["memory_padding"]), numbers["bias_ignore_padding"] / -1e9 * MASKED)
     close(causal_bias(5), numbers["bias_lower_triangle"] / -1e9 * MASKED)
 
 
@@ -98,7 +98,7 @@ def test_multi_head_attention(scope):
     if scope == "self":
         close(layer(x, x, causal_bias(5)), numbers["mha_self_causal"])
     else:
-        bias = source_bias(1.0 - numbers["memory_padding"])
+        bias = padding_bias(1.0 - numbers["memory_padding"])
         close(layer(x, ops.convert_to_tensor(numbers["mha_memory"]), bias), numbers["mha_encdec"])
 
 
@@ -123,7 +123,7 @@ def test_noisy_gates(k):
 
 def test_squared_variation():
     numbers = golden("moe")
-    close([float(squared_variation(ops.convert_to_tensor(row))) for row in numbers["cv_in"]], numbers["cv_squared"])
+    close([float(cv_squared(ops.convert_to_tensor(row))) for row in numbers["cv_in"]], numbers["cv_squared"])
 
 
 def experts(numbers, k, scope):
@@ -174,12 +174,12 @@ def test_mixture_of_experts(k, path, monkeypatch):
     monkeypatch.setattr(experts_module, "MOST_RUNS", 0 if path == "slots" else 64)  # "runs" are slots on JAX
 
     def evaluate(tokens):
-        real = ops.ones((24, 1))
-        gates, ids, balance, _ = layer._gating(tokens, real, training=False)
+        padding_mask = ops.ones((24, 1))
+        gates, ids, balance, _ = layer._gating(tokens, padding_mask, training=False)
         if path == "all experts":
             return layer._all_experts(tokens, gates, ids, layer._side_by_side()), balance
         if path in ("runs", "slots"):
-            y, overflow = layer._limited(tokens, gates, ids, real)
+            y, overflow = layer._limited(tokens, gates, ids, padding_mask)
             return y + overflow, balance  # nothing overflows
         return layer._blocks(tokens, gates, ids, BLOCK if path == "blocks" else 1), balance
 
@@ -206,15 +206,15 @@ def norm(numbers, scope):
 def separable(numbers, scope, x, dilation, causal):
     """T2T's separable convolution by our depthwise one: x [batch, length, in] → [batch, length, out]."""
     kernel = numbers[f"var/{scope}/depthwise_kernel"][:, 0, :, 0]
-    rows = ops.reshape(depthwise_rows(ops.convert_to_tensor(x), kernel, x.shape, dilation, causal), x.shape)
+    rows = ops.reshape(depthwise_1d(ops.convert_to_tensor(x), kernel, x.shape, dilation, causal), x.shape)
     return ops.matmul(rows, numbers[f"var/{scope}/pointwise_kernel"][0, 0])
 
 
 @pytest.mark.parametrize("padding", ["SAME", "LEFT"])
-@pytest.mark.parametrize("taps, dilation", [(3, 1), (15, 1), (15, 4), (15, 8), (3, 8)])
-def test_separable_convolution(taps, dilation, padding):
+@pytest.mark.parametrize("kernel_size, dilation", [(3, 1), (15, 1), (15, 4), (15, 8), (3, 8)])
+def test_separable_convolution(kernel_size, dilation, padding):
     numbers = golden("layers")
-    case = f"sepconv_k{taps}_d{dilation}_{padding}"
+    case = f"sepconv_k{kernel_size}_d{dilation}_{padding}"
     y = separable(numbers, f"{case}_single", numbers["x"][:, :, 0], dilation, causal=padding == "LEFT")
     close(y + numbers[f"var/{case}_single/bias"], numbers[case][:, :, 0])
 
@@ -225,17 +225,17 @@ def test_convolution_steps(padding):
     numbers = golden("layers")
     scope = f"block_{padding.lower()}"
     causal = padding == "LEFT"
-    real = None if causal else ops.convert_to_tensor(numbers["mask"][:, :, 0])
+    padding_mask = None if causal else ops.convert_to_tensor(numbers["mask"][:, :, 0])
     x = ops.relu(ops.convert_to_tensor(numbers["x"][:, :, 0]))
-    x = x if real is None else x * real
+    x = x if padding_mask is None else x * padding_mask
     x = norm(numbers, f"{scope}/conv_block_norm_0")(separable(numbers, f"{scope}/conv_block_0_single", x, 1, causal))
-    close(conv_step(numbers, scope, 1, 15, 4, causal)(x, real), numbers[f"sepconv_block_{padding}"][:, :, 0])
+    close(conv_step(numbers, scope, 1, 15, 4, causal)(x, padding_mask), numbers[f"sepconv_block_{padding}"][:, :, 0])
 
 
-def conv_step(numbers, scope, i, taps, dilation, causal=False):
+def conv_step(numbers, scope, i, kernel_size, dilation, causal=False):
     """Our `ConvStep` with the weights of step `i` of a block of T2T, which has no bias."""
     kernel = numbers[f"var/{scope}/conv_block_{i}_single/depthwise_kernel"][:, 0, :, 0]
-    layer = ConvStep(kernel.shape[1], taps, dilation, causal, name=f"step{i}")
+    layer = ConvStep(kernel.shape[1], kernel_size, dilation, causal, name=f"step{i}")
     pointwise = numbers[f"var/{scope}/conv_block_{i}_single/pointwise_kernel"][0, 0]
     assign(layer, kernel=kernel, pointwise=pointwise, bias=np.zeros(len(pointwise), "float32"))
     weights = {name: numbers[f"var/{scope}/conv_block_norm_{i}/layer_norm_{name}"] for name in ("scale", "bias")}
@@ -246,12 +246,12 @@ def conv_step(numbers, scope, i, taps, dilation, causal=False):
 def test_four_masked_steps():
     """The MultiModel's own `conv_res_step` of T2T: four steps, of which our `ConvStep` is those that keep the width."""
     numbers = golden("layers")
-    scope, real = "conv_res_step", ops.convert_to_tensor(numbers["mask"][:, :, 0])
+    scope, padding_mask = "conv_res_step", ops.convert_to_tensor(numbers["mask"][:, :, 0])
     x = ops.convert_to_tensor(numbers["x"][:, :, 0])
     for part in ("residual1", "residual2"):
-        x = separable(numbers, f"{scope}/{part}/conv_block_0_single", ops.relu(x) * real, 1, False)
+        x = separable(numbers, f"{scope}/{part}/conv_block_0_single", ops.relu(x) * padding_mask, 1, False)
         x = norm(numbers, f"{scope}/{part}/conv_block_norm_0")(x)
-        x = conv_step(numbers, f"{scope}/{part}", 1, *((3, 1) if part == "residual1" else (15, 4)))(x, real)
+        x = conv_step(numbers, f"{scope}/{part}", 1, *((3, 1) if part == "residual1" else (15, 4)))(x, padding_mask)
     close(x, numbers["conv_res_step"][:, :, 0])
 
 

@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 from models import HPARAMS, TRANSLATION, make_batch, make_model, to_numpy
 
-from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.optimizer import make_optimizer
 

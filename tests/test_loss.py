@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 from models import gradient
 
-from t2t_multimodel.modalities.loss import cross_entropy
+from t2t_multimodel.kernels.cross_entropy import cross_entropy
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (1, 5), (0, 5), (4,)], ids=str)

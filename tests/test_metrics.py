@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.metrics.scores import METRICS, TeacherForced, best_trivial, score, trivial_baselines
 from t2t_multimodel.problem import TEACHER_FORCED
-from t2t_multimodel.training.metrics import METRICS, TeacherForced, best_trivial, score, trivial_baselines
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden" / "bleu.npz"
 TEXT_METRICS = ("bleu", "exact_match", "wer", "cer", "cider")

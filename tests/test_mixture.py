@@ -214,7 +214,7 @@ def test_loss_averages_ignore_what_is_not_finite_and_survive_json():
 )
 def test_shares_are_kept_in_every_step_and_every_block(weights, seed, count, block):
     names = [f"p{i}" for i in range(len(weights))]
-    schedule = schedule_of(tuple(zip(names, weights)), problems_per_step=count)
+    schedule = schedule_of(tuple(zip(names, weights)), gradient_accumulation_steps=count)
     probabilities = schedule.probabilities(0)
     total = Counter()
     for step in range(block * DRAW_BLOCK, (block + 1) * DRAW_BLOCK):
@@ -228,7 +228,7 @@ def test_shares_are_kept_in_every_step_and_every_block(weights, seed, count, blo
 
 def test_eight_even_problems_eight_draws_each_step_has_each_once():
     names = [f"p{i}" for i in range(8)]
-    schedule = schedule_of(tuple(names), problems_per_step=8)
+    schedule = schedule_of(tuple(names), gradient_accumulation_steps=8)
     probabilities = schedule.probabilities(0)
     for step in range(20):
         assert sorted(schedule.draw(1, step, i, probabilities) for i in range(8)) == names
@@ -244,7 +244,7 @@ def test_order_of_draws_depends_on_the_seed_and_has_no_fixed_pattern():
 
 
 def test_a_problem_of_probability_zero_is_never_drawn():
-    schedule = schedule_of(("a", "b", "c"), problems_per_step=4)
+    schedule = schedule_of(("a", "b", "c"), gradient_accumulation_steps=4)
     probabilities = np.array([0.0, 1.0, 0.0])
     assert {schedule.draw(0, step, i, probabilities) for step in range(200) for i in range(4)} == {"b"}
 

@@ -38,10 +38,10 @@ def play(mixed, steps, count=None):
 
 @pytest.mark.parametrize("kind", ["fixed", "adaptive"])
 def test_mixture_resumes_exactly(data, kind):
-    undisturbed = mixture_stream(data, mixture=kind, problems_per_step=2)
+    undisturbed = mixture_stream(data, mixture=kind, gradient_accumulation_steps=2)
     play(undisturbed, range(37))
     state = json.loads(json.dumps(undisturbed.state()))
-    resumed = mixture_stream(data, mixture=kind, problems_per_step=2)
+    resumed = mixture_stream(data, mixture=kind, gradient_accumulation_steps=2)
     resumed.restore(state)
     ahead, again = play(undisturbed, range(37, 60)), play(resumed, range(37, 60))
     assert [b.problem for b in ahead] == [b.problem for b in again]

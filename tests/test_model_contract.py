@@ -32,11 +32,12 @@ from models import (
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.features import ProblemSpec
+from t2t_multimodel.layers import experts
+from t2t_multimodel.layers.experts import MixtureOfExperts
+from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.modalities.image import ImageNet
-from t2t_multimodel.model import body, experts
-from t2t_multimodel.model.experts import MixtureOfExperts
-from t2t_multimodel.model.layer import Layer
-from t2t_multimodel.model.multimodel import MultiModel
+from t2t_multimodel.models import body
+from t2t_multimodel.models.multimodel import MultiModel
 from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.optimizer import make_optimizer
@@ -93,7 +94,7 @@ def test_a_body_in_halves_trains_the_same_twice(monkeypatch):
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_gradient_reaches_what_is_touched_and_nothing_else(spec):
     gradients = training_outputs(spec)["gradients"]
-    touched = {v.path for v in shared_model().touched(spec)}
+    touched = {v.path for v in shared_model().trainable_variables_for(spec)}
     for path, gradient in gradients.items():
         reached = gradient is not None and bool(np.abs(gradient).max() > 0)
         assert reached == (path in touched), path
@@ -104,7 +105,7 @@ def test_every_variable_belongs_to_a_problem():
     model = shared_model()
     paths = [v.path for v in model.variables]
     assert len(set(paths)) == len(paths)
-    touched = {v.path for spec in SPECS.values() for v in model.touched(spec)}
+    touched = {v.path for spec in SPECS.values() for v in model.trainable_variables_for(spec)}
     assert touched == {v.path for v in model.trainable_variables}
     assert all(not v.path.startswith("/") and "//" not in v.path for v in model.variables)
 
@@ -184,7 +185,7 @@ def test_other_problems_stay_bit_identical(name, other):
     step.update([(SPECS[name], make_batch(SPECS[name]))], learning_rate=1e-3)
     moved = {v.path for v in step.variables() if not np.array_equal(to_numpy(v), before[v.path])}
 
-    mine = {path for v in model.touched(SPECS[name]) for path in (v.path, *slots(v))}
+    mine = {path for v in model.trainable_variables_for(SPECS[name]) for path in (v.path, *slots(v))}
     everything = {path for v in model.trainable_variables for path in (v.path, *slots(v))}
     assert everything <= set(before)
     assert moved & everything == mine
@@ -259,17 +260,17 @@ def test_full_experts_pass_words_by(factor, most_runs, monkeypatch):
     layer = randomise(MixtureOfExperts(replace(HPARAMS, expert_capacity_factor=factor), name="full_experts"))
     rng = np.random.default_rng(2)
     tokens = rng.normal(size=(60, HPARAMS.hidden_size)).astype(np.float32)
-    real = (rng.uniform(size=(60, 1)) < 0.8).astype(np.float32)
+    padding_mask = (rng.uniform(size=(60, 1)) < 0.8).astype(np.float32)
 
-    def run(tokens, real):
-        gates, ids, _, load = layer._gating(tokens, real, training=False)
-        return *layer._limited(tokens, gates, ids, real), gates, ids, load
+    def run(tokens, padding_mask):
+        gates, ids, _, load = layer._gating(tokens, padding_mask, training=False)
+        return *layer._limited(tokens, gates, ids, padding_mask), gates, ids, load
 
-    y, overflow, gates, ids, load = program(layer, run)(tokens, real)
+    y, overflow, gates, ids, load = program(layer, run)(tokens, padding_mask)
     first, second = to_numpy(layer.first), to_numpy(layer.second)
     capacity = max(4, int(np.ceil(60 * 2 * factor / 10)))
     expected, taken, dropped = np.zeros_like(tokens), np.zeros(10, int), 0
-    for word in np.flatnonzero(real):
+    for word in np.flatnonzero(padding_mask):
         for gate, expert in zip(gates[word], ids[word]):
             taken[expert] += 1
             if taken[expert] > capacity:
@@ -278,7 +279,7 @@ def test_full_experts_pass_words_by(factor, most_runs, monkeypatch):
                 expected[word] += gate * (np.maximum(tokens[word] @ first[expert], 0) @ second[expert])
     assert dropped > 0
     np.testing.assert_allclose(y, expected, atol=1e-5)
-    np.testing.assert_allclose(overflow, dropped / (2 * real.sum()), rtol=1e-5)
+    np.testing.assert_allclose(overflow, dropped / (2 * padding_mask.sum()), rtol=1e-5)
     np.testing.assert_allclose(load, taken / taken.sum(), rtol=1e-5)
 
 
@@ -291,29 +292,31 @@ def test_gradients_of_full_experts(most_runs, monkeypatch):
     layer = randomise(MixtureOfExperts(replace(HPARAMS, expert_capacity_factor=0.5), name="full_experts"))
     rng = np.random.default_rng(2)
     words = keras.Variable(rng.normal(size=(60, HPARAMS.hidden_size)).astype(np.float32), name="words")
-    real = (rng.uniform(size=(60, 1)) < 0.8).astype(np.float32)
+    padding_mask = (rng.uniform(size=(60, 1)) < 0.8).astype(np.float32)
     factor = rng.normal(size=words.shape).astype(np.float32)
-    gates, ids, _, _ = program(layer, lambda words, real: layer._gating(words, real, False))(to_numpy(words), real)
+    gates, ids, _, _ = program(layer, lambda words, padding_mask: layer._gating(words, padding_mask, False))(
+        to_numpy(words), padding_mask
+    )
     taken, takes = np.zeros(10, int), np.zeros((60, 10), np.float32)
-    for word in np.flatnonzero(real):
+    for word in np.flatnonzero(padding_mask):
         for expert in ids[word]:
             taken[expert] += 1
             takes[word, expert] = taken[expert] <= max(4, 60 * 2 * 0.5 / 10)
-    assert 0 < takes.sum() < 2 * real.sum()
+    assert 0 < takes.sum() < 2 * padding_mask.sum()
 
     def plain(gates, ids):
         hidden = ops.relu(ops.einsum("td,edf->tef", words.value, layer.first.value))
         hidden = hidden * (layer._dense_gates(gates, ids) * takes)[..., None]
         return ops.einsum("tef,efd->td", hidden, layer.second.value)
 
-    limited = lambda gates, ids: layer._limited(words.value, gates, ids, ops.convert_to_tensor(real))[0]
+    limited = lambda gates, ids: layer._limited(words.value, gates, ids, ops.convert_to_tensor(padding_mask))[0]
 
     def gradients_of(function):
         class Weighed:
             trainable_variables = [words, layer.gate_weight, layer.first, layer.second]
 
             def loss(self, batch, spec, training):
-                gates, ids, _, _ = layer._gating(words.value, ops.convert_to_tensor(real), training=False)
+                gates, ids, _, _ = layer._gating(words.value, ops.convert_to_tensor(padding_mask), training=False)
                 y = function(gates, ids)
                 return ops.sum(y * factor), {"logits": y}
 

@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 from models import FEW_EXPERTS, HPARAMS, NO_ATTENTION, NO_EXPERTS, SPECS, TO_TEXT, TRANSLATION, make_batch, make_model
 
-from t2t_multimodel.model import observation
+from t2t_multimodel.layers import intermediates
 
 
 @pytest.mark.parametrize("name", sorted(SPECS))
@@ -14,21 +14,21 @@ def test_rows_of_attention_and_gates_sum_to_one_where_something_is(name):
     model, batch = make_model(HPARAMS, [spec]), make_batch(spec)
     batch["example_weights"][-1] = 0.0
     seen = model.observe(batch, spec)
-    real = seen["source_real"]  # [batch, positions]
-    assert real[0].any() and not real[-1].any()
+    padding_mask = seen["source_real"]  # [batch, positions]
+    assert padding_mask[0].any() and not padding_mask[-1].any()
     gates = seen["experts"]["encoder/experts"]
-    assert gates.shape == (*real.shape, HPARAMS.num_experts)
-    np.testing.assert_allclose(gates.sum(-1), real, atol=1e-5)
+    assert gates.shape == (*padding_mask.shape, HPARAMS.num_experts)
+    np.testing.assert_allclose(gates.sum(-1), padding_mask, atol=1e-5)
     assert ((gates > 0).sum(-1) <= HPARAMS.experts_per_token).all()
-    assert seen["grid"] is None or np.prod(seen["grid"]) == real.shape[1]
+    assert seen["grid"] is None or np.prod(seen["grid"]) == padding_mask.shape[1]
     over_source = {name: w for name, w in seen["attention"].items() if "self" not in name}
     assert set(over_source) == (
         {"mixer/attention_block/source/attention", "decoder/source0/attention"} if name in TO_TEXT else set()
     )
     for weights in over_source.values():
-        assert weights.shape == (3, HPARAMS.num_heads, batch["targets"].shape[1], real.shape[1])
+        assert weights.shape == (3, HPARAMS.num_heads, batch["targets"].shape[1], padding_mask.shape[1])
         np.testing.assert_allclose(weights.sum(-1), 1.0, atol=1e-5)
-        np.testing.assert_allclose(weights[0][..., real[0] == 0], 0.0, atol=1e-6)
+        np.testing.assert_allclose(weights[0][..., padding_mask[0] == 0], 0.0, atol=1e-6)
 
 
 def test_the_weights_seen_are_those_that_make_the_output():
@@ -61,8 +61,8 @@ def test_nothing_is_computed_where_nobody_looks():
         raise AssertionError("computed")
 
     weight = make_model(HPARAMS, [TRANSLATION]).encoder.experts.gate_weight
-    observation.note(weight, fail)
-    with observation.looking() as noted:
-        observation.note(weight, lambda: 7)
+    intermediates.sow(weight, fail)
+    with intermediates.capture_intermediates() as noted:
+        intermediates.sow(weight, lambda: 7)
     assert noted == {"encoder/experts": 7}
-    observation.note(weight, fail)
+    intermediates.sow(weight, fail)

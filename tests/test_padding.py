@@ -23,32 +23,32 @@ from models import (
     shared_model,
 )
 
-from t2t_multimodel.model.attention import AttentionBlock, SourceAttention, SourceWithoutAttention
-from t2t_multimodel.model.body import Decoder, Encoder, Mixer
-from t2t_multimodel.model.convolution import ConvBlock, ConvRes, ConvStep, ConvStep2D
-from t2t_multimodel.model.experts import MixtureOfExperts
+from t2t_multimodel.layers.attention import AttentionBlock, CrossAttention, CrossWithoutAttention
+from t2t_multimodel.layers.convolution import ConvBlock, ConvRes, ConvStep, ConvStep2D
+from t2t_multimodel.layers.experts import MixtureOfExperts
+from t2t_multimodel.models.body import Decoder, Encoder, Mixer
 
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 
 
-def convolve(layer, x, real):
-    return layer(x, real[..., None])
+def convolve(layer, x, padding_mask):
+    return layer(x, padding_mask[..., None])
 
 
-def convolve_2d(layer, x, real):
-    return layer(x[:, :, None], real[..., None, None])[:, :, 0]
+def convolve_2d(layer, x, padding_mask):
+    return layer(x[:, :, None], padding_mask[..., None, None])[:, :, 0]
 
 
-def without_report(layer, x, real):
-    return layer(x, real)[0]
+def without_report(layer, x, padding_mask):
+    return layer(x, padding_mask)[0]
 
 
-def read(layer, x, source, real):
-    return layer(x, source, real)
+def read(layer, x, source, padding_mask):
+    return layer(x, source, padding_mask)
 
 
-def decode(layer, x, source, real):
-    return layer(x, ops.ones_like(x[:, :, 0]), source, real)[0]
+def decode(layer, x, source, padding_mask):
+    return layer(x, ops.ones_like(x[:, :, 0]), source, padding_mask)[0]
 
 
 # name → how to make the layer; its call on x [rows, positions, SIZE] and real [rows, positions]; and its stride: it
@@ -68,8 +68,8 @@ OVER_POSITIONS = {
 
 # name → how to make the layer, and its call on a target [rows, length, SIZE], a source, and what of the source is real.
 OVER_SOURCES = {
-    "source_attention": (lambda name: SourceAttention(HPARAMS, name=name), read),
-    "source_without_attention": (lambda name: SourceWithoutAttention(NO_ATTENTION, name=name), read),
+    "source_attention": (lambda name: CrossAttention(HPARAMS, name=name), read),
+    "source_without_attention": (lambda name: CrossWithoutAttention(NO_ATTENTION, name=name), read),
     "attention_block": (lambda name: AttentionBlock(HPARAMS, name=name), read),
     "mixer": (lambda name: Mixer(HPARAMS, name=name), read),
     "mixer_without_attention": (lambda name: Mixer(NO_ATTENTION, name=name), read),
@@ -96,17 +96,17 @@ def positions(lengths, total):
 def test_blocks_see_nothing_behind_the_end(name):
     make, call, stride = OVER_POSITIONS[name]
     layer = randomise(make(name))
-    run = program(layer, lambda x, real: call(layer, x, real))
+    run = program(layer, lambda x, padding_mask: call(layer, x, padding_mask))
     rng = np.random.default_rng(0)
     x, lengths = rng.normal(size=(3, 9, SIZE)).astype(np.float32), (9, 6, 7)
-    real = positions(lengths, 9)
-    short = run(x, real)
+    padding_mask = positions(lengths, 9)
+    short = run(x, padding_mask)
     seen = positions([-(-n // stride) for n in lengths], short.shape[1]) > 0
     for amount in (1, 2, 7):
-        longer = run(with_garbage(x, amount), with_zeros(real, amount))
+        longer = run(with_garbage(x, amount), with_zeros(padding_mask, amount))
         np.testing.assert_allclose(longer[:, : short.shape[1]][seen], short[seen], **TOLERANCE)
     if name not in ("many_experts", "few_experts"):  # there every position goes by itself
-        all_real = run(x, np.ones_like(real))  # the contrary: were they real, they would be seen
+        all_real = run(x, np.ones_like(padding_mask))  # the contrary: were they real, they would be seen
         assert np.abs(all_real[2] - short[2])[seen[2]].max() > 1e-3
 
 
@@ -114,14 +114,16 @@ def test_blocks_see_nothing_behind_the_end(name):
 def test_readers_see_nothing_behind_the_source(name):
     make, call = OVER_SOURCES[name]
     layer = randomise(make(name))
-    run = program(layer, lambda x, source, real: call(layer, x, source, real))
+    run = program(layer, lambda x, source, padding_mask: call(layer, x, source, padding_mask))
     rng = np.random.default_rng(0)
     x, source = (rng.normal(size=(2, length, SIZE)).astype(np.float32) for length in (8, 5))
-    real = positions((5, 3), 5)
-    short = run(x, source, real)
+    padding_mask = positions((5, 3), 5)
+    short = run(x, source, padding_mask)
     for amount in (1, 6):
-        np.testing.assert_allclose(run(x, with_garbage(source, amount), with_zeros(real, amount)), short, **TOLERANCE)
-    assert np.abs(run(x, source, np.ones_like(real))[1] - short[1]).max() > 1e-3
+        np.testing.assert_allclose(
+            run(x, with_garbage(source, amount), with_zeros(padding_mask, amount)), short, **TOLERANCE
+        )
+    assert np.abs(run(x, source, np.ones_like(padding_mask))[1] - short[1]).max() > 1e-3
 
 
 def evaluation(model, spec):

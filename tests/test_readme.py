@@ -19,8 +19,8 @@ COMMANDS = {
 # What makes the commands quick: few examples, few updates, one batch of each evaluation.
 QUICK = {
     "t2t-datagen": ["--workers=1"],
-    "t2t-trainer": ["--train_steps=2", "--eval_steps=1", "--schedule=train", "--hparams=batch_examples=2"],
-    "t2t-eval": ["--eval_steps=1", "--decode_hparams=max_length=4"],
+    "t2t-trainer": ["--train_steps=2", "--eval_batches=1", "--schedule=train", "--hparams=batch_examples=2"],
+    "t2t-eval": ["--eval_batches=1", "--decode_hparams=max_length=4"],
     "t2t-decoder": ["--decode_hparams=max_length=4"],
     "t2t-inspect": [],
     "t2t-build-vocab": [],

@@ -9,8 +9,8 @@ from own_files import prepared
 from t2t_multimodel import registry
 from t2t_multimodel.cli import user_code
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.metrics.scores import METRICS, score
 from t2t_multimodel.problem import TEACHER_FORCED
-from t2t_multimodel.training.metrics import METRICS, score
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples" / "real8"
 SIZES = {  # (train, dev), as the corpora's own README says; digits counted

@@ -345,7 +345,7 @@ def test_examples_are_chosen_by_key(where):
 
 
 def test_attention_needs_no_cards_and_follows_the_keys(where, run_command, tmp_path):
-    flags = where | {"problem": "report_shades", "eval_steps": 1, "examples": 0, "report": tmp_path / "page.html"}
+    flags = where | {"problem": "report_shades", "eval_batches": 1, "examples": 0, "report": tmp_path / "page.html"}
     assert run_command(report.main, *arguments(flags, attention=2))[0] == 0
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert len(set(re.findall(r"test\d: \w+", text))) == 2 and "No example was asked for" in text

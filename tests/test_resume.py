@@ -16,8 +16,8 @@ STEPS = 30
 CHILD = Path(__file__).with_name("small_world.py")
 
 
-def start(data, output_dir, save_steps=1):
-    command = [sys.executable, str(CHILD), str(data), str(output_dir), str(save_steps), str(STEPS)]
+def start(data, output_dir, save_interval=1):
+    command = [sys.executable, str(CHILD), str(data), str(output_dir), str(save_interval), str(STEPS)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
@@ -55,13 +55,13 @@ def test_sigkill_at_random_moments_changes_nothing(data, undisturbed, tmp_path):
 
 
 def test_sigterm_finishes_the_step_saves_and_says_resume_me(data, undisturbed, tmp_path):
-    child = start(data, tmp_path, save_steps=10)
+    child = start(data, tmp_path, save_interval=10)
     while child.poll() is None and newest(tmp_path / "checkpoints") < 10:
         time.sleep(0.01)
     child.send_signal(signal.SIGTERM)
     assert child.wait() == RESUME_ME, child.stderr.read()
     assert 10 <= newest(tmp_path / "checkpoints") < STEPS
-    child = start(data, tmp_path, save_steps=10)
+    child = start(data, tmp_path, save_interval=10)
     assert child.wait() == 0, child.stderr.read()
     assert weights(tmp_path, STEPS) == undisturbed
 

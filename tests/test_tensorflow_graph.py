@@ -45,10 +45,13 @@ def test_same_results_of_fewer_operations(shape):
     x = np.random.default_rng(0).normal(size=shape).astype("float32")
     signature = [tf.TensorSpec([None, None], tf.float32)]
     plain = tf.function(padded_rows, input_signature=signature, autograph=False)
-    once = tf.function(each_once()(padded_rows), input_signature=signature, autograph=False)
-    np.testing.assert_array_equal(once(x), plain(x))
-    assert kinds(once)["Const"] < kinds(plain)["Const"] and kinds(once)["Shape"] < kinds(plain)["Shape"]
-    assert hasattr(once.get_concrete_function().graph._create_op_internal, "__self__")  # its own again
+    cached_for_split = tf.function(each_once()(padded_rows), input_signature=signature, autograph=False)
+    np.testing.assert_array_equal(cached_for_split(x), plain(x))
+    assert (
+        kinds(cached_for_split)["Const"] < kinds(plain)["Const"]
+        and kinds(cached_for_split)["Shape"] < kinds(plain)["Shape"]
+    )
+    assert hasattr(cached_for_split.get_concrete_function().graph._create_op_internal, "__self__")  # its own again
 
 
 def test_functions_within_and_gradients():
@@ -113,6 +116,6 @@ def test_a_program_computes_and_its_graph_is_gone(knows_functions, monkeypatch):
 def test_a_function_that_two_programs_call_can_be_differentiated_in_both():
     inner = tf.function(doubled, autograph=False)
     signature = tf.TensorSpec([], tf.float32)
-    once, twice = (lambda x: tf.gradients(inner(x), x)[0]), (lambda x: tf.gradients(inner(x) * 2.0, x)[0])
-    for function, expected in ((once, 3.0), (twice, 6.0), (once, 3.0)):
+    cached_for_split, twice = (lambda x: tf.gradients(inner(x), x)[0]), (lambda x: tf.gradients(inner(x) * 2.0, x)[0])
+    for function, expected in ((cached_for_split, 3.0), (twice, 6.0), (cached_for_split, 3.0)):
         assert float(program(signature)(function)(np.float32(5.0))) == expected

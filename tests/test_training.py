@@ -59,7 +59,7 @@ def test_a_resumed_run_ends_with_the_same_bits(data, undisturbed, tmp_path):
 
 
 def test_evaluation_does_not_disturb_training(data, undisturbed, tmp_path):
-    make_trainer(data, tmp_path, schedule="train_and_evaluate", eval_every=3, eval_steps=1).run()
+    make_trainer(data, tmp_path, schedule="train_and_evaluate", eval_interval=3, eval_batches=1).run()
     assert weights(tmp_path, 12)[0] == weights(undisturbed, 12)[0]
     evaluations = [r for r in records(tmp_path) if r["split"] == "dev"]
     assert {(r["step"], r["problem"]) for r in evaluations} == {(s, p) for s in (3, 6, 9, 12) for p in PROBLEMS}
@@ -69,15 +69,17 @@ def test_evaluation_does_not_disturb_training(data, undisturbed, tmp_path):
 
 
 def test_training_lowers_the_loss_of_every_problem(data, tmp_path):
-    make_trainer(data, tmp_path, replace(HPARAMS, train_steps=120, learning_rate=1e-2, dropout=0.0), log_steps=1).run()
+    make_trainer(
+        data, tmp_path, replace(HPARAMS, train_steps=120, learning_rate=1e-2, dropout=0.0), log_interval=1
+    ).run()
     losses = {name: [r["loss"] for r in records(tmp_path) if r.get("problem") == name] for name in PROBLEMS}
     for name, of in losses.items():
         assert np.mean(of[-5:]) < of[0] - 0.3, (name, of)
 
 
 def test_several_problems_in_one_update(data, tmp_path):
-    hparams = replace(HPARAMS, problems_per_step=3, train_steps=2)
-    make_trainer(data, tmp_path, hparams, log_steps=1).run()
+    hparams = replace(HPARAMS, gradient_accumulation_steps=3, train_steps=2)
+    make_trainer(data, tmp_path, hparams, log_interval=1).run()
     drawn = {r["problem"]: r["draws"] for r in records(tmp_path) if r["step"] == 2 and "problem" in r}
     assert drawn == dict.fromkeys(PROBLEMS, 1)
 
@@ -93,7 +95,7 @@ def test_shares_are_logged_as_planned_and_as_drawn(data, undisturbed):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(data, tmp_path):
-    trainer = make_trainer(data, tmp_path, save_steps=2)
+    trainer = make_trainer(data, tmp_path, save_interval=2)
     update = trainer.train_step.update
 
     def broken(draws, rate):
@@ -121,8 +123,8 @@ def test_early_stopping_works_in_the_default_schedule(data, tmp_path):
         tmp_path,
         replace(HPARAMS, learning_rate=1e-9),
         schedule="train_and_evaluate",
-        eval_every=2,
-        eval_steps=1,
+        eval_interval=2,
+        eval_batches=1,
         early_stopping_metric="tiny_image/accuracy_top1",
         early_stopping_patience=2,
     )

@@ -357,7 +357,7 @@ def test_a_trial_that_is_cut_short_can_be_continued_and_reported_on(small_run, t
     from t2t_multimodel.training import checkpoints, data_folder
 
     flags = small_run | {"problem": "report_tones", "output_dir": tmp_path, "hparams_set": "report_small"}
-    more = {"train_steps": 10**6, "eval_every": 1, "eval_steps": 1, "save_steps": 10**6}
+    more = {"train_steps": 10**6, "eval_interval": 1, "eval_batches": 1, "save_interval": 10**6}
     trial = ChildRun([*arguments(flags, **more), "--skip_decoding"], tmp_path, ["report_tones"])
     while not trial.evaluations() and trial.ended() is None:
         time.sleep(0.05)

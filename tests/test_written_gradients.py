@@ -5,13 +5,13 @@ import pytest
 from keras import ops
 from models import gradient
 
-from t2t_multimodel.model.convolution import centred, every
-from t2t_multimodel.model.depthwise import depthwise_rows
-from t2t_multimodel.model.experts import feed_forward_by_expert
-from t2t_multimodel.model.halves import halved, in_halves, once
-from t2t_multimodel.model.normalisation import EPSILON, scaled_rows
-from t2t_multimodel.model.product import added, product
-from t2t_multimodel.model.runs import picked
+from t2t_multimodel.kernels.dense import dense, residual_add
+from t2t_multimodel.kernels.depthwise import depthwise_1d
+from t2t_multimodel.kernels.gather import gather_rows
+from t2t_multimodel.kernels.split_batch import cached_for_split, halved, split_batch
+from t2t_multimodel.layers.convolution import strided_slice_2d, zero_mean_columns
+from t2t_multimodel.layers.experts import feed_forward_by_expert
+from t2t_multimodel.layers.normalization import EPSILON, scaled_rows
 
 
 @pytest.mark.parametrize("rows", [6, 1])
@@ -42,25 +42,27 @@ def test_layer_norm(argument, rows):
 @pytest.mark.parametrize("taps, dilation", [(1, 1), (3, 1), (5, 1), (3, 2), (5, 4)], ids=str)
 @pytest.mark.parametrize("argument", ["x", "kernel"])
 @pytest.mark.parametrize("masked", [True, False])
-def test_depthwise_convolution(masked, argument, taps, dilation, causal, length):
+def test_depthwise_convolution(masked, argument, kernel_size, dilation, causal, length):
     """Lengths that the dilation divides and that it doesn't, shorter than the taps' reach too; with padding."""
     random = np.random.default_rng(0)
-    shape, before = (2, length, 3), taps - 1 if causal else (taps - 1) // 2
-    given = {name: random.normal(size=size).astype("float32") for name, size in (("x", shape), ("kernel", (taps, 3)))}
-    real = np.ones((2, length, 1), "float32")
+    shape, before = (2, length, 3), kernel_size - 1 if causal else (kernel_size - 1) // 2
+    given = {
+        name: random.normal(size=size).astype("float32") for name, size in (("x", shape), ("kernel", (kernel_size, 3)))
+    }
+    padding_mask = np.ones((2, length, 1), "float32")
     if masked:
-        real[1, length // 2 :] = 0.0
+        padding_mask[1, length // 2 :] = 0.0
     weights = ops.convert_to_tensor(random.normal(size=shape).astype("float32"))
 
     def formula(x, kernel):
-        reach = taps * dilation
-        padded = ops.pad(x * real, [[0, 0], [reach, reach], [0, 0]])
-        starts = [reach + (tap - before) * dilation for tap in range(taps)]
+        reach = kernel_size * dilation
+        padded = ops.pad(x * padding_mask, [[0, 0], [reach, reach], [0, 0]])
+        starts = [reach + (tap - before) * dilation for tap in range(kernel_size)]
         return sum(padded[:, start : start + length] * kernel[tap] for tap, start in enumerate(starts))
 
     def written(x, kernel):
-        mask = ops.convert_to_tensor(real) if masked else None
-        rows = depthwise_rows(x, kernel, ops.shape(x), dilation, causal, mask)
+        mask = ops.convert_to_tensor(padding_mask) if masked else None
+        rows = depthwise_1d(x, kernel, ops.shape(x), dilation, causal, mask)
         return ops.reshape(rows, shape)
 
     def gradient_of(function):
@@ -79,11 +81,11 @@ def test_every_second_position(sides, strides):
     random = np.random.default_rng(0)
     x = random.normal(size=(2, *sides, 3)).astype("float32")
     expected = x[:, :: strides[0], :: strides[1]]
-    np.testing.assert_array_equal(every(ops.convert_to_tensor(x), *strides), expected)
+    np.testing.assert_array_equal(strided_slice_2d(ops.convert_to_tensor(x), *strides), expected)
     weights = random.normal(size=expected.shape).astype("float32")
     of_x = np.zeros_like(x)
     of_x[:, :: strides[0], :: strides[1]] = weights
-    found = gradient(lambda x: ops.sum(every(x, *strides) * ops.convert_to_tensor(weights)), x)
+    found = gradient(lambda x: ops.sum(strided_slice_2d(x, *strides) * ops.convert_to_tensor(weights)), x)
     np.testing.assert_array_equal(found, of_x)
 
 
@@ -97,7 +99,7 @@ def test_picked_rows(rows, copies, gaps):
     given = random.normal(size=(4, 3)).astype("float32")
     weights = ops.convert_to_tensor(random.normal(size=(len(rows), 3)).astype("float32"))
     choice = np.eye(4, dtype="float32")[rows]
-    pick = lambda x: picked(x, np.array(rows, "int32"), np.array(copies, "int32"), gaps)
+    pick = lambda x: gather_rows(x, np.array(rows, "int32"), np.array(copies, "int32"), gaps)
     np.testing.assert_array_equal(pick(ops.convert_to_tensor(given)), given[rows])
     found = gradient(lambda x: ops.sum(pick(x) ** 2 * weights), given)
     formula = gradient(lambda x: ops.sum(ops.matmul(choice, x) ** 2 * weights), given)
@@ -111,10 +113,10 @@ def test_centred_weights(argument):
     factor = random.normal(size=given[argument].shape).astype("float32")
     formula = lambda x: x - ops.mean(x, axis=-1, keepdims=True)
     tensors = {name: ops.convert_to_tensor(value) for name, value in given.items()}
-    for found, value in zip(centred(*tensors.values()), given.values()):
+    for found, value in zip(zero_mean_columns(*tensors.values()), given.values()):
         np.testing.assert_allclose(found, formula(value), atol=1e-6)
     number = list(given).index(argument)
-    written = lambda x: centred(*(tensors | {argument: x}).values())[number]
+    written = lambda x: zero_mean_columns(*(tensors | {argument: x}).values())[number]
     found = gradient(lambda x: ops.sum(written(x) ** 2 * factor), given[argument])
     expected = gradient(lambda x: ops.sum(formula(x) ** 2 * factor), given[argument])
     np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -126,8 +128,8 @@ def test_products_over_the_last_axis(lengths):
     x, weights, bias, factor = (
         random.normal(size=shape).astype("float32") for shape in ((*lengths, 4), (4, 6), (6,), (*lengths, 6))
     )
-    np.testing.assert_allclose(product(*map(ops.convert_to_tensor, (x, weights, bias))), x @ weights + bias, atol=1e-5)
-    found = gradient(lambda x: ops.sum(product(x, ops.convert_to_tensor(weights)) * ops.convert_to_tensor(factor)), x)
+    np.testing.assert_allclose(dense(*map(ops.convert_to_tensor, (x, weights, bias))), x @ weights + bias, atol=1e-5)
+    found = gradient(lambda x: ops.sum(dense(x, ops.convert_to_tensor(weights)) * ops.convert_to_tensor(factor)), x)
     np.testing.assert_allclose(found, factor @ weights.T, atol=1e-5)
 
 
@@ -139,8 +141,8 @@ def test_two_halves_are_the_whole(rows):
     weights = ops.convert_to_tensor(random.normal(size=(rows, 2)).astype("float32"))
     function = lambda x, y: ops.tanh(x[:, :2]) * ops.sum(y, axis=-1, keepdims=True)
     x, y = ops.convert_to_tensor(x), ops.convert_to_tensor(y)
-    np.testing.assert_allclose(in_halves(function, x, y), function(x, y), rtol=1e-6)
-    found = gradient(lambda x: ops.sum(in_halves(function, x, y) * weights), np.asarray(x))
+    np.testing.assert_allclose(split_batch(function, x, y), function(x, y), rtol=1e-6)
+    found = gradient(lambda x: ops.sum(split_batch(function, x, y) * weights), np.asarray(x))
     np.testing.assert_allclose(found, gradient(lambda x: ops.sum(function(x, y) * weights), np.asarray(x)), rtol=1e-6)
 
 
@@ -148,7 +150,7 @@ def test_sums_that_ask_for_no_shape():
     random = np.random.default_rng(0)
     x = random.normal(size=(5, 3)).astype("float32")
     weights = ops.convert_to_tensor(random.normal(size=(5, 3)).astype("float32"))
-    found = gradient(lambda x: ops.sum(added(x * 2.0, x) ** 2 * weights), x)
+    found = gradient(lambda x: ops.sum(residual_add(x * 2.0, x) ** 2 * weights), x)
     np.testing.assert_allclose(found, 18.0 * x * np.asarray(weights), rtol=1e-5)
 
 
@@ -168,11 +170,11 @@ def test_what_halves_share_is_made_once():
         return weights * 2.0
 
     def function(weights, x):
-        return x * once("doubled", lambda: doubled(weights))
+        return x * cached_for_split("doubled", lambda: doubled(weights))
 
     x = ops.convert_to_tensor(np.arange(8, dtype="float32").reshape(4, 2))
     weights = np.ones(2, "float32")
-    found = gradient(lambda w: ops.sum(in_halves(lambda x: function(w, x), x)), weights)
+    found = gradient(lambda w: ops.sum(split_batch(lambda x: function(w, x), x)), weights)
     np.testing.assert_allclose(found, 2.0 * np.sum(np.asarray(x), axis=0))
     assert len(made) == 1
     for _ in range(2):

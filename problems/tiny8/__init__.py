@@ -144,7 +144,7 @@ class TinyParse(_Tiny):
     command = "to_tree"
     metrics = ("exact_match", "bracket_f1")
     decode_hparams = {"beam_size": 4}
-    target_form = "punctuated_tree"
+    target_grammar = "punctuated_tree"
     inputs = Text("English")
     targets = Text("tree", symbols=r"\S+")  # every bracket and tag behind a space is one id
 

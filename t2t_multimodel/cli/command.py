@@ -34,15 +34,15 @@ _OLD_FLAGS = {
     "eval_early_stopping_steps": "early_stopping_patience",
     "eval_use_test_set": "split",
     "keep_checkpoint_max": "keep_checkpoints",
-    "local_eval_frequency": "eval_every",
-    "log_step_count_steps": "log_steps",
+    "local_eval_frequency": "eval_interval",
+    "log_step_count_steps": "log_interval",
     "num_concurrent_processes": "workers",
     "only_list": "dry_run",
     "random_seed": "seed",
 }
 # What --decode_hparams of several commands says of itself.
 DECODE_HPARAMS = (
-    'how to decode, e.g. "beam_size=4,alpha=0.6"; default: as the problem says, else greedily. "keep_form=0": trees as '
+    'how to decode, e.g. "beam_size=4,alpha=0.6"; default: as the problem says. "constrained=0": trees as '
     "the model writes them, not held to be well-formed with a leaf for each word"
 )
 

@@ -80,7 +80,7 @@ def _generate(flags):
     startup.import_tensorflow()
     from t2t_multimodel.data_gen import generate, summary, verify
     from t2t_multimodel.data_gen.readers import corpora
-    from t2t_multimodel.training import metrics
+    from t2t_multimodel.metrics import scores as metrics
 
     corpora.set_folders(flags.data_dir, flags.manual_dir, flags.download_dir, may_write=not flags.dry_run)
 

@@ -50,8 +50,8 @@ def _demo(flags):
                     f"--hparams_set={HPARAMS_SET}",
                     f"--train_steps={flags.train_steps}",
                     f"--seed={flags.seed}",
-                    f"--eval_every={max(1, flags.train_steps // 4)}",
-                    "--eval_steps=4",
+                    f"--eval_interval={max(1, flags.train_steps // 4)}",
+                    "--eval_batches=4",
                     f"--backend={flags.backend or startup.BACKENDS[0]}",
                 ]
             )

@@ -5,7 +5,7 @@ Prints a table with the trivial baselines beside the scores, and writes OUTPUT_D
 
 Examples:
   t2t-eval --problem=tiny8 --data_dir=data --output_dir=run
-  t2t-eval --problem=tiny_ende,tiny_deen --data_dir=data --output_dir=run --split=dev --eval_steps=10
+  t2t-eval --problem=tiny_ende,tiny_deen --data_dir=data --output_dir=run --split=dev --eval_batches=10
   t2t-eval --problem=tiny_ende --data_dir=data --output_dir=run --decode_hparams="beam_size=4,alpha=0.6"
 """
 
@@ -24,7 +24,7 @@ command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", 
 command.text("output_dir", None, "the run directory that t2t-trainer made", metavar="DIR", required=True)
 command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
 command.text("split", None, "split of the data; default: test where a problem has one, else dev", metavar="SPLIT")
-command.integer("eval_steps", 0, "batches of each problem; 0 = all", at_least=0)
+command.integer("eval_batches", 0, "batches of each problem; 0 = all", at_least=0)
 command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
 
 command.standard_flags()
@@ -52,7 +52,7 @@ def _evaluate(flags):
         flags.data_dir,
         split=flags.split,
         step=step,
-        eval_steps=flags.eval_steps,
+        eval_batches=flags.eval_batches,
         decode_hparams=decode_hparams,
     )
     trivial = {name: baselines(flags.data_dir, name, flags.split) for name in problems}

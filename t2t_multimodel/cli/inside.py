@@ -25,12 +25,12 @@ class Looked:
     maps: list
 
 
-def look(model, run, hparams, stores, split, eval_steps, decode, examples, attention, attention_rows=None):
+def look(model, run, hparams, stores, split, eval_batches, decode, examples, attention, attention_rows=None):
     """Scores every problem of `stores`, chooses examples and looks inside.
 
     Args:
       model, run, hparams: of `load_model`. stores: of `open_stores`. split: None: each problem's own.
-      eval_steps, decode: as `Evaluator.evaluate` takes them.
+      eval_batches, decode: as `Evaluator.evaluate` takes them.
       examples: cards of each problem. attention: maps of so many examples, of problems that write text by attention;
         those on the cards first.
       attention_rows: maps of these examples instead, as `rows_of` gives them.
@@ -43,7 +43,7 @@ def look(model, run, hparams, stores, split, eval_steps, decode, examples, atten
     for name, store in stores.items():
         print(f"{name}: scoring", flush=True)
         its_split, decoded = split or store.evaluation_split, []
-        looked.scores[name] = evaluator.evaluate(store, its_split, eval_steps, decode, decoded)
+        looked.scores[name] = evaluator.evaluate(store, its_split, eval_batches, decode, decoded)
         looked.trivial[name] = baselines(store.data_dir, name, its_split)
         chosen = choose(decoded, examples)
         if chosen:

@@ -7,7 +7,7 @@ the run directory knows, and says so.
 
 Examples:
   t2t-report --output_dir=run
-  t2t-report --output_dir=run --problem=tiny_ende,tiny_caption --examples=12 --eval_steps=10
+  t2t-report --output_dir=run --problem=tiny_ende,tiny_caption --examples=12 --eval_batches=10
   t2t-report --output_dir=run --problem=tiny_ende --attention_keys=test-3,test-17
   t2t-report --output_dir=run --skip_data --report=page.html
 """
@@ -40,7 +40,7 @@ command.integer("step", None, "the checkpoint of this step; default: the newest"
 command.text(
     "split", None, "split that is scored and shown; default: test where a problem has one, else dev", metavar="SPLIT"
 )
-command.integer("eval_steps", 0, "batches of each problem that are scored; 0 = all", at_least=0)
+command.integer("eval_batches", 0, "batches of each problem that are scored; 0 = all", at_least=0)
 command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
 command.integer("examples", 6, "so many examples of each problem", at_least=0)
 command.integer("attention", 1, "attention maps of so many examples of each problem", at_least=0)
@@ -83,7 +83,7 @@ def _report(flags):
     step = checkpoints.latest(output_dir / "checkpoints") if flags.step is None else flags.step
     if step is None:
         raise UserError(
-            f"{output_dir} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_steps"
+            f"{output_dir} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_interval"
         )
 
     startup.import_tensorflow()
@@ -120,7 +120,7 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     run_page.add_overview(page, _facts(run, resolved, names, step, model, records), missing)
     if stores:
         looked = inside.look(
-            model, run, hparams, stores, flags.split, flags.eval_steps, decode, flags.examples, flags.attention, rows
+            model, run, hparams, stores, flags.split, flags.eval_batches, decode, flags.examples, flags.attention, rows
         )
         beams = {
             decode_settings(decode, run.problem(name).decode_hparams)["beam_size"]
@@ -128,7 +128,7 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
             if run.problem(name).spec.targets.modality == "text"
         } or {1}
         how = " or ".join("greedily" if b == 1 else f"with beams of {b}" for b in sorted(beams))
-        some = f", the first {flags.eval_steps} batches of each problem" if flags.eval_steps else ""
+        some = f", the first {flags.eval_batches} batches of each problem" if flags.eval_batches else ""
         run_page.add_scores(page, looked.scores, looked.trivial, f"Decoded {how} at step {step:,}{some}.")
     else:
         run_page.add_scores(page, *_known_scores(output_dir, run, names, step, records))

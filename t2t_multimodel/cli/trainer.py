@@ -51,10 +51,10 @@ command.text(
 
 command.group("Evaluating and saving")
 command.choice("schedule", SCHEDULES[0], SCHEDULES, "what to do")
-command.integer("eval_every", 1000, "updates between evaluations", at_least=1)
-command.integer("eval_steps", 0, "batches of each problem in an evaluation; 0 = all", at_least=0)
+command.integer("eval_interval", 1000, "updates between evaluations", at_least=1)
+command.integer("eval_batches", 0, "batches of each problem in an evaluation; 0 = all", at_least=0)
 command.switch("skip_decoding", "evaluate by teacher-forced metrics alone: quick, but no measure of decoded output")
-command.integer("save_steps", 1000, "updates between checkpoints", at_least=1)
+command.integer("save_interval", 1000, "updates between checkpoints", at_least=1)
 command.integer("keep_checkpoints", 5, "so many of the newest checkpoints are kept", at_least=1)
 command.text(
     "early_stopping_metric",
@@ -65,7 +65,7 @@ command.text(
 command.integer(
     "early_stopping_patience", 0, "evaluations without improvement before stopping; 0 = never stop", at_least=0
 )
-command.integer("log_steps", 50, "updates between lines of metrics.jsonl", at_least=1)
+command.integer("log_interval", 50, "updates between lines of metrics.jsonl", at_least=1)
 
 command.standard_flags()
 
@@ -114,13 +114,13 @@ def make_trainer(flags):
             output_dir=flags.output_dir,
             seed=flags.seed,
             schedule=flags.schedule,
-            save_steps=flags.save_steps,
-            eval_every=flags.eval_every,
-            eval_steps=flags.eval_steps,
+            save_interval=flags.save_interval,
+            eval_interval=flags.eval_interval,
+            eval_batches=flags.eval_batches,
             keep_checkpoints=flags.keep_checkpoints,
             early_stopping_metric=flags.early_stopping_metric,
             early_stopping_patience=flags.early_stopping_patience,
-            log_steps=flags.log_steps,
+            log_interval=flags.log_interval,
             skip_decoding=flags.skip_decoding,
         )
     )

@@ -65,8 +65,8 @@ command.text(
 command.integer("seed", 0, "of the proposals, and of every run", at_least=0)
 
 command.group("Judging")
-command.integer("eval_every", None, "updates between evaluations; default: a fifth of the updates", at_least=1)
-command.integer("eval_steps", 4, "batches of each problem in an evaluation; 0 = all", at_least=0)
+command.integer("eval_interval", None, "updates between evaluations; default: a fifth of the updates", at_least=1)
+command.integer("eval_batches", 4, "batches of each problem in an evaluation; 0 = all", at_least=0)
 command.integer(
     "startup_trials", 4, "so many are random, and as many must have ended before one is cut short", at_least=1
 )
@@ -107,7 +107,7 @@ def _tune(flags):
         raise UserError(f"--output_dir and --data_dir are one folder, {flags.data_dir}: a search needs its own")
     stores = {problem: ExampleStore(flags.data_dir, problem) for problem in problems.problem_names}
     objective = Objective(flags.metric, {problem: store.metrics for problem, store in stores.items()})
-    eval_every = flags.eval_every or max(1, base.train_steps // 5)
+    eval_interval = flags.eval_interval or max(1, base.train_steps // 5)
     decides = {
         "problem": ",".join(f"{p}:{weight:g}" for p, weight in problems.problems),
         "data": ",".join(store.digest[:12] for store in stores.values()),
@@ -117,15 +117,15 @@ def _tune(flags):
         "train_steps": base.train_steps,
         "hparams_range": ",".join(d.written() for d in dimensions),
         "metric": str(objective),
-        "eval_every": eval_every,
-        "eval_steps": flags.eval_steps,
+        "eval_interval": eval_interval,
+        "eval_batches": flags.eval_batches,
         "seed": flags.seed,
         "startup_trials": flags.startup_trials,
     }
 
     deadline = None if seconds is None else time.monotonic() + seconds
     trials = flags.trials or (20 if seconds is None else sys.maxsize)
-    start = _starter(flags, base, model, eval_every, objective, list(stores))
+    start = _starter(flags, base, model, eval_interval, objective, list(stores))
     with Search(
         flags.output_dir,
         dimensions,
@@ -141,7 +141,7 @@ def _tune(flags):
         return _conclude(flags, search, objective, base, name)
 
 
-def _starter(flags, base, model, eval_every, objective, names):
+def _starter(flags, base, model, eval_interval, objective, names):
     """The function that starts a trial: values and folder → `ChildRun`."""
     from t2t_multimodel import hyperparameters
     from t2t_multimodel.tuning.child import ChildRun
@@ -158,11 +158,11 @@ def _starter(flags, base, model, eval_every, objective, names):
             f"--hparams={changes}",
             f"--train_steps={base.train_steps}",
             f"--seed={flags.seed}",
-            f"--eval_every={eval_every}",
-            f"--eval_steps={flags.eval_steps}",
-            f"--save_steps={eval_every}",
+            f"--eval_interval={eval_interval}",
+            f"--eval_batches={flags.eval_batches}",
+            f"--save_interval={eval_interval}",
             "--keep_checkpoints=1",
-            f"--log_steps={max(1, eval_every // 4)}",
+            f"--log_interval={max(1, eval_interval // 4)}",
             *([f"--t2t_usr_dir={flags.t2t_usr_dir}"] if flags.t2t_usr_dir else []),
             *([f"--backend={flags.backend}"] if flags.backend else []),
             *([] if objective.needs_decoding else ["--skip_decoding"]),

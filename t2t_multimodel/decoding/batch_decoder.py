@@ -1,13 +1,13 @@
 """Decodes batches with a model, keeping the compiled programs.
 
 One program reads, for each problem's inputs; one writes, for each kind of text, and all its problems share it.
-A form (`forms.py`) makes a kind of its own.
+A form (`grammars.py`) makes a kind of its own.
 """
 
 import numpy as np
 
 from t2t_multimodel.decoding.decode import rank_classes, read_source, write_text
-from t2t_multimodel.decoding.forms import form_of
+from t2t_multimodel.decoding.grammars import grammar_of
 
 BUFFER_STEP = 64  # output buffers come in multiples of so many ids, so that few programs serve all lengths
 
@@ -26,7 +26,7 @@ class BatchDecoder:
 
         Args:
           arrays: a batch, see docs/architecture.md. limit: at most so many ids a row.
-          form: what the text keeps to, of `forms.form_of`; None: any text.
+          form: what the text keeps to, of `grammars.grammar_of`; None: any text.
         """
         rows = len(arrays["command"])
         filled = self._filled(arrays, rows)
@@ -40,7 +40,7 @@ class BatchDecoder:
     def texts(self, problem, arrays, vocabulary, settings):
         """The strings decoded of a batch. problem: a `RunProblem`. settings: of `decode_hparams.decode_settings`."""
         limit = settings["max_length"] or int(1.2 * problem.longest_target) + 4
-        form = form_of(problem.spec, vocabulary) if settings["keep_form"] else None
+        form = grammar_of(problem.spec, vocabulary) if settings["constrained"] else None
         ids, _ = self.ids(problem.spec, arrays, limit, settings["beam_size"], settings["alpha"], form)
         return [vocabulary.decode(row) for row in ids.tolist()]
 
@@ -53,7 +53,7 @@ class BatchDecoder:
 
             self._rankers[spec.signature] = self._backend.compiled(self._model, spec, rank)
         rows = len(arrays["command"])
-        if self._backend.FEW_SHAPES:
+        if self._backend.STATIC_SHAPES:
             arrays = self._filled(arrays, rows)
         order, scores = self._rankers[spec.signature](arrays)
         return np.asarray(order)[:rows], np.asarray(scores)[:rows]

@@ -10,10 +10,10 @@ POSITIONS_STEP = 64  # what is read of a source comes in multiples of so many po
 
 def read_source(model, spec, batch):
     """What every decoding step needs of a batch's inputs (tensors, see docs/architecture.md; no targets needed)."""
-    source, real, _, _ = model.encode(batch, spec)
+    source, padding_mask, _, _ = model.encode(batch, spec)
     more = -ops.shape(source)[1] % POSITIONS_STEP
     source = ops.pad(ops.cast(source, "float32"), [[0, 0], [0, more], [0, 0]])
-    return model.prepare(source, ops.pad(real, [[0, 0], [0, more]]))
+    return model.prepare(source, ops.pad(padding_mask, [[0, 0], [0, more]]))
 
 
 def write_text(model, targets, memory, command, limit, length, beam_size=1, alpha=0.6, form=None, asked=None):
@@ -23,7 +23,7 @@ def write_text(model, targets, memory, command, limit, length, beam_size=1, alph
       targets: the `FeatureSpec` that is written. memory: of `read_source`. command: int32 [batch].
       limit: scalar tensor, at most so many ids. length: size of the output buffer, a Python int ≥ limit.
       beam_size: 1 is greedy. alpha: exponent of the length penalty.
-      form: what the text keeps to, see `forms.py`. asked: of its `rows`.
+      form: what the text keeps to, see `grammars.py`. asked: of its `rows`.
 
     Returns:
       ids int32 [batch, length], with the end-of-sequence, 0 behind it; scores float32 [batch].

@@ -2,14 +2,14 @@
 
 A step function maps (last ids [rows], state, time, beams) to (logits float32 [rows, vocabulary], new state). Greedy
 search gives None for `beams`. Beam search never moves a state's rows: `beams` says in which row the past of each
-hypothesis was computed. Nothing else here knows the model. A form (`forms.py`) says which ids may come next; scores
+hypothesis was computed. Nothing else here knows the model. A form (`grammars.py`) says which ids may come next; scores
 stay the model's own.
 """
 
 from keras import ops
 
 from t2t_multimodel.features import EOS_ID
-from t2t_multimodel.model.incremental import Beams
+from t2t_multimodel.layers.convolution_cache import Beams
 
 EMPTY = -1e7  # score of a beam that holds nothing
 POSSIBLE = 0.01 * EMPTY  # every hypothesis that its form allows is likelier
@@ -21,7 +21,7 @@ def greedy_search(step, state, first_ids, length, limit, form=None, asked=None):
     Args:
       first_ids: int32 [rows], what is fed at time 0 (the command).
       length: size of the output buffer, a Python int. limit: at most so many ids are written, scalar ≤ length.
-      form: see `forms.py`, with what the rows' inputs ask of it; None: any id may follow any.
+      form: see `grammars.py`, with what the rows' inputs ask of it; None: any id may follow any.
 
     Returns:
       ids int32 [rows, length], 0 after the end; and the sum of their log-probabilities, float32 [rows].
@@ -68,7 +68,7 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
       length: size of the output buffer. limit: at most so many ids, scalar ≤ length.
       beam: hypotheses kept. alpha: exponent of the length penalty, 0 = none; scores are log P / penalty.
       stop_early: stop when no growing hypothesis can still beat the worst finished one.
-      form: see `forms.py`, with what the inputs ask of it, [batch, …]; None: any id may follow any.
+      form: see `grammars.py`, with what the inputs ask of it, [batch, …]; None: any id may follow any.
 
     Returns:
       ids int32 [batch, beam, length], best first, 0 after the end; scores float32 [batch, beam]. Where nothing has

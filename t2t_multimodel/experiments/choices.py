@@ -9,7 +9,7 @@ import json
 
 from t2t_multimodel import hyperparameters
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.training.metrics import METRICS
+from t2t_multimodel.metrics.scores import METRICS
 
 SEED = 1_000_000  # of all tries
 AS_GIVEN = "no change"  # besides those of all runs alone
@@ -24,7 +24,7 @@ HELD_EQUAL = (
     "max_target_length",
     "max_audio_seconds",
     "length_window",
-    "problems_per_step",
+    "gradient_accumulation_steps",
     "mixture",
     "mixture_temperature",
     "mixture_schedule",

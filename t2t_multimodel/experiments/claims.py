@@ -5,7 +5,7 @@ import dataclasses
 from t2t_multimodel.experiments import plan
 from t2t_multimodel.experiments.paper import LOG_PERPLEXITY, TOKEN_ACCURACY, WHOLE
 from t2t_multimodel.experiments.statistics import compare, p_text
-from t2t_multimodel.training.metrics import METRICS
+from t2t_multimodel.metrics.scores import METRICS
 
 HOLDS, FAILS, UNSURE = "holds", "does not hold", "can't tell at this size"
 ALPHA = 0.05

@@ -7,8 +7,8 @@ import numpy as np
 from t2t_multimodel.experiments import plan
 from t2t_multimodel.experiments.claims import points
 from t2t_multimodel.experiments.statistics import compare
+from t2t_multimodel.metrics.scores import METRICS
 from t2t_multimodel.report import figures
-from t2t_multimodel.training.metrics import METRICS
 from t2t_multimodel.training.reporting import short_names
 
 

@@ -4,7 +4,8 @@ import time
 
 import numpy as np
 
-from t2t_multimodel.training import checkpoints, example_scores
+from t2t_multimodel.metrics import example_sums as example_scores
+from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.affinity import gradient_cosines
 from t2t_multimodel.training.observing import expert_load
 from t2t_multimodel.training.optimizer import learning_rate
@@ -63,7 +64,7 @@ def probes(trainer):
     specs = {name: problem.spec for name, problem in trainer.run_record.problems.items()}
     found = []
     # Where a run was stopped there is a checkpoint too, at a step that other seeds have none of.
-    regular = [s for s in checkpoints.steps(folder) if s % trainer.settings.save_steps == 0 or s == trainer.step]
+    regular = [s for s in checkpoints.steps(folder) if s % trainer.settings.save_interval == 0 or s == trainer.step]
     for step in _some(regular, PROBED_CHECKPOINTS):
         load_variables(trainer.model.variables, checkpoints.load(folder, step).arrays, folder)
         loads = {}

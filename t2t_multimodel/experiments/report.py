@@ -4,8 +4,8 @@ from pathlib import Path
 
 from t2t_multimodel.experiments import claims, drawings, paper, plan, results
 from t2t_multimodel.experiments.statistics import at_seconds, compare, interval, p_text
+from t2t_multimodel.metrics.scores import METRICS
 from t2t_multimodel.report.page import Page
-from t2t_multimodel.training.metrics import METRICS
 from t2t_multimodel.training.reporting import format_seconds
 
 HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
-from t2t_multimodel.training.example_scores import value_of
-from t2t_multimodel.training.metrics import METRICS
+from t2t_multimodel.metrics.example_sums import value_of
+from t2t_multimodel.metrics.scores import METRICS
 
 LEVEL = 0.95
 RESAMPLES = 1000

@@ -8,7 +8,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import choices, estimate, plan, queue, roles
 from t2t_multimodel.input.plan import BatchPlan
 from t2t_multimodel.input.store import ExampleStore
-from t2t_multimodel.training import example_scores
+from t2t_multimodel.metrics import example_sums as example_scores
 from t2t_multimodel.vocabulary import write_file
 
 PLAN_FILE = "plan.json"
@@ -197,10 +197,10 @@ class Suite:
         trainer = self._trainer_flags(run.mixture, run.hparams, run.steps, run.seed, folder)
         save = max(1, run.steps // 4) if run.kind.tried else 2 * every
         trainer += (
-            f"--eval_every={every}",
-            f"--eval_steps={plan.EVALUATION_BATCHES}",
-            f"--save_steps={save}",
-            f"--log_steps={max(1, every // 5)}",
+            f"--eval_interval={every}",
+            f"--eval_batches={plan.EVALUATION_BATCHES}",
+            f"--save_interval={save}",
+            f"--log_interval={max(1, every // 5)}",
             f"--keep_checkpoints={points if run.kind.probed else 1}",
         )
         measure = "dev scores" if run.kind.tried else "scores and probes" if run.kind.probed else "scores"
@@ -287,5 +287,5 @@ def open_suite(
 
 def _digest(store):
     """What training sees of a store, and what decides how it is scored."""
-    scoring = ("metrics", "evaluation_split", "target_form", "decode_hparams")
+    scoring = ("metrics", "evaluation_split", "target_grammar", "decode_hparams")
     return plan.digest({"data": store.digest, **{name: store.manifest.get(name) for name in scoring}})

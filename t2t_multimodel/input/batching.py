@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.input.ahead import Ahead
 from t2t_multimodel.input.padding import make_batch
 from t2t_multimodel.input.plan import BatchPlan
+from t2t_multimodel.input.prefetch import Prefetcher
 
 _READ_BYTES = 256 * 1024  # of stored examples that are parsed together: a call costs as much as 50 short sentences
 
@@ -74,7 +74,7 @@ class BatchStream:
         self._digest = hashlib.sha256(json.dumps(decides_the_order).encode()).hexdigest()[:16]
         self._position = (0, 0, 0)  # epoch, window, batch of what next() gives next
         self._given = 0
-        self._ahead = None
+        self._prefetcher = None
 
     @property
     def left_out(self):
@@ -87,10 +87,12 @@ class BatchStream:
 
     def next(self):
         """The next `Batch`. What goes wrong while it is read is raised here, as it was raised there."""
-        if self._ahead is None:
-            self._ahead = Ahead(_batches_from(self._position, self._plan, self._split, self._spec, self._fixed_rows))
+        if self._prefetcher is None:
+            self._prefetcher = Prefetcher(
+                _batches_from(self._position, self._plan, self._split, self._spec, self._fixed_rows)
+            )
         try:
-            epoch, rows, arrays, following = self._ahead.next()
+            epoch, rows, arrays, following = self._prefetcher.next()
         except BaseException:
             self.close()  # a further next() tries the same batch again
             raise
@@ -121,9 +123,9 @@ class BatchStream:
 
     def close(self):
         """Ends the thread that reads ahead; `next()` may be called again and goes on."""
-        if self._ahead is not None:
-            self._ahead.close()
-            self._ahead = None
+        if self._prefetcher is not None:
+            self._prefetcher.close()
+            self._prefetcher = None
 
 
 def evaluation_batches(

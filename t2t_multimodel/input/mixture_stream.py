@@ -32,10 +32,10 @@ class MixtureStream:
         return dict(zip(self._schedule.problems, self._probabilities(step).tolist()))
 
     def draws(self, step, count=None):
-        """The list of `count` (`problems_per_step`) batches of a step; a problem that is drawn twice gives two."""
+        """The batches of a step, `gradient_accumulation_steps` unless told; a problem that is drawn twice gives two."""
         probabilities = self._probabilities(step)
         batches = []
-        for i in range(count or self._schedule.problems_per_step):
+        for i in range(count or self._schedule.gradient_accumulation_steps):
             problem = self._schedule.draw(self._seed, step, i, probabilities, count)
             batches.append(self.streams[problem].next())
             self._drawn[problem] += 1

@@ -142,7 +142,7 @@ class ExampleStore:
 
     def _read_spec(self):
         inputs, targets = (FeatureSpec.from_json(self.manifest[side]) for side in ("inputs", "targets"))
-        targets = dataclasses.replace(targets, form=self.manifest.get("target_form", ""))
+        targets = dataclasses.replace(targets, form=self.manifest.get("target_grammar", ""))
         return ProblemSpec(self.name, inputs, targets, self.manifest["command"]["id"])
 
     def _sizes(self):

@@ -6,9 +6,9 @@ import math
 import keras
 from keras import ops
 
-from t2t_multimodel.model.convolution import ConvRes, ConvStep2D
-from t2t_multimodel.model.halves import in_halves
-from t2t_multimodel.model.layer import ModalityNet
+from t2t_multimodel.kernels.split_batch import split_batch
+from t2t_multimodel.layers.convolution import ConvRes, ConvStep2D
+from t2t_multimodel.layers.layer import ModalityNet
 
 POWER_FLOOR = 1e-5  # of the mel spectrogram; quieter is silence
 
@@ -56,12 +56,12 @@ class SpectrogramNet(ModalityNet):
         sound = ops.pad(sound, [[0, 0], [0, self.frame]])
         power = ops.transpose(self.mel(sound), [0, 2, 1])  # [batch, frames, bins]
         x = (ops.log(power + POWER_FLOOR) - math.log(POWER_FLOOR)) / 10.0  # 0 = silence; about 0 to 2
-        real = _mask(lengths, self.hop, ops.shape(x)[1])
+        padding_mask = _mask(lengths, self.hop, ops.shape(x)[1])
         x = ops.cast(x, self.compute_dtype)[..., None]  # [batch, frames, bins, 1]
-        x = in_halves(functools.partial(_through, self.blocks), x, real)
+        x = split_batch(functools.partial(_through, self.blocks), x, padding_mask)
         x = ops.reshape(x, [ops.shape(x)[0], ops.shape(x)[1], x.shape[2] * x.shape[3]])
-        real = real[:, :: 2 ** len(self.blocks)]
-        return _project(self.project, x, real), real, None
+        padding_mask = padding_mask[:, :: 2 ** len(self.blocks)]
+        return _project(self.project, x, padding_mask), padding_mask, None
 
 
 class WaveformNet(ModalityNet):
@@ -83,25 +83,25 @@ class WaveformNet(ModalityNet):
     def call(self, batch, training=False):
         """→ ([batch, positions, hidden], real [batch, positions], no grid)."""
         sound = batch["inputs"]
-        real = _mask(batch["inputs_length"], 1, ops.shape(sound)[1])
+        padding_mask = _mask(batch["inputs_length"], 1, ops.shape(sound)[1])
         x = ops.cast(sound, self.compute_dtype)[:, :, None, None]  # [batch, samples, 1, 1]
-        x = self.stem(x, ops.cast(real, x.dtype)[:, :, None, None])
-        x = in_halves(functools.partial(_through, self.blocks), x, real)
-        real = real[:, :: 2 ** len(self.blocks)]
-        return _project(self.project, x[:, :, 0], real), real, None
+        x = self.stem(x, ops.cast(padding_mask, x.dtype)[:, :, None, None])
+        x = split_batch(functools.partial(_through, self.blocks), x, padding_mask)
+        padding_mask = padding_mask[:, :: 2 ** len(self.blocks)]
+        return _project(self.project, x[:, :, 0], padding_mask), padding_mask, None
 
 
-def _through(blocks, x, real):
+def _through(blocks, x, padding_mask):
     """Residual blocks one after the other, each of which halves the time."""
     for block in blocks:
-        x = block(x, ops.cast(real, x.dtype)[:, :, None, None])
-        real = real[:, ::2]
+        x = block(x, ops.cast(padding_mask, x.dtype)[:, :, None, None])
+        padding_mask = padding_mask[:, ::2]
     return x
 
 
-def _project(project, x, real):
+def _project(project, x, padding_mask):
     """The last layer, zero at padding; there `max_pool` left minus infinity, which in 16 bits must not be summed."""
-    wide = ops.cast(real, x.dtype)[..., None]
+    wide = ops.cast(padding_mask, x.dtype)[..., None]
     return project(x * wide) * wide
 
 

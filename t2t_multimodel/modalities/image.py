@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
-from t2t_multimodel.model.convolution import ConvRes, ConvStep2D
-from t2t_multimodel.model.halves import in_halves
-from t2t_multimodel.model.layer import ModalityNet
+from t2t_multimodel.kernels.split_batch import split_batch
+from t2t_multimodel.layers.convolution import ConvRes, ConvStep2D
+from t2t_multimodel.layers.layer import ModalityNet
 
 
 class ImageNet(ModalityNet):
@@ -39,7 +39,9 @@ class ImageNet(ModalityNet):
             self.project = (
                 None
                 if filters and filters[-1] == hparams.hidden_size
-                else ConvStep2D(filters[-1] if filters else second, hparams.hidden_size, taps=1, name="project", **norm)
+                else ConvStep2D(
+                    filters[-1] if filters else second, hparams.hidden_size, kernel_size=1, name="project", **norm
+                )
             )
 
     def call(self, batch, training=False):
@@ -54,7 +56,7 @@ class ImageNet(ModalityNet):
         mean = ops.mean(x, axis=(1, 2, 3), keepdims=True)
         deviation = ops.sqrt(ops.var(x, axis=(1, 2, 3), keepdims=True) + 1e-4)
         x = ops.cast((x - mean) / deviation, self.compute_dtype)
-        x = in_halves(self._entry_flow, x)
+        x = split_batch(self._entry_flow, x)
         height, width = x.shape[1:3]
         x = ops.reshape(x, [ops.shape(x)[0], height * width, x.shape[3]])
         return x, ops.ones_like(x[:, :, 0], dtype="float32"), (height, width)
@@ -72,10 +74,10 @@ class ImageNet(ModalityNet):
         most = ops.convert_to_tensor(self.shift, "float32")
         draws = keras.random.uniform([ops.shape(x)[0], 2], seed=self.shift_seed)  # in [0, 1)
         moves = ops.cast(ops.floor(draws * (2 * most + 1) - most), "int32")  # -most … most, each as likely
-        for axis, product in ((1, "bih,bhwc->biwc"), (2, "bjw,bhwc->bhjc")):
+        for axis, dense in ((1, "bih,bhwc->biwc"), (2, "bjw,bhwc->bhjc")):
             last = x.shape[axis] - 1
             taken = ops.arange(last + 1, dtype="int32") + moves[:, axis - 1 : axis]  # [batch, side]
             taken = last - ops.abs(last - ops.abs(taken))
             # A product with ones and zeros, exact for pixels of 0 to 255; five times as fast on a CPU as gathering.
-            x = ops.einsum(product, ops.one_hot(taken, last + 1, dtype="float32"), x)
+            x = ops.einsum(dense, ops.one_hot(taken, last + 1, dtype="float32"), x)
         return x

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from t2t_multimodel.model.convolution import ConvStep2D, max_pool
-from t2t_multimodel.model.layer import ModalityNet
+from t2t_multimodel.layers.convolution import ConvStep2D, max_pool
+from t2t_multimodel.layers.layer import ModalityNet
 
 
 class LabelNet(ModalityNet):
@@ -28,7 +28,7 @@ class LabelNet(ModalityNet):
         self.output_weight = self.add_weight(shape=(fourth, spec.classes), initializer="glorot_uniform", name="output")
         self.bias = self.add_weight(shape=(spec.classes,), initializer="zeros", name="bias")
 
-    def call(self, encoded, real, grid=None):
+    def call(self, encoded, padding_mask, grid=None):
         """Args: encoded [batch, positions, hidden]; real [batch, positions]; grid (height, width) of 2-D input, or
         None.
 
@@ -39,7 +39,7 @@ class LabelNet(ModalityNet):
         height, width = grid or (ops.shape(encoded)[1], 1)
         x = ops.reshape(encoded, [batch, height, width, size])
         # In 1-D rows of the grid are positions, and may be padding; in 2-D none is.
-        wide = None if grid else ops.cast(real, x.dtype)[:, :, None, None]
+        wide = None if grid else ops.cast(padding_mask, x.dtype)[:, :, None, None]
         h = max_pool(self.step2(self.step1(x, wide), wide), (2, 2), wide)
         half = None if grid else wide[:, ::2]
         x = self.step4(self.step3(self.skip(x, wide) + h, half), half)

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from t2t_multimodel.model.layer import ModalityNet
-from t2t_multimodel.model.product import product
+from t2t_multimodel.kernels.dense import dense
+from t2t_multimodel.layers.layer import ModalityNet
 
 
 class TextNet(ModalityNet):
@@ -26,8 +26,8 @@ class TextNet(ModalityNet):
     def call(self, batch, training=False):
         """Input net: ids [batch, length], 0 = padding → ([batch, length, hidden], real [batch, length], no grid)."""
         ids = batch["inputs"]
-        real = ops.cast(ops.not_equal(ids, 0), "float32")
-        return self.embed(ids) * ops.cast(real, self.compute_dtype)[..., None], real, None
+        padding_mask = ops.cast(ops.not_equal(ids, 0), "float32")
+        return self.embed(ids) * ops.cast(padding_mask, self.compute_dtype)[..., None], padding_mask, None
 
     def embed(self, ids):
         """ids [...] → [..., hidden]."""
@@ -45,4 +45,4 @@ class TextNet(ModalityNet):
 
     def logits(self, x):
         """Output net: [..., hidden] → float32 [..., vocabulary]."""
-        return ops.cast(product(x, ops.cast(self.softmax, x.dtype), ops.cast(self.bias, x.dtype)), "float32")
+        return ops.cast(dense(x, ops.cast(self.softmax, x.dtype), ops.cast(self.bias, x.dtype)), "float32")

@@ -273,7 +273,7 @@ def _told(values, name):
 
 
 def _better(metric, value, baseline):
-    from t2t_multimodel.training.metrics import METRICS
+    from t2t_multimodel.metrics.scores import METRICS
 
     return (value > baseline) == METRICS[metric].higher_is_better and value != baseline
 

@@ -100,7 +100,7 @@ def _called(problem):
 
 
 def _declared(problem):
-    from t2t_multimodel.training import metrics
+    from t2t_multimodel.metrics import scores as metrics
 
     findings = declaration_faults(problem)
     if not (problem.name.isidentifier() and problem.name.isascii()):
@@ -336,7 +336,7 @@ def _few_samples(problem, samples):
 
 def _scored(problem, made):
     """The right answers must score perfectly, wrong ones must be scorable and score worse."""
-    from t2t_multimodel.training import metrics
+    from t2t_multimodel.metrics import scores as metrics
 
     pairs = made.get(problem.evaluation_split) or ()
     references = [list(s.get("references") or [str(s["targets"])]) for _, s in pairs]

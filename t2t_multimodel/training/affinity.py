@@ -27,7 +27,7 @@ def gradient_cosines(step, hparams, stores, specs, split=None):
     halves = {}
     for name, store in stores.items():
         place = split or ("dev" if "dev" in store.manifest["splits"] else store.evaluation_split)
-        touched = step.model.touched(specs[name])
+        touched = step.model.trainable_variables_for(specs[name])
         sums = [{}, {}]
         for number, batch in enumerate(_few(store, place, hparams)):
             for variable, gradient in zip(touched, step.gradients(specs[name], batch.arrays)):
@@ -41,7 +41,9 @@ def gradient_cosines(step, hparams, stores, specs, split=None):
 
 def _few(store, split, hparams):
     """Up to `BATCHES` batches of a split."""
-    batches = evaluation_batches(store, split, hparams, BATCHES * hparams.batch_examples, bucket=adapter().FEW_SHAPES)
+    batches = evaluation_batches(
+        store, split, hparams, BATCHES * hparams.batch_examples, bucket=adapter().STATIC_SHAPES
+    )
     return [batch for _, batch in zip(range(BATCHES), batches)]
 
 

@@ -4,7 +4,7 @@ import keras
 
 
 def adapter():
-    """The module of the backend: `Step`, `compiled`, `fused`, `seed`; and `FEW_SHAPES`, whether batches for the first
+    """`Step`, `compiled`, `fused`, `seed` of the backend, and `STATIC_SHAPES`: whether batches for the first
     two must come in few shapes.
     """
     name = keras.backend.backend()

@@ -13,7 +13,7 @@ class TrainingClock:
     def __init__(self, seconds=0.0, few_shapes=False):
         """Args: seconds: of the run that is continued; few_shapes: each shape of batches has a graph of its own."""
         self.seconds = seconds
-        self._few_shapes = few_shapes
+        self._static_shapes = few_shapes
         self._traced = set()
         self._started = None
 
@@ -24,7 +24,7 @@ class TrainingClock:
     def stop(self, draws):
         """The update from `draws`, (spec, batch of arrays) pairs, is done → its seconds, 0.0 if traced."""
         passed = time.perf_counter() - self._started
-        shapes = [tuple(array.shape for array in batch.values()) for _, batch in draws] if self._few_shapes else ()
+        shapes = [tuple(array.shape for array in batch.values()) for _, batch in draws] if self._static_shapes else ()
         graph = (*(spec.signature for spec, _ in draws), *shapes)
         if graph not in self._traced:
             self._traced.add(graph)

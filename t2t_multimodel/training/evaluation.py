@@ -7,7 +7,7 @@ from t2t_multimodel.decoding.batch_decoder import BatchDecoder
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.batching import evaluation_batches
 from t2t_multimodel.input.store import ExampleStore
-from t2t_multimodel.training import metrics
+from t2t_multimodel.metrics import scores as metrics
 from t2t_multimodel.training.backend import adapter
 
 
@@ -23,14 +23,14 @@ class Evaluator:
         self._run, self._hparams = run, hparams
         self._step = step or backend.Step(model, None, hparams)
         self._decoder = BatchDecoder(model, backend)
-        self._few_shapes = backend.FEW_SHAPES
+        self._static_shapes = backend.STATIC_SHAPES
 
-    def evaluate(self, store, split, eval_steps=0, decode_hparams=None, examples=None, decoding=True):
+    def evaluate(self, store, split, eval_batches=0, decode_hparams=None, examples=None, decoding=True):
         """All metrics of one problem.
 
         Args:
           store: its `ExampleStore`. split: name.
-          eval_steps: only the first so many batches; 0 = all.
+          eval_batches: only the first so many batches; 0 = all.
           decode_hparams: what differs from the problem's own, see `decode_hparams.py`.
           examples: a list to which {"key", "row" (in the split), "input", "prediction", "references", "teacher_forced"}
             of each example are added; the last is [log-probability, ids right, ids] of its target, sums.
@@ -45,8 +45,8 @@ class Evaluator:
         teacher_forced = metrics.TeacherForced()
         predictions, references = [], []
         reader = store.split(split)
-        most = eval_steps * self._hparams.batch_examples
-        for batch in evaluation_batches(store, split, self._hparams, most, bucket=self._few_shapes):
+        most = eval_batches * self._hparams.batch_examples
+        for batch in evaluation_batches(store, split, self._hparams, most, bucket=self._static_shapes):
             forced = self._step.evaluate(problem.spec, batch.arrays)
             teacher_forced.add(*forced)
             if not decoding:
@@ -124,7 +124,7 @@ def evaluate_run(
     data_dir,
     split=None,
     step=None,
-    eval_steps=0,
+    eval_batches=0,
     decode_hparams=None,
     examples=None,
     report=print,
@@ -148,5 +148,5 @@ def evaluate_run(
     scores = {}
     for name, store in stores.items():
         kept = None if examples is None else examples.setdefault(name, [])
-        scores[name] = evaluator.evaluate(store, split or store.evaluation_split, eval_steps, decode_hparams, kept)
+        scores[name] = evaluator.evaluate(store, split or store.evaluation_split, eval_batches, decode_hparams, kept)
     return scores

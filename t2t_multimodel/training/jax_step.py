@@ -4,7 +4,7 @@ import jax
 import keras
 import numpy as np
 
-FEW_SHAPES = True  # every shape is compiled anew
+STATIC_SHAPES = True  # every shape is compiled anew
 REPORTED = ("cross_entropy", "weight", "balance", "overflow")
 
 
@@ -48,12 +48,12 @@ class Step:
         return tuple(np.asarray(x) for x in self._evaluations[spec.signature](values, batch))
 
     def gradients(self, spec, batch):
-        """The gradient of a batch's mean cross entropy for `model.touched(spec)`, numpy arrays; updates nothing.
+        """The gradient of the mean cross entropy for `trainable_variables_for(spec)`, numpy arrays; updates nothing.
 
         As in evaluation: without the experts' noise and balancing loss, which have nothing to do with the problem.
         """
         if spec.signature not in self._gradients:
-            touched = self.model.touched(spec)
+            touched = self.model.trainable_variables_for(spec)
             mine = {id(v) for v in touched}
             others = [v for v in self.model.variables if id(v) not in mine]
 
@@ -68,7 +68,7 @@ class Step:
 
     def _make_update(self, specs):
         trainable, state = self.model.trainable_variables, self.model.non_trainable_variables
-        touched_ids = {id(v) for spec in specs for v in self.model.touched(spec)}
+        touched_ids = {id(v) for spec in specs for v in self.model.trainable_variables_for(spec)}
         touched = [v for v in trainable if id(v) in touched_ids]
         variables = self.variables()
 

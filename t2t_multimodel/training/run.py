@@ -12,7 +12,7 @@ from t2t_multimodel.features import FeatureSpec, ProblemSpec
 from t2t_multimodel.vocabulary import write_file
 
 RUN_FILE = "run.json"
-FORM_EXAMPLES = 50  # looked at, whether the targets have the form that they are declared to have
+GRAMMAR_EXAMPLES = 50  # looked at, whether the targets have the form that they are declared to have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Run:
             longest = int(store.split("train").target_length.max()) + 1 if store.spec.targets.modality == "text" else 1
             decode_settings(store.decode_hparams, where=name)  # raises
             problems[name] = RunProblem(
-                _with_form(store), store.digest, store.classes, store.metrics, longest, store.decode_hparams
+                _with_grammar(store), store.digest, store.classes, store.metrics, longest, store.decode_hparams
             )
         _check_commands(problems)
         return cls(model, seed, backend, problems)
@@ -170,7 +170,7 @@ def load_model(output_dir, step=None, report=print):
     newest = checkpoints.latest(folder, report) if step is None else None
     if step is None and newest is None:
         raise UserError(
-            f"{output_dir} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_steps"
+            f"{output_dir} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_interval"
         )
     checkpoint = checkpoints.load(folder, newest, verify=False) if step is None else checkpoints.load(folder, step)
     model = build_model(run, hparams)
@@ -205,16 +205,16 @@ def load_variables(variables, arrays, where):
         variable.assign(array)
 
 
-def _with_form(store):
+def _with_grammar(store):
     """The spec of a store; without the form of its targets where its training examples do not keep to it."""
-    from t2t_multimodel.decoding.forms import form_of, misfit
+    from t2t_multimodel.decoding.grammars import grammar_of, misfit
 
     spec = store.spec
     if not spec.targets.form:
         return spec
-    form = form_of(spec, store.vocabulary())
+    form = grammar_of(spec, store.vocabulary())
     split = store.split("train")
-    examples = split.examples(range(min(len(split), FORM_EXAMPLES)))
+    examples = split.examples(range(min(len(split), GRAMMAR_EXAMPLES)))
     wrong = misfit(form, examples) if form else 0
     if wrong is None:
         return spec

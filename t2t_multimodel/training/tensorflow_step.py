@@ -7,7 +7,7 @@ import tensorflow as tf
 from t2t_multimodel.training.adam import LazyAdam, by_expert
 from t2t_multimodel.training.tensorflow_program import program
 
-FEW_SHAPES = False  # one trace serves every length
+STATIC_SHAPES = False  # one trace serves every length
 REPORTED = ("cross_entropy", "weight", "balance", "overflow")
 
 
@@ -44,7 +44,7 @@ class Step:
         results = [self._gradient(spec)(batch) for spec, batch in draws]
         total = {}
         for (spec, _), (gradients, _) in zip(draws, results):
-            for variable, gradient in zip(self.model.touched(spec), gradients):
+            for variable, gradient in zip(self.model.trainable_variables_for(spec), gradients):
                 before = total.get(id(variable))
                 total[id(variable)] = gradient if before is None else before + gradient
         touched = [v for v in self.model.trainable_variables if id(v) in total]
@@ -65,12 +65,12 @@ class Step:
         return tuple(np.asarray(x) for x in self._evaluations[spec.signature](batch))
 
     def gradients(self, spec, batch):
-        """The gradient of a batch's mean cross entropy for `model.touched(spec)`, numpy arrays; updates nothing.
+        """The gradient of the mean cross entropy for `trainable_variables_for(spec)`, numpy arrays; updates nothing.
 
         As in evaluation: without the experts' noise and balancing loss, which have nothing to do with the problem.
         """
         if spec.signature not in self._plain_gradients:
-            touched = [v.value for v in self.model.touched(spec)]
+            touched = [v.value for v in self.model.trainable_variables_for(spec)]
 
             @program(batch_signature(spec))
             def gradients(batch):
@@ -102,7 +102,7 @@ class Step:
 
     def _update(self, spec):
         if spec.signature not in self._updates:
-            touched = self.model.touched(spec)
+            touched = self.model.trainable_variables_for(spec)
 
             @program(batch_signature(spec), tf.TensorSpec([], tf.float32))
             def update(batch, rate):
@@ -114,7 +114,7 @@ class Step:
 
     def _gradient(self, spec):
         if spec.signature not in self._gradients:
-            touched = self.model.touched(spec)
+            touched = self.model.trainable_variables_for(spec)
 
             @program(batch_signature(spec))
             def gradient(batch):

@@ -38,13 +38,13 @@ class RunSettings:
     model: str = "multimodel"
     seed: int = 0
     schedule: str = "train_and_evaluate"
-    save_steps: int = 1000
-    eval_every: int = 1000
-    eval_steps: int = 0
+    save_interval: int = 1000
+    eval_interval: int = 1000
+    eval_batches: int = 0
     keep_checkpoints: int = 5
     early_stopping_metric: str = ""
     early_stopping_patience: int = 0
-    log_steps: int = 50
+    log_interval: int = 50
     skip_decoding: bool = False
 
 
@@ -78,7 +78,7 @@ class Trainer:
         self.terminated = False
         self._restore()
         seconds = seconds_logged(read_metrics(self.output_dir), self.step)
-        self.clock = TrainingClock(seconds, self.backend.FEW_SHAPES)
+        self.clock = TrainingClock(seconds, self.backend.STATIC_SHAPES)
 
     def run(self):
         """Trains, or evaluates, as `settings.schedule` says.
@@ -119,14 +119,14 @@ class Trainer:
                 self.step += 1
                 window.add(batches, reports, norm)
                 progress.update(self.step, *window.latest)
-                if self.step % settings.log_steps == 0 or self.step == last:
+                if self.step % settings.log_interval == 0 or self.step == last:
                     rate = learning_rate(self.hparams, self.step - 1, last)
                     window.write(log, self.step, self.stream, rate, self.clock.seconds)
                 if settings.schedule == "train_and_evaluate" and (
-                    self.step % settings.eval_every == 0 or self.step == last
+                    self.step % settings.eval_interval == 0 or self.step == last
                 ):
                     self._evaluate(log, progress)
-                if self.step % settings.save_steps == 0:
+                if self.step % settings.save_interval == 0:
                     self._save()
                     saved = self.step
             if saved != self.step:
@@ -142,7 +142,7 @@ class Trainer:
         for name, store in self.stores.items():
             split = "dev" if "dev" in store.manifest["splits"] else store.evaluation_split
             decoding = not self.settings.skip_decoding
-            scores[name] = self.evaluator.evaluate(store, split, self.settings.eval_steps, decoding=decoding)
+            scores[name] = self.evaluator.evaluate(store, split, self.settings.eval_batches, decoding=decoding)
             seen = {"examples_seen": self.stream.examples_seen[name], "train_seconds": self.clock.seconds}
             log.write(self.step, scores[name] | seen, problem=name, split=split)
         self.early_stopping.record(self.step, scores)
@@ -196,7 +196,7 @@ class Trainer:
         print(f"continuing from step {self.step} ({self._folder})")
 
     def _open_stream(self):
-        few = self.backend.FEW_SHAPES
+        few = self.backend.STATIC_SHAPES
         streams = {
             name: BatchStream(store, "train", self.hparams, self.settings.seed, bucket=few)
             for name, store in self.stores.items()

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 
-def depthwise_rows(x, kernel, shape, dilation=1, causal=False, real=None):
+def depthwise_1d(x, kernel, shape, dilation=1, causal=False, padding_mask=None):
     """Depthwise convolution along time, as a product takes it.
 
     On TensorFlow the length is folded by the dilation, [batch, length/dilation, dilation, features], and meets an
@@ -22,12 +22,12 @@ def depthwise_rows(x, kernel, shape, dilation=1, causal=False, real=None):
     Returns:
       [batch · length, features].
     """
-    taps = kernel.shape[0]
-    before = taps - 1 if causal else (taps - 1) // 2
-    after = taps - 1 - before
+    kernel_size = kernel.shape[0]
+    before = kernel_size - 1 if causal else (kernel_size - 1) // 2
+    after = kernel_size - 1 - before
     if keras.backend.backend() != "tensorflow":
-        x = x if real is None else x * real
-        return ops.reshape(_shifted_taps(x, kernel, dilation, before, after), [-1, x.shape[-1]])
+        x = x if padding_mask is None else x * padding_mask
+        return ops.reshape(_shifted_sum(x, kernel, dilation, before, after), [-1, x.shape[-1]])
     spare, form = None, [shape[0], -1, dilation, shape[2]]
     if dilation > 1:
         rows = -(-shape[1] // dilation)
@@ -35,9 +35,11 @@ def depthwise_rows(x, kernel, shape, dilation=1, causal=False, real=None):
         # Taps that fall outside a short sequence see padding only: leave them out.
         kernel = kernel[before - ops.minimum(before, rows - 1) : before + ops.minimum(after, rows - 1) + 1]
         before, after = ops.minimum(before, rows - 1), ops.minimum(after, rows - 1)
-    elif taps <= 3:  # along the width the operation is quicker, but its gradient for more taps ten times slower
+    elif kernel_size <= 3:  # along the width the operation is quicker, but its gradient for more taps ten times slower
         form = [shape[0], 1, -1, shape[2]]
-    folded = _folded(x, real, shape, before * dilation, after * dilation + (0 if spare is None else spare), form)
+    folded = _folded(
+        x, padding_mask, shape, before * dilation, after * dilation + (0 if spare is None else spare), form
+    )
     kernel = ops.expand_dims(ops.expand_dims(kernel, 0 if form[1] == 1 else 1), 3)
     out = ops.depthwise_conv(folded, kernel, strides=1, padding="valid", data_format="channels_last")
     return _unfolded(out, shape, spare, form)
@@ -47,22 +49,22 @@ def depthwise_rows(x, kernel, shape, dilation=1, causal=False, real=None):
 # what is known here.
 
 
-def _folded(x, real, shape, before, after, form):
+def _folded(x, padding_mask, shape, before, after, form):
     """x (times `real`) with so much padding before and after, as an array of another form."""
 
     @ops.custom_gradient
-    def forward(x, *real):
-        masked = x * real[0] if real else x
+    def forward(x, *padding_mask):
+        masked = x * padding_mask[0] if padding_mask else x
 
         def gradient(*arguments, upstream=None):
             upstream = arguments[0] if upstream is None else upstream
             flat = ops.reshape(upstream, [shape[0], -1, shape[2]])
             of_x = ops.slice(flat, [0, before, 0], shape)
-            return (of_x * real[0], None) if real else of_x
+            return (of_x * padding_mask[0], None) if padding_mask else of_x
 
         return ops.reshape(ops.pad(masked, [[0, 0], [before, after], [0, 0]]), form), gradient
 
-    return forward(x, *([] if real is None else [real]))
+    return forward(x, *([] if padding_mask is None else [padding_mask]))
 
 
 def _unfolded(out, shape, spare, form):
@@ -83,7 +85,7 @@ def _unfolded(out, shape, spare, form):
     return forward(out)
 
 
-def _shifted_taps(x, kernel, dilation, before, after):
+def _shifted_sum(x, kernel, dilation, before, after):
     length = x.shape[1]
     padded = ops.pad(x, [[0, 0], [before * dilation, after * dilation], [0, 0]])
     total = 0

@@ -4,7 +4,7 @@ from keras import ops
 
 
 @ops.custom_gradient
-def runs_of(x, counts):
+def ragged_split(x, counts):
     """The first counts[0] rows of x, then the next counts[1], and so on.
 
     The lengths are known only when the program runs, so this is for a backend that takes such. The gradient is written
@@ -25,7 +25,7 @@ def runs_of(x, counts):
     return runs, gradient
 
 
-def picked(x, rows, copies, gaps=False):
+def gather_rows(x, rows, copies, gaps=False):
     """x[rows], where it is known beforehand what becomes of each row of x: so the gradient picks rows too.
 
     Differentiation would add up rows wherever they came from, several times as slow, and through a concatenation it

@@ -5,7 +5,7 @@ import math
 
 from keras import ops
 
-from t2t_multimodel.model.halves import halved
+from t2t_multimodel.kernels.split_batch import halved
 
 LEAST = 1e-30  # a probability whose logarithm float32 still has in full
 

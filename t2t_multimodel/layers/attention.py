@@ -3,12 +3,12 @@
 import keras
 from keras import ops
 
-from t2t_multimodel.model import observation
-from t2t_multimodel.model.convolution import ConvBlock
-from t2t_multimodel.model.halves import once
-from t2t_multimodel.model.layer import Layer
-from t2t_multimodel.model.normalisation import LayerNorm
-from t2t_multimodel.model.product import added, as_rows, product, reshaped
+from t2t_multimodel.kernels.dense import dense, flatten_leading, reshape_known, residual_add
+from t2t_multimodel.kernels.split_batch import cached_for_split
+from t2t_multimodel.layers import intermediates
+from t2t_multimodel.layers.convolution import ConvBlock
+from t2t_multimodel.layers.layer import Layer
+from t2t_multimodel.layers.normalization import LayerNorm
 
 MASKED = -3e4  # added to the logits of positions that may not be seen
 
@@ -60,7 +60,7 @@ class MultiHeadAttention(Layer):
 
     def queries(self, x):
         """[batch, length, features] → [batch, heads, length, size], scaled."""
-        return self._heads(x, [once((self, "query"), lambda: self.query_weight * self.size**-0.5)])[0]
+        return self._heads(x, [cached_for_split((self, "query"), lambda: self.query_weight * self.size**-0.5)])[0]
 
     def memory(self, source):
         """[batch, positions, features] → keys and values, each [batch, heads, positions, size]."""
@@ -71,7 +71,7 @@ class MultiHeadAttention(Layer):
         scaled = self.query_weight * self.size**-0.5
         return [scaled, ops.concatenate([scaled, self.key_weight, self.value_weight], axis=1)]
 
-    def read_one(self, x, memory, position):
+    def cross_attend_step(self, x, memory, position):
         """One position of each row attends to what the source gave: x [rows, features] → the same.
 
         Args:
@@ -85,7 +85,7 @@ class MultiHeadAttention(Layer):
         heads = ops.transpose(ops.matmul(ops.softmax(logits), values), [0, 2, 1, 3])
         return ops.matmul(ops.reshape(heads, [-1, self.heads * self.size]), self.output_weight)
 
-    def initial_past(self, batch, length, beam):
+    def initial_cache(self, batch, length, beam):
         """Of up to `length` positions, each with `beam` rows: keys [heads, batch, size, length · beam], values [heads,
         batch, length · beam, size].
         """
@@ -94,7 +94,7 @@ class MultiHeadAttention(Layer):
             "values": ops.zeros((self.heads, batch, length * beam, self.size), dtype="float32"),
         }
 
-    def past_and_present(self, x, past, position):
+    def self_attend_step(self, x, past, position):
         """One position of each row attends to its own positions so far: x [rows, features] → (the same, new past).
 
         The rows of one example see each other's keys; `Beams` says which of them are a row's own past.
@@ -114,11 +114,11 @@ class MultiHeadAttention(Layer):
     def attend(self, queries, memory, bias):
         """→ [batch, length, features]."""
         keys, _ = memory
-        observation.note(self.query_weight, lambda: attention_weights(queries, keys, bias))
+        intermediates.sow(self.query_weight, lambda: attention_weights(queries, keys, bias))
         heads = ops.transpose(scaled_dot_product(queries, *memory, bias), [0, 2, 1, 3])
         batch, length, features = *ops.shape(heads)[:2], self.heads * self.size
-        rows = reshaped(heads, [-1, features], [batch, length, self.heads, self.size])
-        return reshaped(ops.matmul(rows, self.output_weight), [batch, length, features], [-1, features])
+        rows = reshape_known(heads, [-1, features], [batch, length, self.heads, self.size])
+        return reshape_known(ops.matmul(rows, self.output_weight), [batch, length, features], [-1, features])
 
     def call(self, x, source, bias=None):
         return self.attend(self.queries(x), self.memory(source), bias)
@@ -126,14 +126,14 @@ class MultiHeadAttention(Layer):
     def _heads(self, x, weights):
         """x [batch, length, features] times each of the weights: a list of [batch, heads, length, size]."""
         batch, length, features = ops.shape(x)
-        rows = as_rows(x, [batch, length, features])
-        split = lambda y: reshaped(y, [batch, length, self.heads, self.size], [-1, features])
+        rows = flatten_leading(x, [batch, length, features])
+        split = lambda y: reshape_known(y, [batch, length, self.heads, self.size], [-1, features])
         return [ops.transpose(split(ops.matmul(rows, of_kind)), [0, 2, 1, 3]) for of_kind in weights]
 
 
-def source_bias(real):
+def padding_bias(padding_mask):
     """real [batch, positions], 1 = real → [batch, 1, 1, positions], `MASKED` at padding."""
-    return (1.0 - ops.cast(real, "float32"))[:, None, None, :] * MASKED
+    return (1.0 - ops.cast(padding_mask, "float32"))[:, None, None, :] * MASKED
 
 
 def causal_bias(length):
@@ -154,7 +154,7 @@ def _not_its_past(position, length, beam):
     return ops.cast(hidden, "float32") * MASKED
 
 
-class SourceAttention(Layer):
+class CrossAttention(Layer):
     """x + Attention(LN(x), source): every target position attends to the encoded inputs."""
 
     def __init__(self, hparams, **kwargs):
@@ -163,14 +163,14 @@ class SourceAttention(Layer):
             self.norm = LayerNorm(hparams.hidden_size, name="norm")
             self.attention = MultiHeadAttention(hparams.hidden_size, hparams.num_heads, name="attention")
 
-    def call(self, x, source, real):
+    def call(self, x, source, padding_mask):
         """x [batch, length, features], source [batch, positions, features], real [batch, positions]."""
-        return added(x, self.attention(self.norm(x), source, source_bias(real)))
+        return residual_add(x, self.attention(self.norm(x), source, padding_bias(padding_mask)))
 
-    def prepare(self, source, real):
+    def prepare(self, source, padding_mask):
         """What decoding needs of the source, computed once; see `MultiHeadAttention.read_one`."""
         keys, values = self.attention.memory(source)
-        return {"keys": ops.swapaxes(keys, -1, -2), "values": values, "bias": source_bias(real)}
+        return {"keys": ops.swapaxes(keys, -1, -2), "values": values, "bias": padding_bias(padding_mask)}
 
     @property
     def attentions(self):
@@ -178,10 +178,10 @@ class SourceAttention(Layer):
 
     def step(self, x, memory, position):
         """One position: x [batch, features] → the same."""
-        return x + self.attention.read_one(self.norm.call(x), memory, position)
+        return x + self.attention.cross_attend_step(self.norm.call(x), memory, position)
 
 
-class SourceWithoutAttention(Layer):
+class CrossWithoutAttention(Layer):
     """The ablation "no attention": target position t gets the source's position t and the source's mean, projected.
 
     (The paper does not say what replaces attention; without any path from the source nothing could be translated.)
@@ -197,17 +197,17 @@ class SourceWithoutAttention(Layer):
         self.aligned = self.add_weight(shape=(size, size), initializer="glorot_uniform", name="aligned")
         self.mean = self.add_weight(shape=(size, size), initializer="glorot_uniform", name="mean")
 
-    def call(self, x, source, real):
+    def call(self, x, source, padding_mask):
         length = ops.shape(x)[1]
-        memory = self.prepare(source, real)
+        memory = self.prepare(source, padding_mask)
         aligned = ops.pad(memory["aligned"], [[0, 0], [0, length], [0, 0]])[:, :length]
         return self.norm(x + aligned + memory["mean"][:, None])
 
-    def prepare(self, source, real):
-        weights = ops.cast(real, source.dtype)[..., None]
+    def prepare(self, source, padding_mask):
+        weights = ops.cast(padding_mask, source.dtype)[..., None]
         source = source * weights
         mean = ops.sum(source, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
-        return {"aligned": product(source, self.aligned), "mean": ops.matmul(mean, self.mean)}
+        return {"aligned": dense(source, self.aligned), "mean": ops.matmul(mean, self.mean)}
 
     def step(self, x, memory, position):
         """One position: x [batch, features] → the same."""
@@ -219,9 +219,9 @@ class SourceWithoutAttention(Layer):
         return self.norm.call(x + given)
 
 
-def source_reader(hparams, **kwargs):
+def cross_attention(hparams, **kwargs):
     """The layer by which the target reads the encoded inputs: attention, or its ablation."""
-    return (SourceAttention if hparams.use_attention else SourceWithoutAttention)(hparams, **kwargs)
+    return (CrossAttention if hparams.use_attention else CrossWithoutAttention)(hparams, **kwargs)
 
 
 class AttentionBlock(Layer):
@@ -239,20 +239,20 @@ class AttentionBlock(Layer):
             if h.use_attention:
                 self.norm = LayerNorm(h.hidden_size, name="norm")
                 self.self_attention = MultiHeadAttention(h.hidden_size, h.num_heads, name="self_attention")
-            self.source = source_reader(h, name="source")
+            self.source = cross_attention(h, name="source")
 
-    def call(self, target, source, source_real, training=False):
+    def call(self, target, source, source_padding_mask, training=False):
         length = ops.shape(target)[1]
         x = target + ops.cast(timing_signal(ops.arange(length), self.hparams.hidden_size), target.dtype)
         for block in self.blocks:
             x = block(x, training=training)
         if self.hparams.use_attention:
             normal = self.norm(x)
-            x = added(x, self.self_attention(normal, normal, causal_bias(length)))
-        return self.source(x, source, source_real)
+            x = residual_add(x, self.self_attention(normal, normal, causal_bias(length)))
+        return self.source(x, source, source_padding_mask)
 
-    def prepare(self, source, source_real):
-        return self.source.prepare(source, source_real)
+    def prepare(self, source, source_padding_mask):
+        return self.source.prepare(source, source_padding_mask)
 
     @property
     def steps(self):
@@ -264,7 +264,7 @@ class AttentionBlock(Layer):
 
     def initial_state(self, batch, length, beam=1):
         """The state before the first of at most `length` positions, for `beam` rows an example."""
-        return self.self_attention.initial_past(batch, length, beam) if self.hparams.use_attention else {}
+        return self.self_attention.initial_cache(batch, length, beam) if self.hparams.use_attention else {}
 
     def step(self, x, memory, state, position):
         """One position: x [batch, features] → ([batch, features], new state)."""
@@ -272,6 +272,6 @@ class AttentionBlock(Layer):
         for block in self.blocks:
             x = block.step(x, position)
         if self.hparams.use_attention:
-            attended, state = self.self_attention.past_and_present(self.norm.call(x), state, position)
+            attended, state = self.self_attention.self_attend_step(self.norm.call(x), state, position)
             x = x + attended
         return self.source.step(x, memory, position), state

@@ -4,12 +4,12 @@ import keras
 from keras import ops
 
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.kernels.cross_entropy import cross_entropy, cross_entropy_in_halves
+from t2t_multimodel.layers import intermediates
+from t2t_multimodel.layers.convolution_cache import ConvolutionHistory
+from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.modalities import INPUTS, OUTPUTS, make_net
-from t2t_multimodel.modalities.loss import cross_entropy, cross_entropy_in_halves
-from t2t_multimodel.model import observation
-from t2t_multimodel.model.body import Decoder, Encoder, Mixer
-from t2t_multimodel.model.incremental import ConvolutionHistory
-from t2t_multimodel.model.layer import Layer
+from t2t_multimodel.models.body import Decoder, Encoder, Mixer
 
 
 class MultiModel(Layer):
@@ -53,22 +53,24 @@ class MultiModel(Layer):
 
     def _outputs(self, batch, spec, training):
         """The logits of a class, or what the decoder makes of a text, [batch, length, hidden]; and the reports."""
-        source, real, grid, reports = self.encode(batch, spec, training=training)
+        source, padding_mask, grid, reports = self.encode(batch, spec, training=training)
         if spec.targets.modality == "label":
-            return self.nets[spec.targets.name](source, real=real, grid=grid), reports
+            return self.nets[spec.targets.name](source, padding_mask=padding_mask, grid=grid), reports
         net = self.nets[spec.targets.name]
         targets = batch["targets"]
-        x = self.mixer(net.shifted(targets, batch["command"]), source=source, source_real=real, training=training)
-        target_real = ops.cast(ops.not_equal(targets, 0), "float32") * batch["example_weights"][:, None]
-        x, report = self.decoder(x, target_real, source, real, training=training)
+        x = self.mixer(
+            net.shifted(targets, batch["command"]), source=source, source_padding_mask=padding_mask, training=training
+        )
+        target_padding_mask = ops.cast(ops.not_equal(targets, 0), "float32") * batch["example_weights"][:, None]
+        x, report = self.decoder(x, target_padding_mask, source, padding_mask, training=training)
         return x, reports + ([report] if report else [])
 
     def encode(self, batch, spec, training=False):
         """→ encoded inputs [batch, positions, hidden], real [batch, positions], grid of 2-D input or None, reports."""
-        x, real, grid = self.nets[spec.inputs.name](batch, training=training)
-        real = real * batch["example_weights"][:, None]
-        encoded, report = self.encoder(x, real, training=training)
-        return encoded, real, grid, [report] if report else []
+        x, padding_mask, grid = self.nets[spec.inputs.name](batch, training=training)
+        padding_mask = padding_mask * batch["example_weights"][:, None]
+        encoded, report = self.encoder(x, padding_mask, training=training)
+        return encoded, padding_mask, grid, [report] if report else []
 
     def loss(self, batch, spec, training=False):
         """The training loss of a batch and what is logged of it.
@@ -124,24 +126,27 @@ class MultiModel(Layer):
            "grid": (height, width) of the encoded positions of a picture, or None}.
           `training/observing.py` sums gates up over batches.
         """
-        with observation.looking() as noted:
+        with intermediates.capture_intermediates() as noted:
             self(batch, spec=spec)
-            _, real, grid = self.nets[spec.inputs.name](batch)
+            _, padding_mask, grid = self.nets[spec.inputs.name](batch)
         noted = {name: ops.convert_to_numpy(ops.cast(value, "float32")) for name, value in noted.items()}
         gates = {name for name in noted if name.endswith("experts")}
         return {
             "attention": {name: noted[name] for name in noted if name not in gates},
             "experts": {name: noted[name] for name in noted if name in gates},
-            "source_real": ops.convert_to_numpy(real) * batch["example_weights"][:, None],
+            "source_real": ops.convert_to_numpy(padding_mask) * batch["example_weights"][:, None],
             "grid": grid,
         }
 
     # ---- Decoding, one position at a time (see decoding/). It runs in float32 whatever the precision of training: the
     # functions from here on are not layer calls, where Keras would cast (hence `norm.call` in the layers' steps).
 
-    def prepare(self, source, real):
+    def prepare(self, source, padding_mask):
         """What every decoding step needs of the encoded inputs: computed once."""
-        return {"mixer": self.mixer.prepare(source, real), "decoder": self.decoder.prepare(source, real)}
+        return {
+            "mixer": self.mixer.prepare(source, padding_mask),
+            "decoder": self.decoder.prepare(source, padding_mask),
+        }
 
     def constants(self):
         """What decoding needs of the weights alone: computed once."""
@@ -174,7 +179,7 @@ class MultiModel(Layer):
         parts = [part for part in (self.encoder, self.mixer, self.decoder) if part is not None]
         return [variable for part in parts for variable in part.trainable_variables]
 
-    def touched(self, spec):
+    def trainable_variables_for(self, spec):
         """The trainable variables that a batch of this problem updates, in the order of `trainable_variables`."""
         inputs, targets = self.nets[spec.inputs.name], self.nets[spec.targets.name]
         variables = [*inputs.input_variables, *targets.output_variables, *self.encoder.trainable_variables]

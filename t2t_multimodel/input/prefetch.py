@@ -7,7 +7,7 @@ import weakref
 _WAIT_SECONDS = 0.1  # how often a waiting thread looks whether it should end
 
 
-class Ahead:
+class Prefetcher:
     """`next()` gives what the iterator gives, up to `depth` items of which are made before they are asked for.
 
     What the iterator raises, `next()` raises, after the items that came before. The thread starts at the first

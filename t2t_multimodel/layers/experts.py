@@ -3,11 +3,11 @@
 import keras
 from keras import ops
 
-from t2t_multimodel.model import observation
-from t2t_multimodel.model.layer import Layer
-from t2t_multimodel.model.normalisation import LayerNorm
-from t2t_multimodel.model.product import added, as_rows, reshaped
-from t2t_multimodel.model.runs import picked, runs_of
+from t2t_multimodel.kernels.dense import flatten_leading, reshape_known, residual_add
+from t2t_multimodel.kernels.gather import gather_rows, ragged_split
+from t2t_multimodel.layers import intermediates
+from t2t_multimodel.layers.layer import Layer
+from t2t_multimodel.layers.normalization import LayerNorm
 
 NOISE_FLOOR = 1e-2  # smallest standard deviation of the gating noise
 MOST_RUNS = 64  # experts that are called one after the other; more of them are quicker as one padded product
@@ -40,7 +40,7 @@ def probability_in_top_k(clean, noisy, deviation, top_values, k):
     return 0.5 * (1.0 + ops.erf((clean - threshold) / (deviation * 2**0.5)))
 
 
-def squared_variation(x):
+def cv_squared(x):
     """CV²(x) = variance / mean², over a vector; 0 for a single entry."""
     return ops.var(x) / (ops.square(ops.mean(x)) + 1e-10)
 
@@ -107,7 +107,7 @@ class MixtureOfExperts(Layer):
         with keras.name_scope(self.name):
             self.norm = LayerNorm(size, name="norm")
 
-    def call(self, x, real=None, training=False):
+    def call(self, x, padding_mask=None, training=False):
         """Args: x [batch, length, features]; real [batch, length], 1 = real: padding is not routed.
 
         Returns:
@@ -115,20 +115,22 @@ class MixtureOfExperts(Layer):
           share of assignments}.
         """
         shape = ops.shape(x)
-        tokens = as_rows(self.norm(x), shape)
-        real = ops.ones(shape[:2], dtype="float32") if real is None else ops.cast(real, "float32")
-        real = ops.reshape(real, [-1, 1])
-        gates, ids, balance, load = self._gating(tokens, real, training)
-        observation.note(self.gate_weight, lambda: ops.reshape(self._dense_gates(gates, ids), [*shape[:2], -1]))
+        tokens = flatten_leading(self.norm(x), shape)
+        padding_mask = (
+            ops.ones(shape[:2], dtype="float32") if padding_mask is None else ops.cast(padding_mask, "float32")
+        )
+        padding_mask = ops.reshape(padding_mask, [-1, 1])
+        gates, ids, balance, load = self._gating(tokens, padding_mask, training)
+        intermediates.sow(self.gate_weight, lambda: ops.reshape(self._dense_gates(gates, ids), [*shape[:2], -1]))
         overflow = ops.zeros((), dtype="float32")
         if self._few_experts(training):
             y = self._all_experts(tokens, gates, ids, self._side_by_side())
         elif training:
-            y, overflow = self._limited(tokens, gates, ids, real)
+            y, overflow = self._limited(tokens, gates, ids, padding_mask)
         else:
             y = self._blocks(tokens, gates, ids, BLOCK)
         report = {"balance": balance, "overflow": overflow, "load": load}
-        return added(x, reshaped(y, shape, [-1, x.shape[-1]])), report
+        return residual_add(x, reshape_known(y, shape, [-1, x.shape[-1]])), report
 
     def step(self, x, position):
         """One position: x [batch, features] → the same; the experts' weights are gathered for the tokens at hand, for
@@ -150,26 +152,26 @@ class MixtureOfExperts(Layer):
             return self.capacity_factor * self.k >= self.experts
         return self.experts <= 4 * self.k
 
-    def _gating(self, tokens, real, training):
+    def _gating(self, tokens, padding_mask, training):
         clean = ops.cast(ops.matmul(tokens, self.gate_weight), "float32")
         noisy = clean
         if training:
             raw = ops.cast(ops.matmul(tokens, self.noise_weight), "float32")
             deviation = ops.softplus(raw) + NOISE_FLOOR
             # Its size is that of `real`, which is there from the start: so the noise is drawn ahead.
-            noise = keras.random.normal([ops.shape(real)[0], self.experts], seed=self.noise_seed)
+            noise = keras.random.normal([ops.shape(padding_mask)[0], self.experts], seed=self.noise_seed)
             noisy = clean + deviation * noise
         gates, ids, top_values = top_k_gates(noisy, self.k)
-        gates = gates * real
+        gates = gates * padding_mask
         importance, chosen = (
             ops.segment_sum(ops.reshape(of_each, [-1]), ops.reshape(ids, [-1]), num_segments=self.experts)
             for of_each in (gates, ops.cast(gates > 0, "float32"))
         )
         if training and self.k < self.experts:
-            load = ops.sum(probability_in_top_k(clean, noisy, deviation, top_values, self.k) * real, axis=0)
+            load = ops.sum(probability_in_top_k(clean, noisy, deviation, top_values, self.k) * padding_mask, axis=0)
         else:
             load = chosen
-        balance = self.weight * (squared_variation(importance) + squared_variation(load))
+        balance = self.weight * (cv_squared(importance) + cv_squared(load))
         return ops.cast(gates, tokens.dtype), ids, balance, chosen / ops.maximum(ops.sum(chosen), 1.0)
 
     def _dense_gates(self, gates, ids):
@@ -200,7 +202,7 @@ class MixtureOfExperts(Layer):
         counts = ops.segment_sum(ops.ones_like(flat), flat, num_segments=self.experts + 1)[: self.experts]
         return flat, order, counts, ops.cumsum(counts) - counts
 
-    def _limited(self, tokens, gates, ids, real):
+    def _limited(self, tokens, gates, ids, padding_mask):
         """Each expert takes its first `capacity` tokens in their order in the batch."""
         flat, order, counts, starts = self._sorted(ids, gates)
         number = ops.shape(flat)[0]
@@ -220,7 +222,7 @@ class MixtureOfExperts(Layer):
             y = self._slots(tokens, order, ops.minimum(counts, capacity), starts, slots, expert * slots + rank, kept)
         weights = ops.reshape(gates, [-1]) * ops.cast(kept, gates.dtype)
         y = ops.sum(ops.reshape(y * weights[:, None], [-1, self.k, tokens.shape[-1]]), axis=1)
-        routed = ops.maximum(ops.sum(real) * self.k, 1.0)
+        routed = ops.maximum(ops.sum(padding_mask) * self.k, 1.0)
         return y, 1.0 - ops.sum(ops.cast(kept, "float32")) / routed
 
     def _runs(self, tokens, order, counts, starts, place, kept):
@@ -232,13 +234,13 @@ class MixtureOfExperts(Layer):
         slices = zip(ops.unstack(starts), ops.unstack(counts))
         assignment = ops.concatenate([ops.slice(order, [start], [count]) for start, count in slices], axis=0)
         place = ops.where(kept, place, ops.shape(assignment)[0])
-        x = picked(tokens, assignment // self.k, ops.reshape(place, [-1, self.k]), gaps=True)
+        x = gather_rows(tokens, assignment // self.k, ops.reshape(place, [-1, self.k]), gaps=True)
         made = [
             ops.matmul(ops.relu(ops.matmul(run, first)), second)
-            for run, first, second in zip(runs_of(x, counts), ops.unstack(self.first), ops.unstack(self.second))
+            for run, first, second in zip(ragged_split(x, counts), ops.unstack(self.first), ops.unstack(self.second))
         ]
         nothing = ops.zeros((1, x.shape[-1]), dtype=x.dtype)  # what an assignment gets that no expert takes
-        return picked(ops.concatenate([*made, nothing], axis=0), place, ops.pad(assignment, [[0, 1]])[:, None])
+        return gather_rows(ops.concatenate([*made, nothing], axis=0), place, ops.pad(assignment, [[0, 1]])[:, None])
 
     def _slots(self, tokens, order, counts, starts, slots, place, kept):
         """The same with as many rows for every expert, used or not: on XLA all lengths are known beforehand. An
@@ -252,13 +254,13 @@ class MixtureOfExperts(Layer):
         # An unused slot gets a row of zeros, the one after all tokens.
         rows = ops.where(ops.reshape(used, [-1]), assignment // self.k, ops.shape(tokens)[0])
         after = [[0, 1], [0, 0]]
-        x = picked(ops.pad(tokens, after), rows, ops.pad(copies, after), gaps=True)
+        x = gather_rows(ops.pad(tokens, after), rows, ops.pad(copies, after), gaps=True)
         x = ops.reshape(x, [self.experts, -1, tokens.shape[-1]])
         # A written gradient takes tensors; the cast makes them of variables.
         first, second = (ops.cast(ops.convert_to_tensor(weights), x.dtype) for weights in (self.first, self.second))
         y = feed_forward_by_expert(x, first, second)  # [experts, slots, features]
         # The gradient of an unused slot is another token's: it reaches no weight because the slot's x is 0.
-        return picked(ops.reshape(y, [-1, tokens.shape[-1]]), ops.where(kept, place, 0), assignment[:, None])
+        return gather_rows(ops.reshape(y, [-1, tokens.shape[-1]]), ops.where(kept, place, 0), assignment[:, None])
 
     def _capacity(self, assignments):
         even = assignments * self.capacity_factor / self.experts if isinstance(assignments, int) else None

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from t2t_multimodel.model.layer import Layer
-from t2t_multimodel.model.product import as_rows
+from t2t_multimodel.kernels.dense import flatten_leading
+from t2t_multimodel.layers.layer import Layer
 
 EPSILON = 1e-6
 
@@ -28,18 +28,18 @@ class LayerNorm(Layer):
         feature.
         """
         wide = ops.cast(x, "float32")
-        normal = self.scale_centred(wide - ops.mean(wide, axis=axes or self.axes, keepdims=True), axes)
+        normal = self.scale_zero_mean(wide - ops.mean(wide, axis=axes or self.axes, keepdims=True), axes)
         return ops.cast(normal, x.dtype)
 
-    def scale_centred(self, x, axes=None):
+    def scale_zero_mean(self, x, axes=None):
         """The same for an `x` whose mean over the normalised axes is zero already."""
         axes = axes or self.axes
         if axes == (-1,) and keras.backend.backend() == "tensorflow":
             shape = ops.shape(x)
-            return self.scale_centred_rows(as_rows(x, shape), shape)
+            return self.scale_zero_mean_rows(flatten_leading(x, shape), shape)
         return ops.cast(self._scaled(ops.cast(x, "float32"), axes), x.dtype)
 
-    def scale_centred_rows(self, x, shape):
+    def scale_zero_mean_rows(self, x, shape):
         """`scale_centred` of x [rows, features], as an array of that shape."""
         wide = ops.cast(x, "float32")
         if keras.backend.backend() == "tensorflow":

@@ -9,25 +9,25 @@ import functools
 import keras
 from keras import ops
 
-from t2t_multimodel.model import observation
-from t2t_multimodel.model.attention import AttentionBlock, source_reader, timing_signal
-from t2t_multimodel.model.convolution import ConvBlock
-from t2t_multimodel.model.experts import MixtureOfExperts
-from t2t_multimodel.model.halves import in_halves
-from t2t_multimodel.model.layer import Layer
-from t2t_multimodel.model.normalisation import LayerNorm
+from t2t_multimodel.kernels.split_batch import split_batch
+from t2t_multimodel.layers import intermediates
+from t2t_multimodel.layers.attention import AttentionBlock, cross_attention, timing_signal
+from t2t_multimodel.layers.convolution import ConvBlock
+from t2t_multimodel.layers.experts import MixtureOfExperts
+from t2t_multimodel.layers.layer import Layer
+from t2t_multimodel.layers.normalization import LayerNorm
 
 WIDE = 128  # features from which operations on half a batch take longer than it takes to call twice as many
 
 
-def stretch(function, hparams, *arrays):
+def split_if_wide(function, hparams, *arrays):
     """`function(*arrays)`, [batch, …] each, rows apart from each other: in halves where that is quicker.
 
     Whole too while somebody looks: layers would note each half under the same name.
     """
-    if hparams.hidden_size < WIDE or observation.somebody_looks():
+    if hparams.hidden_size < WIDE or intermediates.capturing():
         return function(*arrays)
-    return in_halves(function, *arrays)
+    return split_batch(function, *arrays)
 
 
 class Encoder(Layer):
@@ -41,18 +41,18 @@ class Encoder(Layer):
             self.experts = MixtureOfExperts(h, name="experts") if h.use_experts else None
             self.norm = LayerNorm(h.hidden_size, name="norm")
 
-    def call(self, x, real, training=False):
+    def call(self, x, padding_mask, training=False):
         """x [batch, length, hidden], real [batch, length] → (encoded, zero at padding; the experts' report or None)."""
         report = None
-        mask = ops.cast(real, x.dtype)[..., None]
+        mask = ops.cast(padding_mask, x.dtype)[..., None]
         x = x + ops.cast(timing_signal(ops.arange(ops.shape(x)[1]), self.hparams.hidden_size), x.dtype)
         middle = len(self.blocks) // 2 if self.experts is not None else 0
         if middle:
-            x = stretch(functools.partial(self._blocks, self.blocks[:middle], training), self.hparams, x, mask)
+            x = split_if_wide(functools.partial(self._blocks, self.blocks[:middle], training), self.hparams, x, mask)
         if self.experts is not None:
-            x, report = self.experts(x, real, training=training)
+            x, report = self.experts(x, padding_mask, training=training)
         ending = lambda x, mask: self.norm(self._blocks(self.blocks[middle:], training, x, mask)) * mask
-        return stretch(ending, self.hparams, x, mask), report
+        return split_if_wide(ending, self.hparams, x, mask), report
 
     def _blocks(self, blocks, training, x, mask):
         for block in blocks:
@@ -70,17 +70,17 @@ class Mixer(Layer):
             self.attention_block = AttentionBlock(hparams, name="attention_block")
             self.blocks = [ConvBlock(hparams, causal=True, name=f"block{i}") for i in range(hparams.mixer_blocks)]
 
-    def call(self, target, source, source_real, training=False):
-        def mixed(target, source, source_real):
-            x = self.attention_block(target, source, source_real, training=training)
+    def call(self, target, source, source_padding_mask, training=False):
+        def mixed(target, source, source_padding_mask):
+            x = self.attention_block(target, source, source_padding_mask, training=training)
             for block in self.blocks:
                 x = block(x, training=training)
             return x
 
-        return stretch(mixed, self.hparams, target, source, source_real)
+        return split_if_wide(mixed, self.hparams, target, source, source_padding_mask)
 
-    def prepare(self, source, source_real):
-        return self.attention_block.prepare(source, source_real)
+    def prepare(self, source, source_padding_mask):
+        return self.attention_block.prepare(source, source_padding_mask)
 
     @property
     def steps(self):
@@ -110,29 +110,29 @@ class Decoder(Layer):
         self.hparams = h = hparams
         with keras.name_scope(self.name):
             self.blocks = [ConvBlock(h, causal=True, name=f"block{i}") for i in range(h.decoder_blocks)]
-            self.readers = [source_reader(h, name=f"source{i}") for i in range(h.decoder_blocks)]
+            self.cross_attentions = [cross_attention(h, name=f"source{i}") for i in range(h.decoder_blocks)]
             self.experts = MixtureOfExperts(h, name="experts") if h.use_experts else None
             self.norm = LayerNorm(h.hidden_size, name="norm")
 
-    def call(self, x, target_real, source, source_real, training=False):
+    def call(self, x, target_padding_mask, source, source_padding_mask, training=False):
         """→ ([batch, length, hidden], the experts' report or None). Only the experts need the target's padding."""
         report = None
         middle = len(self.blocks) // 2 if self.experts is not None else 0
         if middle:
             beginning = functools.partial(self._blocks, slice(middle), training)
-            x = stretch(beginning, self.hparams, x, source, source_real)
+            x = split_if_wide(beginning, self.hparams, x, source, source_padding_mask)
         if self.experts is not None:
-            x, report = self.experts(x, target_real, training=training)
+            x, report = self.experts(x, target_padding_mask, training=training)
         ending = lambda *arrays: self.norm(self._blocks(slice(middle, None), training, *arrays))
-        return stretch(ending, self.hparams, x, source, source_real), report
+        return split_if_wide(ending, self.hparams, x, source, source_padding_mask), report
 
-    def _blocks(self, which, training, x, source, source_real):
-        for block, reader in zip(self.blocks[which], self.readers[which]):
-            x = reader(block(x, training=training), source, source_real)
+    def _blocks(self, which, training, x, source, source_padding_mask):
+        for block, reader in zip(self.blocks[which], self.cross_attentions[which]):
+            x = reader(block(x, training=training), source, source_padding_mask)
         return x
 
-    def prepare(self, source, source_real):
-        return [reader.prepare(source, source_real) for reader in self.readers]
+    def prepare(self, source, source_padding_mask):
+        return [reader.prepare(source, source_padding_mask) for reader in self.cross_attentions]
 
     @property
     def steps(self):
@@ -141,12 +141,12 @@ class Decoder(Layer):
     @property
     def prepared(self):
         """The layers besides `steps` whose `constants` decoding computes once."""
-        attentions = [attention for reader in self.readers for attention in reader.attentions]
+        attentions = [attention for reader in self.cross_attentions for attention in reader.attentions]
         return [*attentions, *([self.experts] if self.experts is not None else [])]
 
     def step(self, x, memory, position):
         """One position: x [batch, hidden] → the same."""
-        for i, (block, reader) in enumerate(zip(self.blocks, self.readers)):
+        for i, (block, reader) in enumerate(zip(self.blocks, self.cross_attentions)):
             if self.experts is not None and i == len(self.blocks) // 2:
                 x = self.experts.step(x, position)
             x = reader.step(block.step(x, position), memory[i], position)

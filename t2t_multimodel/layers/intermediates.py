@@ -10,7 +10,7 @@ _noted = contextvars.ContextVar("noted", default=None)
 
 
 @contextlib.contextmanager
-def looking():
+def capture_intermediates():
     """Collects what layers note inside the block: {name: tensor}. Not for use inside a compiled function."""
     noted = {}
     token = _noted.set(noted)
@@ -20,13 +20,13 @@ def looking():
         _noted.reset(token)
 
 
-def note(weight, compute):
+def sow(weight, compute):
     """Notes `compute()` under the name of the layer that owns `weight`; does nothing unless somebody looks."""
     noted = _noted.get()
     if noted is not None:
         noted["/".join(weight.path.split("/")[1:-1])] = compute()  # without the model's name and the weight's
 
 
-def somebody_looks():
+def capturing():
     """Whether what layers note is collected now."""
     return _noted.get() is not None

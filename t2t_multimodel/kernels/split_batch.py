@@ -8,7 +8,7 @@ from keras import ops
 _made = contextvars.ContextVar("made", default=None)  # by `once`, for the halves that are computed now
 
 
-def once(owner, make):
+def cached_for_split(owner, make):
     """`make()`, which depends on weights alone, made for both halves of a batch together; once for each owner.
 
     Outside of halves it is made at each call. Not for use within a branch or a loop of the program: what is made there
@@ -22,7 +22,7 @@ def once(owner, make):
     return made[owner]
 
 
-def in_halves(function, *arrays):
+def split_batch(function, *arrays):
     """`function(*arrays)`, an array whose every row comes of that row of the arrays alone, made of two halves.
 
     TensorFlow runs operations that do not wait for each other at once; such a chain alone would keep one processor

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 
-def reshaped(x, shape, back):
+def reshape_known(x, shape, back):
     """`ops.reshape` whose gradient is told the way `back`.
 
     TensorFlow's asks x for its shape. Each such question of an array in the making costs ten microseconds on the way:
@@ -22,7 +22,7 @@ def reshaped(x, shape, back):
     return forward(x)
 
 
-def added(x, y):
+def residual_add(x, y):
     """x + y of equal shapes: TensorFlow's gradient would first find out at run time that they are."""
     if keras.backend.backend() != "tensorflow":
         return x + y
@@ -34,12 +34,12 @@ def added(x, y):
     return forward(x, y)
 
 
-def as_rows(x, shape):
+def flatten_leading(x, shape):
     """x [..., features], whose shape somebody has asked for already, as [rows, features]."""
-    return x if len(x.shape) == 2 else reshaped(x, [-1, x.shape[-1]], shape)
+    return x if len(x.shape) == 2 else reshape_known(x, [-1, x.shape[-1]], shape)
 
 
-def product(x, weights, bias=None):
+def dense(x, weights, bias=None):
     """x · weights (+ bias): [..., features] × [features, more] → [..., more].
 
     On TensorFlow `ops.matmul` of three axes with two works out at run time which axes to fold, a dozen operations for
@@ -49,5 +49,5 @@ def product(x, weights, bias=None):
     if len(x.shape) == 2:
         return linear(x)
     shape = ops.shape(x)
-    rows = linear(as_rows(x, shape))
-    return reshaped(rows, [*shape[:-1], rows.shape[-1]], [-1, rows.shape[-1]])
+    rows = linear(flatten_leading(x, shape))
+    return reshape_known(rows, [*shape[:-1], rows.shape[-1]], [-1, rows.shape[-1]])

@@ -36,15 +36,15 @@ class ConvolutionHistory:
         self._layers = [*steps, *prepared]
         self._kinds = {}
         for step in steps:
-            if step.taps > 1:
-                self._kinds.setdefault((step.taps, step.dilation), []).append(step)
+            if step.kernel_size > 1:
+                self._kinds.setdefault((step.kernel_size, step.dilation), []).append(step)
 
     def initial_state(self, batch):
         """Nothing was before: zeros."""
         state = []
-        for (taps, dilation), steps in self._kinds.items():
+        for (kernel_size, dilation), steps in self._kinds.items():
             entry = (batch, len(steps), steps[0].bias.shape[0])
-            ring = ops.zeros(((taps - 1) * dilation, *entry), dtype="float32")
+            ring = ops.zeros(((kernel_size - 1) * dilation, *entry), dtype="float32")
             state.append({"ring": ring, "last": ops.zeros(entry, dtype="float32")})
         return state
 
@@ -59,12 +59,12 @@ class ConvolutionHistory:
     def position(self, state, constants, time, beams=None):
         """The `Position` number `time` (scalar int), with what the past adds to it; beams: `Beams`, or None."""
         past, rings = {}, []
-        for old, kernel, ((taps, dilation), steps) in zip(state, constants["kernels"], self._kinds.items()):
-            slot = (time - 1) % ((taps - 1) * dilation)
+        for old, kernel, ((kernel_size, dilation), steps) in zip(state, constants["kernels"], self._kinds.items()):
+            slot = (time - 1) % ((kernel_size - 1) * dilation)
             ring = ops.slice_update(old["ring"], [slot, 0, 0, 0], old["last"][None])
             rings.append(ring)
             # One term a tap: gathered together, their sum would be a slow reduction.
-            total = sum(_read(ring, time - tap * dilation, beams) * kernel[tap - 1] for tap in range(1, taps))
+            total = sum(_read(ring, time - tap * dilation, beams) * kernel[tap - 1] for tap in range(1, kernel_size))
             past |= {id(step): part for step, part in zip(steps, ops.unstack(total, len(steps), axis=1))}
         known = {id(layer): c for layer, c in zip(self._layers, constants["layers"])}
         return Position(time, rings, past, known, beams)

@@ -3,17 +3,17 @@
 import keras
 from keras import ops
 
-from t2t_multimodel.model.depthwise import depthwise_2d, depthwise_rows
-from t2t_multimodel.model.halves import once
-from t2t_multimodel.model.layer import Dropout, Layer
-from t2t_multimodel.model.normalisation import LayerNorm
-from t2t_multimodel.model.product import added, as_rows, product
+from t2t_multimodel.kernels.dense import dense, flatten_leading, residual_add
+from t2t_multimodel.kernels.depthwise import depthwise_1d, depthwise_2d
+from t2t_multimodel.kernels.split_batch import cached_for_split
+from t2t_multimodel.layers.layer import Dropout, Layer
+from t2t_multimodel.layers.normalization import LayerNorm
 
 LOWEST = -1e9  # what loses every maximum
 
 
 @ops.custom_gradient
-def centred(weights, bias):
+def zero_mean_columns(weights, bias):
     """Both less their mean over outputs: it centres every output, which is half of a layer norm for free.
 
     The gradients are centred in the same way; differentiation would make nine operations of each.
@@ -34,31 +34,31 @@ def _less_mean(x):
 class ConvStep(Layer):
     """ConvStep_{k,δ}(x) = LN(SepConv_{k,δ}(ReLU(x))): [batch, length, features] → the same (paper §2.1)."""
 
-    def __init__(self, features, taps, dilation=1, causal=False, **kwargs):
+    def __init__(self, features, kernel_size, dilation=1, causal=False, **kwargs):
         super().__init__(**kwargs)
-        self.taps, self.dilation, self.causal = taps, dilation, causal
+        self.kernel_size, self.dilation, self.causal = kernel_size, dilation, causal
         self.kernel = self.add_weight(
-            shape=(taps, features), initializer=_depthwise_initializer(taps), name="depthwise"
+            shape=(kernel_size, features), initializer=_depthwise_initializer(kernel_size), name="depthwise"
         )
         self.pointwise = self.add_weight(shape=(features, features), initializer="glorot_uniform", name="pointwise")
         self.bias = self.add_weight(shape=(features,), initializer="zeros", name="bias")
         with keras.name_scope(self.name):
             self.norm = LayerNorm(features, name="norm")
 
-    def call(self, x, real=None):
+    def call(self, x, padding_mask=None):
         """Args: x [batch, length, features]; real [batch, length, 1], 1 = real: padding is zeroed before the
         convolution.
         """
-        return self.of_shape(x, real, ops.shape(x))
+        return self.of_shape(x, padding_mask, ops.shape(x))
 
-    def of_shape(self, x, real, shape):
+    def of_shape(self, x, padding_mask, shape):
         """`call` on an x whose `shape` somebody has asked for already: a question to each array costs time."""
-        rows = depthwise_rows(ops.relu(x), self.kernel, shape, self.dilation, self.causal, real)
-        weights, bias = once(self, self._centred)
-        return self.norm.scale_centred_rows(ops.add(ops.matmul(rows, weights), bias), shape)
+        rows = depthwise_1d(ops.relu(x), self.kernel, shape, self.dilation, self.causal, padding_mask)
+        weights, bias = cached_for_split(self, self._centred)
+        return self.norm.scale_zero_mean_rows(ops.add(ops.matmul(rows, weights), bias), shape)
 
     def _centred(self):
-        return centred(self.pointwise.value, self.bias.value)
+        return zero_mean_columns(self.pointwise.value, self.bias.value)
 
     def constants(self):
         """What decoding needs of the weights, computed once: the last tap, the centred pointwise weights and bias."""
@@ -66,7 +66,7 @@ class ConvStep(Layer):
 
     def step(self, x, position):
         """One position of the causal step (`incremental.Position`): x [batch, features] → the same."""
-        return self.norm.scale_centred(position.through(self, ops.relu(x)))
+        return self.norm.scale_zero_mean(position.through(self, ops.relu(x)))
 
 
 class ConvBlock(Layer):
@@ -85,12 +85,12 @@ class ConvBlock(Layer):
             self.step4 = ConvStep(h.hidden_size, h.large_kernel, h.large_dilation, causal=causal, name="step4")
             self.dropout = Dropout(h.dropout, name="dropout")
 
-    def call(self, x, real=None, training=False):
+    def call(self, x, padding_mask=None, training=False):
         shape = ops.shape(x)
-        h = self.step1.of_shape(x, real, shape)
-        h = added(x, self.step2.of_shape(h, real, shape))
-        h = self.step3.of_shape(h, real, shape)
-        return self.dropout(added(x, self.step4.of_shape(h, real, shape)), training=training)
+        h = self.step1.of_shape(x, padding_mask, shape)
+        h = residual_add(x, self.step2.of_shape(h, padding_mask, shape))
+        h = self.step3.of_shape(h, padding_mask, shape)
+        return self.dropout(residual_add(x, self.step4.of_shape(h, padding_mask, shape)), training=training)
 
     @property
     def steps(self):
@@ -112,7 +112,7 @@ class ConvStep2D(Layer):
         self,
         in_features,
         features,
-        taps=3,
+        kernel_size=3,
         strides=(1, 1),
         relu=True,
         full=False,
@@ -127,19 +127,21 @@ class ConvStep2D(Layer):
         whole_picture: normalise each picture as a whole, where no padding would take part.
         """
         super().__init__(**kwargs)
-        self.strides, self.relu, self.full, self.taps = strides, relu, full, taps
+        self.strides, self.relu, self.full, self.kernel_size = strides, relu, full, kernel_size
         self.whole_picture = whole_picture
         if full:
             self.kernel = self.add_weight(
-                shape=(taps, taps, in_features, features), initializer="glorot_uniform", name="kernel"
+                shape=(kernel_size, kernel_size, in_features, features), initializer="glorot_uniform", name="kernel"
             )
             self.bias = self.add_weight(
                 shape=(features,), initializer=keras.initializers.RandomNormal(0.0, 0.1), name="bias"
             )
         else:
-            if taps > 1:
+            if kernel_size > 1:
                 self.kernel = self.add_weight(
-                    shape=(taps, taps, in_features), initializer=_depthwise_initializer(taps * taps), name="depthwise"
+                    shape=(kernel_size, kernel_size, in_features),
+                    initializer=_depthwise_initializer(kernel_size * kernel_size),
+                    name="depthwise",
                 )
             self.pointwise = self.add_weight(
                 shape=(in_features, features), initializer="glorot_uniform", name="pointwise"
@@ -148,34 +150,37 @@ class ConvStep2D(Layer):
         with keras.name_scope(self.name):
             self.norm = LayerNorm(features, positions=norm_positions, name="norm")
 
-    def call(self, x, real=None):
+    def call(self, x, padding_mask=None):
         """Args: x [batch, height, width, in]; real [batch, height, 1, 1], 1 = real (sound: height is time)."""
         down, right = self.strides
-        if self.taps == 1:  # nothing of the positions left out is seen
-            x, real = every(x, down, right), real if real is None else real[:, ::down]
+        if self.kernel_size == 1:  # nothing of the positions left out is seen
+            x, padding_mask = (
+                strided_slice_2d(x, down, right),
+                padding_mask if padding_mask is None else padding_mask[:, ::down],
+            )
         if self.relu:
             x = ops.relu(x)
-        if real is not None:
-            x = x * real
-        axes = (1, 2, 3) if self.whole_picture and real is None else self.norm.axes
+        if padding_mask is not None:
+            x = x * padding_mask
+        axes = (1, 2, 3) if self.whole_picture and padding_mask is None else self.norm.axes
         weights, bias = self.kernel if self.full else self.pointwise, self.bias
         if axes == (-1,):
-            weights, bias = centred(weights.value, bias.value)
+            weights, bias = zero_mean_columns(weights.value, bias.value)
         if self.full:
             x = ops.conv(x, weights, strides=1 if down != right else down, padding="same", data_format="channels_last")
-            x = ops.add(every(x, down, right) if down != right else x, bias)
+            x = ops.add(strided_slice_2d(x, down, right) if down != right else x, bias)
         else:
-            if self.taps > 1:
-                x = every(depthwise_2d(x, self.kernel), down, right)
+            if self.kernel_size > 1:
+                x = strided_slice_2d(depthwise_2d(x, self.kernel), down, right)
             if axes == (-1,):
                 shape = ops.shape(x)
-                rows = ops.add(ops.matmul(as_rows(x, shape), weights), bias)
-                return self.norm.scale_centred_rows(rows, [*shape[:-1], rows.shape[-1]])
-            x = product(x, weights, bias)
-        return self.norm.scale_centred(x) if axes == (-1,) else self.norm(x, axes=axes)
+                rows = ops.add(ops.matmul(flatten_leading(x, shape), weights), bias)
+                return self.norm.scale_zero_mean_rows(rows, [*shape[:-1], rows.shape[-1]])
+            x = dense(x, weights, bias)
+        return self.norm.scale_zero_mean(x) if axes == (-1,) else self.norm(x, axes=axes)
 
 
-def every(x, down, right):
+def strided_slice_2d(x, down, right):
     """x[:, ::down, ::right] of x [batch, height, width, features], as two slices of whole runs of numbers: a strided
     slice, and its gradient more so, is copied number by number on a CPU.
     """
@@ -193,13 +198,13 @@ def every(x, down, right):
     return ops.reshape(x, [batch, rows, columns, features])
 
 
-def max_pool(x, strides, real=None):
+def max_pool(x, strides, padding_mask=None):
     """3×3 maximum, output i centred on input i·stride: [batch, height, width, features] → [batch, ⌈height/s⌉, …].
 
     Padding and masked positions count as minus infinity, so they never win.
     """
-    if real is not None:
-        x = x * real + LOWEST * (1.0 - real)
+    if padding_mask is not None:
+        x = x * padding_mask + LOWEST * (1.0 - padding_mask)
     x = ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=LOWEST)
     return ops.max_pool(x, pool_size=3, strides=strides, padding="valid", data_format="channels_last")
 
@@ -214,16 +219,16 @@ class ConvRes(Layer):
             norm = {"norm_positions": norm_positions, "whole_picture": whole_picture}
             self.step1 = ConvStep2D(in_features, features, name="step1", **norm)
             self.step2 = ConvStep2D(features, features, name="step2", **norm)
-            self.skip = ConvStep2D(in_features, features, taps=1, strides=strides, name="skip", **norm)
+            self.skip = ConvStep2D(in_features, features, kernel_size=1, strides=strides, name="skip", **norm)
 
-    def call(self, x, real=None):
+    def call(self, x, padding_mask=None):
         """Args: x [batch, height, width, in]; real [batch, height, 1, 1]. The caller halves it: real[:, ::stride]."""
-        h = self.step2(self.step1(x, real), real)
-        h = max_pool(h, self.strides, real)
-        return h + self.skip(x, real)
+        h = self.step2(self.step1(x, padding_mask), padding_mask)
+        h = max_pool(h, self.strides, padding_mask)
+        return h + self.skip(x, padding_mask)
 
 
-def _depthwise_initializer(taps):
+def _depthwise_initializer(kernel_size):
     """Uniform with variance 1/taps: every output feature sums `taps` products."""
-    bound = (3.0 / taps) ** 0.5
+    bound = (3.0 / kernel_size) ** 0.5
     return keras.initializers.RandomUniform(-bound, bound)

@@ -1,4 +1,4 @@
-"""Forms of text that a decoder keeps to: at every position, which ids may come next (`Problem.target_form`).
+"""Forms of text that a decoder keeps to: at every position, which ids may come next (`Problem.target_grammar`).
 
 A form is a small automaton over ids, one state a row, made of `keras.ops` so that it is part of the compiled loop:
 
@@ -10,7 +10,7 @@ A form is a small automaton over ids, one state a row, made of `keras.ops` so th
                             `left` ids, a scalar, are still to be written
     after(state, ids)       the state once `ids` [rows] are written
 
-One of your own is a class with these and `@register_form`, in a module that is imported with its problem.
+One of your own is a class with these and `@register_grammar`, in a module that is imported with its problem.
 """
 
 import functools
@@ -25,21 +25,21 @@ from t2t_multimodel.features import EOS_ID
 
 FORBIDDEN = EMPTY  # added to the logits of ids that may not come next
 DEEPEST = 64  # brackets open at a time
-FORMS = {}  # name → class
+GRAMMARS = {}  # name → class
 _SPACE = "\u2581"  # as the vocabulary spells it
 # Kinds of ids. A space alone begins a leaf and stands for none of it; a _BRACKET may be part of the first one only.
 _NEVER, _OPENS, _CLOSES, _LEAF, _SPACE_ALONE, _GOES_ON, _BRACKET, _ENDS = range(8)
 
 
-def register_form(cls):
+def register_grammar(cls):
     """Class decorator: problems may name the form. Raises `UserError` where another class has its name."""
-    other = FORMS.setdefault(cls.name, cls)
+    other = GRAMMARS.setdefault(cls.name, cls)
     if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
         raise UserError(f"two forms are called {cls.name!r}, one in {other.__module__} and one in {cls.__module__}")
     return cls
 
 
-def form_of(spec, vocabulary):
+def grammar_of(spec, vocabulary):
     """The form that the targets of `spec` (a `ProblemSpec`) are written in; None: any text.
 
     None too where the vocabulary lacks what the form needs, being trained on other problems, or the inputs are no text.
@@ -50,8 +50,8 @@ def form_of(spec, vocabulary):
     name = spec.targets.form
     if not name or spec.inputs.modality != "text":
         return None
-    if name not in FORMS:
-        raise unknown_name(f"problem {spec.name}: target_form", name, FORMS)
+    if name not in GRAMMARS:
+        raise unknown_name(f"problem {spec.name}: target_grammar", name, GRAMMARS)
     return _form(name, vocabulary, spec.targets.vocabulary_size)
 
 
@@ -72,10 +72,10 @@ def misfit(form, examples):
 
 @functools.lru_cache(maxsize=8)
 def _form(name, vocabulary, size):
-    return FORMS[name].of(vocabulary, size)
+    return GRAMMARS[name].of(vocabulary, size)
 
 
-@register_form
+@register_grammar
 class Tree:
     """A bracketed tree as `data_gen/readers/trees.py` writes it, with as many leaves as the input has words.
 
@@ -207,7 +207,7 @@ class Tree:
         return ops.sum(ops.where(here, state["open"], 0), axis=1)
 
 
-@register_form
+@register_grammar
 class PunctuatedTree(Tree):
     """A tree of text as usual: a mark at the end of a word is a leaf of its own, "it spins, then" has four."""
 

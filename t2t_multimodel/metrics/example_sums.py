@@ -10,9 +10,9 @@ is resampled exactly.
 import numpy as np
 
 from t2t_multimodel.errors import unknown_name
-from t2t_multimodel.training import metrics
-from t2t_multimodel.training.bracket_scores import bracket_counts, f1
-from t2t_multimodel.training.consensus import cider_scores
+from t2t_multimodel.metrics import scores as metrics
+from t2t_multimodel.metrics.cider import cider_scores
+from t2t_multimodel.metrics.evalb import bracket_counts, f1
 
 ORDERS = 4  # of BLEU's n-grams
 

@@ -11,8 +11,8 @@ from collections import Counter
 import numpy as np
 
 from t2t_multimodel.errors import UserError, unknown_name
-from t2t_multimodel.training.bracket_scores import bracket_scores
-from t2t_multimodel.training.consensus import cider
+from t2t_multimodel.metrics.cider import cider
+from t2t_multimodel.metrics.evalb import bracket_scores
 
 RANKED = 5  # classes that a label problem's prediction names, best first
 

@@ -1,0 +1,1 @@
+"""The operations that make the layers fast, each beside its plain formula."""

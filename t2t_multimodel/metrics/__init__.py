@@ -1,0 +1,1 @@
+"""Metrics by name: how decoded and teacher-forced output is scored."""
