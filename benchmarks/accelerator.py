@@ -139,7 +139,7 @@ def decode(model, spec, rows, length, written):
     from t2t_multimodel.decoding.batch_decoder import BatchDecoder
     from t2t_multimodel.training.backend import adapter
 
-    net = model.nets[spec.targets.name]
+    net = model.head(spec)
     bias = net.bias.numpy().copy()
     bias[1] = -1e9  # no end-of-sequence: every row is decoded to the end
     net.bias.assign(bias)

@@ -175,7 +175,7 @@ def decode(hparams, spec, written, beam):
     from t2t_multimodel.training.backend import adapter
 
     model = common.make_model(hparams, [spec])
-    net = model.nets[spec.targets.name]
+    net = model.head(spec)
     bias = net.bias.numpy()
     bias[1] = -1e9  # no end-of-sequence: every row is decoded to the end
     net.bias.assign(bias)

@@ -13,6 +13,8 @@ import math
 
 import numpy as np
 
+from t2t_multimodel.modalities import Image, Label, Text
+
 
 def forward(hparams, spec, batch, training=False):
     """Operations of a forward pass over a batch of `common.text_batch`'s or `picture_batch`'s form, without padding."""
@@ -28,16 +30,16 @@ def parts(hparams, spec, batch, training=False):
     """{part: operations} of a forward pass."""
     h, rows = hparams, len(batch["command"])
     counted = {}
-    if spec.inputs.modality == "text":
+    if isinstance(spec.inputs, Text):
         length = batch["inputs"].shape[1]
-    elif spec.inputs.modality == "image":
+    elif isinstance(spec.inputs, Image):
         counted["image net"], grid = image_net(h, spec.inputs, rows)
         length = math.prod(grid)
     else:
-        raise ValueError(f"the arithmetic of {spec.inputs.modality} is not counted")
+        raise ValueError(f"the arithmetic of {spec.inputs.modality_name} is not counted")
     counted["encoder"] = h.encoder_blocks * conv_block(h, rows * length) + experts(h, rows * length, training)
-    if spec.targets.modality == "label":
-        counted["class net"] = class_net(h, grid, rows, spec.targets.classes)
+    if isinstance(spec.targets, Label):
+        counted["class net"] = class_net(h, grid, rows, len(spec.targets.classes))
         return counted
     written = batch["targets"].shape[1]
     counted["mixer"] = (h.attention_blocks + h.mixer_blocks) * conv_block(h, rows * written)

@@ -38,17 +38,17 @@ def body(hidden=128, experts=16, **changes):
 
 def text_problem(name="text", vocabulary=VOCABULARY):
     """The `ProblemSpec` of a text problem; of one vocabulary, equal names share weights."""
-    from t2t_multimodel.features import FeatureSpec, ProblemSpec
+    from t2t_multimodel.modalities import ProblemSpec, Text
 
-    text = FeatureSpec("text", f"text_{name}", vocabulary_size=vocabulary)
+    text = Text(vocabulary_size=vocabulary, vocabulary_digest=name)
     return ProblemSpec(name, text, text, 5)
 
 
 def picture_problem(side=64, classes=10):
-    from t2t_multimodel.features import FeatureSpec, ProblemSpec
+    from t2t_multimodel.modalities import Image, Label, ProblemSpec
 
-    picture = FeatureSpec("image", f"image_{side}", height=side, width=side, channels=3)
-    return ProblemSpec("pictures", picture, FeatureSpec("label", "label_pictures", classes=classes), 0)
+    picture = Image(side, side, 3)
+    return ProblemSpec("pictures", picture, Label(tuple(map(str, range(classes)))), 0)
 
 
 def make_model(hparams, specs):

@@ -22,7 +22,7 @@ def main(hidden=128, rows=ROWS, greedy=GREEDY[0], beam=BEAM[0], rounds=3):
     from t2t_multimodel.decoding.batch_decoder import BatchDecoder
     from t2t_multimodel.training.backend import adapter
 
-    net = model.nets[spec.targets.name]
+    net = model.head(spec)
     bias = net.bias.numpy()
     bias[1] = -1e9  # no end-of-sequence: every row is decoded to the end
     net.bias.assign(bias)

@@ -80,7 +80,7 @@ def write_stores(folder, texts, pictures):
     """The stores `texts` and `pictures`."""
     import stores
 
-    from t2t_multimodel.features import Image, Label, Text
+    from t2t_multimodel.modalities import Image, Label, Text
 
     random = np.random.default_rng(0)
     stores.write_store(folder, "texts", Text(), Text(), {"train": stores.text_samples(texts, 5, 30)}, shards=4)

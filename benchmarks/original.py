@@ -15,7 +15,6 @@ import keras
 from common import body
 from keras import ops
 
-from t2t_multimodel.features import FeatureSpec, ProblemSpec
 from t2t_multimodel.kernels.cross_entropy import cross_entropy, cross_entropy_in_halves
 from t2t_multimodel.kernels.dense import dense
 from t2t_multimodel.kernels.depthwise import depthwise_1d
@@ -25,7 +24,8 @@ from t2t_multimodel.layers.convolution import ConvStep2D, zero_mean_columns
 from t2t_multimodel.layers.experts import MixtureOfExperts
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.layers.normalization import LayerNorm
-from t2t_multimodel.modalities.text import TextNet
+from t2t_multimodel.modalities import Label, ProblemSpec, Text
+from t2t_multimodel.modalities.text_nets import TextNet
 from t2t_multimodel.models.body import split_if_wide
 
 # Its registered sets multimodel_tiny and multimodel_base by hidden size: (layers, width of convolutions and of the
@@ -50,7 +50,7 @@ def hparams_of(hidden, experts=16):
 
 def text_problem(vocabulary=8192):
     """Inputs and targets have an embedding each."""
-    sides = [FeatureSpec("text", f"text_{side}", vocabulary_size=vocabulary) for side in ("inputs", "targets")]
+    sides = [Text(vocabulary_size=vocabulary, vocabulary_digest=side) for side in ("inputs", "targets")]
     return ProblemSpec("text", *sides, 5)
 
 
@@ -59,12 +59,12 @@ def operations(hparams, spec, batch):
     size, rows, product = hparams.hidden_size, len(batch["command"]), arithmetic.product
     layers, filters, layer_with_experts = SETS[size]
     tokens = math.prod(batch["inputs"].shape[:3])  # ids, or pixels
-    total = 0 if spec.inputs.modality == "text" else product(tokens, 9 * spec.inputs.channels, size)
+    total = 0 if isinstance(spec.inputs, Text) else product(tokens, 9 * spec.inputs.channels, size)
     convolutions = (size, filters, 3), (filters, filters, 3), (filters, size, 15), (size, size, 15)
     total += layers * sum(arithmetic.conv_step(tokens, *convolution) for convolution in convolutions)
     total += layers * arithmetic.experts(hparams, tokens, training=True)
-    if spec.targets.modality == "label":
-        return 3 * (total + product(rows, size, spec.targets.classes))
+    if isinstance(spec.targets, Label):
+        return 3 * (total + product(rows, size, len(spec.targets.classes)))
     length, written = tokens // rows, batch["targets"].shape[1]
     attention = sum(arithmetic.attention(hparams, rows, written, keys) for keys in (written, length))
     wide_experts = dataclasses.replace(hparams, expert_filter_size=DECODER_EXPERT_SIZE)
@@ -84,12 +84,12 @@ class Original(Layer):
         size = hparams.hidden_size
         wide_experts = dataclasses.replace(hparams, expert_filter_size=DECODER_EXPERT_SIZE)
         with keras.name_scope(self.name):
-            if spec.inputs.modality == "text":
+            if isinstance(spec.inputs, Text):
                 self.input_net = TextNet(spec.inputs, hparams, name="inputs")
             else:
                 self.input_net = ConvStep2D(spec.inputs.channels, size, relu=False, full=True, name="inputs")
             self.encoder = [EncoderLayer(hparams, filters, name=f"encoder{i}") for i in range(layers)]
-            if spec.targets.modality == "text":
+            if isinstance(spec.targets, Text):
                 self.output_net = TextNet(spec.targets, hparams, name="targets")
                 self.decoder = [
                     DecoderLayer(
@@ -101,7 +101,7 @@ class Original(Layer):
                     for i in range(layers)
                 ]
             else:
-                self.output_net = Dense(size, spec.targets.classes, name="classes")
+                self.output_net = Dense(size, len(spec.targets.classes), name="classes")
         self.built = True
 
     def loss(self, batch, spec, training=False):
@@ -113,7 +113,7 @@ class Original(Layer):
             x, more = layer(x, padding_mask, training=training)
             balance = balance + more
         targets, weights = batch["targets"], batch["example_weights"]
-        if spec.targets.modality == "label":
+        if isinstance(spec.targets, Label):
             logits = ops.cast(self.output_net(ops.mean(x, axis=1)), "float32")
             total, log_probability, correct = cross_entropy(logits, targets, weights, self.hparams.label_smoothing)
         else:
@@ -141,12 +141,12 @@ class Original(Layer):
         return x + ops.cast(timing_signal(ops.arange(ops.shape(x)[1]), self.hparams.hidden_size), x.dtype)
 
     def touched(self, spec):
-        unused = {id(self.input_net.softmax), id(self.input_net.bias)} if spec.inputs.modality == "text" else set()
+        unused = {id(self.input_net.softmax), id(self.input_net.bias)} if isinstance(spec.inputs, Text) else set()
         return [v for v in self.trainable_variables if id(v) not in unused]
 
     def _inputs(self, batch):
-        if self.spec.inputs.modality == "text":
-            x, padding_mask, _ = self.input_net(batch)
+        if isinstance(self.spec.inputs, Text):
+            x, padding_mask, _ = self.input_net({"values": batch["inputs"]})
             return x, padding_mask
         x = self.input_net(ops.cast(batch["inputs"], "float32"))
         x = ops.reshape(x, [ops.shape(x)[0], x.shape[1] * x.shape[2], x.shape[3]])

@@ -9,7 +9,8 @@ import os
 import numpy as np
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Audio, Image, Label, Text
+from t2t_multimodel.modalities import Text
+from t2t_multimodel.modalities.arrays import stored_name
 from t2t_multimodel.problem import missing_side
 from t2t_multimodel.vocabulary import varints
 
@@ -57,7 +58,12 @@ def store_features(problem, with_references):
     """The TFDS features of a problem's store: `inputs`, `targets`, `key` and, for some, `references`."""
     import tensorflow_datasets as tfds
 
-    features = {side: _store_feature(getattr(problem, side)) for side in SIDES} | {"key": tfds.features.Text()}
+    features = {
+        stored_name(side, name): _store_feature(array)
+        for side in SIDES
+        for name, array in getattr(problem, side).stored().items()
+    }
+    features["key"] = tfds.features.Text()
     if with_references:
         features["references"] = tfds.features.Sequence(tfds.features.Text())
     return tfds.features.FeaturesDict(features)
@@ -91,7 +97,7 @@ def make_records(problem, features, vocabulary, split, start, samples):
     chunk = Chunk([], bad)
     columns = [_encode(problem, side, [sample[side] for _, sample in good], vocabulary, chunk) for side in SIDES]
     for (key, sample), (inputs, input_length), (targets, target_length) in zip(good, *columns):
-        example = {"inputs": inputs, "targets": targets, "key": key}
+        example = inputs | targets | {"key": key}
         if "references" in features:
             example["references"] = list(sample.get("references", ()))
         chunk.records.append(Record(key, serialise(example), input_length, target_length))
@@ -130,19 +136,14 @@ def key_of(content):
     return tf_example_pb2.Example.FromString(content).features.feature["key"].bytes_list.value[0].decode()
 
 
-def _store_feature(feature):
+def _store_feature(array):
+    """The TFDS feature of an `ArraySpec`."""
     import tensorflow_datasets as tfds
 
-    if isinstance(feature, Text):
-        return tfds.features.Tensor(shape=(None,), dtype=np.int64)
-    if isinstance(feature, Image):
-        shape = (feature.height, feature.width, feature.channels)
-        return tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding="bytes")
-    if isinstance(feature, Audio):  # tfds.features.Audio is three times larger on disk and thirty times slower
-        return tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes")
-    if isinstance(feature, Label):
-        return tfds.features.ClassLabel(names=[str(name) for name in feature.classes])
-    raise UserError(f"a problem's inputs and targets are Text, Image, Audio or Label, not {feature!r}")
+    if array.storage == "class":
+        return tfds.features.ClassLabel(names=list(array.class_names))
+    encoding = {"encoding": "bytes"} if array.storage == "bytes" else {}
+    return tfds.features.Tensor(shape=array.shape, dtype=np.dtype(array.dtype).type, **encoding)
 
 
 def _checked_key(key):
@@ -175,26 +176,34 @@ def _check(problem, sample, features):
 
 
 def _encode(problem, side, values, vocabulary, chunk):
-    """The stored form and the length of each value; counts ids and characters of text into `chunk`."""
-    feature = getattr(problem, side)
-    if isinstance(feature, Text):
-        packed = vocabulary.encode_packed(values)
-        lengths = [len(ids.translate(None, _NOT_LAST)) for ids in packed]
-        chunk.text_ids += sum(lengths)
-        chunk.characters += sum(map(len, values))
-        return list(zip(packed, lengths))
-    if isinstance(feature, Audio):
-        return [(sound.astype("<i2"), len(sound)) for sound in values]
-    if isinstance(feature, Label):
-        number = {name: i for i, name in enumerate(feature.classes)}
-        return [(number[name], 1) for name in values]
-    return [(picture, 1) for picture in values]
+    """The stored arrays and the length of each value; counts ids and characters of text into `chunk`."""
+    modality = getattr(problem, side)
+    encoded = modality.encode(values, vocabulary)
+    lengths = [modality.stored_length(arrays) for arrays in encoded]
+    ids, characters = modality.text_counts(values, lengths)
+    chunk.text_ids += ids
+    chunk.characters += characters
+    specs = modality.stored()
+    stored = [
+        {stored_name(side, name): _as_stored(specs[name], array) for name, array in arrays.items()}
+        for arrays in encoded
+    ]
+    return list(zip(stored, lengths))
+
+
+def _as_stored(spec, array):
+    """An encoded array as `serialise` takes it."""
+    if spec.storage == "bytes":
+        return np.asarray(array, spec.stored_dtype)
+    if spec.storage == "int64_list" and not isinstance(array, bytes):
+        return varints(array)
+    return array
 
 
 def _file_of(problem, raw):
     """The file that a raw sample names in place of a picture or sound; "" where it names none."""
     for side in SIDES:
-        if not isinstance(getattr(problem, side), Text) and isinstance(raw.get(side), (str, os.PathLike)):
+        if not getattr(problem, side).uses_vocabulary and isinstance(raw.get(side), (str, os.PathLike)):
             path = os.fspath(raw[side])
             if os.sep in path:  # else it is a class's name
                 return path

@@ -18,7 +18,7 @@ import sys
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.problem import Problem
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # A change of these alters no example.
 DECLARATIONS = ("command", "decode_hparams", "description", "metrics", "target_grammar", "vocabulary_size")
 _MOST_FILES_LISTED = 1000

@@ -37,7 +37,7 @@ from t2t_multimodel.data_gen.vocabulary_training import (
     train_on_problems,
 )
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Text
+from t2t_multimodel.modalities import Modality
 from t2t_multimodel.problem import declaration_faults
 from t2t_multimodel.vocabulary import TABLE_FILE, Vocabulary
 
@@ -230,7 +230,7 @@ def _kept(problem, data_dir, report):
     shutil.rmtree(data_dir / f"{files.INCOMPLETE}{problem.name}", ignore_errors=True)  # of a run that was to replace it
     before = read_manifest(folder)
     vocabulary = None
-    if isinstance(problem.targets, Text):
+    if problem.targets.uses_vocabulary:
         vocabulary = assign_commands(data_dir / VOCABULARY_FOLDER, [problem.command_name])
     manifest = before | declarations(problem, vocabulary)
     line = "complete and unchanged, nothing to do"
@@ -264,7 +264,7 @@ def _vocabulary_for(problems, data_dir, vocabulary, size, report, bars):
                     f"as {min(lacking)!r}), which may take several ids each; a new --data_dir that begins with this "
                     "problem would give each its own"
                 )
-    commands = [problem.command_name for problem in with_text if isinstance(problem.targets, Text)]
+    commands = [problem.command_name for problem in with_text if problem.targets.uses_vocabulary]
     return assign_commands(folder, commands)
 
 
@@ -301,11 +301,6 @@ def _counts(manifest):
 
 def mean_length(manifest, side):
     """The mean length of a side of a store, in words: "11.3 tokens", "1.8 s of sound", "image"."""
-    spec = manifest[side]
     total = sum(split[f"{side[:-1]}_tokens"] for split in manifest["splits"].values())
     mean = total / sum(split["examples"] for split in manifest["splits"].values())
-    if spec["modality"] == "text":
-        return f"{mean:.1f} tokens"
-    if "rate" in spec:
-        return f"{mean / spec['rate']:.1f} s of sound"
-    return spec["modality"]
+    return Modality.from_json(manifest[side]).mean_length_in_words(mean)

@@ -8,11 +8,9 @@ from t2t_multimodel.data_gen.fingerprint import fingerprint
 from t2t_multimodel.data_gen.progress import count_samples
 from t2t_multimodel.data_gen.store import VOCABULARY_FOLDER, uses_text, why_not_current
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Text
 
 _LOOKED_AT = 200  # samples of a split that are made
 _COUNTING_SECONDS = 3.0  # spent on counting the samples of a split
-_CHARACTERS_A_TOKEN, _BYTES_A_TOKEN = 3, 2  # before there is a vocabulary
 
 
 def describe_plan(problems, data_dir, vocabulary, vocabulary_size, settings, report):
@@ -70,9 +68,5 @@ def _size(problem, sample, vocabulary):
     for side in examples.SIDES:
         feature, value = getattr(problem, side), sample[side]
         feature.check(value)
-        if isinstance(feature, Text):
-            tokens = len(vocabulary.encode(value)) if vocabulary else len(value) / _CHARACTERS_A_TOKEN
-            size += tokens * _BYTES_A_TOKEN
-        else:
-            size += getattr(value, "nbytes", 1)
+        size += feature.stored_bytes(value, vocabulary)
     return size + sum(len(reference.encode()) for reference in sample.get("references", ()))

@@ -13,7 +13,6 @@ from t2t_multimodel.data_gen.fingerprint import FORMAT_VERSION, changes
 from t2t_multimodel.data_gen.local import Making
 from t2t_multimodel.data_gen.unfinished import under_way
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Label, Text
 from t2t_multimodel.problem import Problem, samples_of
 from t2t_multimodel.vocabulary import MODEL_FILE, write_file
 
@@ -34,7 +33,7 @@ class Generated:
 
 
 def uses_text(problem):
-    return isinstance(problem.inputs, Text) or isinstance(problem.targets, Text)
+    return problem.inputs.uses_vocabulary or problem.targets.uses_vocabulary
 
 
 def read_manifest(folder):
@@ -202,9 +201,8 @@ def _manifest(problem, splits, vocabulary, fingerprint, bad):
     return {
         "format_version": FORMAT_VERSION,
         "problem": problem.name,
-        "inputs": problem.inputs.spec(problem.name, vocabulary).to_json(),
-        "targets": problem.targets.spec(problem.name, vocabulary).to_json(),
-        "classes": [str(name) for name in problem.targets.classes] if isinstance(problem.targets, Label) else None,
+        "inputs": problem.inputs.bind(vocabulary).to_json(),
+        "targets": problem.targets.bind(vocabulary).to_json(),
         **declarations(problem, vocabulary),
         "vocabulary": vocabulary
         and {"digest": vocabulary.digest, "size": vocabulary.size, "file": f"{VOCABULARY_FOLDER}/{MODEL_FILE}"},
@@ -229,7 +227,7 @@ def _manifest(problem, splits, vocabulary, fingerprint, bad):
 
 def declarations(problem, vocabulary):
     """The part of a manifest that a problem only declares: the examples do not depend on it."""
-    command_id = vocabulary.command_id(problem.command_name) if isinstance(problem.targets, Text) else 0
+    command_id = vocabulary.command_id(problem.command_name) if problem.targets.uses_vocabulary else 0
     return {
         "description": _description(problem),
         "command": {"name": problem.command_name, "id": command_id},

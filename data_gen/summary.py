@@ -1,6 +1,7 @@
 """The table at the end of t2t-datagen: what became of each problem, in examples, bytes, tokens, lengths and time."""
 
 from t2t_multimodel.data_gen.generate import mean_length
+from t2t_multimodel.modalities import Modality
 
 
 def table(names, results, seconds):
@@ -67,7 +68,7 @@ def _bytes(manifest):
 
 def _tokens(manifest):
     """Ids of text, of both sides and all splits."""
-    sides = [side for side in ("inputs", "targets") if manifest[side]["modality"] == "text"]
+    sides = [side for side in ("inputs", "targets") if Modality.from_json(manifest[side]).uses_vocabulary]
     return sum(split[f"{side[:-1]}_tokens"] for split in manifest["splits"].values() for side in sides)
 
 

@@ -13,7 +13,8 @@ from t2t_multimodel.data_gen.progress import Bars
 from t2t_multimodel.data_gen.shards import INDEX_DTYPES, index_name
 from t2t_multimodel.data_gen.store import VOCABULARY_FOLDER, read_manifest
 from t2t_multimodel.errors import UserError, datagen_command
-from t2t_multimodel.features import EOS_ID, PAD_ID
+from t2t_multimodel.modalities import Modality
+from t2t_multimodel.modalities.arrays import stored_name
 from t2t_multimodel.vocabulary import Vocabulary
 
 
@@ -125,28 +126,36 @@ def _record_damage(content, offset, number, row, manifest, vocabulary_size):
     if row is not None and (row["shard"], row["offset"], row["size"]) != (number, offset, len(content)):
         return f"it lies at byte {offset}, {len(content)} bytes long; the index says {row['offset']}, {row['size']}"
     for side in examples.SIDES:
-        spec = manifest[side]
-        numbers = np.array(fields[side].int64_list.value, np.int64)
-        length = 1
-        if spec["modality"] == "text":
-            length = len(numbers)
-            if not length or numbers.min() <= max(PAD_ID, EOS_ID) or numbers.max() >= vocabulary_size:
-                return f"{side}: ids outside of the vocabulary of {vocabulary_size}"
-        elif spec["modality"] == "label":
-            if len(numbers) != 1 or not 0 <= numbers[0] < spec["classes"]:
-                return f"{side}: no class of the {spec['classes']}"
-        else:
-            sizes = [len(value) for value in fields[side].bytes_list.value]
-            if spec["modality"] == "image":
-                if sizes != [spec["height"] * spec["width"] * spec["channels"]]:
-                    return f"{side}: not a picture of {spec['height']}×{spec['width']}×{spec['channels']}"
-            else:
-                length = sum(sizes) // 2
-                if len(sizes) != 1 or not length:
-                    return f"{side}: no sound"
+        modality = Modality.from_json(manifest[side])
+        arrays, wrong = _arrays(modality, side, fields)
+        if not wrong:
+            wrong = modality.stored_fault(arrays)
+        if wrong:
+            return f"{side}: {wrong}"
+        length = modality.stored_length(arrays)
         if row is not None and row[f"{side[:-1]}_length"] != length:
             return f"{side}: {length} long; the index says {row[f'{side[:-1]}_length']}"
     return None
+
+
+def _arrays(modality, side, fields):
+    """({name: array} of one side of a stored example, what is wrong with it or "")."""
+    arrays = {}
+    for name, spec in modality.stored().items():
+        feature = fields[stored_name(side, name)]
+        if spec.storage != "bytes":
+            numbers = np.array(feature.int64_list.value, np.int64)
+            if spec.storage == "class" and len(numbers) != 1:
+                return {}, f"{len(numbers)} numbers where one belongs"
+            arrays[name] = int(numbers[0]) if spec.storage == "class" else numbers
+            continue
+        values = list(feature.bytes_list.value)
+        size = spec.row_bytes
+        if len(values) != 1 or len(values[0]) % size or not (spec.varies or len(values[0]) == size):
+            return {}, f"{sum(map(len, values))} bytes are no {modality.modality_name} of {spec.dtype} {spec.shape}"
+        arrays[name] = np.frombuffer(values[0], spec.stored_dtype).reshape(-1 if spec.varies else 1, *spec.row_shape)
+        arrays[name] = arrays[name] if spec.varies else arrays[name][0]
+    return arrays, ""
 
 
 class _BadChecksum(Exception):

@@ -12,15 +12,17 @@ import random
 import re
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import EOS_ID, PAD_ID, UNKNOWN_ID, Text
 from t2t_multimodel.problem import Problem, missing_side, samples_of
 from t2t_multimodel.vocabulary import (
     COMMAND_PIECES,
     COMMAND_SLOTS,
+    EOS_ID,
     ESCAPES,
     FORMAT_VERSION,
     MODEL_FILE,
+    PAD_ID,
     TABLE_FILE,
+    UNKNOWN_ID,
     Vocabulary,
     write_file,
 )
@@ -197,7 +199,7 @@ def texts_of(problem, split):
 
 
 def _text_sides(problem):
-    return [side for side in ("inputs", "targets") if isinstance(getattr(problem, side), Text)]
+    return [side for side in ("inputs", "targets") if getattr(problem, side).uses_vocabulary]
 
 
 def _as_piece(symbol):

@@ -23,12 +23,11 @@ from t2t_multimodel import registry
 from t2t_multimodel.data_gen import examples, pieces
 from t2t_multimodel.data_gen.readers import corpora
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Audio, Image
 from t2t_multimodel.problem import samples_of
 from t2t_multimodel.startup import processors
 from t2t_multimodel.vocabulary import Vocabulary
 
-_CHUNK, _MEDIA_CHUNK = 256, 32  # samples sent to a worker at once
+_CHUNK, _COSTLY_CHUNK = 256, 32  # samples sent to a worker at once
 
 
 class Workers:
@@ -162,8 +161,7 @@ def _import(name, file, inside):
 
 def chunk_size(problem):
     """How many samples are made at once."""
-    media = isinstance(problem.inputs, (Image, Audio)) or isinstance(problem.targets, (Image, Audio))
-    return _MEDIA_CHUNK if media else _CHUNK
+    return _COSTLY_CHUNK if problem.inputs.costly or problem.targets.costly else _CHUNK
 
 
 def batches_of(problem, split, size, first=0):

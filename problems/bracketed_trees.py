@@ -4,7 +4,7 @@ import functools
 
 from t2t_multimodel.data_gen.readers.lines import bad_sample
 from t2t_multimodel.data_gen.readers.trees import linearised, read_trees, symbols
-from t2t_multimodel.features import Text
+from t2t_multimodel.modalities import Text
 from t2t_multimodel.problems.file_problem import FileProblem
 
 

@@ -5,7 +5,7 @@ import json
 
 from t2t_multimodel.data_gen.readers.lines import bad_sample
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Image, Text
+from t2t_multimodel.modalities import Image, Text
 from t2t_multimodel.problems.file_problem import FileProblem, picture_sample
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from t2t_multimodel.data_gen.download import fetch
 from t2t_multimodel.data_gen.readers.corpora import Corpus, MissingCorpus
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Image, Label
+from t2t_multimodel.modalities import Image, Label
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import register_problem
 

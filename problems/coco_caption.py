@@ -10,7 +10,7 @@ from t2t_multimodel.data_gen.readers.members import ZipMember, read_content, zip
 from t2t_multimodel.data_gen.readers.parts import part_of
 from t2t_multimodel.data_gen.readers.pictures import read_picture
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Image, Text
+from t2t_multimodel.modalities import Image, Text
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import register_problem
 

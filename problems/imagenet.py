@@ -10,7 +10,7 @@ from t2t_multimodel.data_gen.readers.members import read_content, tar_members
 from t2t_multimodel.data_gen.readers.parts import part_of
 from t2t_multimodel.data_gen.readers.pictures import SUFFIXES, read_picture
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Image, Label
+from t2t_multimodel.modalities import Image, Label
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import register_problem
 

@@ -4,7 +4,7 @@ import functools
 
 from t2t_multimodel.data_gen.readers.pictures import SUFFIXES
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Image, Label
+from t2t_multimodel.modalities import Image, Label
 from t2t_multimodel.problems.file_problem import FileProblem, picture_sample
 
 

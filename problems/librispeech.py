@@ -23,7 +23,7 @@ from t2t_multimodel.data_gen.readers import tfds_data
 from t2t_multimodel.data_gen.readers.corpora import Corpus
 from t2t_multimodel.data_gen.readers.lines import read_lines
 from t2t_multimodel.data_gen.readers.recordings import read_recording
-from t2t_multimodel.features import Audio, Text
+from t2t_multimodel.modalities import Audio, Text
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import register_problem
 

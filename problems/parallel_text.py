@@ -5,7 +5,7 @@ import sys
 
 from t2t_multimodel.data_gen.readers.parallel import HeldOut, distinct, find_sources
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Text
+from t2t_multimodel.modalities import Text
 from t2t_multimodel.problems.file_problem import SPLITS, FileProblem
 
 _BEST_FIRST = ("sgm", "lines", "tsv")  # where a set to test on is there in several forms

@@ -3,7 +3,7 @@
 import functools
 
 from t2t_multimodel.data_gen.readers.lines import bad_sample, read_columns
-from t2t_multimodel.features import Text
+from t2t_multimodel.modalities import Text
 from t2t_multimodel.problems.file_problem import FileProblem
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from t2t_multimodel.data_gen.readers import tfds_data
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Audio, Image, Label, Text
+from t2t_multimodel.modalities import Audio, Image, Label, Text
 from t2t_multimodel.problem import Problem
 
 SPLITS = ("train", "dev", "test")

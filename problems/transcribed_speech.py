@@ -5,7 +5,7 @@ import os
 
 from t2t_multimodel.data_gen.readers.lines import bad_sample, read_columns
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Audio, Text
+from t2t_multimodel.modalities import Audio, Text
 from t2t_multimodel.problems.file_problem import FileProblem
 
 

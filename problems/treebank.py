@@ -4,7 +4,7 @@ import functools
 
 from t2t_multimodel.data_gen.readers.treebanks import read_treebank_file
 from t2t_multimodel.data_gen.readers.trees import linearised, parse_tree, symbols
-from t2t_multimodel.features import Text
+from t2t_multimodel.modalities import Text
 from t2t_multimodel.problem import Problem
 
 ROOTS = ("TOP", "ROOT", "S1")  # brackets around every tree, which say nothing and which EVALB does not count

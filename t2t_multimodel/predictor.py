@@ -53,8 +53,8 @@ class Predictor:
 
         Args:
           problem: its name.
-          inputs: strings for text; paths or uint8 arrays for pictures; paths or int16 arrays (at the problem's rate)
-            for sound.
+          inputs: what the problem's modality reads: strings for text; paths or uint8 arrays for pictures; paths or
+            int16 arrays (at the problem's rate) for sound.
           long_inputs: what to do with an input longer than any the model was trained on: "error" or "warn". None is
             ever cut.
           decode_hparams: what differs from the problem's own: beam_size (1 = greedy), alpha (exponent of the length
@@ -62,56 +62,36 @@ class Predictor:
             0: whatever the model writes).
 
         Returns:
-          A list of strings: text, or the name of the likeliest class.
+          A list of answers: text, the name of the likeliest class, or what the target's modality makes of it.
 
         Raises:
           UserError: unknown problem or setting, an input that can't be read or is too long.
         """
         from t2t_multimodel.decode_hparams import decode_settings
-        from t2t_multimodel.input.lengths import InputLengths
-        from t2t_multimodel.input.padding import encode_inputs
+        from t2t_multimodel.input.padding import make_batch, samples_of_values
 
         known = self._run.problem(problem)
         settings = decode_settings(decode_hparams, known.decode_hparams)
-        lengths = InputLengths(known.spec.inputs, self.hparams, bucket=self._static_shapes)
-        values = [self._read(known.spec, value, place) for place, value in enumerate(inputs, 1)]
-        self._check_lengths(known.spec, values, lengths, long_inputs)
-        answers = [None] * len(values)
-        order = sorted(range(len(values)), key=lambda i: len(values[i]))
+        modality = known.spec.inputs
+        lengths = modality.lengths(self.hparams, "inputs", self._static_shapes)
+        samples = samples_of_values(known.spec, inputs)
+        columns, stored = modality.columns(samples, self._vocabulary)
+        stored = np.array(stored, np.int64)
+        self._check_lengths(known.spec, stored, lengths, long_inputs)
+        answers = [None] * len(samples)
+        order = np.argsort(lengths.positions(lengths.padded(stored)), kind="stable").tolist()
         for start in range(0, len(order), self.hparams.batch_examples):
             rows = order[start : start + self.hparams.batch_examples]
-            arrays = encode_inputs(known.spec, [values[i] for i in rows], self._vocabulary, lengths)
-            for i, answer in zip(rows, self._answers(known, arrays, settings)):
-                answers[i] = answer
+            part = {name: [column[i] for i in rows] for name, column in columns.items()}
+            arrays = make_batch(known.spec, part, input_length=lengths.padded(stored[rows]).max(axis=0))
+            for i, answer in zip(rows, self._decoder.answers(known, arrays, self._vocabulary, settings)):
+                answers[i] = known.spec.targets.best(answer)
         return answers
 
-    def _answers(self, problem, arrays, settings):
-        if problem.spec.targets.modality == "label":
-            return [problem.classes[row[0]] for row in self._decoder.classes(problem.spec, arrays)[0]]
-        return self._decoder.texts(problem, arrays, self._vocabulary, settings)
-
-    def _read(self, spec, value, place):
-        """A value as the model's arrays: paths are read, everything else is taken as it is."""
-        if spec.inputs.modality == "text" or isinstance(value, np.ndarray):
-            return value
-        from t2t_multimodel.data_gen.readers.pictures import read_picture
-        from t2t_multimodel.data_gen.readers.recordings import read_recording
-
-        side = spec.inputs
-        try:
-            if side.modality == "image":
-                return read_picture(value, side.height, side.width, side.channels, fit=side.fit or "stretch")
-            return read_recording(value, side.rate)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{spec.name}: input {place}: {error}") from None
-
-    def _check_lengths(self, spec, values, lengths, long_inputs):
-        if spec.inputs.modality == "image":
-            return
-        sizes = values if spec.inputs.modality != "text" else self._vocabulary.encode_batch(values)
-        for place, value in enumerate(sizes, 1):
-            if lengths.too_long(len(value)):
-                said = f"{spec.name}: input {place} is longer ({len(value)}) than any the model was trained on"
+    def _check_lengths(self, spec, stored, lengths, long_inputs):
+        for place, (length, too_long) in enumerate(zip(stored.tolist(), lengths.too_long(stored).tolist()), 1):
+            if too_long:
+                said = f"{spec.name}: input {place} is longer ({length}) than any the model was trained on"
                 if long_inputs == "error":
                     raise UserError(f"{said}; split it, or decode it all the same with long_inputs=warn")
                 warnings.warn(said, stacklevel=3)

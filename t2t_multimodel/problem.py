@@ -1,13 +1,10 @@
-"""A problem: two features, samples of them, a command token and metrics. It knows nothing of models."""
+"""A problem: two modalities, samples of them, a command token and metrics. It knows nothing of models."""
 
 import copy
 
 from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Feature, Label, Text
-
-# What is computed for every problem with such a target, whatever else the problem asks for.
-TEACHER_FORCED = ("teacher_forced_log_perplexity", "teacher_forced_accuracy", "teacher_forced_sequence_accuracy")
+from t2t_multimodel.modalities import Modality
 
 
 class Problem:
@@ -17,8 +14,8 @@ class Problem:
     """
 
     name = None  # set by @register_problem
-    inputs = None  # a Feature
-    targets = None  # a Feature
+    inputs = None  # a Modality
+    targets = None  # a Modality
     command = None  # name of the command token, e.g. "to_german"; None: "to_" + the problem's name
     metrics = None  # of decoded output, the headline first; None: by the target feature
     # What decoding keeps its answers to: "tree", well-formed brackets with a leaf for each word of the input. They must
@@ -62,10 +59,6 @@ class Problem:
             if not n.startswith("_") and n not in skip and isinstance(getattr(type(self), n, None), plain)
         } | {"inputs": repr(self.inputs), "targets": repr(self.targets)}
 
-    def trivial_prediction(self, train_targets):
-        """The answer that needs no model, for the baseline: most frequent target (see `training/metrics.py`)."""
-        return train_targets.most_common(1)[0][0]
-
     @property
     def command_name(self):
         return self.command or f"to_{self.name}"
@@ -75,9 +68,7 @@ class Problem:
         """Names of the metrics on decoded output, the headline first."""
         if self.metrics is not None:
             return tuple(self.metrics)
-        if isinstance(self.targets, Label):
-            return ("accuracy_top1", "accuracy_top5")
-        return ("bleu", "exact_match")
+        return self.targets.default_metrics
 
     @property
     def evaluation_split(self):
@@ -94,15 +85,20 @@ def declaration_faults(problem):
     if type(problem).samples is Problem.samples:
         faults.append("it must define samples(self, split)")
     for side in ("inputs", "targets"):
-        feature = getattr(problem, side)
-        if feature is None:
+        modality = getattr(problem, side)
+        if modality is None:
             faults.append(f"it must say its {side}, e.g. {side} = Text()")
-        elif isinstance(feature, type) and issubclass(feature, Feature):
-            faults.append(f"its {side} are the class {feature.__name__}, not a feature: write {feature.__name__}()")
-        elif not isinstance(feature, Feature):
-            faults.append(f"its {side} must be Text(), Image(), Audio() or Label(), not {feature!r}")
-        elif isinstance(feature, Label) and not 0 < len(feature.classes) == len(set(map(str, feature.classes))):
-            faults.append(f"its {side} must have classes, each with a name of its own: Label(classes=(…))")
+        elif isinstance(modality, type) and issubclass(modality, Modality):
+            faults.append(f"its {side} are the class {modality.__name__}, no modality: write {modality.__name__}()")
+        elif not isinstance(modality, Modality):
+            faults.append(f"its {side} must be a modality such as Text() or Image(), not {modality!r}")
+        elif fault := modality.declaration_fault():
+            faults.append(f"its {side} {fault}")
+        elif not (modality.can_be_input if side == "inputs" else modality.can_be_target):
+            faults.append(
+                f"its {side} can't be {modality.modality_name}, for which there is no net that "
+                + ("reads it" if side == "inputs" else "writes it")
+            )
     for name, example in (("splits", '("train", "dev", "test")'), ("metrics", '("bleu", "exact_match")')):
         value = getattr(problem, name)
         if value is None and name == "metrics":
@@ -118,7 +114,7 @@ def declaration_faults(problem):
             decode_settings(problem.decode_hparams)
         except UserError as error:
             faults.append(f"its decode_hparams: {error}")
-    if problem.target_grammar and not (isinstance(problem.inputs, Text) and isinstance(problem.targets, Text)):
+    if problem.target_grammar and not faults and not both_are_text(problem):
         faults.append(f"its target_grammar {problem.target_grammar!r} is for problems from text to text")
     if problem.command is not None and (not isinstance(problem.command, str) or not problem.command.strip()):
         faults.append(f'its command must be a name, such as "to_german", not {problem.command!r}')
@@ -150,9 +146,14 @@ def missing_side(sample):
     return ""
 
 
+def both_are_text(problem):
+    """Whether both sides of a problem are strings written in a vocabulary."""
+    return problem.inputs.uses_vocabulary and problem.targets.uses_vocabulary
+
+
 def reversed_problem(problem):
     """`problem` with its two sides swapped, named `<name>_rev`; both sides must be text."""
-    if not (isinstance(problem.inputs, Text) and isinstance(problem.targets, Text)):
+    if not both_are_text(problem):
         raise UserError(f"{problem.name}_rev: only problems from text to text can be reversed, {problem.name} is not")
     base = problem
 

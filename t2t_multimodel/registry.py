@@ -121,8 +121,14 @@ problems = Registry("problem")
 mixtures = Registry("mixture")
 models = Registry("model")
 hparams_sets = Registry("hparams set")
+modalities = Registry("modality")
 
-_SHIPPED = ("t2t_multimodel.problems", "t2t_multimodel.hparams", "t2t_multimodel.models")
+_SHIPPED = (
+    "t2t_multimodel.modalities",
+    "t2t_multimodel.problems",
+    "t2t_multimodel.hparams",
+    "t2t_multimodel.models",
+)
 _loaded = False
 _packages = []  # what became of the installed packages that register something
 
@@ -171,6 +177,20 @@ def register_model(name, *, aliases=()):
     return register
 
 
+def register_modality(cls=None, *, aliases=()):
+    """Class decorator: registers a `Modality` class under its `modality_name`, or its own name in snake_case."""
+
+    def register(cls):
+        if not cls.__dict__.get("modality_name"):
+            cls.modality_name = snake_case(cls.__name__)
+        modalities.add(cls.modality_name, cls, _called_from())
+        for alias in aliases:
+            modalities.alias(alias, cls.modality_name)
+        return cls
+
+    return register(cls) if cls is not None else register
+
+
 def register_mixture(mixture, *, aliases=()):
     """Registers a `Mixture` under its name."""
     mixtures.add(mixture.name, mixture)
@@ -207,7 +227,7 @@ def _load_shipped():
         _loaded = True
         for module in _SHIPPED:
             importlib.import_module(module)
-        _packages[:] = packages.load((problems, mixtures, models, hparams_sets))
+        _packages[:] = packages.load((problems, mixtures, models, hparams_sets, modalities))
 
 
 def _called_from():

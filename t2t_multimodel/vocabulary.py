@@ -14,8 +14,8 @@ import os
 import pathlib
 
 from t2t_multimodel.errors import UserError, unknown_name
-from t2t_multimodel.features import EOS_ID, PAD_ID
 
+PAD_ID, EOS_ID, UNKNOWN_ID = 0, 1, 2  # the same in every vocabulary
 MODEL_FILE, TABLE_FILE = "bpe.model", "vocabulary.json"
 FORMAT_VERSION = 1
 COMMAND_SLOTS = 64

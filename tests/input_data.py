@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 from stores import random_ids, text_samples, write_store
 
-from t2t_multimodel.features import Audio, Image, Label, Text
 from t2t_multimodel.hyperparameters import HParams
 from t2t_multimodel.input.batching import BatchStream
 from t2t_multimodel.input.store import ExampleStore
+from t2t_multimodel.modalities import Audio, Image, Label, Text
 
 HPARAMS = replace(HParams(), batch_tokens=256, batch_examples=8, length_window=4, image_positions=16)
 RANDOM = np.random.default_rng(0)

@@ -9,14 +9,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from t2t_multimodel.features import EOS_ID, FeatureSpec, ProblemSpec
 from t2t_multimodel.hyperparameters import HParams
 from t2t_multimodel.layers.attention import AttentionBlock, CrossAttention, CrossWithoutAttention
 from t2t_multimodel.layers.convolution import ConvBlock, ConvStep
 from t2t_multimodel.layers.convolution_cache import ConvolutionHistory, Position
 from t2t_multimodel.layers.experts import MixtureOfExperts
+from t2t_multimodel.modalities import Audio, Image, Label, ProblemSpec, Text
 from t2t_multimodel.models.body import Decoder, Mixer
 from t2t_multimodel.models.multimodel import MultiModel
+from t2t_multimodel.vocabulary import EOS_ID
 
 BACKEND = keras.backend.backend()
 
@@ -49,18 +50,20 @@ NO_EXPERTS = replace(HPARAMS, use_experts=False)
 NO_ATTENTION = replace(HPARAMS, use_attention=False)
 
 VOCABULARY, COMMAND, OTHER_COMMAND, FIRST_WORD = 20, 3, 4, 5
-TEXT = FeatureSpec("text", "text_small", vocabulary_size=VOCABULARY)
-IMAGE = FeatureSpec("image", "image_7x10x3", height=7, width=10, channels=3)
-SPECTROGRAM = FeatureSpec("audio_spectrogram", "audio_spectrogram_1000", rate=1000)
-WAVEFORM = FeatureSpec("audio_waveform", "audio_waveform_1000", rate=1000)
-LABEL = FeatureSpec("label", "label_small", classes=5)
+TEXT = Text(vocabulary_size=VOCABULARY, vocabulary_digest="small")
+IMAGE = Image(7, 10, 3)
+SPECTROGRAM = Audio(1000)
+WAVEFORM = Audio(1000, "waveform")
+LABEL = Label(tuple("abcde"))
+
+INPUTS = {"text": TEXT, "image": IMAGE, "audio_spectrogram": SPECTROGRAM, "audio_waveform": WAVEFORM}
 
 # Every pair of an input and a target: one problem of each signature.
 SPECS = {
-    f"{inputs.modality}_to_{targets.modality}": ProblemSpec(
-        f"{inputs.modality}_to_{targets.modality}", inputs, targets, COMMAND if targets is TEXT else 0
+    f"{source}_to_{targets.modality_name}": ProblemSpec(
+        f"{source}_to_{targets.modality_name}", inputs, targets, COMMAND if targets is TEXT else 0
     )
-    for inputs in (TEXT, IMAGE, SPECTROGRAM, WAVEFORM)
+    for source, inputs in INPUTS.items()
     for targets in (TEXT, LABEL)
 }
 TO_TEXT = {name: spec for name, spec in SPECS.items() if spec.targets is TEXT}
@@ -108,7 +111,7 @@ def make_batch(spec, rows=3, seed=0):
     if spec.targets is TEXT:
         batch["targets"] = random_ids(rng, rows, longest=6)
     else:
-        batch["targets"] = rng.integers(0, LABEL.classes, rows).astype(np.int32)
+        batch["targets"] = rng.integers(0, len(LABEL.classes), rows).astype(np.int32)
     return batch
 
 

@@ -9,7 +9,7 @@ CODE = f'''
 """A user's folder: a small problem of each kind, a small hparams set."""
 from dataclasses import replace
 import numpy as np
-from t2t_multimodel.features import Audio, Image, Label, Text
+from t2t_multimodel.modalities import Audio, Image, Label, Text
 from t2t_multimodel.hparams.multimodel import multimodel_tiny
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import register_hparams, register_problem

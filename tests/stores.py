@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from t2t_multimodel.features import Image, Label, Text
+from t2t_multimodel.modalities import Image, Label, Text
 
 INDEX = {"shard": np.int32, "offset": np.int64, "size": np.int32, "input_length": np.int32, "target_length": np.int32}
 
@@ -64,12 +64,11 @@ def write_store(data_dir, name, inputs, targets, samples, *, shards=2, command_i
             "files": files,
         }
     manifest = {
-        "format_version": 1,
+        "format_version": 2,
         "problem": name,
         "description": f"The problem {name} of a test.",
-        "inputs": inputs.spec(name, vocabulary).to_json(),
-        "targets": targets.spec(name, vocabulary).to_json(),
-        "classes": list(targets.classes) if isinstance(targets, Label) else None,
+        "inputs": inputs.bind(vocabulary).to_json(),
+        "targets": targets.bind(vocabulary).to_json(),
         "command": {"name": f"to_{name}", "id": command_id if isinstance(targets, Text) else 0},
         "metrics": list(metrics or (("accuracy_top1",) if isinstance(targets, Label) else ("exact_match",))),
         "evaluation_split": "test" if "test" in samples else "dev",

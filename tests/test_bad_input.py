@@ -8,8 +8,8 @@ from own_files import make
 from t2t_multimodel.cli import datagen, trainer
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Text
 from t2t_multimodel.input.store import ExampleStore
+from t2t_multimodel.modalities import Text
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.problems import BracketedTrees, SentencePairs
 from t2t_multimodel.training.run import Run

@@ -21,7 +21,7 @@ from t2t_multimodel.cli import datagen
 PROBLEMS = """
 import os
 import numpy as np
-from t2t_multimodel.features import Image, Label, Text
+from t2t_multimodel.modalities import Image, Label, Text
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import register_problem
 

@@ -7,7 +7,7 @@ from t2t_multimodel.cli import build_vocab
 from t2t_multimodel.data_gen import vocabulary_report
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Image, Label, Text
+from t2t_multimodel.modalities import Image, Label, Text
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.vocabulary import Vocabulary
 

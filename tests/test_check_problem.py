@@ -11,7 +11,7 @@ from own_files import make
 from PIL import Image as PillowImage
 
 from t2t_multimodel import mixture
-from t2t_multimodel.features import Audio, Image, Label, Text
+from t2t_multimodel.modalities import Audio, Image, Label, Text
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.problems import BracketedTrees, CaptionedImages, LabelledImages, SentencePairs, TranscribedSpeech
 from t2t_multimodel.testing import FaultyProblem, check_problem, find_faults

@@ -29,7 +29,7 @@ COMMANDS = [datagen, trainer, evaluate, decoder, demo, inspector, build_vocab, e
 WHERE = ["--problem=tiny8", "--data_dir=nowhere", "--output_dir=nowhere_either"]
 
 PROBLEM = '''
-from t2t_multimodel.features import Text
+from t2t_multimodel.modalities import Text
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import register_problem
 

@@ -9,7 +9,7 @@ from t2t_multimodel.cli import datagen, decoder, demo, evaluate, trainer
 CODE = '''
 """A user's folder: one small problem, one small hparams set."""
 from dataclasses import replace
-from t2t_multimodel.features import Text
+from t2t_multimodel.modalities import Text
 from t2t_multimodel.hparams.multimodel import multimodel_tiny
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import register_hparams, register_problem

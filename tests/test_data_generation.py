@@ -17,7 +17,7 @@ from t2t_multimodel.data_gen.examples import Chunk, Record, key_of
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.data_gen.verify import verify
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Audio, Image, Label, Text
+from t2t_multimodel.modalities import Audio, Image, Label, Text
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.vocabulary import Vocabulary
 
@@ -203,8 +203,8 @@ def test_the_manifest_says_what_the_model_and_the_user_need(data_dir):
     manifests = {kind: json.loads((data_dir / kind.name / "manifest.json").read_text()) for kind in KINDS}
     for kind, manifest in manifests.items():
         assert manifest["problem"] == kind.name
-        assert manifest["inputs"] == kind.inputs.spec(kind.name, vocabulary).to_json()
-        assert manifest["targets"] == kind.targets.spec(kind.name, vocabulary).to_json()
+        assert manifest["inputs"] == kind.inputs.bind(vocabulary).to_json()
+        assert manifest["targets"] == kind.targets.bind(vocabulary).to_json()
         assert manifest["metrics"] == list(kind().metric_names)
         assert manifest["evaluation_split"] == "dev"
         assert manifest["dropped"] == []
@@ -215,7 +215,7 @@ def test_the_manifest_says_what_the_model_and_the_user_need(data_dir):
     assert reverse["command"] == {"name": "to_test_reverse", "id": vocabulary.commands["to_test_reverse"]}
     assert manifests[Sentiment]["command"] == {"name": "to_feeling", "id": 0}  # the target is no text
     assert picture["vocabulary"] is None
-    assert picture["classes"] == ["even", "odd"] and reverse["classes"] is None
+    assert picture["targets"]["classes"] == ["even", "odd"] and "classes" not in reverse["targets"]
 
 
 def test_many_small_shards_hold_the_same_records_in_the_same_order(data_dir, tmp_path):

@@ -18,7 +18,7 @@ from t2t_multimodel.data_gen import shards, unfinished
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.data_gen.verify import verify
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Image, Label, Text
+from t2t_multimodel.modalities import Image, Label, Text
 from t2t_multimodel.problem import Problem
 
 

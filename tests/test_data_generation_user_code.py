@@ -17,7 +17,7 @@ def test_problems_of_a_user_folder_work_in_worker_processes(user_folder, tmp_pat
             "__init__.py": "from . import birds",
             "songs.py": "SONG = 'tirili tralala'",
             "birds.py": (
-                "from t2t_multimodel.features import Text\n"
+                "from t2t_multimodel.modalities import Text\n"
                 "from t2t_multimodel.problem import Problem\n"
                 "from t2t_multimodel.registry import register_problem\n"
                 "from . import songs\n"

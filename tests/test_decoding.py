@@ -31,14 +31,14 @@ from models import (
 )
 
 from t2t_multimodel.decoding.batch_decoder import BatchDecoder
-from t2t_multimodel.decoding.decode import rank_classes, read_source, write_text
+from t2t_multimodel.decoding.decode import predict, read_source, write_text
 from t2t_multimodel.decoding.search import beam_search, greedy_search, length_penalty
-from t2t_multimodel.features import EOS_ID
 from t2t_multimodel.layers.convolution_cache import Position
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.optimizer import make_optimizer
 from t2t_multimodel.training.run import Run, RunProblem, build_model
+from t2t_multimodel.vocabulary import EOS_ID
 
 # ---- One position at a time
 
@@ -133,7 +133,7 @@ def test_greedy_of_the_ablations(kind):
 @contextlib.contextmanager
 def ending_at_different_times(model, spec, batch):
     """Makes the end-of-sequence likelier until greedy rows end at different times; gives their ids and scores."""
-    bias, decode = model.nets[spec.targets.name].bias, decoder(model, spec)
+    bias, decode = model.head(spec).bias, decoder(model, spec)
     original = to_numpy(bias)
     try:
         for more in np.arange(0.3, 3.0, 0.3):
@@ -188,12 +188,13 @@ def test_compiled_decoding_equals_eager(beam):
 def test_classes_are_ranked():
     model, spec = shared_model(), SPECS["image_to_label"]
     batch = make_batch(spec)
-    order, scores = BatchDecoder(model, adapter()).classes(spec, batch)
+    ranked = BatchDecoder(model, adapter()).predicted(spec, batch)
+    order, scores = ranked["order"], ranked["scores"]
     logits = program(model, lambda batch: model(batch, spec=spec)[0])(batch)
     np.testing.assert_array_equal(order, np.argsort(-logits, axis=1))
     np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1.0, atol=1e-5)
-    expected = program(model, lambda batch: rank_classes(model, spec, batch))(batch)
-    np.testing.assert_array_equal(order, expected[0])
+    expected = program(model, lambda batch: predict(model, spec, batch))(batch)
+    np.testing.assert_array_equal(order, expected["order"])
 
 
 # ---- Searches over a table: logits of the next id = table[time, last id]
@@ -289,7 +290,7 @@ def test_beam_scores_are_those_of_its_ids(kind):
         model, lambda batch, limit: decode_text(model, TRANSLATION, batch, limit, length, beam_size=4, alpha=0.6)
     )
     forward = program(model, lambda batch: ops.log_softmax(model(batch, spec=TRANSLATION)[0]))
-    bias = model.nets[TRANSLATION.targets.name].bias
+    bias = model.head(TRANSLATION).bias
     original = to_numpy(bias)
     try:
         bias.assign(original - 2.0 * (np.arange(VOCABULARY) == EOS_ID).astype("float32"))  # longer than a word or two

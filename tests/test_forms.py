@@ -22,14 +22,15 @@ from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.decoding.grammars import GRAMMARS, PunctuatedTree, Tree, misfit, register_grammar
 from t2t_multimodel.decoding.search import beam_search, greedy_search
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import EOS_ID, Text
 from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.metrics.evalb import parse
+from t2t_multimodel.modalities import Text
 from t2t_multimodel.problem import reversed_problem
 from t2t_multimodel.problems import tiny8
 from t2t_multimodel.training.evaluation import evaluate_run
 from t2t_multimodel.training.run import Run
+from t2t_multimodel.vocabulary import EOS_ID
 
 TREES = (
     "(S (NP (DT the) (NN dog)) (VP (VBZ barks)))",
@@ -178,7 +179,7 @@ def test_a_change_of_it_makes_no_data_anew(tmp_path):
     lines = []
     generate([problem], data, workers=1, report=lines.append, progress=False)
     assert any("target_grammar" in line and "decode_hparams" in line for line in lines), lines
-    assert ExampleStore(data, "tiny_parse").spec.targets.form == "punctuated_tree"
+    assert ExampleStore(data, "tiny_parse").spec.grammar == "punctuated_tree"
 
 
 def test_a_model_that_knows_nothing_writes_trees(tmp_path):
@@ -210,7 +211,7 @@ def test_a_form_that_the_data_lack_is_left_out_with_a_line(tmp_path, capsys):
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps(manifest | {"target_grammar": "tree"}))  # but commas are leaves
     run = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
-    assert run.problem("tiny_parse").spec.targets.form == ""
+    assert run.problem("tiny_parse").spec.grammar == ""
     assert "tiny_parse: its answers are decoded freely: the form 'tree'" in capsys.readouterr().err
     path.write_text(json.dumps(manifest | {"target_grammar": "puncuated_tree"}))
     with pytest.raises(UserError, match="tiny_parse: target_grammar.*puncuated_tree.*punctuated_tree"):

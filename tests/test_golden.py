@@ -10,7 +10,6 @@ from keras import ops
 from models import HPARAMS, LABEL, WAVEFORM, program, to_numpy
 
 from t2t_multimodel.decoding.search import EMPTY, beam_search
-from t2t_multimodel.features import FeatureSpec, ProblemSpec
 from t2t_multimodel.kernels.cross_entropy import cross_entropy
 from t2t_multimodel.kernels.depthwise import depthwise_1d
 from t2t_multimodel.layers.attention import (
@@ -25,7 +24,8 @@ from t2t_multimodel.layers.convolution import ConvStep, ConvStep2D
 from t2t_multimodel.layers.experts import BLOCK, MixtureOfExperts, cv_squared, probability_in_top_k, top_k_gates
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.layers.normalization import LayerNorm
-from t2t_multimodel.modalities.text import TextNet
+from t2t_multimodel.modalities import ProblemSpec, Text
+from t2t_multimodel.modalities.text_nets import TextNet
 from t2t_multimodel.model import experts as experts_module
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.optimizer import learning_rate, make_optimizer
@@ -267,7 +267,7 @@ def test_full_convolution_of_pictures():
 def test_shift_right():
     """The decoder's inputs are the targets moved by one, the command's vector (T2T: a pad value) in front."""
     numbers = golden("layers")
-    net = TextNet(FeatureSpec("text", "text", vocabulary_size=14), replace(HPARAMS, hidden_size=6), name="text")
+    net = TextNet(Text(vocabulary_size=14), replace(HPARAMS, hidden_size=6), name="text")
     # Ids 0 … 11 stand for the vectors of x3, 12 and 13 for the two rows' pad values.
     vectors = np.concatenate([numbers["x3"].reshape(12, 6), numbers["shift_pad_value"][:, 0]])
     assign(net, embedding=vectors / net.scale)  # scaled up on the way

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from t2t_multimodel.cli import inspection, inspector
+from t2t_multimodel.cli import inspector
+from t2t_multimodel.modalities import drawings
 from t2t_multimodel.data_gen.generate import generate
-from t2t_multimodel.features import Audio, Image, Label, Text
 from t2t_multimodel.hyperparameters import HParams
 from t2t_multimodel.input.store import ExampleStore
+from t2t_multimodel.modalities import Audio, Image, Label, Text
 from t2t_multimodel.problem import Problem
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -120,10 +121,10 @@ def test_sound_becomes_wav_files_and_spectrograms(inspect, data):
 
 def test_a_spectrogram_shows_the_pitch_at_its_level():
     tone = (16384 * np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)).astype(np.int16)
-    level = inspection.spectrogram(tone, RATE)
+    level = drawings.spectrogram(tone, RATE)
     frequency = level.mean(0).argmax() * (RATE / 2) / (level.shape[1] - 1)
     assert abs(frequency - 1000) < 25 and abs(level.max() + 6.0) < 0.3  # half of full scale is -6 dB
-    assert inspection.spectrogram(tone[:10], RATE).shape == (1, level.shape[1])
+    assert drawings.spectrogram(tone[:10], RATE).shape == (1, level.shape[1])
 
 
 def test_what_an_hparams_set_would_leave_out_is_what_training_leaves_out(inspect, data):

@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Audio, Image
+from t2t_multimodel.modalities import Audio, Image
 from t2t_multimodel.problems import CaptionedImages, LabelledImages, TranscribedSpeech
 
 # ---- Labelled pictures

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from t2t_multimodel import registry
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Image, Label, Text
 from t2t_multimodel.hyperparameters import HParams
 from t2t_multimodel.mixture import (
     ADAPTIVE_FLOOR,
@@ -25,6 +24,7 @@ from t2t_multimodel.mixture import (
     parse,
     parse_schedule,
 )
+from t2t_multimodel.modalities import Image, Label, Text
 from t2t_multimodel.problem import Problem
 
 

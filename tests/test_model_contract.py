@@ -31,11 +31,11 @@ from models import (
 )
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import ProblemSpec
 from t2t_multimodel.layers import experts
 from t2t_multimodel.layers.experts import MixtureOfExperts
 from t2t_multimodel.layers.layer import Layer
-from t2t_multimodel.modalities.image import ImageNet
+from t2t_multimodel.modalities import ProblemSpec
+from t2t_multimodel.modalities.image_nets import ImageEncoder
 from t2t_multimodel.models import body
 from t2t_multimodel.models.multimodel import MultiModel
 from t2t_multimodel.training import checkpoints
@@ -221,7 +221,7 @@ def test_update_over_several_draws_is_their_average():
 
 def test_training_pictures_are_flipped_and_shifted_and_others_are_left_alone():
     """Every row in training is one of 2 flips × 3 × 5 shifts of its picture, and nearly all of them occur."""
-    net = ImageNet(IMAGE, replace(HPARAMS, image_augment=True, image_shift=0.2), name="augmenting")
+    net = ImageEncoder(IMAGE, replace(HPARAMS, image_augment=True, image_shift=0.2), name="augmenting")
     run = {flag: program(net, lambda inputs, flag=flag: net({"inputs": inputs}, training=flag)[0]) for flag in (0, 1)}
     picture = np.random.default_rng(0).integers(0, 256, (7, 10, 3)).astype(np.uint8)
     padded = np.pad(picture, ((1, 1), (2, 2), (0, 0)), mode="reflect")
@@ -365,6 +365,6 @@ def test_a_model_without_text_targets_has_no_decoder():
 
 @pytest.mark.parametrize("inputs, targets", [("image", "image"), ("label", "text"), ("text", "audio_waveform")])
 def test_sides_that_no_net_serves_are_refused(inputs, targets):
-    features = {f.modality: f for spec in SPECS.values() for f in (spec.inputs, spec.targets)}
+    features = {f.modality_name: f for spec in SPECS.values() for f in (spec.inputs, spec.targets)}
     with pytest.raises(UserError, match="can't be a"):
         MultiModel(HPARAMS, [ProblemSpec("odd", features[inputs], features[targets], 0)])

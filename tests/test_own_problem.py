@@ -13,7 +13,7 @@ import pytest
 from t2t_multimodel import packages, registry
 from t2t_multimodel.cli import build_vocab, datagen, inspector, trainer
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Text
+from t2t_multimodel.modalities import Text
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import Registry, register_problem
 
@@ -121,7 +121,7 @@ def test_a_data_set_of_tfds(sections, tmp_path, monkeypatch, user_folder):
     for line in commands(sections[title]):
         run(line)
     store = ExampleStore(tmp_path / "data3", "mnist")
-    assert store.classes[0] == "0" and len(store.split("test")) == 10
+    assert store.spec.targets.classes[0] == "0" and len(store.split("test")) == 10
 
 
 def write_tfds(builder, examples):
@@ -179,7 +179,7 @@ def install(tmp_path, monkeypatch):
 
 
 PROBLEM = '''
-from t2t_multimodel.features import Text
+from t2t_multimodel.modalities import Text
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import register_problem
 

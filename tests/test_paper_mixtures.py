@@ -5,7 +5,7 @@ import pytest
 from t2t_multimodel import mixture, registry
 from t2t_multimodel.cli import datagen
 from t2t_multimodel.data_gen.readers import corpora
-from t2t_multimodel.features import Text
+from t2t_multimodel.modalities import Text
 from t2t_multimodel.problem import Problem
 
 OWN = ("wsj_speech", "wsj_parse", "librispeech", "gum_parse")

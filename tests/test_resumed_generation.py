@@ -14,7 +14,7 @@ from t2t_multimodel.data_gen import pieces
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.data_gen.verify import verify
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Image, Text
+from t2t_multimodel.modalities import Image, Text
 from t2t_multimodel.problem import Problem
 
 SHARD_BYTES = 20_000

@@ -16,8 +16,8 @@ from input_data import (
 from stores import SmallVocabulary
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import ProblemSpec, Text
 from t2t_multimodel.input.store import ExampleStore
+from t2t_multimodel.modalities import ProblemSpec, Text
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +50,10 @@ def test_examples_come_back_as_they_were_written(data, name, samples):
 
 def test_what_a_store_says_of_itself(data):
     words, shapes = ExampleStore(data, "words"), ExampleStore(data, "shapes")
-    assert words.spec == ProblemSpec("words", *2 * [Text().spec("", SmallVocabulary)], 3)
+    assert words.spec == ProblemSpec("words", *2 * [Text().bind(SmallVocabulary)], 3)
     assert words.vocabulary_folder == data / "vocabulary"
     assert shapes.vocabulary_folder is None
-    assert (shapes.classes, words.classes) == (("x", "y", "z"), ())
+    assert shapes.spec.targets.classes == ("x", "y", "z")
     assert (shapes.evaluation_split, words.evaluation_split) == ("test", "dev")
     assert words.metrics == ("exact_match",)
     assert len(words.split("train")) == 150

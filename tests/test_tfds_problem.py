@@ -14,7 +14,7 @@ from t2t_multimodel.cli.user_code import load_user_code
 from t2t_multimodel.data_gen.readers import corpora, tfds_data
 from t2t_multimodel.data_gen.readers.corpora import MissingCorpus
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Audio, Image, Label, Text
+from t2t_multimodel.modalities import Audio, Image, Label, Text
 from t2t_multimodel.problems import TfdsProblem
 
 
@@ -135,7 +135,7 @@ def test_workers_need_not_find_the_data_set(animals, folders):
 
 
 USER_CODE = '''
-from t2t_multimodel.features import Image
+from t2t_multimodel.modalities import Image
 from t2t_multimodel.problems import TfdsProblem
 from t2t_multimodel.registry import register_problem
 

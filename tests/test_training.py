@@ -148,7 +148,7 @@ def test_a_loaded_run_answers_without_its_data(data, undisturbed):
     assert len(answers) == 2 and all(isinstance(a, str) for a in answers)
     assert answers == model.decode("tiny_ende", ["the moon", "a red circle is big"])[::-1], "the order is kept"
     picture = np.zeros((32, 32, 3), np.uint8)
-    assert model.decode("tiny_image", [picture])[0] in model._run.problem("tiny_image").classes
+    assert model.decode("tiny_image", [picture])[0] in model._run.problem("tiny_image").spec.targets.classes
     with pytest.raises(UserError, match="tiny_ende"):
         model.decode("tiny_end", ["x"])
     with pytest.raises(UserError, match="longer .* than any the model was trained on"):

@@ -19,9 +19,19 @@ from t2t_multimodel.data_gen.vocabulary_training import (
     train_vocabulary,
 )
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import EOS_ID, PAD_ID, UNKNOWN_ID, Text
+from t2t_multimodel.modalities import Text
 from t2t_multimodel.problem import Problem
-from t2t_multimodel.vocabulary import COMMAND_PIECES, COMMAND_SLOTS, MODEL_FILE, TABLE_FILE, Vocabulary, varints
+from t2t_multimodel.vocabulary import (
+    COMMAND_PIECES,
+    COMMAND_SLOTS,
+    EOS_ID,
+    MODEL_FILE,
+    PAD_ID,
+    TABLE_FILE,
+    UNKNOWN_ID,
+    Vocabulary,
+    varints,
+)
 
 TEXTS = [
     "the small red circle is left of the large blue star",

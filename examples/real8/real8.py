@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Audio, Image
 from t2t_multimodel.mixture import Mixture
+from t2t_multimodel.modalities import Audio, Image
 from t2t_multimodel.problems import BracketedTrees, CaptionedImages, LabelledImages, SentencePairs, TranscribedSpeech
 from t2t_multimodel.registry import register_mixture, register_problem
 

@@ -8,8 +8,8 @@ data of any of the problems (`scenes.split_of`).
 import itertools
 import zlib
 
-from t2t_multimodel.features import Audio, Image, Label, Text
 from t2t_multimodel.mixture import Mixture
+from t2t_multimodel.modalities import Audio, Image, Label, Text
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.problems.tiny8 import english, french, german, pictures, rendering, sampling, synthesis
 from t2t_multimodel.registry import register_mixture, register_problem

@@ -24,21 +24,17 @@ def baselines(data_dir, problem_name, split=None):
     """
     store = ExampleStore(data_dir, problem_name)
     vocabulary = store.vocabulary()
-    text = _reader(store.spec.targets, store, vocabulary)
-    counts = Counter()
-    for example in _examples(store.split("train")):
-        counts[_key(example["targets"])] += 1
+    targets, inputs = store.spec.targets, store.spec.inputs
+    counts = Counter(_key(example["targets"]) for example in _examples(store.split("train")))
     train_targets = Counter()
     for key, count in counts.items():
-        train_targets[text(_value(key))] += count
-
-    copies = _reader(store.spec.inputs, store, vocabulary) if store.spec.inputs.modality == "text" else None
-    inputs, references = [], []
+        train_targets[targets.reference(_value(key), vocabulary)] += count
+    copies, references = [], []
     for example in _examples(store.split(split or store.evaluation_split)):
-        references.append(example.get("references") or [text(example["targets"])])
-        if copies:
-            inputs.append(copies(example["inputs"]))
-    scores = metrics.trivial_baselines(store.metrics, train_targets, inputs if copies else None, references)
+        references.append(example.get("references") or [targets.reference(example["targets"], vocabulary)])
+        if inputs.uses_vocabulary:
+            copies.append(inputs.reference(example["inputs"], vocabulary))
+    scores = metrics.trivial_baselines(store.metrics, train_targets, copies or None, references)
     return metrics.best_trivial(store.metrics, scores)
 
 
@@ -47,16 +43,9 @@ def _examples(split):
         yield from split.examples(np.arange(start, min(start + _ROWS, len(split))))
 
 
-def _reader(spec, store, vocabulary):
-    """A function from a stored side to its text."""
-    if spec.modality == "label":
-        return lambda value: store.classes[int(value)]
-    return lambda value: vocabulary.decode(value)
-
-
 def _key(targets):
     return int(targets) if np.ndim(targets) == 0 else np.asarray(targets, np.int32).tobytes()
 
 
 def _value(key):
-    return key if isinstance(key, int) else np.frombuffer(key, np.int32).tolist()
+    return key if isinstance(key, int) else np.frombuffer(key, np.int32)

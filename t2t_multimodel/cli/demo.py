@@ -85,11 +85,12 @@ def _example(store, decoded, folder):
     stored = store.split(store.evaluation_split).examples(np.array([0]))[0]
     example = next(e for e in decoded if e["key"] == stored["key"])
     given = example["input"]
-    if store.spec.inputs.modality == "image":
+    kind, media = store.spec.inputs.media(stored["inputs"]) or ("", None)
+    if kind == "picture":
         from PIL import Image
 
         given = folder / f"{store.name}.png"
-        Image.fromarray(stored["inputs"]).resize((256, 256), Image.Resampling.NEAREST).save(given)
+        Image.fromarray(media).resize((256, 256), Image.Resampling.NEAREST).save(given)
     right = " | ".join(example["references"][:3]) + (" | …" if len(example["references"]) > 3 else "")
     return f"{store.name}\n  input  {given}\n  model  {example['prediction']}\n  right  {right}"
 

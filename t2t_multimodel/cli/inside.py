@@ -6,7 +6,8 @@ import numpy as np
 
 from t2t_multimodel.cli.baselines import baselines
 from t2t_multimodel.errors import UserError, unknown_name
-from t2t_multimodel.input.padding import make_batch
+from t2t_multimodel.input.padding import columns_of, make_batch
+from t2t_multimodel.modalities.text import readable_pieces
 from t2t_multimodel.report.page import Card
 
 _LOAD_EXAMPLES = 64  # of each problem, whose use of experts is counted
@@ -45,7 +46,7 @@ def look(model, run, hparams, stores, split, eval_batches, decode, examples, att
         its_split, decoded = split or store.evaluation_split, []
         looked.scores[name] = evaluator.evaluate(store, its_split, eval_batches, decode, decoded)
         looked.trivial[name] = baselines(store.data_dir, name, its_split)
-        chosen = choose(decoded, examples)
+        chosen = choose(store.spec.targets, decoded, examples)
         if chosen:
             stored = store.split(its_split).examples([e["row"] for e in chosen])
             looked.cards[name] = [_card(store, e, s) for e, s in zip(chosen, stored)]
@@ -55,7 +56,7 @@ def look(model, run, hparams, stores, split, eval_batches, decode, examples, att
         if writes_by_attention(hparams, store):
             rows = (attention_rows or {}).get(name, [])
             if attention_rows is None:
-                rows = [e["row"] for e in choose(decoded, max(examples, attention))[:attention]]
+                rows = [e["row"] for e in choose(store.spec.targets, decoded, max(examples, attention))[:attention]]
             looked.maps.extend(_map(model, store, s) for s in store.split(its_split).examples(rows))
         store.close()
     return looked
@@ -63,7 +64,7 @@ def look(model, run, hparams, stores, split, eval_batches, decode, examples, att
 
 def writes_by_attention(hparams, store):
     """Whether there are attention maps of a problem: of class labels there are none."""
-    return hparams.use_attention and store.spec.targets.modality == "text"
+    return hparams.use_attention and store.spec.targets.uses_vocabulary
 
 
 def rows_of(keys, hparams, stores, split):
@@ -84,74 +85,57 @@ def rows_of(keys, hparams, stores, split):
     return {name: [of_problem[key] for key in keys if key in of_problem] for name, of_problem in rows.items()}
 
 
-def choose(decoded, count):
+def choose(modality, decoded, count):
     """`count` of the decoded examples: half of them right, half wrong, where there are; drawn the same each time."""
     order = np.random.default_rng(0).permutation(len(decoded)).tolist()
     sides = {True: [], False: []}
     for i in order:
-        sides[is_right(decoded[i])].append(decoded[i])
+        sides[is_right(modality, decoded[i])].append(decoded[i])
     wrong = sides[False][: max(count // 2, count - len(sides[True]))]
     right = sides[True][: count - len(wrong)]
     return [*right, *wrong]
 
 
-def is_right(example):
-    """Whether the prediction, or the likeliest class, equals a reference."""
+def is_right(modality, example):
+    """Whether the best of the prediction equals a reference."""
     prediction = example["prediction"]
-    best = prediction if isinstance(prediction, str) else next(iter(prediction), "")
-    return best in example["references"]
+    best = modality.best(prediction) if len(prediction) else prediction
+    return any(np.array_equal(best, reference) for reference in example["references"])
 
 
 def _card(store, example, stored):
-    spec, right = store.spec, is_right(example)
-    label = spec.targets.modality == "label"
-    fields, picture, sound = [], None, None
-    if spec.inputs.modality == "text":
+    inputs, targets = store.spec.inputs, store.spec.targets
+    right = is_right(targets, example)
+    fields, media = [], dict([inputs.media(stored["inputs"]) or ("text", None)])
+    if "text" in media:
         fields.append(("input", example["input"]))
-    elif spec.inputs.modality == "image":
-        picture = stored["inputs"]
-    else:
-        sound = (stored["inputs"], spec.inputs.rate)
-    prediction = ", ".join(example["prediction"][:3]) if label else example["prediction"]
-    fields.append(("model, likeliest first" if label else "model", prediction or "(nothing)"))
-    references = example["references"]
+    prediction, ranked = example["prediction"], targets.ranked
+    said = ", ".join(prediction[:3]) if ranked else targets.to_line(prediction)
+    fields.append(("model, likeliest first" if ranked else "model", said or "(nothing)"))
+    references = [targets.to_line(reference) for reference in example["references"]]
     shown = [*references[:_MOST_REFERENCES]]
-    if not label and right and example["prediction"] not in shown:
-        shown[-1] = example["prediction"]
+    if not ranked and right and said not in shown:
+        shown[-1] = said
     more = f" (and {len(references) - len(shown)} more)" if len(references) > len(shown) else ""
     fields.append((f"right{more}", "\n".join(shown)))
-    verdict = "right" if right else ("wrong" if label else "differs")
-    return Card(
-        example["key"],
-        fields,
-        picture,
-        sound,
-        f"picture {example['key']}: {references[0]}",
-        "good" if right else "bad",
-        verdict,
-    )
+    verdict = "right" if right else ("wrong" if ranked else "differs")
+    title = f"picture {example['key']}: {references[0]}"
+    mood = "good" if right else "bad"
+    return Card(example["key"], fields, media.get("picture"), media.get("sound"), title, mood, verdict)
 
 
 def _map(model, store, stored):
     """One example's attention, as `run_page.add_attention` takes it."""
     spec, vocabulary = store.spec, store.vocabulary()
     targets = np.asarray(stored["targets"])
-    seen = model.observe(make_batch(spec, [np.asarray(stored["inputs"])], [targets]), spec)
+    batch = make_batch(spec, columns_of([stored["inputs"]]), columns_of([targets]))
+    seen = model.observe(batch, spec)
     real = int(seen["source_real"][0].sum())
     over_source = {name: array[0] for name, array in seen["attention"].items() if "self_attention" not in name}
     one = {
         "problem": store.name,
         "title": f"{stored['key']}: {vocabulary.decode(targets.tolist())}",
         "weights": {name: array.mean(axis=0)[:, :real] for name, array in over_source.items()},
-        "pieces": [*_pieces(vocabulary, targets), _END],
+        "pieces": [*readable_pieces(vocabulary, targets), _END],
     }
-    if spec.inputs.modality == "text":
-        return one | {"positions": [*_pieces(vocabulary, stored["inputs"]), _END]}
-    if spec.inputs.modality == "image":
-        return one | {"picture": stored["inputs"], "grid": seen["grid"]}
-    return one | {"sound": (stored["inputs"], spec.inputs.rate)}
-
-
-def _pieces(vocabulary, ids):
-    """Pieces as people read them: the sign for a space in front is left out where something follows."""
-    return [piece.replace("▁", " ").strip() or "␣" for piece in vocabulary.pieces(np.asarray(ids).tolist())]
+    return one | spec.inputs.attention_axis(stored["inputs"], seen["grid"], vocabulary)

@@ -130,71 +130,32 @@ def _about(store):
 def _show_examples(store, split_name, most, folder):
     import numpy as np
 
-    from t2t_multimodel.cli import inspection
-
     split = store.split(split_name)
     examples = split.examples(np.arange(min(most, len(split))))
     for number, example in enumerate(examples, 1):
         print(f"  {split_name} {number}: key {shown(example['key'])}")
         for side in ("inputs", "targets"):
-            for line in _lines_of(store, side, example[side]):
-                print(f"    {line}")
+            for called, line in getattr(store.spec, side).lines(example[side], store.vocabulary()):
+                print(f"    {called or side:<10} {line}")
         references = example.get("references", ())
         for reference in references[:_MOST_REFERENCES]:
             print(f"    {'reference':<10} {shown(reference)}")
         if len(references) > _MOST_REFERENCES:
             print(f"    … and {len(references) - _MOST_REFERENCES} references more")
     for side in ("inputs", "targets"):
-        spec = getattr(store.spec, side)
         other = "targets" if side == "inputs" else "inputs"
         captions = [f"{number}: {_caption(store, other, example)}" for number, example in enumerate(examples, 1)]
         values = [example[side] for example in examples]
         stem = folder / f"{store.name}-{split_name}-{side}"
-        for line in inspection.write_media(spec, values, captions, stem):
-            print(f"  {line}")
-
-
-def _lines_of(store, side, value):
-    """One side of an example as lines: text with its ids and pieces, the name of a class, the size of the rest."""
-    spec = getattr(store.spec, side)
-    if spec.modality == "text":
-        vocabulary = store.vocabulary()
-        text, ids = vocabulary.decode(value), value[:_MOST_IDS].tolist()
-        more = f" … ({len(value)})" if len(value) > _MOST_IDS else f" ({len(value)})"
-        yield f"{side:<10} {shown(text)}"
-        yield f"{'ids':<10} {' '.join(map(str, ids))}{more}"
-        yield f"{'pieces':<10} {_in_a_row(vocabulary.pieces(ids))}"
-        if vocabulary.encode(text) != value.tolist():  # possible, and no loss: two ways to cut one text
-            yield f"{'warning':<10} the text would be cut into other ids today"
-    elif spec.modality == "label":
-        yield f"{side:<10} {shown(store.classes[value])} (class {value} of {spec.classes})"
-    elif spec.modality == "image":
-        yield f"{side:<10} picture, {' × '.join(map(str, value.shape))}; {_picture_in_words(value)}"
-    else:
-        yield f"{side:<10} sound, {len(value) / spec.rate:.2f} s at {spec.rate} Hz; {_sound_in_words(value)}"
+        written = getattr(store.spec, side).write_files(values, captions, stem) if values else []
+        for path in written:
+            print(f"  wrote {path}")
 
 
 def _caption(store, side, example):
-    spec, value = getattr(store.spec, side), example[side]
-    if spec.modality == "text":
-        return store.vocabulary().decode(value)
-    return store.classes[value] if spec.modality == "label" else example["key"]
-
-
-def _picture_in_words(picture):
-    low, high = int(picture.min()), int(picture.max())
-    return f"warning: every value is {low}" if low == high else f"values {low} to {high}, mean {picture.mean():.0f}"
-
-
-def _sound_in_words(sound):
-    import numpy as np
-
-    loudest = int(np.abs(sound.astype(np.int32)).max())
-    if not loudest:
-        return "warning: it is silent"
-    clipped = float(np.mean(np.abs(sound.astype(np.int32)) >= 32767))
-    said = f"loudest sample {20 * np.log10(loudest / 32768):.1f} dB of full scale"
-    return said + (f"; warning: {clipped:.1%} of the samples are at full scale" if clipped > 0.001 else "")
+    modality = getattr(store.spec, side)
+    said = modality.in_one_line(example[side], example["key"], store.vocabulary())
+    return example["key"] if modality.media(example[side]) else said
 
 
 def _show_lengths(store, hparams, set_name, folder):
@@ -207,7 +168,7 @@ def _show_lengths(store, hparams, set_name, folder):
         print(format_table(rows + [row.cells() for row in lengths]))
     for line in inspection.left_out(store, hparams, set_name):
         print(f"  {line}")
-    for line in inspection.classes_in_words(store):
+    for line in inspection.targets_in_words(store):
         print(f"  {line}")
     if lengths:
         path = folder / f"{store.name}-lengths.png"

@@ -125,7 +125,7 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
         beams = {
             decode_settings(decode, run.problem(name).decode_hparams)["beam_size"]
             for name in names
-            if run.problem(name).spec.targets.modality == "text"
+            if run.problem(name).spec.targets.uses_vocabulary
         } or {1}
         how = " or ".join("greedily" if b == 1 else f"with beams of {b}" for b in sorted(beams))
         some = f", the first {flags.eval_batches} batches of each problem" if flags.eval_batches else ""
@@ -173,7 +173,7 @@ def _why_no_maps(flags, hparams, stores):
     """What the page says where it shows no attention maps."""
     if not hparams.use_attention:
         return "This model has no attention."
-    if all(store.spec.targets.modality != "text" for store in stores.values()):
+    if not any(store.spec.targets.uses_vocabulary for store in stores.values()):
         return "No problem of this report writes text."
     return "No example was scored." if flags.attention else "None was asked for (--attention=0)."
 
@@ -202,7 +202,7 @@ def _about(run):
         rows.append(
             (
                 name,
-                f"{spec.inputs.name} → {spec.targets.name}; metrics {', '.join(problem.metrics)}; data "
+                f"{spec.inputs.weights_name} → {spec.targets.weights_name}; metrics {', '.join(problem.metrics)}; data "
                 f"{problem.digest[:16]}",
             )
         )

@@ -6,19 +6,19 @@ A form (`grammars.py`) makes a kind of its own.
 
 import numpy as np
 
-from t2t_multimodel.decoding.decode import rank_classes, read_source, write_text
+from t2t_multimodel.decoding.decode import predict, read_source, write_text
 from t2t_multimodel.decoding.grammars import grammar_of
 
 BUFFER_STEP = 64  # output buffers come in multiples of so many ids, so that few programs serve all lengths
 
 
 class BatchDecoder:
-    """Batches of numpy arrays in; ids, strings or ranked classes out."""
+    """Batches of numpy arrays in; ids or answers out."""
 
     def __init__(self, model, backend):
         """Args: model: a `MultiModel`. backend: the adapter of `training/backend.py`."""
         self._model, self._backend = model, backend
-        self._readers, self._writers, self._rankers = {}, {}, {}
+        self._readers, self._writers, self._predictors = {}, {}, {}
         self._sizes = set()  # numbers of rows that programs were compiled for
 
     def ids(self, spec, arrays, limit, beam_size=1, alpha=0.6, form=None):
@@ -37,26 +37,33 @@ class BatchDecoder:
         ids, scores = writer(memory, filled["command"], np.int32(limit), np.float32(alpha), asked)
         return np.asarray(ids)[:rows], np.asarray(scores)[:rows]
 
-    def texts(self, problem, arrays, vocabulary, settings):
-        """The strings decoded of a batch. problem: a `RunProblem`. settings: of `decode_hparams.decode_settings`."""
+    def answers(self, problem, arrays, vocabulary, settings):
+        """The answers to a batch, one a row, as metrics take them: strings, or what `Modality.answers` makes.
+
+        Args:
+          problem: a `RunProblem`. settings: of `decode_hparams.decode_settings`.
+        """
+        spec = problem.spec
+        if not self._model.head(spec).autoregressive:
+            return spec.targets.answers(self.predicted(spec, arrays))
         limit = settings["max_length"] or int(1.2 * problem.longest_target) + 4
-        form = grammar_of(problem.spec, vocabulary) if settings["constrained"] else None
-        ids, _ = self.ids(problem.spec, arrays, limit, settings["beam_size"], settings["alpha"], form)
+        grammar = grammar_of(spec, vocabulary) if settings["constrained"] else None
+        ids, _ = self.ids(spec, arrays, limit, settings["beam_size"], settings["alpha"], grammar)
         return [vocabulary.decode(row) for row in ids.tolist()]
 
-    def classes(self, spec, arrays):
-        """→ class ids int32 [rows, classes], likeliest first; log-probabilities float32 [rows, classes]."""
-        if spec.signature not in self._rankers:
+    def predicted(self, spec, arrays):
+        """What a head that is not autoregressive predicts: {name: numpy array [rows, …]}."""
+        if spec.signature not in self._predictors:
 
-            def rank(batch):
-                return rank_classes(self._model, spec, batch)
+            def prediction(batch):
+                return predict(self._model, spec, batch)
 
-            self._rankers[spec.signature] = self._backend.compiled(self._model, spec, rank)
+            self._predictors[spec.signature] = self._backend.compiled(self._model, spec, prediction)
         rows = len(arrays["command"])
         if self._backend.STATIC_SHAPES:
             arrays = self._filled(arrays, rows)
-        order, scores = self._rankers[spec.signature](arrays)
-        return np.asarray(order)[:rows], np.asarray(scores)[:rows]
+        found = self._predictors[spec.signature](arrays)
+        return {name: np.asarray(value)[:rows] for name, value in found.items()}
 
     def _reader(self, spec):
         if spec.signature not in self._readers:
@@ -68,7 +75,7 @@ class BatchDecoder:
         return self._readers[spec.signature]
 
     def _writer(self, targets, length, beam_size, form):
-        key = (targets.name, length, beam_size, form and form.name)
+        key = (targets.weights_name, length, beam_size, form and form.name)
         if key not in self._writers:
 
             def write(memory, command, limit, alpha, asked):

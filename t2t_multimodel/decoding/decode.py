@@ -20,7 +20,7 @@ def write_text(model, targets, memory, command, limit, length, beam_size=1, alph
     """The ids of a text, found by greedy or beam search.
 
     Args:
-      targets: the `FeatureSpec` that is written. memory: of `read_source`. command: int32 [batch].
+      targets: the `Modality` that is written. memory: of `read_source`. command: int32 [batch].
       limit: scalar tensor, at most so many ids. length: size of the output buffer, a Python int ≥ limit.
       beam_size: 1 is greedy. alpha: exponent of the length penalty.
       form: what the text keeps to, see `grammars.py`. asked: of its `rows`.
@@ -45,8 +45,7 @@ def write_text(model, targets, memory, command, limit, length, beam_size=1, alph
     return ids[:, 0], scores[:, 0]
 
 
-def rank_classes(model, spec, batch):
-    """Classes of each row, likeliest first: int32 [batch, classes]; and their log-probabilities in that order."""
-    logits, _ = model(batch, spec=spec)
-    scores, order = ops.top_k(ops.log_softmax(logits), spec.targets.classes)
-    return ops.cast(order, "int32"), scores
+def predict(model, spec, batch):
+    """What a head that is not autoregressive predicts for a batch: {name: array [rows, …]} of `Head.predict`."""
+    outputs, _ = model(batch, spec=spec)
+    return model.head(spec).predict(outputs)

@@ -21,7 +21,7 @@ from keras import ops
 
 from t2t_multimodel.decoding.search import EMPTY
 from t2t_multimodel.errors import UserError, unknown_name
-from t2t_multimodel.features import EOS_ID
+from t2t_multimodel.vocabulary import EOS_ID
 
 FORBIDDEN = EMPTY  # added to the logits of ids that may not come next
 DEEPEST = 64  # brackets open at a time
@@ -47,8 +47,8 @@ def grammar_of(spec, vocabulary):
     Raises:
       UserError: there is no form of that name.
     """
-    name = spec.targets.form
-    if not name or spec.inputs.modality != "text":
+    name = spec.grammar
+    if not name or not spec.inputs.uses_vocabulary:
         return None
     if name not in GRAMMARS:
         raise unknown_name(f"problem {spec.name}: target_grammar", name, GRAMMARS)

@@ -8,8 +8,8 @@ stay the model's own.
 
 from keras import ops
 
-from t2t_multimodel.features import EOS_ID
 from t2t_multimodel.layers.convolution_cache import Beams
+from t2t_multimodel.vocabulary import EOS_ID
 
 EMPTY = -1e7  # score of a beam that holds nothing
 POSSIBLE = 0.01 * EMPTY  # every hypothesis that its form allows is likelier

@@ -2,6 +2,7 @@
 
 from t2t_multimodel import registry
 from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.modalities import Audio, Image, Label, Text
 
 # Role → what a problem must be to play it, for messages.
 ROLES = {
@@ -11,6 +12,14 @@ ROLES = {
     "captions": "pictures into text",
     "en_de": 'Text("English") into Text("German")',
     "en_fr": 'Text("English") into Text("French")',
+}
+_SIDES = {
+    "images": (Image, Label),
+    "parsing": (Text, Text),
+    "speech": (Audio, Text),
+    "captions": (Image, Text),
+    "en_de": (Text, Text),
+    "en_fr": (Text, Text),
 }
 
 
@@ -32,9 +41,10 @@ def parse_roles(text, problems):
             raise unknown_name("role", role, ROLES, "--roles")
         if problem not in problems:
             raise unknown_name("problem of this suite", problem, problems, f"--roles: {role}")
-        targets = problems[problem].spec.targets.modality
-        if (targets == "label") != (role == "images"):
-            raise UserError(f"--roles: {problem} can't play {role} ({ROLES[role]}): its target is {targets}")
+        targets = type(problems[problem].spec.targets)
+        if targets is not _SIDES[role][1]:
+            said = f"its target is {targets.modality_name}"
+            raise UserError(f"--roles: {problem} can't play {role} ({ROLES[role]}): {said}")
         named[role] = problem
     return named
 
@@ -65,15 +75,10 @@ def require(roles, *wanted):
 
 
 def _plays(role, name, store):
-    sides = (store.spec.inputs.modality.split("_")[0], store.spec.targets.modality)
-    if role == "images":
-        return sides == ("image", "label")
-    if role == "captions":
-        return sides == ("image", "text")
-    if role == "speech":
-        return sides == ("audio", "text")
-    if sides != ("text", "text"):
+    if (type(store.spec.inputs), type(store.spec.targets)) != _SIDES[role]:
         return False
+    if _SIDES[role] != (Text, Text):
+        return True
     if role == "parsing":
         return "bracket_f1" in store.metrics or (store.manifest.get("command") or {}).get("name") == "to_tree"
     return _languages(name) == ("English", {"en_de": "German", "en_fr": "French"}[role])

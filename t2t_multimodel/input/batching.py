@@ -10,6 +10,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.padding import make_batch
 from t2t_multimodel.input.plan import BatchPlan
 from t2t_multimodel.input.prefetch import Prefetcher
+from t2t_multimodel.modalities.arrays import part_of
 
 _READ_BYTES = 256 * 1024  # of stored examples that are parsed together: a call costs as much as 50 short sentences
 
@@ -35,31 +36,25 @@ class BatchStream:
     epochs. Batches are read ahead in a thread; `state()` speaks of the batches handed out.
     """
 
-    def __init__(
-        self, store, split, hparams, seed, *, length_multiple=1, audio_multiple=1, fixed_rows=False, bucket=False
-    ):
+    def __init__(self, store, split, hparams, seed, *, bucket=False):
         """
         Args:
           store: an `ExampleStore`.
           split: name of the split.
           hparams: the `HParams`; see "Batches and mixture" there.
           seed: of the order.
-          length_multiple: texts are padded to a multiple of so many ids.
-          audio_multiple: sound is padded to a multiple of so many samples.
-          fixed_rows: every batch has the rows of a full one of its lengths; what is left over is filled up with
-            rows of example weight 0.
-          bucket: lengths are padded up to one of few, and `fixed_rows` is on: few shapes, for JAX.
+          bucket: lengths are padded up to one of few, and every batch has the rows of a full one of its lengths, what
+            is left over being filled up with rows of example weight 0: few shapes, for JAX.
 
         Raises:
           UserError: no such split, or every example is too long.
         """
         self.problem = store.name
         self.hparams = hparams
-        options = {"length_multiple": length_multiple, "audio_multiple": audio_multiple, "bucket": bucket}
         self._spec = store.spec
         self._split = store.split(split)
-        self._plan = BatchPlan(self._split, self._spec, hparams, seed, **options)
-        self._fixed_rows = fixed_rows or bucket
+        self._plan = BatchPlan(self._split, self._spec, hparams, seed, bucket=bucket)
+        self._bucket = bucket
         names = (
             "batch_tokens",
             "batch_examples",
@@ -70,7 +65,7 @@ class BatchStream:
             "max_audio_seconds",
             "length_window",
         )
-        decides_the_order = [store.digest, split, seed, options, [getattr(hparams, name) for name in names]]
+        decides_the_order = [store.digest, split, seed, bucket, [getattr(hparams, name) for name in names]]
         self._digest = hashlib.sha256(json.dumps(decides_the_order).encode()).hexdigest()[:16]
         self._position = (0, 0, 0)  # epoch, window, batch of what next() gives next
         self._given = 0
@@ -89,7 +84,7 @@ class BatchStream:
         """The next `Batch`. What goes wrong while it is read is raised here, as it was raised there."""
         if self._prefetcher is None:
             self._prefetcher = Prefetcher(
-                _batches_from(self._position, self._plan, self._split, self._spec, self._fixed_rows)
+                _batches_from(self._position, self._plan, self._split, self._spec, self._bucket)
             )
         try:
             epoch, rows, arrays, following = self._prefetcher.next()
@@ -128,35 +123,32 @@ class BatchStream:
             self._prefetcher = None
 
 
-def evaluation_batches(
-    store, split, hparams, most_examples=0, *, length_multiple=1, audio_multiple=1, fixed_rows=False, bucket=False
-):
+def evaluation_batches(store, split, hparams, most_examples=0, *, bucket=False):
     """Yields `Batch`es that hold every example of a split once, the long ones too, sorted by length.
 
     `Batch.rows` says which examples they are, to put results back in order. `most_examples`: only the first so
-    many of the files (whose order is random); 0 = all. The options are those of `BatchStream`.
+    many of the files (whose order is random); 0 = all. `bucket`: as of `BatchStream`.
     """
     examples = store.split(split)
-    options = {"length_multiple": length_multiple, "audio_multiple": audio_multiple, "bucket": bucket}
-    plan = BatchPlan(examples, store.spec, hparams, 0, **options, training=False)
+    plan = BatchPlan(examples, store.spec, hparams, 0, bucket=bucket, training=False)
     count = min(most_examples, len(examples)) if most_examples else len(examples)
-    batches = _read(plan.cut(np.arange(count)), plan, examples, store.spec, fixed_rows or bucket)
+    batches = _read(plan.cut(np.arange(count)), plan, examples, store.spec, bucket)
     for position, (rows, arrays) in enumerate(batches):
         yield _batch(arrays, plan, examples, rows, 0, position)
 
 
-def _batches_from(position, plan, split, spec, fixed_rows):
+def _batches_from(position, plan, split, spec, bucket):
     """Yields (epoch, rows, arrays, the position that follows), endlessly."""
     epoch, window, start = position
     while True:
         batches = plan.window(epoch, window)
         after_window = (epoch, window + 1, 0) if window + 1 < plan.windows else (epoch + 1, 0, 0)
-        for i, (rows, arrays) in enumerate(_read(batches[start:], plan, split, spec, fixed_rows), start):
+        for i, (rows, arrays) in enumerate(_read(batches[start:], plan, split, spec, bucket), start):
             yield epoch, rows, arrays, (epoch, window, i + 1) if i + 1 < len(batches) else after_window
         epoch, window, start = after_window
 
 
-def _read(batches, plan, split, spec, fixed_rows):
+def _read(batches, plan, split, spec, bucket):
     """Yields (rows, arrays) for each of `batches` (row numbers); small ones are read and parsed several at a time."""
     sizes = [split.stored_bytes(rows) for rows in batches]
     while batches:
@@ -170,11 +162,11 @@ def _read(batches, plan, split, spec, fixed_rows):
                 rows,
                 make_batch(
                     spec,
-                    inputs[part] if isinstance(inputs, np.ndarray) else inputs.part(part),
-                    targets[part] if isinstance(targets, np.ndarray) else targets.part(part),
-                    rows=plan.full_rows(rows) if fixed_rows else len(rows),
-                    input_length=int(plan.input_padded[rows].max()),
-                    target_length=int(plan.target_padded[rows].max()),
+                    {name: part_of(column, part) for name, column in inputs.items()},
+                    {name: part_of(column, part) for name, column in targets.items()},
+                    rows=plan.full_rows(rows) if bucket else len(rows),
+                    input_length=plan.input_padded[rows].max(axis=0),
+                    target_length=plan.target_padded[rows].max(axis=0),
                 ),
             )
 

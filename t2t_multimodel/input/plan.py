@@ -8,7 +8,6 @@ the ones before it, so a position is three small integers: epoch, window, batch.
 import numpy as np
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.input.lengths import InputLengths, TargetLengths
 from t2t_multimodel.mixture import permutation
 
 
@@ -19,11 +18,10 @@ class BatchPlan:
     `batch_tokens`.
     """
 
-    def __init__(self, split, spec, hparams, seed, *, length_multiple=1, audio_multiple=1, bucket=False, training=True):
+    def __init__(self, split, spec, hparams, seed, *, bucket=False, training=True):
         """Raises `UserError` if no example can be used. `training=False`: nothing is left out."""
-        options = {"multiple": length_multiple, "audio_multiple": audio_multiple, "bucket": bucket}
-        self.input_lengths = InputLengths(spec.inputs, hparams, **options)
-        self.target_lengths = TargetLengths(spec.targets, hparams, **options)
+        self.input_lengths = spec.inputs.lengths(hparams, "inputs", bucket)
+        self.target_lengths = spec.targets.lengths(hparams, "targets", bucket)
         self._key = (seed, spec.name, split.name)
         self._batch_tokens, self._batch_examples = hparams.batch_tokens, hparams.batch_examples
         # Of each row: what its sides are padded to, and what they count against the budget.

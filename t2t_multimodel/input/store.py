@@ -1,6 +1,5 @@
 """Reads the example store of a problem: `data_dir/<problem>/`, as docs/architecture.md describes it."""
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -11,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from t2t_multimodel.errors import UserError, datagen_command, unknown_name
-from t2t_multimodel.features import FeatureSpec, ProblemSpec
-from t2t_multimodel.input.padding import Ragged
+from t2t_multimodel.modalities import ProblemSpec, Ragged
+from t2t_multimodel.modalities.arrays import rows_of, stored_name
 from t2t_multimodel.vocabulary import Vocabulary
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MOST_OPEN_FILES = 32  # shards of one split kept open
 _KEYS_AT_ONCE = 1024  # records in memory while their keys are read
 
@@ -41,7 +40,7 @@ class ExampleStore:
         try:
             self.spec = self._read_spec()
             sizes = self._sizes()
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise self.damaged(self.folder / "manifest.json", f"damaged ({error!r})") from None
         self._check_sizes(sizes)
         self._splits = {}
@@ -50,11 +49,6 @@ class ExampleStore:
     def metrics(self):
         """Names of the metrics on decoded output, the headline first."""
         return tuple(self.manifest.get("metrics", ()))
-
-    @property
-    def classes(self):
-        """The names of the classes in the order of their ids; () where the target is no class."""
-        return tuple(self.manifest.get("classes") or ())
 
     @property
     def evaluation_split(self):
@@ -85,7 +79,7 @@ class ExampleStore:
                     "put that one back, or",
                 )
             command = self.manifest["command"]
-            if self.spec.targets.modality == "text" and vocabulary.commands.get(command["name"]) != command["id"]:
+            if self.spec.targets.uses_vocabulary and vocabulary.commands.get(command["name"]) != command["id"]:
                 raise self.damaged(
                     self.vocabulary_folder,
                     f"the command {command['name']!r} has id {vocabulary.commands.get(command['name'])}, but "
@@ -97,7 +91,7 @@ class ExampleStore:
     @property
     def digest(self):
         """A sha256 of all that training can see of this store: examples, features, command and vocabulary."""
-        names = ("format_version", "problem", "inputs", "targets", "classes", "command", "vocabulary", "splits")
+        names = ("format_version", "problem", "inputs", "targets", "command", "vocabulary", "splits")
         matters = {name: self.manifest.get(name) for name in names}
         return hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()
 
@@ -141,9 +135,9 @@ class ExampleStore:
         return manifest
 
     def _read_spec(self):
-        inputs, targets = (FeatureSpec.from_json(self.manifest[side]) for side in ("inputs", "targets"))
-        targets = dataclasses.replace(targets, form=self.manifest.get("target_grammar", ""))
-        return ProblemSpec(self.name, inputs, targets, self.manifest["command"]["id"])
+        values = {side: self.manifest[side] for side in ("inputs", "targets")}
+        values |= {"command_id": self.manifest["command"]["id"], "grammar": self.manifest.get("target_grammar", "")}
+        return ProblemSpec.from_json(self.name, values)
 
     def _sizes(self):
         """{file name: bytes}; None for an index, which the manifest does not list and which is checked when read."""
@@ -218,19 +212,17 @@ class Split:
         return records
 
     def columns(self, rows):
-        """The two sides of `rows` as arrays, all at once.
+        """The two sides of `rows`, all at once: (inputs, targets), each {name: column} as `Modality.pad` takes it.
 
-        Returns:
-          (inputs, targets); text is a `Ragged` of int64 ids without end-of-sequence, a picture uint8
-          [n, height, width, channels], sound a `Ragged` of int16, a class int64 [n].
+        A column is a `Ragged` where lengths vary, else an array [n, …].
         """
         rows = np.asarray(rows, np.int64)
         parsed = self._parse(rows, self._features())
-        return self._column("inputs", parsed, rows), self._column("targets", parsed, rows)
+        return self._columns("inputs", parsed, rows), self._columns("targets", parsed, rows)
 
     def examples(self, rows):
-        """The examples of `rows` as dicts: `inputs`, `targets` (arrays; a class is an int), `key` (str), `references`
-        (list of str, only where there are some)."""
+        """The examples of `rows` as dicts: `inputs`, `targets` (stored samples: an array, for a class an int, for
+        modalities of several arrays a dict of them), `key` (str), `references` (list of str, where there are some)."""
         import tensorflow as tf
 
         rows = np.asarray(rows, np.int64)
@@ -241,7 +233,7 @@ class Split:
             "references": tf.io.RaggedFeature(tf.string),
         }
         parsed = self._parse(rows, self._features() | more)
-        inputs, targets = (_rows(self._column(side, parsed, rows)) for side in ("inputs", "targets"))
+        inputs, targets = (_samples(self._columns(side, parsed, rows)) for side in ("inputs", "targets"))
         keys = [key.decode("utf-8", "replace") for key in parsed["key"].numpy()]
         examples = [{"inputs": i, "targets": t, "key": k} for i, t, k in zip(inputs, targets, keys)]
         for example, references in zip(examples, parsed["references"].to_list()):
@@ -286,9 +278,16 @@ class Split:
         """What `tf.io.parse_example` needs to know of the two sides."""
         import tensorflow as tf
 
-        kinds = {"text": tf.io.RaggedFeature(tf.int64), "label": tf.io.FixedLenFeature([], tf.int64)}
-        raw = tf.io.FixedLenFeature([], tf.string)  # pictures and sound
-        return {side: kinds.get(getattr(self._spec, side).modality, raw) for side in ("inputs", "targets")}
+        kinds = {
+            "int64_list": tf.io.RaggedFeature(tf.int64),
+            "class": tf.io.FixedLenFeature([], tf.int64),
+            "bytes": tf.io.FixedLenFeature([], tf.string),
+        }
+        return {
+            stored_name(side, name): kinds[array.storage]
+            for side in ("inputs", "targets")
+            for name, array in getattr(self._spec, side).stored().items()
+        }
 
     def _parse(self, rows, features):
         import tensorflow as tf
@@ -301,30 +300,38 @@ class Split:
             reason = f"a record among rows {rows.min()} to {rows.max()} of {self.name!r} is damaged"
             raise self.store.damaged(self.store.folder, reason) from None
 
-    def _column(self, side, parsed, rows):
-        """One side of parsed examples as an array or a `Ragged`; its lengths must be those of the index."""
-        spec, value = getattr(self._spec, side), parsed[side]
+    def _columns(self, side, parsed, rows):
+        """One side of parsed examples as columns, which must be as long as the index says."""
+        modality, columns = getattr(self._spec, side), {}
         lengths = (self.input_length if side == "inputs" else self.target_length)[rows].astype(np.int64)
-        if spec.modality == "label":
-            return value.numpy()
-        if spec.modality == "text":
-            column = Ragged(value.values.numpy(), np.diff(value.row_splits.numpy()))
-            matches = np.array_equal(column.lengths, lengths)
-        else:
-            strings = value.numpy().tolist()
-            size = spec.height * spec.width * spec.channels if spec.modality == "image" else 2 * lengths
-            matches = np.array_equal(np.broadcast_to(size, len(rows)), [len(s) for s in strings])
-            column = b"".join(strings)
-        if not matches:
+        for name, array in modality.stored().items():
+            columns[name] = _column(array, parsed[stored_name(side, name)], len(rows))
+        first = next((column for column in columns.values() if isinstance(column, Ragged)), None)
+        if any(column is None for column in columns.values()) or (
+            first is not None and not np.array_equal(first.lengths, lengths)
+        ):
             reason = f"{side} of a record among rows {rows.min()} to {rows.max()} are not as long as the index says"
             raise self.store.damaged(self.store.folder, reason)
-        if spec.modality == "image":
-            return np.frombuffer(column, np.uint8).reshape(len(rows), spec.height, spec.width, spec.channels)
-        return Ragged(np.frombuffer(column, "<i2"), lengths) if spec.modality != "text" else column
+        return columns
 
 
-def _rows(column):
-    """A column as one value a row."""
-    if isinstance(column, Ragged):
-        return np.split(column.values, np.cumsum(column.lengths)[:-1])
-    return column.tolist() if column.ndim == 1 else list(column)
+def _column(array, value, count):
+    """The parsed `value` of an `ArraySpec` as a column of `count` rows; None where its size is no array's."""
+    if array.storage == "class":
+        return value.numpy()
+    if array.storage == "int64_list":
+        return Ragged(value.values.numpy(), np.diff(value.row_splits.numpy()))
+    strings = value.numpy().tolist()
+    lengths, left = np.divmod(np.array([len(s) for s in strings], np.int64), array.row_bytes)
+    if left.any() or not (array.varies or (lengths == 1).all()):
+        return None
+    values = np.frombuffer(b"".join(strings), array.stored_dtype).reshape(-1, *array.row_shape)
+    return Ragged(values, lengths) if array.varies else values
+
+
+def _samples(columns):
+    """Columns as one stored sample a row: an array, or a dict where there are several."""
+    rows = {name: rows_of(column) for name, column in columns.items()}
+    if set(rows) == {"values"}:
+        return rows["values"]
+    return [dict(zip(rows, sample)) for sample in zip(*rows.values())]

@@ -14,6 +14,7 @@ from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.metrics.cider import cider
 from t2t_multimodel.metrics.evalb import bracket_scores
 
+TEACHER_FORCED = ("teacher_forced_log_perplexity", "teacher_forced_accuracy", "teacher_forced_sequence_accuracy")
 RANKED = 5  # classes that a label problem's prediction names, best first
 
 
@@ -37,6 +38,7 @@ METRICS = {
     "teacher_forced_log_perplexity": Metric(False, 0.0),
     "teacher_forced_accuracy": Metric(True, 1.0),
     "teacher_forced_sequence_accuracy": Metric(True, 1.0),
+    "teacher_forced_loss": Metric(False, 0.0),
 }
 
 
@@ -159,64 +161,72 @@ _FUNCTIONS = {
 
 
 class TeacherForced:
-    """The teacher-forced metrics, summed over batches: what the model says of each id when the ids before are given.
+    """The teacher-forced metrics, summed over batches: the model's word on each target, the ones before given.
 
     They need no decoding and are no measure of decoded text: a model that ignores its source can look good in them.
     """
 
-    def __init__(self):
-        self.log_probability = 0.0  # sums over tokens
-        self.right = 0
-        self.tokens = 0
-        self.right_sequences = 0
-        self.sequences = 0
+    def __init__(self, names=TEACHER_FORCED):
+        """Args: names: those to report, of a modality's `teacher_forced_metrics`."""
+        self._names = tuple(names)
+        self._loss = self._log_probability = 0.0  # sums over targets
+        self._right = self._targets = self._right_sequences = self._sequences = 0
 
-    def add(self, log_probabilities, correct, mask):
-        """Adds a batch; all three are `[rows, length]`, or `[rows]` for labels.
+    def add(self, statistics):
+        """Adds a batch.
 
         Args:
-          log_probabilities: natural logarithm of the probability of the right id.
-          correct: whether the most probable id is the right one.
-          mask: nonzero where a position counts; rows without one (that only fill up a shape) are no sequences.
+          statistics: {"weights": nonzero where a target counts; rows without one are no sequences; and of each target
+            "log_probability" (natural logarithm, of the right id) and "correct" (whether the likeliest id is right), or
+            "loss"}; arrays of one shape, [rows, …].
         """
-        shape = np.shape(mask)
-        if not np.shape(log_probabilities) == np.shape(correct) == shape:
-            shapes = f"{np.shape(log_probabilities)}, {np.shape(correct)}, {shape}"
-            raise ValueError(f"log-probabilities, correct and mask must have one shape, got {shapes}")
-        mask = np.asarray(mask, bool).reshape(shape[0], int(np.prod(shape[1:])))
-        correct = np.asarray(correct, bool).reshape(mask.shape)
-        log_probabilities = np.asarray(log_probabilities, np.float64).reshape(mask.shape)
-        rows = mask.any(axis=1)
-        self.log_probability += float(log_probabilities[mask].sum())  # selects: what is masked may be NaN
-        self.right += int(correct[mask].sum())
-        self.tokens += int(mask.sum())
-        self.right_sequences += int((correct | ~mask).all(axis=1)[rows].sum())
-        self.sequences += int(rows.sum())
+        shapes = {name: np.shape(value) for name, value in statistics.items()}
+        if len(set(shapes.values())) > 1:
+            raise ValueError(f"the statistics of a batch must have one shape, got {shapes}")
+        rows, *inner = shapes["weights"]
+        flat = {name: np.asarray(value).reshape(rows, int(np.prod(inner))) for name, value in statistics.items()}
+        mask = flat["weights"].astype(bool)
+        counted = mask.any(axis=1)
+        self._targets += int(mask.sum())
+        self._sequences += int(counted.sum())
+        if "loss" in flat:
+            self._loss += float(flat["loss"].astype(np.float64)[mask].sum())
+        if "log_probability" in flat:  # selects: what is masked may be NaN
+            self._log_probability += float(flat["log_probability"].astype(np.float64)[mask].sum())
+        if "correct" in flat:
+            correct = flat["correct"].astype(bool)
+            self._right += int(correct[mask].sum())
+            self._right_sequences += int((correct | ~mask).all(axis=1)[counted].sum())
 
     def result(self):
-        """The three metrics, and over how many "tokens" and "sequences".
+        """The metrics asked for, and over how many "tokens" (targets) and "sequences".
 
         Raises:
           UserError: nothing was counted.
         """
-        if not self.tokens:
-            raise UserError("teacher-forced metrics: no token was counted; the evaluation data has no targets")
-        return {
-            "teacher_forced_log_perplexity": -self.log_probability / self.tokens,
-            "teacher_forced_accuracy": self.right / self.tokens,
-            "teacher_forced_sequence_accuracy": self.right_sequences / self.sequences,
-            "tokens": self.tokens,
-            "sequences": self.sequences,
+        if not self._targets:
+            raise UserError("teacher-forced metrics: no target was counted; the evaluation data has no targets")
+        values = {
+            "teacher_forced_log_perplexity": -self._log_probability / self._targets,
+            "teacher_forced_accuracy": self._right / self._targets,
+            "teacher_forced_sequence_accuracy": self._right_sequences / self._sequences,
+            "teacher_forced_loss": self._loss / self._targets,
         }
+        named = {name: values[name] for name in self._names}
+        return named | {"tokens": self._targets, "sequences": self._sequences}
 
 
-def teacher_forced_sums(log_probabilities, correct, mask):
-    """For each row of a batch [log-probability, ids right, ids] of its target; arguments as of `TeacherForced`."""
-    rows = len(mask)
-    mask = np.asarray(mask, bool).reshape(rows, -1)
-    right = (np.asarray(correct, bool).reshape(mask.shape) & mask).sum(axis=1)
-    log_probability = np.where(mask, np.asarray(log_probabilities, np.float64).reshape(mask.shape), 0.0).sum(axis=1)
-    return [list(sums) for sums in zip(log_probability.tolist(), right.tolist(), mask.sum(axis=1).tolist())]
+def teacher_forced_sums(statistics):
+    """For each row of a batch sums over its targets, a list: of log-probability and ids right, or of the loss; and how
+    many targets. `statistics` as of `TeacherForced.add`."""
+    rows = len(statistics["weights"])
+    mask = np.asarray(statistics["weights"], bool).reshape(rows, -1)
+    sums = [
+        np.where(mask, np.asarray(statistics[name], np.float64).reshape(mask.shape), 0.0).sum(axis=1).tolist()
+        for name in ("log_probability", "correct", "loss")
+        if name in statistics
+    ]
+    return [list(row) for row in zip(*sums, mask.sum(axis=1).tolist())]
 
 
 def _function(name):

@@ -1,26 +1,15 @@
-"""Modality nets: how each kind of data enters the body and leaves it. A new modality is one file and one line here."""
+"""Modalities: each owns one kind of data, from a person's sample to the model's arrays and back to an answer.
 
-from t2t_multimodel.errors import unknown_name
-from t2t_multimodel.modalities.audio import SpectrogramNet, WaveformNet
-from t2t_multimodel.modalities.image import ImageNet
-from t2t_multimodel.modalities.label import LabelNet
-from t2t_multimodel.modalities.text import TextNet
+A modality is a class derived from `Modality` (base.py) and registered with `@register_modality`. Its numpy half, which
+data generation uses, is `<name>.py`. Its Keras half, the nets, is `<name>_nets.py`, imported when a model is made.
+"""
 
-# FeatureSpec.modality → its net. A net is made as Net(spec, hparams, name=…). An input net is called on a batch (→
-# sequence, mask, grid); a label net on the encoded inputs (→ logits); a text net is both: `embed` and `logits`.
-NETS = {
-    "text": TextNet,
-    "image": ImageNet,
-    "label": LabelNet,
-    "audio_spectrogram": SpectrogramNet,
-    "audio_waveform": WaveformNet,
-}
-INPUTS = ("text", "image", "audio_spectrogram", "audio_waveform")
-OUTPUTS = ("text", "label")
+from t2t_multimodel.modalities.arrays import ArraySpec, Ragged
+from t2t_multimodel.modalities.audio import Audio
+from t2t_multimodel.modalities.base import Modality
+from t2t_multimodel.modalities.image import Image
+from t2t_multimodel.modalities.label import Label
+from t2t_multimodel.modalities.spec import ProblemSpec
+from t2t_multimodel.modalities.text import Text
 
-
-def make_net(spec, hparams, name):
-    """The net of a `FeatureSpec`."""
-    if spec.modality not in NETS:
-        raise unknown_name("modality", spec.modality, NETS)
-    return NETS[spec.modality](spec, hparams, name=name)
+__all__ = ["ArraySpec", "Audio", "Image", "Label", "Modality", "ProblemSpec", "Ragged", "Text"]

@@ -1,83 +1,100 @@
-"""Pictures in: the Xception entry flow on per-picture standardised pixels; paper §2.5 (image modality net)."""
+"""Images: pictures of one size, stored as their pixels; in."""
 
-import keras
-from keras import ops
+import dataclasses
+from typing import ClassVar
 
-from t2t_multimodel.kernels.split_batch import split_batch
-from t2t_multimodel.layers.convolution import ConvRes, ConvStep2D
-from t2t_multimodel.layers.layer import ModalityNet
+import numpy as np
+
+from t2t_multimodel.modalities.arrays import ArraySpec
+from t2t_multimodel.modalities.base import Modality
+from t2t_multimodel.registry import register_modality
 
 
-class ImageNet(ModalityNet):
-    """uint8 [batch, height, width, channels] → a sequence [batch, height'·width', hidden].
+@register_modality
+@dataclasses.dataclass(frozen=True)
+class Image(Modality):
+    """A picture, uint8 [height, width, channels]; anything else is resized to that at generation."""
 
-    The first convolution is a full one with bias on standardised pixels and has no ReLU before it, as in Xception: a
-    separable one on three raw channels has too few filters to learn from.
-    """
+    modality_name: ClassVar[str] = "image"
+    costly: ClassVar[bool] = True
 
-    def __init__(self, spec, hparams, **kwargs):
-        super().__init__(**kwargs)
-        self.augment = hparams.image_augment
-        first, second = hparams.image_stem_filters
-        filters = [f or hparams.hidden_size for f in hparams.image_residual_filters]
-        self.shift = tuple(round(hparams.image_shift * side) for side in (spec.height, spec.width))  # pixels
-        with keras.name_scope(self.name):  # the seeds too, since a model may have nets for several sizes
-            if self.augment:
-                self.flip_seed = keras.random.SeedGenerator(name="flip_seed")
-            if any(self.shift):
-                self.shift_seed = keras.random.SeedGenerator(name="shift_seed")
-            stride = (hparams.image_stem_stride,) * 2
-            norm = {"whole_picture": hparams.image_norm == "picture"}
-            self.stem = [
-                ConvStep2D(spec.channels, first, strides=stride, relu=False, full=True, name="stem0", **norm),
-                ConvStep2D(first, second, name="stem1", **norm),
-            ]
-            self.residual = [
-                ConvRes(before, after, name=f"residual{i}", **norm)
-                for i, (before, after) in enumerate(zip([second, *filters], filters))
-            ]
-            self.project = (
-                None
-                if filters and filters[-1] == hparams.hidden_size
-                else ConvStep2D(
-                    filters[-1] if filters else second, hparams.hidden_size, kernel_size=1, name="project", **norm
-                )
-            )
+    height: int = 64
+    width: int = 64
+    channels: int = 3
+    # "stretch": the whole picture, its proportions changed; "crop": the shorter side fits, the middle of the other.
+    fit: str = "stretch"
 
-    def call(self, batch, training=False):
-        """→ ([batch, positions, hidden], mask of ones, grid (height', width'))."""
-        x = ops.cast(batch["inputs"], "float32")
-        if training and self.augment:
-            flip = keras.random.uniform(ops.shape(x)[:1], seed=self.flip_seed) < 0.5
-            x = ops.where(flip[:, None, None, None], ops.flip(x, axis=2), x)
-        if training and any(self.shift):
-            x = self._shifted(x)
-        x = x / 255.0
-        mean = ops.mean(x, axis=(1, 2, 3), keepdims=True)
-        deviation = ops.sqrt(ops.var(x, axis=(1, 2, 3), keepdims=True) + 1e-4)
-        x = ops.cast((x - mean) / deviation, self.compute_dtype)
-        x = split_batch(self._entry_flow, x)
-        height, width = x.shape[1:3]
-        x = ops.reshape(x, [ops.shape(x)[0], height * width, x.shape[3]])
-        return x, ops.ones_like(x[:, :, 0], dtype="float32"), (height, width)
+    def __post_init__(self):
+        if self.fit not in ("stretch", "crop"):
+            raise ValueError(f"Image(fit=...) is 'stretch' or 'crop', not {self.fit!r}")
 
-    def _entry_flow(self, x):
-        for step in (*self.stem, *self.residual, *([] if self.project is None else [self.project])):
-            x = step(x)
-        return x
+    @property
+    def shape(self):
+        return (self.height, self.width, self.channels)
 
-    def _shifted(self, x):
-        """Every picture moved by its own number of rows and columns; what comes in at an edge is mirrored there.
+    def declaration_fault(self):
+        if min(self.shape) < 1:
+            return f"must have sides and channels of at least 1, not {self.shape}"
+        return ""
 
-        That is a random crop of the picture padded by its mirror image. [batch, height, width, channels] → the same.
-        """
-        most = ops.convert_to_tensor(self.shift, "float32")
-        draws = keras.random.uniform([ops.shape(x)[0], 2], seed=self.shift_seed)  # in [0, 1)
-        moves = ops.cast(ops.floor(draws * (2 * most + 1) - most), "int32")  # -most … most, each as likely
-        for axis, dense in ((1, "bih,bhwc->biwc"), (2, "bjw,bhwc->bhjc")):
-            last = x.shape[axis] - 1
-            taken = ops.arange(last + 1, dtype="int32") + moves[:, axis - 1 : axis]  # [batch, side]
-            taken = last - ops.abs(last - ops.abs(taken))
-            # A product with ones and zeros, exact for pixels of 0 to 255; five times as fast on a CPU as gathering.
-            x = ops.einsum(dense, ops.one_hot(taken, last + 1, dtype="float32"), x)
-        return x
+    # ---- A sample
+
+    def check(self, value):
+        if not isinstance(value, np.ndarray) or value.dtype != np.uint8:
+            raise ValueError(f"a uint8 array expected, got {getattr(value, 'dtype', type(value).__name__)}")
+        if value.shape != self.shape:
+            raise ValueError(f"shape {self.shape} expected, got {value.shape}")
+
+    def from_line(self, line):
+        if isinstance(line, np.ndarray):
+            if line.dtype != np.uint8 or line.shape != self.shape:
+                raise ValueError(f"it must be a uint8 picture {self.shape}, not {line.dtype} {line.shape}")
+            return line
+        from t2t_multimodel.data_gen.readers.pictures import read_picture
+
+        return read_picture(line, *self.shape, fit=self.fit)
+
+    # ---- On disk
+
+    def stored(self):
+        return {"values": ArraySpec("uint8", self.shape)}
+
+    def encode(self, samples, vocabulary=None):
+        return [{"values": picture} for picture in samples]
+
+    # ---- Batches
+
+    @property
+    def weights_name(self):
+        return f"image_{self.height}x{self.width}x{self.channels}"
+
+    def fixed_positions(self, hparams):
+        return hparams.image_positions
+
+    # ---- The nets
+
+    def make_encoder(self, hparams, name):
+        from t2t_multimodel.modalities.image_nets import ImageEncoder
+
+        return ImageEncoder(self, hparams, name=name)
+
+    # ---- For people
+
+    def lines(self, stored, vocabulary=None):
+        low, high = int(stored.min()), int(stored.max())
+        values = f"values {low} to {high}, mean {stored.mean():.0f}"
+        values = f"warning: every value is {low}" if low == high else values
+        return [("", f"picture, {' × '.join(map(str, stored.shape))}; {values}")]
+
+    def write_files(self, stored, captions, stem):
+        from t2t_multimodel.modalities.drawings import draw_contact_sheet
+
+        path = stem.with_name(f"{stem.name}.png")
+        draw_contact_sheet(stored, captions, path)
+        return [path]
+
+    def media(self, stored):
+        return "picture", stored
+
+    def attention_axis(self, stored, grid, vocabulary=None):
+        return {"picture": stored, "grid": grid}

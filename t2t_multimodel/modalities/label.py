@@ -1,51 +1,114 @@
-"""Classes out: the Xception exit flow, global average, pointwise to the classes; paper §2.5 (categorical net)."""
+"""Labels: one class of several; out."""
 
-import keras
-from keras import ops
+import dataclasses
+from typing import ClassVar
 
-from t2t_multimodel.layers.convolution import ConvStep2D, max_pool
-from t2t_multimodel.layers.layer import ModalityNet
+import numpy as np
+
+from t2t_multimodel.modalities.arrays import ArraySpec
+from t2t_multimodel.modalities.base import Modality, digest_of
+from t2t_multimodel.modalities.text import Text
+from t2t_multimodel.registry import register_modality
 
 
-class LabelNet(ModalityNet):
-    """Reads the encoder's result directly: a class needs no autoregression.
+@register_modality
+@dataclasses.dataclass(frozen=True)
+class Label(Modality):
+    """One class of several. `classes` are the names in order; samples are names."""
 
-    skip = ConvStep_{3×3,s2}(x); h = skip + MaxPool_{3×3,s2}(ConvStep(ConvStep(x))); two wider steps; ReLU; average;
-    linear.
-    """
+    modality_name: ClassVar[str] = "label"
+    ranked: ClassVar[bool] = True
+    default_metrics: ClassVar[tuple] = ("accuracy_top1", "accuracy_top5")
+    teacher_forced_metrics: ClassVar[tuple] = Text.teacher_forced_metrics
 
-    def __init__(self, spec, hparams, **kwargs):
-        super().__init__(**kwargs)
-        size = hparams.hidden_size
-        third, fourth = (int(size * ratio) for ratio in hparams.class_filter_ratios)
-        norm = {"whole_picture": hparams.image_norm == "picture"}
-        with keras.name_scope(self.name):
-            self.skip = ConvStep2D(size, size, strides=(2, 2), name="skip", **norm)
-            self.step1 = ConvStep2D(size, size, name="step1", **norm)
-            self.step2 = ConvStep2D(size, size, name="step2", **norm)
-            self.step3 = ConvStep2D(size, third, name="step3", **norm)
-            self.step4 = ConvStep2D(third, fourth, name="step4", **norm)
-        self.output_weight = self.add_weight(shape=(fourth, spec.classes), initializer="glorot_uniform", name="output")
-        self.bias = self.add_weight(shape=(spec.classes,), initializer="zeros", name="bias")
+    classes: tuple = ()
 
-    def call(self, encoded, padding_mask, grid=None):
-        """Args: encoded [batch, positions, hidden]; real [batch, positions]; grid (height, width) of 2-D input, or
-        None.
+    def declaration_fault(self):
+        if not 0 < len(self.classes) == len(set(map(str, self.classes))):
+            return "must have classes, each with a name of its own: Label(classes=(…))"
+        return ""
 
-        Returns:
-          float32 [batch, classes].
-        """
-        batch, size = ops.shape(encoded)[0], encoded.shape[-1]
-        height, width = grid or (ops.shape(encoded)[1], 1)
-        x = ops.reshape(encoded, [batch, height, width, size])
-        # In 1-D rows of the grid are positions, and may be padding; in 2-D none is.
-        wide = None if grid else ops.cast(padding_mask, x.dtype)[:, :, None, None]
-        h = max_pool(self.step2(self.step1(x, wide), wide), (2, 2), wide)
-        half = None if grid else wide[:, ::2]
-        x = self.step4(self.step3(self.skip(x, wide) + h, half), half)
-        x = ops.relu(x)
-        if half is None:
-            x = ops.mean(x, axis=(1, 2))
-        else:
-            x = ops.sum(x * half, axis=(1, 2)) / ops.maximum(ops.sum(half, axis=(1, 2)), 1.0)
-        return ops.cast(ops.matmul(x, self.output_weight) + self.bias, "float32")
+    # ---- A sample
+
+    def check(self, value):
+        if value not in self.classes:
+            some = ", ".join(map(str, self.classes[:5]))
+            raise ValueError(f"{value!r} is not one of the {len(self.classes)} classes ({some}, …)")
+
+    # ---- On disk
+
+    def bind(self, vocabulary):
+        return dataclasses.replace(self, classes=tuple(map(str, self.classes)))
+
+    def stored(self):
+        return {"values": ArraySpec("int64", (), "class", tuple(map(str, self.classes)))}
+
+    def encode(self, samples, vocabulary=None):
+        number = {name: i for i, name in enumerate(self.classes)}
+        return [{"values": number[name]} for name in samples]
+
+    def stored_fault(self, arrays):
+        if not 0 <= arrays["values"] < len(self.classes):
+            return f"no class of the {len(self.classes)}"
+        return ""
+
+    # ---- Batches
+
+    @property
+    def weights_name(self):
+        return f"label_{digest_of(self.classes)}"
+
+    def tensors(self):
+        return {"values": ((), "int32")}
+
+    def pad(self, columns, rows, length=0):
+        padded = np.zeros(rows, np.int32)
+        padded[: len(columns["values"])] = columns["values"]
+        return {"values": padded}
+
+    def fixed_positions(self, hparams):
+        return 0
+
+    # ---- The nets
+
+    def make_head(self, hparams, name):
+        from t2t_multimodel.modalities.label_nets import LabelHead
+
+        return LabelHead(self, hparams, name=name)
+
+    # ---- Answers
+
+    def answers(self, predicted):
+        """The names of the classes, likeliest first."""
+        return [[self.classes[i] for i in row] for row in predicted["order"]]
+
+    def reference(self, stored, vocabulary=None):
+        return self.classes[int(stored)]
+
+    def as_answer(self, sample):
+        return [sample]
+
+    def empty_answer(self):
+        return []
+
+    def best(self, answer):
+        return answer[0]
+
+    # ---- For people
+
+    def distribution_in_words(self, stored, of=""):
+        counts = np.bincount(np.fromiter(stored, np.int64), minlength=len(self.classes))
+        order = np.argsort(-counts, kind="stable")
+        often, seldom = (f"{self.classes[i]!r} {counts[i]:,}" for i in (order[0], order[-1]))
+        lines = [f"{len(counts):,} classes{of}; the most frequent is {often} times the target, the rarest {seldom}"]
+        absent = [self.classes[i] for i in np.flatnonzero(counts == 0)]
+        if absent:
+            named = ", ".join(map(repr, absent[:8])) + (", …" if len(absent) > 8 else "")
+            lines.append(f"warning: {len(absent):,} classes are never the target{of}: {named}")
+        return lines
+
+    def in_one_line(self, stored, key, vocabulary=None):
+        return self.reference(stored)
+
+    def lines(self, stored, vocabulary=None):
+        return [("", f"{self.classes[stored]!r} (class {stored} of {len(self.classes)})")]

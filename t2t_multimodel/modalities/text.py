@@ -1,48 +1,152 @@
-"""Text: embedding in, linear layer and softmax out, over one vocabulary; paper §2.5 (language modality net)."""
+"""Text: strings, stored as subword ids of the data folder's vocabulary; in and out."""
 
-import keras
-from keras import ops
+import dataclasses
+import re
+from typing import ClassVar
 
-from t2t_multimodel.kernels.dense import dense
-from t2t_multimodel.layers.layer import ModalityNet
+import numpy as np
+
+from t2t_multimodel.modalities.arrays import ArraySpec, as_ragged
+from t2t_multimodel.modalities.base import Modality
+from t2t_multimodel.registry import register_modality
+from t2t_multimodel.vocabulary import EOS_ID, PAD_ID
+
+_NOT_LAST = bytes(range(128, 256))  # bytes of variable-length integers that more of the same number follow
+_BYTES_PER_TOKEN, _CHARACTERS_PER_TOKEN = 2, 3  # about, before there is a vocabulary
+_MOST_IDS = 60  # shown of one sample
+_END = "⟨end⟩"
 
 
-class TextNet(ModalityNet):
-    """Both nets of one vocabulary. Its control symbols (command tokens) are rows of the same embedding."""
+@register_modality
+@dataclasses.dataclass(frozen=True)
+class Text(Modality):
+    """A string, stored as subword ids without the end-of-sequence."""
 
-    def __init__(self, spec, hparams, **kwargs):
-        super().__init__(**kwargs)
-        size = hparams.hidden_size
-        # Small weights, scaled up on the way: vectors as large as the timing signal they are added to, and yet quick
-        # to learn (an Adam step moves every weight by about the learning rate, whatever its size).
-        self.scale = size**0.5
-        normal = keras.initializers.RandomNormal(0.0, size**-0.5)
-        # float32 in mixed precision too: the rows that are taken are cast, not all there are.
-        shape = (spec.vocabulary_size, size)
-        self.embedding = self.add_weight(shape=shape, initializer=normal, name="embedding", autocast=False)
-        self.softmax = self.add_weight(shape=(size, spec.vocabulary_size), initializer="glorot_uniform", name="softmax")
-        self.bias = self.add_weight(shape=(spec.vocabulary_size,), initializer="zeros", name="bias")
+    modality_name: ClassVar[str] = "text"
+    uses_vocabulary: ClassVar[bool] = True
+    default_metrics: ClassVar[tuple] = ("bleu", "exact_match")
+    teacher_forced_metrics: ClassVar[tuple] = (
+        "teacher_forced_log_perplexity",
+        "teacher_forced_accuracy",
+        "teacher_forced_sequence_accuracy",
+    )
+    variable_length: ClassVar[bool] = True
+    end_of_sequence: ClassVar[int] = 1
+    length_unit: ClassVar[str] = "tokens"
 
-    def call(self, batch, training=False):
-        """Input net: ids [batch, length], 0 = padding → ([batch, length, hidden], real [batch, length], no grid)."""
-        ids = batch["inputs"]
-        padding_mask = ops.cast(ops.not_equal(ids, 0), "float32")
-        return self.embed(ids) * ops.cast(padding_mask, self.compute_dtype)[..., None], padding_mask, None
+    language: str = dataclasses.field(default="", compare=False)  # for reports only, e.g. "German"
+    # A regular expression: words of this feature that match it as a whole are one id each where they follow a space,
+    # such as the brackets and tags of trees. For a closed set of words. Takes effect where this feature's text trains
+    # the vocabulary, and then in all text: a longer word that begins with one is cut behind it.
+    symbols: str = dataclasses.field(default="", compare=False)
+    # Of the vocabulary that the text is stored in; `bind` sets them.
+    vocabulary_size: int = 0
+    vocabulary_digest: str = ""
 
-    def embed(self, ids):
-        """ids [...] → [..., hidden]."""
-        return ops.cast(ops.take(self.embedding, ids, axis=0) * self.scale, self.compute_dtype)
+    def __post_init__(self):
+        try:
+            re.compile(self.symbols)
+        except re.error as error:
+            raise ValueError(f"Text(symbols={self.symbols!r}) is no regular expression: {error}") from None
 
-    def shifted(self, targets, command):
-        """Decoder inputs: the command's vector, then the targets but the last: ids [batch, length] → [batch, length,
-        hidden].
-        """
-        return self.embed(ops.concatenate([command[:, None], targets[:, :-1]], axis=1))
+    # ---- A sample
+
+    def check(self, value):
+        if not isinstance(value, str):
+            raise ValueError(f"text expected, got {type(value).__name__}")
+        if not value.strip():
+            raise ValueError("the text is empty")
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(f"the text is not valid Unicode: {error.reason} at character {error.start}") from None
+
+    def from_line(self, line):
+        if not isinstance(line, str):
+            raise ValueError(f"it must be a string, not {type(line).__name__}")
+        return line
+
+    # ---- On disk
+
+    def bind(self, vocabulary):
+        return dataclasses.replace(self, vocabulary_size=vocabulary.size, vocabulary_digest=vocabulary.digest)
+
+    def stored(self):
+        return {"values": ArraySpec("int64", (None,), "int64_list")}
+
+    def encode(self, samples, vocabulary=None):
+        """The ids of each text as packed variable-length integers (bytes)."""
+        return [{"values": packed} for packed in vocabulary.encode_packed(samples)]
+
+    def stored_length(self, arrays):
+        values = arrays["values"]
+        return len(values.translate(None, _NOT_LAST)) if isinstance(values, bytes) else len(values)
+
+    def text_counts(self, samples, lengths):
+        return sum(lengths), sum(map(len, samples))
+
+    def stored_bytes(self, sample, vocabulary=None):
+        tokens = len(vocabulary.encode(sample)) if vocabulary else len(sample) / _CHARACTERS_PER_TOKEN
+        return tokens * _BYTES_PER_TOKEN
+
+    def stored_fault(self, arrays):
+        ids = arrays["values"]
+        if not len(ids) or ids.min() <= max(PAD_ID, EOS_ID) or ids.max() >= self.vocabulary_size:
+            return f"ids outside of the vocabulary of {self.vocabulary_size}"
+        return ""
+
+    # ---- Batches
 
     @property
-    def input_variables(self):
-        return [self.embedding]
+    def weights_name(self):
+        return f"text_{self.vocabulary_digest[:8]}"
 
-    def logits(self, x):
-        """Output net: [..., hidden] → float32 [..., vocabulary]."""
-        return ops.cast(dense(x, ops.cast(self.softmax, x.dtype), ops.cast(self.bias, x.dtype)), "float32")
+    def tensors(self):
+        return {"values": ((None,), "int32")}
+
+    def columns(self, samples, vocabulary=None):
+        ids = [np.asarray(ids, np.int64) for ids in vocabulary.encode_batch(list(samples))]
+        return {"values": ids}, [len(row) for row in ids]
+
+    def pad(self, columns, rows, length=0):
+        """ "values" int32 [rows, length]: ids, end-of-sequence (1), zeros; spare rows all zeros."""
+        ids = as_ragged(columns["values"])
+        padded = ids.padded(rows, max(length, int(ids.lengths.max(initial=0)) + 1), np.int32)
+        padded[np.arange(len(ids.lengths)), ids.lengths] = EOS_ID
+        return {"values": padded}
+
+    # ---- The nets
+
+    def make_nets(self, hparams, reads, writes):
+        """One layer for both sides: they share the embedding, whose rows are the command tokens too."""
+        from t2t_multimodel.modalities.text_nets import TextNet
+
+        net = TextNet(self, hparams, name=self.weights_name)
+        return (net if reads else None), (net if writes else None)
+
+    # ---- Answers
+
+    def reference(self, stored, vocabulary=None):
+        return vocabulary.decode(np.asarray(stored).tolist())
+
+    # ---- For people
+
+    def in_one_line(self, stored, key, vocabulary=None):
+        return self.reference(stored, vocabulary)
+
+    def lines(self, stored, vocabulary=None):
+        text, ids = vocabulary.decode(stored), stored[:_MOST_IDS].tolist()
+        more = f" … ({len(stored)})" if len(stored) > _MOST_IDS else f" ({len(stored)})"
+        pieces = " ".join(piece if piece.isprintable() else repr(piece) for piece in vocabulary.pieces(ids))
+        lines = [("", repr(text)), ("ids", " ".join(map(str, ids)) + more), ("pieces", pieces)]
+        if vocabulary.encode(text) != stored.tolist():  # possible, and no loss: two ways to cut one text
+            lines.append(("warning", "the text would be cut into other ids today"))
+        return lines
+
+    def attention_axis(self, stored, grid, vocabulary=None):
+        return {"positions": [*readable_pieces(vocabulary, stored), _END]}
+
+
+def readable_pieces(vocabulary, ids):
+    """Pieces as people read them: the sign for a space in front is left out where something follows."""
+    return [piece.replace("▁", " ").strip() or "␣" for piece in vocabulary.pieces(np.asarray(ids).tolist())]

@@ -4,11 +4,9 @@ import keras
 from keras import ops
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.kernels.cross_entropy import cross_entropy, cross_entropy_in_halves
 from t2t_multimodel.layers import intermediates
 from t2t_multimodel.layers.convolution_cache import ConvolutionHistory
 from t2t_multimodel.layers.layer import Layer
-from t2t_multimodel.modalities import INPUTS, OUTPUTS, make_net
 from t2t_multimodel.models.body import Decoder, Encoder, Mixer
 
 
@@ -24,13 +22,19 @@ class MultiModel(Layer):
         super().__init__(name="multimodel", autocast=False, **kwargs)
         self.hparams = hparams
         self.specs = {spec.name: spec for spec in specs}
-        features = {}
         for spec in specs:
             _check_sides(spec)
-            features |= {spec.inputs.name: spec.inputs, spec.targets.name: spec.targets}
-        autoregressive = any(spec.targets.modality == "text" for spec in specs)
+        read = {spec.inputs.weights_name: spec.inputs for spec in specs}
+        written = {spec.targets.weights_name: spec.targets for spec in specs}
+        self.nets, self._encoders, self._heads = {}, {}, {}
         with keras.name_scope(self.name):
-            self.nets = {name: make_net(feature, hparams, name) for name, feature in sorted(features.items())}
+            for name, modality in sorted((read | written).items()):
+                encoder, head = modality.make_nets(hparams, name in read, name in written)
+                for net, kind in ((encoder, self._encoders), (head, self._heads)):
+                    if net is not None:
+                        self.nets[net.name] = net
+                        kind[name] = net.name
+            autoregressive = any(self.head(spec).autoregressive for spec in specs)
             self.encoder = Encoder(hparams, name="encoder")
             self.mixer = Mixer(hparams, name="mixer") if autoregressive else None
             self.decoder = Decoder(hparams, name="decoder") if autoregressive else None
@@ -40,34 +44,41 @@ class MultiModel(Layer):
         )
         self.built = True  # every weight exists from here on
 
+    def input_encoder(self, spec):
+        """The net that reads the inputs of a problem."""
+        return self.nets[self._encoders[spec.inputs.weights_name]]
+
+    def head(self, spec):
+        """The `Head` that makes the targets of a problem."""
+        return self.nets[self._heads[spec.targets.weights_name]]
+
     def call(self, batch, spec, training=False):
         """The forward pass with the right outputs given (teacher forcing).
 
         Returns:
-          logits, [batch, length, vocabulary] for text or [batch, classes]; and the list of the experts' reports.
+          logits [B, T, vocabulary] of an autoregressive head, the outputs of another; and the list of the experts'
+          reports.
         """
         outputs, reports = self._outputs(batch, spec, training)
-        if spec.targets.modality == "label":
-            return outputs, reports
-        return self.nets[spec.targets.name].logits(outputs), reports
+        head = self.head(spec)
+        return (head.logits(outputs) if head.autoregressive else outputs), reports
 
     def _outputs(self, batch, spec, training):
-        """The logits of a class, or what the decoder makes of a text, [batch, length, hidden]; and the reports."""
+        """What a head makes of the encoded inputs, or what the decoder gives to an autoregressive one; the reports."""
         source, padding_mask, grid, reports = self.encode(batch, spec, training=training)
-        if spec.targets.modality == "label":
-            return self.nets[spec.targets.name](source, padding_mask=padding_mask, grid=grid), reports
-        net = self.nets[spec.targets.name]
-        targets = batch["targets"]
-        x = self.mixer(
-            net.shifted(targets, batch["command"]), source=source, source_padding_mask=padding_mask, training=training
-        )
-        target_padding_mask = ops.cast(ops.not_equal(targets, 0), "float32") * batch["example_weights"][:, None]
+        head = self.head(spec)
+        if not head.autoregressive:
+            return head(source, padding_mask=padding_mask, grid=grid), reports
+        targets = spec.targets.of_batch(batch, "targets")
+        shifted = head.shifted(targets, batch["command"])
+        x = self.mixer(shifted, source=source, source_padding_mask=padding_mask, training=training)
+        target_padding_mask = head.padding_mask(targets) * batch["example_weights"][:, None]
         x, report = self.decoder(x, target_padding_mask, source, padding_mask, training=training)
         return x, reports + ([report] if report else [])
 
     def encode(self, batch, spec, training=False):
-        """→ encoded inputs [batch, positions, hidden], real [batch, positions], grid of 2-D input or None, reports."""
-        x, padding_mask, grid = self.nets[spec.inputs.name](batch, training=training)
+        """→ encoded inputs [B, S, d], padding_mask [B, S], grid of two-dimensional input or None, reports."""
+        x, padding_mask, grid = self.input_encoder(spec)(spec.inputs.of_batch(batch, "inputs"), training=training)
         padding_mask = padding_mask * batch["example_weights"][:, None]
         encoded, report = self.encoder(x, padding_mask, training=training)
         return encoded, padding_mask, grid, [report] if report else []
@@ -76,37 +87,27 @@ class MultiModel(Layer):
         """The training loss of a batch and what is logged of it.
 
         Returns:
-          loss: mean cross entropy of a target id in nats (smoothed in training) + the experts' balancing losses.
-          report: {"cross_entropy", "weight" (targets counted), "balance", "overflow", "correct", "log_probability",
-            "weights", "logits"}; the last four of every position.
+          loss: the mean of the head's loss over targets (cross entropy in nats for text and classes, smoothed in
+            training) + the experts' balancing losses.
+          report: {"cross_entropy" (that mean), "weight" (targets counted), "balance", "overflow", and what the head
+            reports of every target: "weights" and its `statistics`}.
         """
         outputs, reports = self._outputs(batch, spec, training)
-        targets = batch["targets"]
-        weights = batch["example_weights"]
-        if spec.targets.modality == "text":
-            weights = ops.cast(ops.not_equal(targets, 0), "float32") * weights[:, None]
         smoothing = self.hparams.label_smoothing if training else 0.0
-        if spec.targets.modality == "text":
-            losses = cross_entropy_in_halves(self.nets[spec.targets.name].logits, outputs, targets, weights, smoothing)
-            total, log_probability, correct, logits = losses
-        else:
-            logits = outputs
-            total, log_probability, correct = cross_entropy(logits, targets, weights, smoothing)
-        count = ops.sum(weights)
+        targets = spec.targets.of_batch(batch, "targets")
+        total, of_targets = self.head(spec).loss(outputs, targets, batch["example_weights"], smoothing)
+        count = ops.sum(of_targets["weights"])
         mean = total / ops.maximum(count, 1.0)
         zero = ops.zeros((), dtype="float32")
         balance = sum((report["balance"] for report in reports), zero)
         overflow = sum((report["overflow"] for report in reports), zero) / max(len(reports), 1)
-        return mean + balance, {
-            "cross_entropy": mean,
-            "weight": count,
-            "balance": balance,
-            "overflow": overflow,
-            "correct": correct,
-            "log_probability": log_probability,
-            "weights": weights,
-            "logits": logits,
-        }
+        report = {"cross_entropy": mean, "weight": count, "balance": balance, "overflow": overflow}
+        return mean + balance, report | of_targets
+
+    def evaluate(self, batch, spec):
+        """Teacher-forced: {"weights": [B, …], and each of the head's `statistics`, of that shape}."""
+        _, report = self.loss(batch, spec, training=False)
+        return {name: report[name] for name in ("weights", *self.head(spec).statistics)}
 
     def observe(self, batch, spec):
         """What a forward pass with the right outputs given (teacher forcing) looks at and whom it asks; numpy arrays.
@@ -128,7 +129,7 @@ class MultiModel(Layer):
         """
         with intermediates.capture_intermediates() as noted:
             self(batch, spec=spec)
-            _, padding_mask, grid = self.nets[spec.inputs.name](batch)
+            _, padding_mask, grid = self.input_encoder(spec)(spec.inputs.of_batch(batch, "inputs"))
         noted = {name: ops.convert_to_numpy(ops.cast(value, "float32")) for name, value in noted.items()}
         gates = {name for name in noted if name.endswith("experts")}
         return {
@@ -163,10 +164,10 @@ class MultiModel(Layer):
         """Logits of the next id: ids [rows] just written (the command at time 0) → (float32 [rows, vocabulary], state).
 
         Args:
-          targets: the `FeatureSpec` that is written. memory: of `prepare`. constants, state: see there.
+          targets: the `Modality` that is written. memory: of `prepare`. constants, state: see there.
           beams: `incremental.Beams` where the rows are hypotheses of a beam search.
         """
-        net = self.nets[targets.name]
+        net = self.nets[self._heads[targets.weights_name]]
         position = self._history.position(state["history"], constants, time, beams)
         x = ops.cast(net.embed(ids), "float32")
         x, mixer_state = self.mixer.step(x, memory["mixer"], state["mixer"], position)
@@ -181,15 +182,21 @@ class MultiModel(Layer):
 
     def trainable_variables_for(self, spec):
         """The trainable variables that a batch of this problem updates, in the order of `trainable_variables`."""
-        inputs, targets = self.nets[spec.inputs.name], self.nets[spec.targets.name]
-        variables = [*inputs.input_variables, *targets.output_variables, *self.encoder.trainable_variables]
-        if spec.targets.modality == "text":
+        head = self.head(spec)
+        variables = [*self.input_encoder(spec).input_variables, *head.output_variables]
+        variables += self.encoder.trainable_variables
+        if head.autoregressive:
             variables += [*self.mixer.trainable_variables, *self.decoder.trainable_variables]
         mine = {id(v) for v in variables}
         return [v for v in self.trainable_variables if id(v) in mine]
 
 
 def _check_sides(spec):
-    for side, feature, able in (("input", spec.inputs, INPUTS), ("target", spec.targets, OUTPUTS)):
-        if feature.modality not in able:
-            raise UserError(f"{spec.name}: {feature.modality} can't be a {side}; {side}s are {', '.join(able)}")
+    for side, modality, able in (
+        ("an input", spec.inputs, spec.inputs.can_be_input),
+        ("a target", spec.targets, spec.targets.can_be_target),
+    ):
+        if not able:
+            raise UserError(
+                f"{spec.name}: {modality.modality_name} can't be {'an input' if side == 'input' else 'a target'}"
+            )

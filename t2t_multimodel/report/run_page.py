@@ -292,7 +292,7 @@ def _add_map(section, one, weights, title):
         seconds = (np.argmax(weights, axis=1) + 0.5) / weights.shape[1] * len(samples) / rate
         alt = "Attention over time: " + ", ".join(f"{p} at {s:.1f} s" for p, s in zip(pieces, seconds))
     else:
-        names = one["positions"]
+        names = one.get("positions") or [str(place) for place in range(weights.shape[-1])]
         figure = figures.attention(weights, names, pieces)
         most = [names[i] for i in np.argmax(weights, axis=1)]
         alt = "Attention of written pieces: " + ", ".join(f"{p} to {q}" for p, q in zip(pieces, most))

@@ -22,9 +22,9 @@ import numpy as np
 
 from t2t_multimodel import registry, startup
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.features import Label, Text
 from t2t_multimodel.problem import Problem, declaration_faults, missing_side, samples_of
 from t2t_multimodel.testing.content import digest_of
+from t2t_multimodel.vocabulary import varints
 
 _MOST_LISTED = 3  # findings of one kind, in one split
 
@@ -215,7 +215,7 @@ def _feature_faults(problem, sample):
         return
     if isinstance(references, str) or not all(isinstance(r, str) and r.strip() for r in references) or not references:
         yield f"its references must be a list of texts, not {references!r:.80}"
-    elif isinstance(problem.targets, Text) and sample["targets"] not in references:
+    elif problem.targets.uses_vocabulary and sample["targets"] not in references:
         yield f"its target {sample['targets']!r:.60} is not among its references, which are all that is right"
 
 
@@ -298,14 +298,23 @@ def _stored(problem, made):
             changed = []
             for example in reader.examples(np.arange(len(reader))):
                 for side in ("inputs", "targets"):
-                    value, feature = example[side], getattr(problem, side)
-                    if isinstance(feature, Text):
-                        value = vocabulary.decode(value)
-                    elif isinstance(feature, Label):
-                        value = feature.classes[value]
-                    if not np.array_equal(value, expected[example["key"]][side]):
+                    modality = getattr(store.spec, side)
+                    written = modality.encode([expected[example["key"]][side]], vocabulary)[0]
+                    if not _same_arrays(modality, written, example[side]):
                         changed.append(f"{example['key']!r}: its {side} come back from the store changed")
             yield from _few(changed, f"split {split!r}, sample {{}}", f"samples of {split!r}")
+
+
+def _same_arrays(modality, encoded, stored):
+    """Whether a sample came back from the store as it was encoded."""
+    stored = stored if isinstance(stored, dict) else {"values": stored}
+    if modality.uses_vocabulary:  # ids are stored packed: encode what came back
+        return encoded["values"] == varints(stored["values"])
+    return all(np.array_equal(encoded[name], stored[name], equal_nan=_has_nan(stored[name])) for name in encoded)
+
+
+def _has_nan(array):
+    return np.asarray(array).dtype.kind == "f"
 
 
 def _with_keys(split, pairs):
@@ -339,12 +348,11 @@ def _scored(problem, made):
     from t2t_multimodel.metrics import scores as metrics
 
     pairs = made.get(problem.evaluation_split) or ()
-    references = [list(s.get("references") or [str(s["targets"])]) for _, s in pairs]
+    references = [list(s.get("references") or [s["targets"]]) for _, s in pairs]
     if not references:
         return
-    is_label = isinstance(problem.targets, Label)
-    right = [[texts[0]] if is_label else texts[0] for texts in references]
-    empty = [[] if is_label else "" for _ in right]
+    right = [problem.targets.as_answer(texts[0]) for texts in references]
+    empty = [problem.targets.empty_answer() for _ in right]
     wrong = {"empty answers": empty, "the answers of the next examples": right[1:] + right[:1]}
     for name in problem.metric_names:
         metric = metrics.METRICS[name]

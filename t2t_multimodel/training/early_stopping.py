@@ -4,7 +4,6 @@ import math
 
 from t2t_multimodel.errors import unknown_name
 from t2t_multimodel.metrics.scores import METRICS
-from t2t_multimodel.problem import TEACHER_FORCED
 
 
 class EarlyStopping:
@@ -26,7 +25,7 @@ class EarlyStopping:
         if self._problem and self._problem not in problems:
             raise unknown_name("problem in --early_stopping_metric", self._problem, problems)
         of = [problems[self._problem]] if self._problem else problems.values()
-        valid = {*TEACHER_FORCED, *(name for problem in of for name in problem.metrics)}
+        valid = {name for p in of for name in (*p.spec.targets.teacher_forced_metrics, *p.metrics)}
         if self._name not in valid:
             raise unknown_name("metric in --early_stopping_metric", self._name, valid)
         self._sign = 1.0 if METRICS[self._name].higher_is_better else -1.0

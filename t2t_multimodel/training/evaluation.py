@@ -42,13 +42,13 @@ class Evaluator:
         """
         problem = self._run.problem(store.name)
         decode = decode_settings(decode_hparams, problem.decode_hparams)
-        teacher_forced = metrics.TeacherForced()
+        teacher_forced = metrics.TeacherForced(problem.spec.targets.teacher_forced_metrics)
         predictions, references = [], []
         reader = store.split(split)
         most = eval_batches * self._hparams.batch_examples
         for batch in evaluation_batches(store, split, self._hparams, most, bucket=self._static_shapes):
             forced = self._step.evaluate(problem.spec, batch.arrays)
-            teacher_forced.add(*forced)
+            teacher_forced.add(forced)
             if not decoding:
                 continue
             predicted = self.predict(problem, batch.arrays, store, decode)[: batch.examples]
@@ -67,7 +67,7 @@ class Evaluator:
                         "teacher_forced": sums,
                     }
                     for e, row, p, r, sums in zip(
-                        stored, batch.rows, predicted, right, metrics.teacher_forced_sums(*forced)
+                        stored, batch.rows, predicted, right, metrics.teacher_forced_sums(forced)
                     )
                 ]
         means = teacher_forced.result()
@@ -75,8 +75,8 @@ class Evaluator:
             metrics.score(problem.metrics, predictions, references) if decoding else {"examples": means["sequences"]}
         )
         said = {}
-        if decoding and problem.spec.targets.modality == "text":
-            said["decoding"] = describe(decode, problem.spec.targets.form)
+        if decoding and problem.spec.targets.uses_vocabulary:
+            said["decoding"] = describe(decode, problem.spec.grammar)
         return (
             scores
             | {name: value for name, value in means.items() if name.startswith("teacher_forced")}
@@ -84,21 +84,15 @@ class Evaluator:
         )
 
     def predict(self, problem, arrays, store, decode):
-        """Decoded strings of a batch, or for classes their names, likeliest first."""
-        if problem.spec.targets.modality == "label":
-            order, _ = self._decoder.classes(problem.spec, arrays)
-            return [[problem.classes[i] for i in row] for row in order]
-        return self._decoder.texts(problem, arrays, store.vocabulary(), decode)
+        """The answers to a batch, as `BatchDecoder.answers` gives them."""
+        return self._decoder.answers(problem, arrays, store.vocabulary(), decode)
 
     def _references(self, problem, store, example):
-        if problem.spec.targets.modality == "label":
-            return [problem.classes[example["targets"]]]
-        return example.get("references") or [store.vocabulary().decode(example["targets"].tolist())]
+        right = problem.spec.targets.reference
+        return example.get("references") or [right(example["targets"], store.vocabulary())]
 
     def _shown(self, problem, store, example):
-        if problem.spec.inputs.modality == "text":
-            return store.vocabulary().decode(example["inputs"].tolist())
-        return f"({problem.spec.inputs.modality} {example['key']})"
+        return problem.spec.inputs.in_one_line(example["inputs"], example["key"], store.vocabulary())
 
 
 def open_stores(data_dir, run, names):
@@ -111,7 +105,7 @@ def open_stores(data_dir, run, names):
             before, now = getattr(trained, side), getattr(store.spec, side)
             if before != now:
                 raise UserError(
-                    f"{name}: the data's {side} are {now.name}, the run was trained with {before.name} "
+                    f"{name}: the data's {side} are {now.weights_name}, the run was trained with {before.weights_name} "
                     "(another vocabulary, shape or classes); give the --data_dir of its training"
                 )
         stores[name] = store

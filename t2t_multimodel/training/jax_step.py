@@ -4,6 +4,8 @@ import jax
 import keras
 import numpy as np
 
+from t2t_multimodel.modalities.arrays import joined_name
+
 STATIC_SHAPES = True  # every shape is compiled anew
 REPORTED = ("cross_entropy", "weight", "balance", "overflow")
 
@@ -35,17 +37,17 @@ class Step:
         return [{name: float(value) for name, value in report.items()} for report in reports], float(norm)
 
     def evaluate(self, spec, batch):
-        """Teacher-forced log-probability of each right id, whether it was the likeliest, its weight: numpy."""
+        """Teacher-forced statistics of each target as `MultiModel.evaluate` gives them; numpy arrays."""
         if spec.signature not in self._evaluations:
 
             def evaluation(values, batch):
                 with keras.StatelessScope(state_mapping=list(zip(self.model.variables, values))):
-                    _, report = self.model.loss(batch, spec, training=False)
-                return report["log_probability"], report["correct"], report["weights"]
+                    return self.model.evaluate(batch, spec)
 
             self._evaluations[spec.signature] = jax.jit(evaluation)
         values = [v.value for v in self.model.variables]
-        return tuple(np.asarray(x) for x in self._evaluations[spec.signature](values, batch))
+        found = self._evaluations[spec.signature](values, batch)
+        return {name: np.asarray(value) for name, value in found.items()}
 
     def gradients(self, spec, batch):
         """The gradient of the mean cross entropy for `trainable_variables_for(spec)`, numpy arrays; updates nothing.
@@ -103,7 +105,8 @@ class Step:
 def compiled(model, spec, function):
     """`function(batch without targets)` of a model as one program for each set of shapes."""
     program = fused(model, function)
-    return lambda batch: program({name: array for name, array in batch.items() if name != "targets"})
+    targets = {joined_name("targets", name) for name in spec.targets.tensors()}
+    return lambda batch: program({name: array for name, array in batch.items() if name not in targets})
 
 
 def fused(model, function):

@@ -8,7 +8,7 @@ from pathlib import Path
 from t2t_multimodel import hyperparameters, registry
 from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.errors import UserError, unknown_name
-from t2t_multimodel.features import FeatureSpec, ProblemSpec
+from t2t_multimodel.modalities import ProblemSpec
 from t2t_multimodel.vocabulary import write_file
 
 RUN_FILE = "run.json"
@@ -21,7 +21,6 @@ class RunProblem:
 
     spec: ProblemSpec
     digest: str  # of the example store it was trained on
-    classes: tuple  # names, for label targets
     metrics: tuple
     longest_target: int  # ids, with end-of-sequence, of the longest training target
     decode_hparams: dict = dataclasses.field(default_factory=dict)  # where they differ from everybody's
@@ -29,25 +28,17 @@ class RunProblem:
     @property
     def decoding(self):
         """How its answers are decoded, where that is not everybody's way."""
-        return self.decode_hparams | ({"form": self.spec.targets.form} if self.spec.targets.form else {})
+        return self.decode_hparams | ({"grammar": self.spec.grammar} if self.spec.grammar else {})
 
     def to_json(self):
-        values = dataclasses.asdict(self)
-        spec = {
-            "inputs": self.spec.inputs.to_json(),
-            "targets": self.spec.targets.to_json(),
-            "command_id": self.spec.command_id,
-        }
-        return values | {"spec": spec}
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return values | {"spec": self.spec.to_json()}
 
     @classmethod
     def from_json(cls, name, values):
-        spec = values["spec"]
-        sides = (FeatureSpec.from_json(spec[side]) for side in ("inputs", "targets"))
         return cls(
-            ProblemSpec(name, *sides, spec["command_id"]),
+            ProblemSpec.from_json(name, values["spec"]),
             values["digest"],
-            tuple(values["classes"]),
             tuple(values["metrics"]),
             values["longest_target"],
             values.get("decode_hparams", {}),
@@ -68,10 +59,10 @@ class Run:
         problems = {}
         for name, store in stores.items():
             store.vocabulary()  # raises, where the data folder holds another one
-            longest = int(store.split("train").target_length.max()) + 1 if store.spec.targets.modality == "text" else 1
+            longest = int(store.split("train").target_length.max()) + store.spec.targets.end_of_sequence
             decode_settings(store.decode_hparams, where=name)  # raises
             problems[name] = RunProblem(
-                _with_grammar(store), store.digest, store.classes, store.metrics, longest, store.decode_hparams
+                _with_grammar(store), store.digest, store.metrics, longest, store.decode_hparams
             )
         _check_commands(problems)
         return cls(model, seed, backend, problems)
@@ -210,7 +201,7 @@ def _with_grammar(store):
     from t2t_multimodel.decoding.grammars import grammar_of, misfit
 
     spec = store.spec
-    if not spec.targets.form:
+    if not spec.grammar:
         return spec
     form = grammar_of(spec, store.vocabulary())
     split = store.split("train")
@@ -220,17 +211,17 @@ def _with_grammar(store):
         return spec
     reason = f"training example {examples[wrong]['key']} lacks" if form else "can't be told in this vocabulary"
     print(
-        f"{spec.name}: its answers are decoded freely: the form {spec.targets.form!r}, declared for them, {reason}",
+        f"{spec.name}: its answers are decoded freely: the grammar {spec.grammar!r}, declared for them, {reason}",
         file=sys.stderr,
     )
-    return dataclasses.replace(spec, targets=dataclasses.replace(spec.targets, form=""))
+    return dataclasses.replace(spec, grammar="")
 
 
 def _check_commands(problems):
     """A command token without a place in the vocabulary would be some other word."""
     for name, problem in problems.items():
         spec = problem.spec
-        if spec.targets.modality == "text" and not 0 < spec.command_id < spec.targets.vocabulary_size:
+        if spec.targets.uses_vocabulary and not 0 < spec.command_id < spec.targets.vocabulary_size:
             raise UserError(
                 f"{name}: its command token has id {spec.command_id}, which its vocabulary lacks; make its data again"
             )

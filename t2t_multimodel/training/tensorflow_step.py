@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from t2t_multimodel.modalities.arrays import joined_name
 from t2t_multimodel.training.adam import LazyAdam, by_expert
 from t2t_multimodel.training.tensorflow_program import program
 
@@ -53,16 +54,16 @@ class Step:
         return [_floats(reports) for _, reports in results], float(norm)
 
     def evaluate(self, spec, batch):
-        """Teacher-forced log-probability of each right id, whether it was the likeliest, its weight: numpy."""
+        """Teacher-forced statistics of each target as `MultiModel.evaluate` gives them; numpy arrays."""
         if spec.signature not in self._evaluations:
 
             @program(batch_signature(spec))
             def evaluation(batch):
-                _, report = self.model.loss(batch, spec, training=False)
-                return report["log_probability"], report["correct"], report["weights"]
+                return self.model.evaluate(batch, spec)
 
             self._evaluations[spec.signature] = evaluation
-        return tuple(np.asarray(x) for x in self._evaluations[spec.signature](batch))
+        found = self._evaluations[spec.signature](batch)
+        return {name: np.asarray(value) for name, value in found.items()}
 
     def gradients(self, spec, batch):
         """The gradient of the mean cross entropy for `trainable_variables_for(spec)`, numpy arrays; updates nothing.
@@ -214,14 +215,9 @@ OPTIMIZERS = {"adam": FusedAdam, "lazy_adam": FusedLazyAdam}  # by `HParams.opti
 def batch_signature(spec):
     """The shapes of a batch with everything dynamic that may be: one trace serves every length."""
     shapes = {"command": ([None], tf.int32), "example_weights": ([None], tf.float32)}
-    inputs = spec.inputs
-    if inputs.modality == "text":
-        shapes["inputs"] = ([None, None], tf.int32)
-    elif inputs.modality == "image":
-        shapes["inputs"] = ([None, inputs.height, inputs.width, inputs.channels], tf.uint8)
-    else:
-        shapes |= {"inputs": ([None, None], tf.float32), "inputs_length": ([None], tf.int32)}
-    shapes["targets"] = ([None] if spec.targets.modality == "label" else [None, None], tf.int32)
+    for side in ("inputs", "targets"):
+        for name, (shape, dtype) in getattr(spec, side).tensors().items():
+            shapes[joined_name(side, name)] = ([None, *shape], tf.as_dtype(dtype))
     return {name: tf.TensorSpec(shape, dtype, name=name) for name, (shape, dtype) in shapes.items()}
 
 
@@ -231,7 +227,8 @@ def _floats(report):
 
 def compiled(model, spec, function):
     """`function(batch without targets)` of a model as a graph that serves batches of all lengths."""
-    signature = {name: shape for name, shape in batch_signature(spec).items() if name != "targets"}
+    targets = {joined_name("targets", name) for name in spec.targets.tensors()}
+    signature = {name: shape for name, shape in batch_signature(spec).items() if name not in targets}
     serving = program(signature)(function)
     return lambda batch: serving({name: batch[name] for name in signature})
 

@@ -14,7 +14,6 @@ from t2t_multimodel.input.batching import BatchStream
 from t2t_multimodel.input.mixture_stream import MixtureStream
 from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.mixture import Mixture, MixtureSchedule
-from t2t_multimodel.problem import TEACHER_FORCED
 from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.clock import TrainingClock, seconds_logged
@@ -148,7 +147,8 @@ class Trainer:
         self.early_stopping.record(self.step, scores)
         headlines = {}
         for name, store in self.stores.items():
-            headline = TEACHER_FORCED[0] if self.settings.skip_decoding else store.metrics[0]
+            forced = store.spec.targets.teacher_forced_metrics
+            headline = forced[0] if self.settings.skip_decoding else store.metrics[0]
             headlines[name] = (headline, scores[name][headline])
         text = f"step {self.step} dev: " + "  ".join(f"{name} {m} {v:.4g}" for name, (m, v) in headlines.items())
         (progress.say if progress else print)(text)

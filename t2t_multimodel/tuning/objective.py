@@ -3,8 +3,7 @@
 import math
 
 from t2t_multimodel.errors import unknown_name
-from t2t_multimodel.metrics.scores import METRICS
-from t2t_multimodel.problem import TEACHER_FORCED
+from t2t_multimodel.metrics.scores import METRICS, TEACHER_FORCED
 
 
 class Objective:

@@ -1,0 +1,299 @@
+"""The base of all modalities: what every part of the framework asks of one kind of data.
+
+Data generation, reading, the model, decoding, evaluation and reports name no modality: they call these methods. A new
+modality defines the ones of part 1 to 3 that its data needs, an encoder if it can be an input and a head if it can be
+a target; the rest has defaults. `t2t_multimodel.testing.check_modality` tells what is missing.
+
+    @register_modality
+    @dataclasses.dataclass(frozen=True)
+    class Temperature(Modality):
+        \"\"\"A curve of temperatures, one value an hour.\"\"\"
+"""
+
+import dataclasses
+import hashlib
+from typing import Any, ClassVar
+
+import numpy as np
+
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.modalities.arrays import ArraySpec, as_ragged, joined_name
+from t2t_multimodel.modalities.lengths import Lengths
+
+SIDES = ("inputs", "targets")
+
+
+@dataclasses.dataclass(frozen=True)
+class Modality:
+    """One kind of data. A frozen dataclass: its fields are what a problem declares, e.g. `Image(64, 64, 3)`.
+
+    Fields with `compare=False` are notes for people: weights and stored examples do not depend on them.
+    """
+
+    modality_name: ClassVar[str] = ""  # set by @register_modality: the class's name in snake_case unless it says one
+    uses_vocabulary: ClassVar[bool] = False  # samples are strings, stored as ids of the data folder's vocabulary
+    costly: ClassVar[bool] = False  # preparing a sample takes milliseconds: workers get few at once
+    ranked: ClassVar[bool] = False  # answers are lists, best first
+    default_metrics: ClassVar[tuple] = ()  # of decoded output, the headline first
+    teacher_forced_metrics: ClassVar[tuple] = ("teacher_forced_loss",)  # of the head's loss, the headline first
+
+    # Lengths. The stored length of a sample is the length of the first array that varies, else 1.
+    variable_length: ClassVar[bool] = False
+    end_of_sequence: ClassVar[int] = 0  # entries that a batch adds to the stored length
+    length_unit: ClassVar[str] = "steps"  # as people count it
+
+    # ---- 1. A sample
+
+    def declaration_fault(self) -> str:
+        """What is wrong with the declaration itself, as a clause after "its inputs …"; "" where nothing is."""
+        return ""
+
+    def check(self, value: Any) -> None:
+        """Raises `ValueError` with the reason if `value` is not a prepared sample."""
+        raise NotImplementedError(f"{type(self).__name__} must define check(value)")
+
+    def from_line(self, line: Any) -> Any:
+        """The sample that a person gives at decoding: a line of a file or an argument of `decode`, as text or a path.
+
+        Raises:
+          OSError, ValueError: it can't be read.
+        """
+        raise ValueError(f"{self.modality_name} can't be read from a line of text; give arrays in Python")
+
+    # ---- 2. On disk
+
+    def bind(self, vocabulary) -> "Modality":
+        """The modality that knows its vocabulary (`digest`, `size`); for modalities without one, itself."""
+        return self
+
+    def stored(self) -> dict[str, ArraySpec]:
+        """The arrays of a stored sample by name; a modality with a single one calls it "values"."""
+        raise NotImplementedError(f"{type(self).__name__} must define stored()")
+
+    def encode(self, samples: list, vocabulary=None) -> list[dict]:
+        """For each prepared sample its stored arrays, {name: array}; an int for storage "class"."""
+        raise NotImplementedError(f"{type(self).__name__} must define encode(samples)")
+
+    def stored_length(self, arrays: dict) -> int:
+        """The length of an encoded sample as the index holds it."""
+        first = next((name for name, spec in self.stored().items() if spec.varies), None)
+        return len(arrays[first]) if first else 1
+
+    def text_counts(self, samples: list, lengths: list) -> tuple[int, int]:
+        """(ids, characters) of text in samples, for the report of data generation."""
+        return 0, 0
+
+    def stored_bytes(self, sample: Any, vocabulary=None) -> float:
+        """About how many bytes a prepared sample takes in the store."""
+        return float(getattr(sample, "nbytes", 8))
+
+    def stored_fault(self, arrays: dict) -> str:
+        """What is wrong with a stored sample whose arrays have the right sizes; "" where nothing is."""
+        return ""
+
+    def to_json(self) -> dict:
+        """Plain values: the modality's name, and the fields that differ from their defaults."""
+        values = {"modality": self.modality_name}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.compare and (field.default is dataclasses.MISSING or value != field.default):
+                values[field.name] = list(value) if isinstance(value, tuple) else value
+        return values
+
+    @staticmethod
+    def from_json(values: dict) -> "Modality":
+        """The modality of `to_json`.
+
+        Raises:
+          UserError: there is no such modality. ValueError, TypeError, KeyError: the values are not a modality's.
+        """
+        from t2t_multimodel import registry
+
+        cls = registry.modalities.get(values["modality"])
+        return cls.from_fields({name: value for name, value in values.items() if name != "modality"})
+
+    @classmethod
+    def from_fields(cls, values: dict) -> "Modality":
+        """The modality with these fields, each held against the type of its default."""
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        unknown = sorted(values.keys() - fields.keys())
+        if unknown:
+            raise ValueError(f"a {cls.modality_name} has no {', '.join(map(repr, unknown))}")
+        made = {}
+        for name, value in values.items():
+            default = fields[name].default
+            if isinstance(default, tuple) and isinstance(value, list):
+                value = tuple(value)
+            if isinstance(default, float) and type(value) is int:
+                value = float(value)
+            if default is not dataclasses.MISSING and type(value) is not type(default):
+                raise ValueError(f"{name} of a {cls.modality_name} is a {type(default).__name__}, not {value!r:.60}")
+            made[name] = value
+        modality = cls(**made)
+        if fault := modality.declaration_fault():
+            raise ValueError(f"a {cls.modality_name} {fault}")
+        return modality
+
+    # ---- 3. Batches
+
+    @property
+    def weights_name(self) -> str:
+        """Problems whose modalities have the same one share one set of weights."""
+        fields = [value for name, value in self.to_json().items() if name != "modality"]
+        return "_".join([self.modality_name, *(digest_of(v) if isinstance(v, list) else str(v) for v in fields)])
+
+    def tensors(self) -> dict[str, tuple[tuple, str]]:
+        """{name: (shape of one sample, dtype)} of the arrays that `pad` makes; `None` for lengths that vary."""
+        arrays = {name: (spec.shape, spec.dtype) for name, spec in self.stored().items()}
+        return arrays | ({"length": ((), "int32")} if self.variable_length else {})
+
+    def columns(self, samples: list, vocabulary=None) -> tuple[dict, list]:
+        """Prepared samples as `pad` takes them, and their stored lengths."""
+        encoded = self.encode(samples, vocabulary)
+        columns = {name: [arrays[name] for arrays in encoded] for name in self.stored()}
+        return columns, [self.stored_length(arrays) for arrays in encoded]
+
+    def of_batch(self, batch: dict, side: str) -> dict:
+        """The arrays of one side of a batch by the names of `tensors`."""
+        return {name: batch[joined_name(side, name)] for name in self.tensors()}
+
+    def pad(self, columns: dict, rows: int, length: int = 0) -> dict:
+        """The arrays of a batch, as `tensors` describes them.
+
+        Args:
+          columns: {name: the stored arrays of all samples}, an array or a `Ragged` each.
+          rows: rows of the batch; spare ones are zeros. length: what to pad to; the longest sample where that is more.
+
+        Returns:
+          {name: array [rows, …]}; "length" int32 [rows] where lengths vary.
+        """
+        batch = {}
+        for name, spec in self.stored().items():
+            column = columns[name]
+            if spec.varies:
+                column = as_ragged(column)
+                longest = max(length, int(column.lengths.max(initial=0)))
+                batch[name] = column.padded(rows, longest, spec.dtype, spec.row_shape)
+                if "length" not in batch:
+                    batch["length"] = np.zeros(rows, np.int32)
+                    batch["length"][: len(column.lengths)] = column.lengths
+            else:
+                batch[name] = np.zeros((rows, *spec.shape), spec.dtype)
+                if len(column):
+                    batch[name][: len(column)] = column
+        return batch
+
+    def samples_per_position(self, hparams) -> float:
+        """How much length (a batch's, so with the end-of-sequence) counts as one position against `batch_tokens`."""
+        return 1.0
+
+    def fixed_positions(self, hparams) -> int:
+        """What a sample of fixed length counts against `batch_tokens`."""
+        return 1
+
+    @property
+    def length_per_unit(self) -> float:
+        """How much stored length is one `length_unit`."""
+        return 1.0
+
+    def limit_hparam(self, side: str) -> str:
+        """The hparam that says, in `length_unit`, which samples are too long to be trained on."""
+        return "max_input_length" if side == "inputs" else "max_target_length"
+
+    def lengths(self, hparams, side: str, bucket: bool = False) -> Lengths:
+        """How lengths are padded and counted; see `Lengths`."""
+        return Lengths(self, hparams, side, bucket)
+
+    # ---- 4. The nets. Keras is imported in these methods alone.
+
+    def make_encoder(self, hparams, name: str):
+        """A layer: ({name: array} of `tensors`, training) → (x [B, T, d], padding_mask [B, T], grid or None).
+
+        The padding mask is 1 at positions that hold something. The grid is (height, width) of a two-dimensional input,
+        whose positions are its rows one after the other.
+        """
+        raise UserError(f"{self.modality_name} can't be an input: its class defines no make_encoder")
+
+    def make_head(self, hparams, name: str):
+        """A `heads.Head`: what the target is made of, its loss and its decoding."""
+        raise UserError(f"{self.modality_name} can't be a target: its class defines no make_head")
+
+    def make_nets(self, hparams, reads: bool, writes: bool) -> tuple:
+        """(encoder or None, head or None) of a model that reads, writes or does both; they may share weights."""
+        name = self.weights_name
+        encoder = self.make_encoder(hparams, name) if reads else None
+        return encoder, self.make_head(hparams, f"{name}_head" if reads else name) if writes else None
+
+    @property
+    def can_be_input(self) -> bool:
+        return type(self).make_encoder is not Modality.make_encoder or type(self).make_nets is not Modality.make_nets
+
+    @property
+    def can_be_target(self) -> bool:
+        return type(self).make_head is not Modality.make_head or type(self).make_nets is not Modality.make_nets
+
+    # ---- 5. Answers
+
+    def answers(self, predicted: dict) -> list:
+        """What the head's `predict` gives for a batch, {name: array [rows, …]}, as one answer a row."""
+        return list(predicted["values"])
+
+    def reference(self, stored: Any, vocabulary=None) -> Any:
+        """The right answer of a stored target, as metrics take it."""
+        return stored
+
+    def as_answer(self, sample: Any) -> Any:
+        """The answer that says just what a prepared sample says; for tests of metrics."""
+        return sample
+
+    def empty_answer(self) -> Any:
+        """The answer that says nothing."""
+        return ""
+
+    def best(self, answer: Any) -> Any:
+        """What a person gets of an answer: for ranked answers the first."""
+        return answer
+
+    def to_line(self, answer: Any) -> str:
+        """A person's answer in one line of text, as t2t-decoder writes it."""
+        if isinstance(answer, str):
+            return answer
+        return np.array2string(np.asarray(answer), separator=" ", max_line_width=10**9, threshold=10**6).strip("[]")
+
+    # ---- 6. For people: t2t-inspect and reports
+
+    def mean_length_in_words(self, mean: float) -> str:
+        """The mean stored length of a side, e.g. "1.8 s of sound"."""
+        return f"{mean / self.length_per_unit:.1f} {self.length_unit}" if self.variable_length else self.modality_name
+
+    def in_one_line(self, stored: Any, key: str, vocabulary=None) -> str:
+        """A stored sample in one line of text; what text can't show is named by its key."""
+        return f"({self.modality_name} {key})"
+
+    def lines(self, stored: Any, vocabulary=None) -> list[tuple[str, str]]:
+        """A stored sample for t2t-inspect: (what it is, in words) a line, the first called ""."""
+        arrays = stored if isinstance(stored, dict) else {"": stored}
+        return [("", f"{self.modality_name} {n} {' × '.join(map(str, np.shape(a)))}") for n, a in arrays.items()]
+
+    def write_files(self, stored: list, captions: list[str], stem) -> list:
+        """Draws or writes stored samples to files whose names begin with the path `stem`; returns their paths."""
+        return []
+
+    def distribution_in_words(self, stored, of: str = "") -> list[str]:
+        """Lines on how often what is the target; `stored` is an iterator, `of` says which, e.g. " of the first 10"."""
+        return []
+
+    def media(self, stored: Any) -> tuple | None:
+        """What a report can show of a stored sample: ("picture", pixels), ("sound", (samples, rate)), or None: text."""
+        return None
+
+    def attention_axis(self, stored: Any, grid, vocabulary=None) -> dict:
+        """How attention over a stored sample is drawn: {"positions": labels}, {"picture", "grid"}, {"sound"}, or {}: by
+        the numbers of the encoded positions.
+        """
+        return {}
+
+
+def digest_of(names) -> str:
+    """Eight hexadecimal digits that stand for a list of names in the name of weights."""
+    return hashlib.sha256("\0".join(map(str, names)).encode()).hexdigest()[:8]
