@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from t2t_multimodel.cli import experiment
-from t2t_multimodel.experiments import claims, drawings, plan, report
+from t2t_multimodel.experiments import claims, suite_figures, plan, report
 from t2t_multimodel.experiments.results import Results, Score, read
 from t2t_multimodel.metrics.example_sums import value_of
 
@@ -101,7 +101,7 @@ def test_what_a_problem_loses_without_another_stands_in_its_place():
     problems = tuple(METRICS)
     rights = {plan.JOINT: 240, plan.without("my_trees"): 200, plan.without("my_words"): 240}
     results = measured("transfer", problems, {kind: {"my_birds": right} for kind, right in rights.items()})
-    table = drawings.left_out_table(results)
+    table = suite_figures.left_out_table(results)
     assert table[0] == ("left out", *problems)
     assert table[1] == ("my_trees", None, "+10.0 ± 0.0", "+0.0 ± 0.0")
     assert table[3] == ("my_words", "+0.0 ± 0.0", "+0.0 ± 0.0", None)
@@ -119,7 +119,7 @@ def test_what_a_problem_loses_without_another_stands_in_its_place():
 
 def test_of_two_problems_leaving_one_out_is_the_other_alone():
     results = measured("transfer", ("my_trees", "my_birds"), {plan.JOINT: {"my_birds": 240}})
-    assert drawings.left_out_table(results)[1] == ("my_trees", None, "+10.0 ± 0.0")
+    assert suite_figures.left_out_table(results)[1] == ("my_trees", None, "+10.0 ± 0.0")
     tables = measured("paper_tables", ("my_trees", "my_birds"), {plan.JOINT: {"my_trees": 260}})
     assert any("pictures alone help parsing" in verdict.claim for verdict in claims.paper_claims(tables))
 

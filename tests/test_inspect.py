@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from t2t_multimodel.cli import inspection, inspector
+from t2t_multimodel.cli import dataset_statistics, inspect_data
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.features import Audio, Image, Label, Text
 from t2t_multimodel.hyperparameters import HParams
@@ -64,7 +64,7 @@ class Tones(Problem):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inspect") / "data"
-    generate([Words(), Colours(), Tones()], folder, workers=1, report=lambda line: None, progress=False)
+    generate([Words(), Colours(), Tones()], folder, workers=1, log=lambda line: None, progress=False)
     return folder
 
 
@@ -78,7 +78,7 @@ def inspect(data, run_command, monkeypatch, user_folder, tmp_path):
 
     def run(name, *flags):
         where = [f"--problem=inspect_{name}", f"--data_dir={data}", f"--output_dir={tmp_path / 'out'}"]
-        return *run_command(inspector.main, *where, *flags), tmp_path / "out"
+        return *run_command(inspect_data.main, *where, *flags), tmp_path / "out"
 
     return run
 
@@ -120,10 +120,10 @@ def test_sound_becomes_wav_files_and_spectrograms(inspect, data):
 
 def test_a_spectrogram_shows_the_pitch_at_its_level():
     tone = (16384 * np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)).astype(np.int16)
-    level = inspection.spectrogram(tone, RATE)
+    level = dataset_statistics.spectrogram(tone, RATE)
     frequency = level.mean(0).argmax() * (RATE / 2) / (level.shape[1] - 1)
     assert abs(frequency - 1000) < 25 and abs(level.max() + 6.0) < 0.3  # half of full scale is -6 dB
-    assert inspection.spectrogram(tone[:10], RATE).shape == (1, level.shape[1])
+    assert dataset_statistics.spectrogram(tone[:10], RATE).shape == (1, level.shape[1])
 
 
 def test_what_an_hparams_set_would_leave_out_is_what_training_leaves_out(inspect, data):
@@ -194,5 +194,5 @@ def test_a_mistake_is_one_line(name, flag, words, inspect):
 
 
 def test_files_go_beside_the_data_unless_told(data, inspect, run_command):
-    assert run_command(inspector.main, "--problem=inspect_words", f"--data_dir={data}", "-n", "1")[0] == 0
+    assert run_command(inspect_data.main, "--problem=inspect_words", f"--data_dir={data}", "-n", "1")[0] == 0
     assert (data / "inspect" / "inspect_words-lengths.png").exists()

@@ -113,7 +113,7 @@ def _train(folder, problems, size, most_lines):
 
 def _comparison(problems, vocabularies):
     """A table: a row a problem's side, two columns a vocabulary."""
-    from t2t_multimodel.data_gen import vocabulary_report
+    from t2t_multimodel.data_gen import vocabulary_fit
     from t2t_multimodel.training.reporting import format_table
 
     head = ["problem", "side", "language", "split", "characters"]
@@ -121,10 +121,10 @@ def _comparison(problems, vocabularies):
         head += [f"tokens/char, {vocabulary.size:,}", "bytes"]
     rows, by_language = [], {}
     for problem in problems:
-        for side, texts in vocabulary_report.sample_texts(problem).items():
-            fits = [vocabulary_report.fit(vocabulary, texts) for vocabulary in vocabularies]
+        for side, texts in vocabulary_fit.sample_texts(problem).items():
+            fits = [vocabulary_fit.fit(vocabulary, texts) for vocabulary in vocabularies]
             language = getattr(problem, side).language or "?"
-            row = [problem.name, side, language, vocabulary_report.measured_split(problem), fits[0].characters]
+            row = [problem.name, side, language, vocabulary_fit.measured_split(problem), fits[0].characters]
             rows.append(row + _cells(fits))
             by_language.setdefault(language, []).append(fits)
     for language, several in by_language.items():
@@ -135,7 +135,7 @@ def _comparison(problems, vocabularies):
 
 def _together(name, language, rows):
     """The row of several rows' fits, a list of `Fit`s each, one a vocabulary."""
-    from t2t_multimodel.data_gen.vocabulary_report import Fit
+    from t2t_multimodel.data_gen.vocabulary_fit import Fit
 
     fields = ("characters", "tokens", "byte_tokens")
     fits = [Fit(*(sum(getattr(fit, field) for fit in fits) for field in fields)) for fits in zip(*rows)]
@@ -143,7 +143,7 @@ def _together(name, language, rows):
 
 
 def _cells(fits):
-    return [cell for fit in fits for cell in (f"{fit.tokens_a_character:.3f}", f"{fit.byte_share:.1%}")]
+    return [cell for fit in fits for cell in (f"{fit.tokens_per_character:.3f}", f"{fit.byte_share:.1%}")]
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def _report(flags):
 
 
 def _page(flags, output_dir, run, resolved, names, step, decode):
-    from t2t_multimodel.cli import inside
+    from t2t_multimodel.cli import model_report
     from t2t_multimodel.decode_hparams import decode_settings
     from t2t_multimodel.report import run_page
     from t2t_multimodel.report.page import Page
@@ -112,14 +112,14 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     for store in stores.values():
         store.split(flags.split or store.evaluation_split)
     keys = list(dict.fromkeys(filter(None, map(str.strip, flags.attention_keys.split(",")))))
-    rows = inside.rows_of(keys, resolved.hparams, stores, flags.split) if keys else None
+    rows = model_report.rows_of(keys, resolved.hparams, stores, flags.split) if keys else None
     model, run, hparams, step = load_model(output_dir, step)
 
     plural = "" if len(names) == 1 else "s"
     page = Page(f"Report on {output_dir.resolve().name}", f"{len(names)} problem{plural}, {step:,} updates")
     run_page.add_overview(page, _facts(run, resolved, names, step, model, records), missing)
     if stores:
-        looked = inside.look(
+        collected = model_report.collect(
             model, run, hparams, stores, flags.split, flags.eval_batches, decode, flags.examples, flags.attention, rows
         )
         beams = {
@@ -129,16 +129,16 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
         } or {1}
         how = " or ".join("greedily" if b == 1 else f"with beams of {b}" for b in sorted(beams))
         some = f", the first {flags.eval_batches} batches of each problem" if flags.eval_batches else ""
-        run_page.add_scores(page, looked.scores, looked.trivial, f"Decoded {how} at step {step:,}{some}.")
+        run_page.add_scores(page, collected.scores, collected.trivial, f"Decoded {how} at step {step:,}{some}.")
     else:
         run_page.add_scores(page, *_known_scores(output_dir, run, names, step, records))
     headlines = {name: run.problem(name).metrics[0] for name in names}
     run_page.add_curves(page, records, headlines)
     if stores:
-        run_page.add_examples(page, looked.cards)
-        run_page.add_attention(page, looked.maps, _why_no_maps(flags, hparams, stores))
+        run_page.add_examples(page, collected.cards)
+        run_page.add_attention(page, collected.maps, _why_no_maps(flags, hparams, stores))
         overflow = {r["problem"]: r["overflow"] for r in records if r["split"] == "train" and "overflow" in r}
-        run_page.add_experts(page, looked.loads, overflow)
+        run_page.add_experts(page, collected.loads, overflow)
     run_page.add_mixing(page, records)
     gin = output_dir / "operative_config.gin"
     files = {gin.name: gin.read_text(encoding="utf-8")} if gin.is_file() else {}

@@ -7,7 +7,7 @@ import numpy as np
 from t2t_multimodel.metrics import example_sums as example_scores
 from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.affinity import gradient_cosines
-from t2t_multimodel.training.observing import expert_load
+from t2t_multimodel.training.expert_usage import expert_load
 from t2t_multimodel.training.optimizer import learning_rate
 from t2t_multimodel.training.run import load_variables
 

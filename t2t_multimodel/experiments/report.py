@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from t2t_multimodel.experiments import claims, drawings, paper, plan, results
+from t2t_multimodel.experiments import claims, suite_figures, paper, plan, results
 from t2t_multimodel.experiments.statistics import at_seconds, compare, interval, p_text
 from t2t_multimodel.metrics.scores import METRICS
 from t2t_multimodel.report.page import Page
@@ -247,14 +247,14 @@ def _curves(page, measured):
         "the lowest to the highest."
     )
     for problem, metrics in measured.plan["metrics"].items():
-        figure, alt = drawings.learning_curves(measured, problem, metrics[0])
+        figure, alt = suite_figures.learning_curves(measured, problem, metrics[0])
         if figure is not None:
             section.figure(figure, alt, caption=f"{problem}: {metrics[0].replace('_', ' ')}")
 
 
 def _who_helps_whom(page, measured):
     section = page.section("Who helps whom")
-    figure = drawings.left_out(measured)
+    figure = suite_figures.left_out(measured)
     if figure is not None:
         section.text(
             "The effect of leaving a problem out: how many points the problem of the column loses (positive: "
@@ -262,8 +262,8 @@ def _who_helps_whom(page, measured):
             "headline metric."
         )
         section.figure(figure, "Loss of each problem for each problem that is left out", "Leaving one out")
-        section.table(drawings.left_out_table(measured), caption="The same with intervals over seeds, in points")
-    cosines = list(drawings.cosines(measured))
+        section.table(suite_figures.left_out_table(measured), caption="The same with intervals over seeds, in points")
+    cosines = list(suite_figures.cosines(measured))
     if cosines:
         section.text(
             f"Cosines between the problems' gradients in the body they share, at {len(cosines)} checkpoints "
@@ -283,7 +283,7 @@ def _maps(section, maps):
 
 
 def _experts(page, measured):
-    uses = list(drawings.expert_use(measured))
+    uses = list(suite_figures.expert_use(measured))
     if not uses:
         return
     section = page.section("Experts by problem")
@@ -297,7 +297,7 @@ def _experts(page, measured):
 
 
 def _mixing(page, measured):
-    figure = drawings.mixing(measured)
+    figure = suite_figures.mixing(measured)
     if figure is not None:
         section = page.section("Mixing")
         section.text("Shares of the draws so far in the joint run with the first seed.")

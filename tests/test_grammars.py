@@ -176,7 +176,7 @@ def test_a_change_of_it_makes_no_data_anew(tmp_path):
     old = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
     assert old.problem("tiny_parse").decoding == {}
     lines = []
-    generate([problem], data, workers=1, report=lines.append, progress=False)
+    generate([problem], data, workers=1, log=lines.append, progress=False)
     assert any("target_grammar" in line and "decode_hparams" in line for line in lines), lines
     assert ExampleStore(data, "tiny_parse").spec.targets.form == "punctuated_tree"
 
@@ -225,7 +225,7 @@ def small_problem():
 
 def small_trees(folder):
     """A data folder with a few examples of tiny_parse."""
-    generate([small_problem()], folder / "data", workers=1, report=lambda line: None, progress=False)
+    generate([small_problem()], folder / "data", workers=1, log=lambda line: None, progress=False)
     return folder / "data"
 
 

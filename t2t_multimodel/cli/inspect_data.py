@@ -130,7 +130,7 @@ def _about(store):
 def _show_examples(store, split_name, most, folder):
     import numpy as np
 
-    from t2t_multimodel.cli import inspection
+    from t2t_multimodel.cli import dataset_statistics
 
     split = store.split(split_name)
     examples = split.examples(np.arange(min(most, len(split))))
@@ -150,7 +150,7 @@ def _show_examples(store, split_name, most, folder):
         captions = [f"{number}: {_caption(store, other, example)}" for number, example in enumerate(examples, 1)]
         values = [example[side] for example in examples]
         stem = folder / f"{store.name}-{split_name}-{side}"
-        for line in inspection.write_media(spec, values, captions, stem):
+        for line in dataset_statistics.write_media(spec, values, captions, stem):
             print(f"  {line}")
 
 
@@ -198,20 +198,20 @@ def _sound_in_words(sound):
 
 
 def _show_lengths(store, hparams, set_name, folder):
-    from t2t_multimodel.cli import inspection
+    from t2t_multimodel.cli import dataset_statistics
     from t2t_multimodel.training.reporting import format_table
 
-    lengths = inspection.lengths_of(store, hparams)
+    lengths = dataset_statistics.lengths_of(store, hparams)
     if lengths:
         rows = [("split", "side", "examples", "unit", "shortest", "mean", "median", "99 %", "longest", "too long")]
         print(format_table(rows + [row.cells() for row in lengths]))
-    for line in inspection.left_out(store, hparams, set_name):
+    for line in dataset_statistics.left_out(store, hparams, set_name):
         print(f"  {line}")
-    for line in inspection.classes_in_words(store):
+    for line in dataset_statistics.classes_in_words(store):
         print(f"  {line}")
     if lengths:
         path = folder / f"{store.name}-lengths.png"
-        inspection.draw_lengths(lengths, f"{store.name}: lengths; red: the most that {set_name} trains on", path)
+        dataset_statistics.draw_lengths(lengths, f"{store.name}: lengths; red: the most that {set_name} trains on", path)
         print(f"  wrote {path}")
 
 

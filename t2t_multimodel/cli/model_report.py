@@ -15,7 +15,7 @@ _END = "⟨end⟩"
 
 
 @dataclasses.dataclass(frozen=True)
-class Looked:
+class ModelReport:
     """By problem: scores and baselines of `evaluate_run` and `baselines`, cards, loads; and attention maps."""
 
     scores: dict
@@ -25,7 +25,7 @@ class Looked:
     maps: list
 
 
-def look(model, run, hparams, stores, split, eval_batches, decode, examples, attention, attention_rows=None):
+def collect(model, run, hparams, stores, split, eval_batches, decode, examples, attention, attention_rows=None):
     """Scores every problem of `stores`, chooses examples and looks inside.
 
     Args:
@@ -36,29 +36,29 @@ def look(model, run, hparams, stores, split, eval_batches, decode, examples, att
       attention_rows: maps of these examples instead, as `rows_of` gives them.
     """
     from t2t_multimodel.training.evaluation import Evaluator
-    from t2t_multimodel.training.observing import expert_load
+    from t2t_multimodel.training.expert_usage import expert_load
 
     evaluator = Evaluator(model, run, hparams)
-    looked = Looked({}, {}, {}, {}, [])
+    found = ModelReport({}, {}, {}, {}, [])
     for name, store in stores.items():
         print(f"{name}: scoring", flush=True)
         its_split, decoded = split or store.evaluation_split, []
-        looked.scores[name] = evaluator.evaluate(store, its_split, eval_batches, decode, decoded)
-        looked.trivial[name] = baselines(store.data_dir, name, its_split)
+        found.scores[name] = evaluator.evaluate(store, its_split, eval_batches, decode, decoded)
+        found.trivial[name] = baselines(store.data_dir, name, its_split)
         chosen = choose(decoded, examples)
         if chosen:
             stored = store.split(its_split).examples([e["row"] for e in chosen])
-            looked.cards[name] = [_card(store, e, s) for e, s in zip(chosen, stored)]
+            found.cards[name] = [_card(store, e, s) for e, s in zip(chosen, stored)]
         load = expert_load(model, hparams, store, its_split, _LOAD_EXAMPLES)
         if load:
-            looked.loads[name] = load
+            found.loads[name] = load
         if writes_by_attention(hparams, store):
             rows = (attention_rows or {}).get(name, [])
             if attention_rows is None:
                 rows = [e["row"] for e in choose(decoded, max(examples, attention))[:attention]]
-            looked.maps.extend(_map(model, store, s) for s in store.split(its_split).examples(rows))
+            found.maps.extend(_map(model, store, s) for s in store.split(its_split).examples(rows))
         store.close()
-    return looked
+    return found
 
 
 def writes_by_attention(hparams, store):
