@@ -72,7 +72,7 @@ def examples(words, with_words, trees=TREES):
     ]
 
 
-def test_every_tree_keeps_to_the_form(made):
+def test_every_tree_is_in_the_grammar(made):
     words, grammar, with_words = made
     assert misfit(grammar, examples(words, with_words)) is None
 
@@ -110,29 +110,29 @@ def test_any_model_writes_trees(made, beam, length, alpha):
     after = np.random.default_rng(4).normal(size=(words.size, words.size)).astype("float32")
     inputs = ["dog", "the dog barks", "a dog in the street of X", "the dog barks and it is a dog in the street"]
     wanted = grammar.rows([words.encode(text) for text in inputs])
-    assert asked.tolist() == [1, 3, 7, 11]
+    assert wanted.tolist() == [1, 3, 7, 11]
     tables = ops.convert_to_tensor(noise), ops.convert_to_tensor(after)
 
-    def search(asked):
+    def search(wanted):
         def step(ids, state, time, beams):
             return ops.take(tables[0], time, axis=0)[None] + ops.take(tables[1], ids, axis=0), state
 
-        first = ops.zeros_like(asked) + 2
+        first = ops.zeros_like(wanted) + 2
         if beam is None:
             return greedy_search(step, {}, first, LENGTH, length, grammar=grammar, wanted=wanted)
         return beam_search(step, {}, first, LENGTH, length, beam, alpha, words.size, grammar=grammar, wanted=wanted)
 
-    ids, scores = program(Layer(name="no_variables"), search)(asked)
+    ids, scores = program(Layer(name="no_variables"), search)(wanted)
     ids, scores = ids.reshape(len(inputs), -1, LENGTH), scores.reshape(len(inputs), -1)
-    for rows, row_scores, wanted in zip(ids, scores, asked):
+    for rows, row_scores, leaves in zip(ids, scores, wanted):
         assert row_scores[0] > -1e5  # the others may be hypotheses that never were
         for row in rows[row_scores > -1e5]:
             text = words.decode(row.tolist())
             assert EOS_ID in row[:length], text
-            assert len(parse(text).leaves) == wanted, text
+            assert len(parse(text).leaves) == leaves, text
 
 
-def test_a_vocabulary_without_the_brackets_has_no_such_form(tmp_path):
+def test_a_vocabulary_without_the_brackets_has_no_such_grammar(tmp_path):
     words = train_vocabulary(tmp_path, ["the dog barks ( or not )"] * 3, size=450)
     assert Tree.of(words, words.size) is None
     part = train_vocabulary(tmp_path / "part", [target(TREES[0], False)] * 3, size=450, symbols=["(NP", ")NP"])
@@ -182,7 +182,7 @@ def test_a_change_of_it_makes_no_data_anew(tmp_path):
 
 
 def test_a_model_that_knows_nothing_writes_trees(tmp_path):
-    """From the command's side: the problem's grammar and beam are used, and `constrained=0` switches the grammar off."""
+    """Through the commands: the problem's grammar and beam are used, and `constrained=0` disables the grammar."""
     data = small_trees(tmp_path)
     make_trainer(data, tmp_path / "run", replace(HPARAMS, train_steps=1), problems=("tiny_parse",)).run()
     model = load(tmp_path / "run")

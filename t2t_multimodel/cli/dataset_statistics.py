@@ -1,4 +1,4 @@
-"""What `t2t-inspect` measures and draws: contact sheets, spectrograms, WAV files, histograms of lengths."""
+"""Statistics and figures of `t2t-inspect`: contact sheets, spectrograms, WAV files, histograms of lengths."""
 
 import dataclasses
 import os
@@ -7,8 +7,8 @@ import textwrap
 import numpy as np
 
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.010  # of a spectrogram
-_QUIETEST = 80.0  # dB under the loudest place of a spectrogram, drawn as black
-_MOST_COUNTED = 20_000  # examples of a split whose classes are counted
+_QUIETEST = 80.0  # dB below the maximum of a spectrogram, drawn as black
+_MOST_COUNTED = 20_000  # examples of a split, for class counts
 _SHEET_COLUMNS = 5
 
 
@@ -16,16 +16,16 @@ _SHEET_COLUMNS = 5
 
 
 def write_media(spec, values, captions, stem):
-    """Writes pictures or sound of one side of some examples; for text and classes there is nothing to write.
+    """Writes the pictures or recordings of one side of some examples; nothing for text and classes.
 
     Args:
       spec: the side's `FeatureSpec`.
-      values: uint8 [height, width, channels] or int16 [samples], one an example.
-      captions: what stands above each.
-      stem: `Path` that the names of the files start with.
+      values: uint8 [height, width, channels] or int16 [samples], one per example.
+      captions: the text above each.
+      stem: `Path` prefix of the file names.
 
     Returns:
-      A list of lines that say what was written.
+      A list of lines about the written files.
     """
     if not values:
         return []
@@ -46,7 +46,7 @@ def write_media(spec, values, captions, stem):
 
 
 def draw_contact_sheet(pictures, captions, path):
-    """Draws pictures side by side, each with its caption; small ones are enlarged so that their pixels show."""
+    """Draws pictures side by side, each with its caption; small ones are enlarged with visible pixels."""
     columns = min(_SHEET_COLUMNS, len(pictures))
     rows = -(-len(pictures) // columns)
     figure, panels = _panels(rows, columns, width=2.6 * columns, height=3.0 * rows)
@@ -60,7 +60,7 @@ def draw_contact_sheet(pictures, captions, path):
 
 
 def draw_spectrograms(sounds, rate, captions, path):
-    """Draws each recording's waveform and, under it, its spectrogram in dB, with axes in seconds and Hz."""
+    """Draws each recording's waveform and, below it, its spectrogram in dB, with axes in seconds and Hz."""
     figure, panels = _panels(2 * len(sounds), 1, width=9.0, height=3.4 * len(sounds), heights=[1, 3] * len(sounds))
     for i, (sound, caption) in enumerate(zip(sounds, captions)):
         wave, picture = panels[2 * i], panels[2 * i + 1]
@@ -86,7 +86,7 @@ def draw_spectrograms(sounds, rate, captions, path):
 def spectrogram(sound, rate):
     """The levels of a recording in dB of full scale, float [frames, frequencies from 0 to rate / 2].
 
-    Hann windows of 25 ms, 10 ms apart; a recording shorter than a window is filled up with silence.
+    Hann windows of 25 ms, 10 ms apart; a recording shorter than a window is padded with silence.
     """
     window = max(int(_WINDOW_SECONDS * rate), 16)
     hop = max(int(_HOP_SECONDS * rate), 1)
@@ -103,17 +103,17 @@ def spectrogram(sound, rate):
 
 @dataclasses.dataclass(frozen=True)
 class Lengths:
-    """The lengths of one side of one split, in the unit that people think in."""
+    """The lengths of one side of one split, in ids or seconds."""
 
     split: str
     side: str
     unit: str  # "ids" or "seconds"
     values: np.ndarray  # [examples]
-    most: float  # longer ones are left out of training
+    most: float  # longer examples are left out of training
     too_long: int
 
     def cells(self):
-        """A row of the table of lengths."""
+        """One row of the table of lengths."""
         v = self.values
         numbers = [v.min(), v.mean(), np.median(v), np.quantile(v, 0.99), v.max()]
         rounded = [round(float(n), 2) if self.unit == "seconds" else round(float(n), 1) for n in numbers]
@@ -121,7 +121,7 @@ class Lengths:
 
 
 def lengths_of(store, hparams):
-    """The `Lengths` of every split's sides that have any: text, in ids without end-of-sequence, and sound."""
+    """The `Lengths` of the text sides (ids without end-of-sequence) and sound sides of every split."""
     found = []
     for name in store.manifest["splits"]:
         split = store.split(name)
@@ -141,7 +141,7 @@ def lengths_of(store, hparams):
 
 
 def left_out(store, hparams, set_name):
-    """Lines that say what of the training data the hparams leave out, and what they would have to be."""
+    """Lines about the training data that the hparams leave out, and the values that would keep all of it."""
     if "train" not in store.manifest["splits"]:
         return ["warning: there is no split 'train'; nothing can be trained on this data"]
     split, rules = store.split("train"), _rules(store, hparams)
@@ -168,7 +168,7 @@ def left_out(store, hparams, set_name):
 
 
 def classes_in_words(store):
-    """Lines on how often each class is the target in training; [] where targets are no classes."""
+    """Lines about how often each class is the training target; [] if the targets are not classes."""
     if store.spec.targets.modality != "label" or "train" not in store.manifest["splits"]:
         return []
     split = store.split("train")
@@ -189,7 +189,7 @@ def classes_in_words(store):
 
 
 def draw_lengths(lengths, title, path):
-    """Draws a histogram for each of `lengths`; a red line stands at the most that is trained on, if within reach."""
+    """Draws a histogram for each of `lengths`; a red line marks the maximum length for training, if near."""
     splits, sides = (list(dict.fromkeys(getattr(row, name) for row in lengths)) for name in ("split", "side"))
     figure, panels = _panels(len(splits), len(sides), width=4.5 * len(sides) + 0.5, height=2.2 * len(splits) + 0.6)
     for panel, row in zip(panels, lengths):
@@ -229,7 +229,7 @@ def _panels(rows, columns, *, width, height, heights=None):
 
 
 def _entitle(panel, text, width):
-    """A title of at most three lines; a dollar sign in it is a dollar sign."""
+    """Sets a title of at most three lines; a dollar sign is not a formula."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     lines = textwrap.wrap(printable, width)
     lines = lines if len(lines) <= 3 else [*lines[:2], lines[2][: width - 2] + " …"]
@@ -237,7 +237,7 @@ def _entitle(panel, text, width):
 
 
 def _save(figure, path):
-    """A PNG, whole or not at all. A sign that the font lacks is drawn as a box; that is no reason for a warning."""
+    """Writes a PNG atomically. A character that the font lacks is drawn as a box, without a warning."""
     import warnings
 
     beside = path.with_name(f".{os.getpid()}.{path.name}")

@@ -1,4 +1,4 @@
-"""What `t2t-report` collects of a trained model with data: scores, chosen examples, attention, the use of experts."""
+"""Collects what `t2t-report` shows of a trained model and its data: scores, examples, attention, use of experts."""
 
 import dataclasses
 
@@ -9,14 +9,14 @@ from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.input.padding import make_batch
 from t2t_multimodel.report.page import Card
 
-_LOAD_EXAMPLES = 64  # of each problem, whose use of experts is counted
+_LOAD_EXAMPLES = 64  # of each problem, for the use of experts
 _MOST_REFERENCES = 3  # shown
 _END = "⟨end⟩"
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelReport:
-    """By problem: scores and baselines of `evaluate_run` and `baselines`, cards, loads; and attention maps."""
+    """For each problem: its scores, baselines, example cards and expert loads; and attention maps."""
 
     scores: dict
     trivial: dict
@@ -26,14 +26,14 @@ class ModelReport:
 
 
 def collect(model, run, hparams, stores, split, eval_batches, decode, examples, attention, attention_rows=None):
-    """Scores every problem of `stores`, chooses examples and looks inside.
+    """Scores every problem of `stores`, chooses examples, and reads attention and expert loads: a `ModelReport`.
 
     Args:
-      model, run, hparams: of `load_model`. stores: of `open_stores`. split: None: each problem's own.
-      eval_batches, decode: as `Evaluator.evaluate` takes them.
-      examples: cards of each problem. attention: maps of so many examples, of problems that write text by attention;
-        those on the cards first.
-      attention_rows: maps of these examples instead, as `rows_of` gives them.
+      model, run, hparams: from `load_model`. stores: from `open_stores`. split: None: each problem's evaluation split.
+      eval_batches, decode: arguments of `Evaluator.evaluate`.
+      examples: number of cards of each problem. attention: number of attention maps of each problem that writes text
+        with attention; examples on the cards come first.
+      attention_rows: rows of the examples for attention maps instead, from `rows_of`.
     """
     from t2t_multimodel.training.evaluation import Evaluator
     from t2t_multimodel.training.expert_usage import expert_load
@@ -62,15 +62,15 @@ def collect(model, run, hparams, stores, split, eval_batches, decode, examples, 
 
 
 def writes_by_attention(hparams, store):
-    """Whether there are attention maps of a problem: of class labels there are none."""
+    """Whether a problem has attention maps: only text targets have."""
     return hparams.use_attention and store.spec.targets.modality == "text"
 
 
 def rows_of(keys, hparams, stores, split):
-    """Where the examples called `keys` are: {problem: row numbers in the split, in the order of `keys`}.
+    """The rows of the examples with these `keys`: {problem: row numbers in the split, in the order of `keys`}.
 
     Raises:
-      UserError: no problem that has attention maps has an example of that key; the near ones.
+      UserError: no problem with attention maps has an example with this key; the message has the nearest keys.
     """
     writing = {name: store for name, store in stores.items() if writes_by_attention(hparams, store)}
     if not writing:
@@ -79,13 +79,13 @@ def rows_of(keys, hparams, stores, split):
     rows = {name: {key: row for row, key in enumerate(of_problem)} for name, of_problem in known.items()}
     for key in keys:
         if not any(key in of_problem for of_problem in rows.values()):
-            hint = f"--attention_keys: of the split that is scored of {' or '.join(writing)}"
+            hint = f"--attention_keys: in the scored split of {' or '.join(writing)}"
             raise unknown_name("key of an example", key, set().union(*rows.values()), hint)
     return {name: [of_problem[key] for key in keys if key in of_problem] for name, of_problem in rows.items()}
 
 
 def choose(decoded, count):
-    """`count` of the decoded examples: half of them right, half wrong, where there are; drawn the same each time."""
+    """`count` of the decoded examples, half of them right and half wrong if possible; the choice is reproducible."""
     order = np.random.default_rng(0).permutation(len(decoded)).tolist()
     sides = {True: [], False: []}
     for i in order:
@@ -96,7 +96,7 @@ def choose(decoded, count):
 
 
 def is_right(example):
-    """Whether the prediction, or the likeliest class, equals a reference."""
+    """Whether the prediction, or the most likely class, equals a reference."""
     prediction = example["prediction"]
     best = prediction if isinstance(prediction, str) else next(iter(prediction), "")
     return best in example["references"]
@@ -113,7 +113,7 @@ def _card(store, example, stored):
     else:
         sound = (stored["inputs"], spec.inputs.rate)
     prediction = ", ".join(example["prediction"][:3]) if label else example["prediction"]
-    fields.append(("model, likeliest first" if label else "model", prediction or "(nothing)"))
+    fields.append(("model, most likely first" if label else "model", prediction or "(nothing)"))
     references = example["references"]
     shown = [*references[:_MOST_REFERENCES]]
     if not label and right and example["prediction"] not in shown:
@@ -133,7 +133,7 @@ def _card(store, example, stored):
 
 
 def _map(model, store, stored):
-    """One example's attention, as `run_page.add_attention` takes it."""
+    """The attention of one example, for `run_page.add_attention`."""
     spec, vocabulary = store.spec, store.vocabulary()
     targets = np.asarray(stored["targets"])
     seen = model.observe(make_batch(spec, [np.asarray(stored["inputs"])], [targets]), spec)
@@ -153,5 +153,5 @@ def _map(model, store, stored):
 
 
 def _pieces(vocabulary, ids):
-    """Pieces as people read them: the sign for a space in front is left out where something follows."""
+    """Readable pieces: without the sign for a leading space, unless the piece is only a space."""
     return [piece.replace("▁", " ").strip() or "␣" for piece in vocabulary.pieces(np.asarray(ids).tolist())]

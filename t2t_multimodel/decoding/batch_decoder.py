@@ -1,7 +1,7 @@
-"""Decodes batches with a model, constraint the compiled programs.
+"""Decodes batches with a model, and caches the compiled programs.
 
-One program reads, for each problem's inputs; one writes, for each kind of text, and all its problems share it.
-A grammar (`grammars.py`) makes a kind of its own.
+There is one encoding program for each input signature, and one decoding program for each kind of target text, shared by
+all problems with such targets. Each grammar (`grammars.py`) has its own decoding programs.
 """
 
 import numpy as np

@@ -9,7 +9,7 @@ POSITIONS_STEP = 64  # encoded sources are padded to multiples of this, so that 
 
 
 def read_source(model, spec, batch):
-    """The encoded inputs of a batch, as every decoding step needs them (tensors, see docs/architecture.md; no targets)."""
+    """The encoded inputs of a batch, for all decoding steps (tensors, see docs/architecture.md; no targets)."""
     source, padding_mask, _, _ = model.encode(batch, spec)
     more = -ops.shape(source)[1] % POSITIONS_STEP
     source = ops.pad(ops.cast(source, "float32"), [[0, 0], [0, more], [0, 0]])

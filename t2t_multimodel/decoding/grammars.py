@@ -58,7 +58,7 @@ def grammar_of(spec, vocabulary):
 
 
 def misfit(grammar, examples):
-    """The index of the first of `examples` ({"inputs", "targets"}, ids) whose target does not match the grammar, or None."""
+    """The index of the first of `examples` ({"inputs", "targets"}, ids) whose target is not in the grammar, or None."""
     longest = max(len(example["targets"]) for example in examples) + 1  # with the end-of-sequence
     ids = np.zeros((len(examples), longest), np.int32)
     for row, example in zip(ids, examples):
@@ -211,7 +211,7 @@ class Tree:
 
 @register_grammar
 class PunctuatedTree(Tree):
-    """A tree of punctuated text: a mark at the end of a word is a separate leaf, so "it spins, then" has four leaves."""
+    """A tree of punctuated text: a mark at the end of a word is a separate leaf; "it spins, then" has four leaves."""
 
     name = "punctuated_tree"
 
