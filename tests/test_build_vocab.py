@@ -90,7 +90,7 @@ def test_data_generation_uses_what_was_written(run_command, tmp_path):
     said = []
     (result,) = generate([VocabWords()], tmp_path, vocabulary_size=450, workers=1, log=said.append, progress=False)
     assert result.manifest["vocabulary"]["digest"] == digest and any("are reused" in line for line in said)
-    with pytest.raises(UserError, match="was made for 450 ids"):
+    with pytest.raises(UserError, match="was trained for 450 ids"):
         generate([VocabWords()], tmp_path, vocabulary_size=500, workers=1, log=said.append, progress=False)
 
 

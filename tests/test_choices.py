@@ -99,14 +99,14 @@ def test_nothing_to_choose_means_no_tries():
     assert tries_of("")[1] == [] and tries_of(" ; ")[1] == []
     with pytest.raises(UserError, match="did you mean 'dropout'"):
         choices.parse("dropuot=0.1", HPARAMS)
-    with pytest.raises(UserError, match="'dropout=0.1' is there twice"):
+    with pytest.raises(UserError, match="'dropout=0.1' is given twice"):
         choices.parse("dropout=0.1;dropout=0.1", HPARAMS)
     with pytest.raises(UserError, match="must lie in"):
         choices.parse("dropout=1.5", HPARAMS)
     with pytest.raises(UserError, match="--single_choices: 'dropout' is not name=value"):
         choices.parse("dropout", HPARAMS)
     for held_equal in ("train_steps=9", "batch_examples=4", "mixture=size"):
-        with pytest.raises(UserError, match="is held equal in the runs that are compared"):
+        with pytest.raises(UserError, match="is equal in all compared runs"):
             choices.parse(held_equal, HPARAMS)
 
 

@@ -316,7 +316,7 @@ def test_another_vocabulary_is_noticed(own_data_dir):
     generate([Reverse()], own_data_dir, overwrite=True, vocabulary_size=400, log=silent)
     with pytest.raises(UserError, match="test_sound does not fit .* the vocabulary was"):
         generate([Sound()], own_data_dir, log=silent)
-    with pytest.raises(UserError, match="was made for 400 ids"):
+    with pytest.raises(UserError, match="was trained for 400 ids"):
         generate([Reverse()], own_data_dir, vocabulary_size=500, log=silent)
 
 
@@ -369,7 +369,7 @@ def test_a_dry_run_says_what_it_would_make_and_writes_nothing(tmp_path, own_data
     assert not (tmp_path / "new").exists()
     said = "\n".join(lines)
     assert "test_reverse train: 600 examples" in said and "test_picture dev: 40 examples" in said
-    assert "vocabulary: to be trained" in said
+    assert "vocabulary: would be trained" in said
     before = content_of(own_data_dir)
     lines.clear()
     changed = Reverse()

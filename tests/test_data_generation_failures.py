@@ -349,7 +349,7 @@ def test_verify_looks_at_the_content_not_only_at_digests(sound_data_dir, tmp_pat
     shutil.copytree(other / "vocabulary", data_dir / "vocabulary")
     vocabulary = json.loads((other / "vocabulary" / "vocabulary.json").read_text())
     assert vocabulary["size"] <= 400
-    with pytest.raises(UserError, match="written in another vocabulary"):
+    with pytest.raises(UserError, match="uses another vocabulary"):
         verify(["test_numbers"], data_dir, log=silent)
 
 

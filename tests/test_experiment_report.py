@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from t2t_multimodel.cli import experiment
-from t2t_multimodel.experiments import claims, suite_figures, plan, report
+from t2t_multimodel.experiments import claims, plan, report, suite_figures
 from t2t_multimodel.experiments.results import Results, Score, read
 from t2t_multimodel.metrics.example_sums import value_of
 
@@ -150,7 +150,7 @@ def test_harm_on_one_of_many_tasks_is_held_against_the_number_looked_at():
     setup = {"roles": {}, "problems": names, "metrics": {name: ["exact_match"] for name in names}}
     (found,) = claims.paper_claims(Results(setup, scores, [], []))
     assert found.verdict == claims.UNSURE
-    assert "harm, were it the only one looked at, on task0" in found.evidence
+    assert "harm without the correction for several tasks on task0" in found.evidence
     alone = {kind: {"task0": by_problem["task0"]} for kind, by_problem in scores.items()}
     (found,) = claims.paper_claims(Results(setup | {"metrics": {"task0": ["exact_match"]}}, alone, [], []))
     assert found.verdict == claims.FAILS and "harm on task0" in found.evidence
@@ -191,7 +191,7 @@ def test_a_folder_holds_one_suite_and_reads_compressed_results(tmp_path, run_com
     (tmp_path / "results.jsonl.gz").write_bytes(gzip.compress(text.encode()))
     again = read(tmp_path)
     assert again.values("joint", "my_trees", "exact_match") == results.values("joint", "my_trees", "exact_match")
-    assert again.told("split") == {"my_trees": "dev", "my_birds": "dev"}
+    assert again.by_problem("split") == {"my_trees": "dev", "my_birds": "dev"}
     status, _, error = run_command(
         experiment.main,
         "--suite=paper_tables",
