@@ -128,7 +128,7 @@ def test_a_suite_tries_chooses_and_reports_and_tries_nothing_again(data, tmp_pat
         assert found["tries"]["learning_rate=1e+30"] is None and same[0] == same[1]
         assert ("learning_rate" in changes[kind]) == (found["best"] != choices.AS_GIVEN)
     report = (exp / "report.md").read_text()
-    assert "What suits each problem alone" in report and "diverged" in report
+    assert "Hparams of the single-task runs" in report and "diverged" in report
     assert all(f"{kind} | {found['problem']}, {found['metric']}" in report for kind, found in setup["choices"].items())
     written = {path: path.stat().st_mtime_ns for path in exp.glob("runs/*/result.json")}
     assert len(written) == 3 + 2 * 3
