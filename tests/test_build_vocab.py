@@ -104,7 +104,7 @@ def test_data_generation_uses_what_was_written(run_command, tmp_path):
         (["--sizes=500,600", "--data_dir=d"], ["--data_dir takes one"]),
         (["--problem=vocab_shapes"], ["neither side of vocab_shapes is text"]),
         (["--problem=vocab_wrods"], ["did you mean 'vocab_words'"]),
-        (["--data_dir=taken"], ["taken/vocabulary is there already"]),
+        (["--data_dir=taken"], ["taken/vocabulary exists already"]),
         (["--data_dir=file"], ["can't write to the data folder file"]),
     ],
 )

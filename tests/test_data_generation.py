@@ -375,6 +375,6 @@ def test_a_dry_run_says_what_it_would_make_and_writes_nothing(tmp_path, own_data
     changed = Reverse()
     changed.separator = "_"
     generate([changed, Sound()], own_data_dir, dry_run=True, log=lines.append)
-    assert "made again with --overwrite: argument separator" in lines[1]
+    assert "generated again with --overwrite: argument separator" in lines[1]
     assert "test_sound: complete and unchanged, nothing to do" in lines
     assert content_of(own_data_dir) == before
