@@ -64,7 +64,7 @@ def generate(folder, name):
     corpora.set_folders(folder / "data", folder / "manual")
     start = time.perf_counter()
     (result,) = generate.generate(
-        [registry.problem(name)], folder / "data", workers=WORKERS, report=lambda line: None, progress=False
+        [registry.problem(name)], folder / "data", workers=WORKERS, log=lambda line: None, progress=False
     )
     taken = time.perf_counter() - start
     return sum(split["input_tokens"] for split in result.manifest["splits"].values()) / RATE, taken

@@ -93,7 +93,7 @@ def generate(folder):
 
     generate.startup.import_tensorflow()
     start = time.perf_counter()
-    (result,) = generate.generate([problem], folder / "data", workers=WORKERS, report=stage_is_over, progress=False)
+    (result,) = generate.generate([problem], folder / "data", workers=WORKERS, log=stage_is_over, progress=False)
     seconds["examples"] = time.perf_counter() - start - seconds["vocabulary"]
     train = result.manifest["splits"]["train"]
     print(json.dumps(seconds | {"tokens": train["input_tokens"] + train["target_tokens"]}))

@@ -1,11 +1,12 @@
-"""Makes pieces and shards with Apache Beam, on whatever its options name: the same files as on one machine.
+"""Data generation with Apache Beam, on the runner that its options name; writes the same files as one machine.
 
-Two pipelines a store. The first reads the samples, a worker a split, and spreads runs of them over all workers, which
-make each a piece (`pieces.py`). The second writes shards, as this process has planned them from the pieces' tables.
-Pieces and shards lie in a folder that all workers and this process see by one name, of any file system Beam knows;
-finished shards are fetched from there. Workers import this package and the modules of the problems.
+Each store takes two pipelines. The first reads the samples (one worker per split) and distributes ranges of them over
+all workers; each range becomes one partition (`partitions.py`). The second writes the shards, which this process has
+planned from the tables of the partitions. Partitions and shards are kept in a folder that all workers and this process
+can access by the same name, on any file system that Beam supports. Finished shards are copied from there. The workers
+import this package and the modules of the problems.
 
-Pieces that a stopped run has finished are kept, as on one machine.
+Finished partitions of an interrupted job are reused, as on one machine.
 """
 
 import contextlib
@@ -22,36 +23,36 @@ import tempfile
 
 import numpy as np
 
-from t2t_multimodel.data_gen import examples, files, local, pieces, shards, workers
+from t2t_multimodel.data_gen import examples, files, local, partitions, shards, workers
 from t2t_multimodel.data_gen.readers import corpora
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.vocabulary import MODEL_FILE, Vocabulary
 
-_CHUNKS_A_PIECE = 16
+_CHUNKS_PER_PARTITION = 16
 
 
 class BeamRunner:
-    """Makes the pieces and shards of `problems` in Beam pipelines; the counterpart of `local.LocalRunner`."""
+    """Writes the partitions and shards of `problems` in Beam pipelines; the counterpart of `local.LocalRunner`."""
 
     kind = "beam"
 
     def __init__(self, problems, options="", folder=None):
-        """Makes it.
+        """Creates the runner.
 
         Args:
-          options: what Beam's command line takes, one text: "--runner=DirectRunner --direct_num_workers=2".
-          folder: where pieces and shards lie meanwhile; None: in the data folder, which all workers must see then.
+          options: Beam's command line options in one string: "--runner=DirectRunner --direct_num_workers=2".
+          folder: the folder for partitions and shards; None: the data folder, which all workers must then access.
 
         Raises:
-          UserError: apache-beam is not installed, an option is none of Beam's, or a problem can't be made by workers.
+          UserError: apache-beam is not installed, Beam does not know an option, or workers can't recreate a problem.
         """
         self._options = pipeline_options(options)
         self._folder = folder and str(folder).rstrip("/")
         self._recipes = {problem.name: workers.recipe_of(problem) for problem in problems}
         for name, recipe in self._recipes.items():
             if recipe is None:
-                raise UserError(f"problem {name}: Beam's workers could not make it again; give its class a module")
-        self._written = []  # folders whose shards are fetched; removed when the store is complete
+                raise UserError(f"problem {name}: Beam's workers can't recreate it; define its class in a module")
+        self._written = []  # folders whose shards were copied; removed when the store is complete
 
     def __enter__(self):
         return self
@@ -60,81 +61,81 @@ class BeamRunner:
         if kind is None:
             self._remove_written()
 
-    def make_pieces(self, making, work, counts, bars):
-        """As `LocalRunner.make_pieces`, except that bad records are counted when all pieces are made."""
+    def make_partitions(self, job, staging, counts, bars):
+        """As `LocalRunner.make_partitions`, but bad records are counted after all partitions are finished."""
         import apache_beam as beam
 
         self._remove_written()
-        problem, folder = making.problem, self._folder_of(making.problem, work)
+        problem, folder = job.problem, self._folder_of(job.problem, staging)
         if not self._folder:
-            local.check(work, problem, bars)
-        for piece in [piece for split in problem.splits for piece in _pieces_in(folder, split)]:
-            if "error" in piece.about:  # reported by the run that met it
-                _remove(piece.path)
-        before = {split: _pieces_in(folder, split) for split in problem.splits}
-        finished = {piece.path for made in before.values() for piece in made}
-        to_read = [split for split in problem.splits if not work.all_samples_are_in(split, before[split])]
+            local.check(staging, problem, bars)
+        for partition in [partition for split in problem.splits for partition in _partitions_in(folder, split)]:
+            if "error" in partition.about:  # the job that met the error has reported it
+                _remove(partition.path)
+        before = {split: _partitions_in(folder, split) for split in problem.splits}
+        finished = {partition.path for made in before.values() for partition in made}
+        to_read = [split for split in problem.splits if not staging.is_complete(split, before[split])]
         if to_read:
-            model = making.vocabulary_folder and (making.vocabulary_folder / MODEL_FILE).read_bytes()
-            make = _MakePiece(
-                folder, self._recipes[problem.name], corpora.folders(), model, making.with_references, making.seed
+            model = job.vocabulary_folder and (job.vocabulary_folder / MODEL_FILE).read_bytes()
+            make = _MakePartition(
+                folder, self._recipes[problem.name], corpora.folders(), model, job.with_references, job.seed
             )
             self._run(
                 lambda pipeline: (
                     pipeline
                     | beam.Create(to_read)
-                    | "read samples" >> beam.FlatMap(make.unfinished_runs)
+                    | "read samples" >> beam.FlatMap(make.unfinished_ranges)
                     | beam.Reshuffle()
-                    | "make pieces" >> beam.Map(make)
+                    | "make partitions" >> beam.Map(make)
                 )
             )
         for split in problem.splits:
-            made = _pieces_in(folder, split)
-            for piece in made:
-                if "error" in piece.about:
-                    _remove(piece.path)
-                    raise UserError(piece.about["error"])
-                counts.add_bad(split, piece.bad)
-                counts.add(piece, made_now=piece.path not in finished)
-            if len(pieces.contiguous(made)) < len(made):
-                raise UserError(f"{folder}: pieces of {problem.name} are missing; run the same command again")
-            work.no_more_samples(split, made)
+            made = _partitions_in(folder, split)
+            for partition in made:
+                if "error" in partition.about:
+                    _remove(partition.path)
+                    raise UserError(partition.about["error"])
+                counts.add_bad(split, partition.bad)
+                counts.add(partition, made_now=partition.path not in finished)
+            if len(partitions.contiguous(made)) < len(made):
+                raise UserError(f"{folder}: partitions of {problem.name} are missing; run the same command again")
+            staging.mark_complete(split, made)
 
-    def plan(self, making, split, work):
-        made = _pieces_in(self._folder_of(making.problem, work), split)
+    def plan(self, job, split, staging):
+        made = _partitions_in(self._folder_of(job.problem, staging), split)
         return shards.plan(
-            making.problem.name,
+            job.problem.name,
             split,
             made,
-            shard_bytes=making.shard_bytes,
-            open_piece=self.open_piece,
+            shard_bytes=job.shard_bytes,
+            open_partition=self.open_partition,
             columns_of=_columns,
         )
 
-    def open_piece(self, path):
+    def open_partition(self, path):
         from apache_beam.io.filesystems import FileSystems
 
         return FileSystems.open(path)
 
-    def write_shards(self, making, planned, work, bars):
+    def write_shards(self, job, planned, staging, bars):
         import apache_beam as beam
 
-        folder = self._folder_of(making.problem, work)
-        found = {shard.name: about for shard in planned if (about := work.shard(shard))}
+        folder = self._folder_of(job.problem, staging)
+        found = {shard.name: about for shard in planned if (about := staging.shard(shard))}
         missing = [shard for shard in planned if shard.name not in found]
         if missing:
             write = _WriteShard(folder)
             self._run(
                 lambda pipeline: pipeline | beam.Create(missing) | beam.Reshuffle() | "write shards" >> beam.Map(write)
             )
-        with bars.bytes(f"{making.problem.name}: fetching shards", sum(shard.bytes for shard in missing)) as advance:
+        with bars.bytes(f"{job.problem.name}: fetching shards", sum(shard.bytes for shard in missing)) as advance:
             for shard in missing:
-                path = work.shard_path(shard)
+                path = staging.shard_path(shard)
                 about = json.loads(_read(posixpath.join(folder, "written", shard.name + ".json")))
                 _fetch(posixpath.join(folder, "written", shard.name), path)
                 if (path.stat().st_size, files.sha256_of(path)) != (about["bytes"], about["sha256"]):
                     raise UserError(f"{path}: not what Beam's worker wrote; run the same command again")
-                work.finish_shard(shard, about)
+                staging.finish_shard(shard, about)
                 found[shard.name] = about
                 advance(shard.bytes)
         if self._folder:
@@ -147,11 +148,11 @@ class BeamRunner:
         while self._written:
             FileSystems.delete([self._written.pop()])
 
-    def _folder_of(self, problem, work):
-        """Where the pieces of a store lie: work that was made from something else lies elsewhere."""
+    def _folder_of(self, problem, staging):
+        """The folder of a store's partitions; its name depends on what the store is made from."""
         if self._folder:
-            return posixpath.join(self._folder, f"{problem.name}-{work.digest}")
-        return str(work.folder.resolve())
+            return posixpath.join(self._folder, f"{problem.name}-{staging.digest}")
+        return str(staging.folder.resolve())
 
     def _run(self, build):
         import apache_beam as beam
@@ -160,11 +161,11 @@ class BeamRunner:
         build(pipeline)
         state = pipeline.run().wait_until_finish()
         if state != beam.runners.runner.PipelineState.DONE:
-            raise UserError(f"Beam's pipeline ended as {state}; what its workers said is in the runner's log")
+            raise UserError(f"the Beam pipeline ended with state {state}; see the log of its runner")
 
 
 def pipeline_options(text):
-    """Beam's `PipelineOptions` of a command line; raises `UserError` for what is no option, and without Beam."""
+    """Beam's `PipelineOptions` from a command line; raises `UserError` for an unknown option, and without Beam."""
     said = io.StringIO()
     with _only_errors_logged(), contextlib.redirect_stderr(said):
         try:
@@ -180,7 +181,7 @@ def pipeline_options(text):
             words = shlex.split(text)
             stray = next((word for word in words if not word.startswith("-")), None)
             if stray:
-                raise ValueError(f"{stray!r} is no option; options are written --name=value")
+                raise ValueError(f"{stray!r} is not an option; options are written --name=value")
             options = PipelineOptions(words)
             known = options.get_all_options()
             create_runner(options.view_as(StandardOptions).runner or "DirectRunner")
@@ -196,7 +197,7 @@ def pipeline_options(text):
 
 @contextlib.contextmanager
 def _only_errors_logged():
-    """Beam remarks on every cloud whose libraries are not there."""
+    """Beam logs a message for every cloud service whose library is not installed."""
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:
@@ -205,8 +206,11 @@ def _only_errors_logged():
         logging.root.setLevel(level)
 
 
-class _MakePiece:
-    """A split → the runs of samples that are in no piece yet; a run → its piece. Works in Beam's workers."""
+class _MakePartition:
+    """Maps a split to the ranges of samples that have no partition yet, and a range to its partition.
+
+    Runs in Beam's workers.
+    """
 
     def __init__(self, folder, recipe, folders, model, with_references, seed):
         self._folder, self._recipe, self._folders = folder, recipe, folders
@@ -216,34 +220,34 @@ class _MakePiece:
     def __getstate__(self):
         return self.__dict__ | {"_made": None}
 
-    def unfinished_runs(self, split):
-        """Yields (split, number of the first sample, samples, error or None)."""
+    def unfinished_ranges(self, split):
+        """Yields (split, index of the first sample, samples, error or None)."""
         problem, *_ = self._tools()
-        size = _CHUNKS_A_PIECE * workers.chunk_size(problem)
-        finished = {piece.about["first"] for piece in _pieces_in(self._folder, split)}
+        size = _CHUNKS_PER_PARTITION * workers.chunk_size(problem)
+        finished = {partition.about["first"] for partition in _partitions_in(self._folder, split)}
         end = 0
         try:
             for start, samples in workers.batches_of(problem, split, size):
                 end = start + len(samples)
                 if start not in finished:
                     yield split, start, samples, None
-        except UserError as error:  # said by the process that started all this
+        except UserError as error:  # the process that started the pipeline raises it
             yield split, end, [], str(error)
 
-    def __call__(self, run):
-        split, start, samples, error = run
-        path = posixpath.join(self._folder, "pieces", pieces.name_of(split, start) + pieces.RECORDS)
+    def __call__(self, sample_range):
+        split, start, samples, error = sample_range
+        path = posixpath.join(self._folder, "partitions", partitions.name_of(split, start) + partitions.RECORDS)
         if error:
             _write(path, [])
-            about = pieces.Run(start).about(0, 0, hashlib.sha256()) | {"error": error}
+            about = partitions.PartitionBuilder(start).about(0, 0, hashlib.sha256()) | {"error": error}
         else:
             problem, features, vocabulary = self._tools()
             chunk = examples.make_records(problem, features, vocabulary, split, start, samples)
-            piece = pieces.Run(start)
-            piece.add(workers.packed(chunk, self._seed))
-            parts, about = piece.finished()
+            builder = partitions.PartitionBuilder(start)
+            builder.add(workers.packed(chunk, self._seed))
+            parts, about = builder.finished()
             _write(path, parts)
-        _write(_about(path), [pieces.to_json(about)])
+        _write(_about(path), [partitions.to_json(about)])
 
     def _tools(self):
         if self._made is None:
@@ -255,7 +259,7 @@ class _MakePiece:
 
 
 class _WriteShard:
-    """Writes a planned shard into the folder that all workers see. Works in Beam's workers."""
+    """Writes a planned shard into the folder that all workers can access. Runs in Beam's workers."""
 
     def __init__(self, folder):
         self._folder = folder
@@ -268,37 +272,37 @@ class _WriteShard:
             about = shards.write_shard(path, shard, FileSystems.open)
             with open(path, "rb") as file:
                 _write(posixpath.join(self._folder, "written", shard.name), iter(lambda: file.read(1 << 24), b""))
-        _write(posixpath.join(self._folder, "written", shard.name + ".json"), [pieces.to_json(about)])
+        _write(posixpath.join(self._folder, "written", shard.name + ".json"), [partitions.to_json(about)])
 
 
-# ---- Files of any file system that Beam knows
+# ---- Files on any file system that Beam supports
 
 
-def _pieces_in(folder, split):
-    """The finished `Piece`s of a split, in the order of their samples."""
+def _partitions_in(folder, split):
+    """The finished `Partition`s of a split, in sample order."""
     from apache_beam.io.filesystems import FileSystems
 
     found = []
-    pattern = posixpath.join(folder, "pieces", f"{split}-*{pieces.ABOUT}")
+    pattern = posixpath.join(folder, "partitions", f"{split}-*{partitions.ABOUT}")
     for entry in FileSystems.match([pattern])[0].metadata_list:
         try:
             about = json.loads(_read(entry.path))
-        except ValueError:  # its worker was stopped
+        except ValueError:  # its worker was interrupted while writing
             continue
-        found.append(pieces.Piece(entry.path.removesuffix(pieces.ABOUT) + pieces.RECORDS, about))
-    return sorted(found, key=lambda piece: piece.about["first"])
+        found.append(partitions.Partition(entry.path.removesuffix(partitions.ABOUT) + partitions.RECORDS, about))
+    return sorted(found, key=lambda partition: partition.about["first"])
 
 
-def _columns(piece):
+def _columns(partition):
     from apache_beam.io.filesystems import FileSystems
 
-    with FileSystems.open(piece.path) as file:
-        table = file.read(piece.rows * pieces.ROW_BYTES)
-    return pieces.columns_in(np.frombuffer(table, np.uint8), piece.rows)
+    with FileSystems.open(partition.path) as file:
+        table = file.read(partition.rows * partitions.ROW_BYTES)
+    return partitions.columns_in(np.frombuffer(table, np.uint8), partition.rows)
 
 
 def _about(path):
-    return path.removesuffix(pieces.RECORDS) + pieces.ABOUT
+    return path.removesuffix(partitions.RECORDS) + partitions.ABOUT
 
 
 def _read(path):
@@ -309,13 +313,13 @@ def _read(path):
 
 
 def _write(path, parts):
-    """Writes a file, also where a worker that was stopped has begun it."""
+    """Writes a file; replaces what an interrupted worker has written of it."""
     from apache_beam.io.filesystems import FileSystems
 
     if not FileSystems.exists(posixpath.dirname(path)):
         try:
             FileSystems.mkdirs(posixpath.dirname(path))
-        except OSError:  # another worker was quicker
+        except OSError:  # another worker has created it
             pass
     with FileSystems.create(path) as file:
         for part in parts:
@@ -323,7 +327,7 @@ def _write(path, parts):
 
 
 def _fetch(source, path):
-    """Brings a file of the workers' folder to `path`, by its name alone where both lie on one disk."""
+    """Moves a file of the workers' folder to `path`, or copies it from a remote file system."""
     if os.path.exists(source):
         shutil.move(source, path)
         return

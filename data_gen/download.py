@@ -1,7 +1,7 @@
-"""Gets one file over https, and makes sure that it is the same file ever after.
+"""Downloads one file over https, and checks its digest at every later use.
 
-For a problem whose corpus is a file on the web (`fetch` in its `source_files`, `unpacked` of data_gen/extract.py for
-what is in it):
+For a problem whose corpus is a file on the web: call `fetch` in its `source_files`; `unpacked` of data_gen/extract.py
+unpacks an archive:
 
     @register_problem
     class Menus(ParallelText):
@@ -12,8 +12,8 @@ what is in it):
         def folder(self):
             return unpacked(fetch("https://example.org/menus.tar.gz", sha256="9f86d0…"))
 
-With no `sha256` known, the digest of the first download is written down in `digests.json` beside the file, and every
-later use and download is held to it. Data sets of TFDS come by its own download manager, which has checksums of its own
+Without a known `sha256`, the digest of the first download is stored in `digests.json` beside the file, and every later
+use and download must match it. TFDS downloads its data sets with its own download manager, which has its own checksums
 (`readers/tfds_data.py`).
 """
 
@@ -37,18 +37,18 @@ _BLOCK = 1 << 20
 
 
 def fetch(url, *, sha256=None, open_url=None):
-    """The `Path` of the file behind `url`, downloaded unless it is there.
+    """The `Path` of the file at `url`; downloads it if it is missing.
 
-    It lies under the download folder, in `files/`; a download that breaks off leaves nothing.
+    The file is stored in `files/` of the download folder; an interrupted download leaves nothing.
 
     Args:
-      url: begins with https://.
-      sha256: the digest that the file must have, in hexadecimal; None: the one that the first download had.
+      url: starts with https://.
+      sha256: the digest that the file must have, in hexadecimal; None: the digest of the first download.
       open_url: `url → response` with `read(size)`, `headers` and `url`, for tests; default: urllib, https only.
 
     Raises:
-      MissingCorpus: it is not there and can't be downloaded.
-      UserError: not https, or the file does not have its digest; a file that was just downloaded is removed again.
+      MissingCorpus: the file is missing and can't be downloaded.
+      UserError: the url is not https, or the digest is wrong; a wrong download is removed.
     """
     _only_https(url)
     folder = corpora.download_folder() / "files"
@@ -72,7 +72,7 @@ def fetch(url, *, sha256=None, open_url=None):
 
 
 def _download(url, path, expected, open_url):
-    """Downloads to `path`, whole or not at all; returns the sha256."""
+    """Downloads to `path`, completely or not at all; returns the sha256."""
     part = path.with_name(f"{files.INCOMPLETE}{path.name}")
     digest, size = hashlib.sha256(), 0
     try:
@@ -115,7 +115,7 @@ def _recorded(folder):
 
 
 def _file_name(url):
-    """The last part of the url's path, and a digest of the url: other urls end alike."""
+    """The last part of the url's path, after a digest of the url, since several urls may end alike."""
     last = urllib.parse.urlsplit(url).path.rstrip("/").rpartition("/")[2]
     safe = re.sub(r"[^\w.\-]", "_", last).lstrip(".")[-80:]
     return f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{safe or 'file'}"

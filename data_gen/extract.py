@@ -1,9 +1,9 @@
-"""Unpacks archives (.zip, .tar, .tar.gz) that come from elsewhere: all of an archive, inside one folder, or nothing.
+"""Unpacks downloaded archives (.zip, .tar, .tar.gz) safely: the whole archive into one folder, or nothing.
 
     folder = unpacked(fetch("https://example.org/menus.tar.gz"))     # in a problem's `samples` or `source_files`
 
-What an attack needs and no data set does is refused, not skipped, so that no set is read with holes in it: absolute
-names, "..", links that leave the folder, devices, one name twice, and more files or bytes than `Limits` allow.
+An archive is refused, not read in part, if it holds what only an attack needs: absolute names, "..", links out of the
+folder, devices, the same name twice, or more files or bytes than `Limits` allows.
 """
 
 import gzip
@@ -27,26 +27,26 @@ from t2t_multimodel.errors import UserError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _BLOCK = 1 << 20
-_MOST_PADDING = 64 << 20  # bytes behind a tar's end; programs fill up to some kilobytes
+_MOST_PADDING = 64 << 20  # bytes after a tar's end; programs pad with a few kilobytes
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much an archive may hold; more is taken for a bomb."""
+    """How much an archive may hold; more is refused as a decompression bomb."""
 
     files: int = 2_000_000  # members of any kind
-    total_bytes: int = 1 << 40  # of all files, as they come out
-    ratio: int = 200  # bytes that come out for each byte of the archive; text comes to about 5
-    ratio_from: int = 64 << 20  # bytes up to which any ratio is harmless
+    total_bytes: int = 1 << 40  # of all files, unpacked
+    ratio: int = 200  # unpacked bytes per byte of the archive; text has about 5
+    ratio_from: int = 64 << 20  # unpacked bytes from which the ratio is checked
 
 
 def archives_in(folder):
-    """The `Path`s of the archives that lie in `folder` itself, sorted."""
+    """The `Path`s of the archives in `folder` (not in its subfolders), sorted."""
     return sorted(path for path in pathlib.Path(folder).iterdir() if path.name.endswith(SUFFIXES) and path.is_file())
 
 
 def unpacked(archive, limits=Limits()):  # noqa: B008 (it is frozen)
-    """The folder with the content of `archive`, unpacked under the download folder; done once for each archive.
+    """The folder with the content of `archive`, in the download folder; each archive is unpacked once.
 
     Raises:
       UserError: as `extract` does; or another process is unpacking.
@@ -67,13 +67,13 @@ def unpacked(archive, limits=Limits()):  # noqa: B008 (it is frozen)
 
 
 def extract(archive, folder, limits=Limits()):  # noqa: B008
-    """Unpacks `archive` into `folder`, which must not be there: whole, or not at all.
+    """Unpacks `archive` into `folder`, which must not exist: completely, or not at all.
 
-    Files lose their permissions and owners and keep their times. Links that stay inside are made, after all files, so
-    that nothing is ever written through one.
+    Files lose their permissions and owners and keep their times. Links inside the folder are created after all files,
+    so that nothing is written through a link.
 
     Raises:
-      UserError: not an archive, a damaged one, or one of the things that are refused; it names archive and member.
+      UserError: not an archive, a damaged one, or a refused member; the message names archive and member.
     """
     archive, folder = pathlib.Path(archive), pathlib.Path(folder)
     members = _zip_members if archive.name.endswith(".zip") else _tar_members
@@ -99,14 +99,14 @@ def extract(archive, folder, limits=Limits()):  # noqa: B008
 @dataclass(frozen=True)
 class _Member:
     name: str
-    kind: str  # "file", "folder", "link" (symbolic), "same" (a hard link), or what it is instead
+    kind: str  # "file", "folder", "link" (symbolic), "same" (a hard link), or a description of another kind
     target: str = ""  # of links
     open: object = None  # files: () → a binary file
     time: float = 0.0
 
 
 class _Unpacking:
-    """One archive on its way into the folder `root`."""
+    """Unpacks one archive into the folder `root`."""
 
     def __init__(self, archive, root, limits):
         self._archive, self._root, self._limits = archive, root, limits
@@ -140,7 +140,7 @@ class _Unpacking:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to(member.target)
         root = os.path.realpath(self._root)
-        for member, path in links:  # with all of them there: links may lead through links
+        for member, path in links:  # after all links exist, since a link may point to a link
             try:
                 end = os.path.realpath(path)
             except OSError:
@@ -149,7 +149,7 @@ class _Unpacking:
                 raise self._refused(member, f"is a link out of the archive, to {member.target!r}")
 
     def _path(self, name, member, target=None):
-        """The `Path` of a member's or a link target's name; refuses what may not be one."""
+        """The `Path` of a member's name or a link's target; raises for an unsafe name."""
         said = "is a link" if target is not None else "has a name"
         if name.startswith("/") or re.match(r"[A-Za-z]:", name) or (target or "").startswith("/"):
             raise self._refused(member, f"{said} that is absolute")
@@ -193,17 +193,17 @@ def _tar_members(archive):
             kinds = {"file": member.isreg(), "folder": member.isdir(), "link": member.issym(), "same": member.islnk()}
             kind = next((kind for kind, is_it in kinds.items() if is_it), "a device, a pipe or something unknown")
             yield _Member(member.name, kind, member.linkname, lambda m=member: tar.extractfile(m), float(member.mtime))
-            tar.members = []  # else it keeps every header
-        if len(file.last) != tarfile.BLOCKSIZE or any(file.last):  # which tarfile takes for an end
+            tar.members = []  # tarfile would keep every header in memory
+        if len(file.last) != tarfile.BLOCKSIZE or any(file.last):  # tarfile takes this for the end
             raise tarfile.ReadError("it ends in the middle, or has damage between two members")
         for _ in range(_MOST_PADDING // _BLOCK):
-            if not file.read(_BLOCK):  # up to here, so that gzip compares its checksum
+            if not file.read(_BLOCK):  # read to the end, so that gzip checks its checksum
                 return
-        raise tarfile.ReadError("there is something behind its end")
+        raise tarfile.ReadError("there is data after its end")
 
 
 class _LastRead:
-    """A tar file, decompressed if it is compressed by gzip, that remembers what was read last."""
+    """A tar file, decompressed if it is a gzip file, that remembers the last bytes read."""
 
     def __init__(self, archive):
         with open(archive, "rb") as file:

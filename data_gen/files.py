@@ -1,4 +1,4 @@
-"""What keeps a data folder whole: one writer at a time, complete folders or none, disk errors in plain words."""
+"""Safe writing of data folders: one writer at a time, complete folders or none, one-line errors for a full disk."""
 
 import contextlib
 import errno
@@ -10,18 +10,18 @@ import socket
 
 from t2t_multimodel.errors import UserError
 
-INCOMPLETE = "incomplete."  # prefix of folders that are being written
-MADE_FROM = "made_from.json"  # there: unfinished work of `unfinished.py`
+INCOMPLETE = "incomplete."  # prefix of folders that are not complete
+MADE_FROM = "made_from.json"  # marks a staging folder (`staging.py`)
 _LOCK_FILE = ".datagen.lock"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
 def only_one(data_dir):
-    """Holds the data folder for this process; the system lets go of it when the process ends, however it ends.
+    """Locks the data folder for this process; the system releases the lock when the process ends.
 
     Raises:
-      UserError: another process holds it, or the folder can't be made or written.
+      UserError: another process holds the lock, or the folder can't be created or written.
     """
     import fcntl
 
@@ -50,10 +50,10 @@ def only_one(data_dir):
 
 @contextlib.contextmanager
 def written_whole(folder):
-    """Gives a new folder to write into, which takes the place of `folder` when the block ends without an error.
+    """Yields a new folder to write into, which replaces `folder` when the block ends without an error.
 
-    The files are on the disk before the folder gets its name, so whatever stops the process, `folder` is the old
-    one, the new one, or not there. An error removes what was written; what a killed process leaves, `sweep` removes.
+    All files are synced to disk before the folder is renamed. So after a crash `folder` is the old one, the new one, or
+    missing. After an error the new folder is removed; `sweep` removes what a killed process leaves.
     """
     beside = folder.with_name(f"{INCOMPLETE}{folder.name}.{os.getpid()}")
     before = folder.with_name(f"{INCOMPLETE}{folder.name}.replaced.{os.getpid()}")
@@ -77,27 +77,27 @@ def written_whole(folder):
 
 
 def sweep(data_dir):
-    """Removes what killed runs left behind and no run can use; to be called by the holder of `only_one`."""
+    """Removes what killed processes left and no job can reuse; call it while holding `only_one`."""
     for path in data_dir.glob(f"{INCOMPLETE}*"):
-        if not has_finished_work(path):
+        if not has_finished_partitions(path):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def has_finished_work(folder):
-    """Whether `folder` is an unfinished store (`unfinished.py`) of which a piece is finished."""
-    return (folder / MADE_FROM).exists() and any((folder / "pieces").glob("*-*.json"))
+def has_finished_partitions(folder):
+    """Whether `folder` is a staging folder (`staging.py`) with at least one finished partition."""
+    return (folder / MADE_FROM).exists() and any((folder / "partitions").glob("*-*.json"))
 
 
 @contextlib.contextmanager
 def disk_full_in_words(data_dir):
-    """Turns "no space left" into a `UserError`. TensorFlow reports it by an exception type of its own."""
+    """Turns "no space left" into a `UserError`; TensorFlow raises its own exception type for it."""
     try:
         yield
     except Exception as error:
         if getattr(error, "errno", None) in _DISK_FULL or "No space left on device" in str(error):
             raise UserError(
-                f"the disk is full: {data_dir} could not be written; free some space and run the same command again, "
-                "which goes on with what is finished"
+                f"the disk is full: {data_dir} could not be written; free some space and run the same command again: "
+                "it continues from what is finished"
             ) from error
         raise
 
@@ -112,7 +112,7 @@ def sha256_of(path):
 
 
 def sync(path):
-    """Makes sure that a file's content, or a folder's list of names, is on the disk."""
+    """Flushes a file's content, or a folder's list of names, to the disk."""
     handle = os.open(pathlib.Path(path), os.O_RDONLY)
     try:
         os.fsync(handle)

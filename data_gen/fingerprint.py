@@ -1,9 +1,9 @@
-"""What a store was made from: arguments, source files, code, vocabulary; and what has changed since.
+"""The fingerprint of a store (arguments, source files, code, vocabulary), and what has changed since it was made.
 
 The code of a problem is every module that defines one of its classes, and what those modules import from their own
-folders (a grammar beside a problem, say) and from `data_gen/readers`. Comments, docstrings and layout do not count,
-nor do other problems in the same file. The framework's core does not count either: a change there that alters what is
-stored raises `FORMAT_VERSION`.
+folders (for example a grammar beside a problem) and from `data_gen/readers`. Comments, docstrings, formatting and other
+problems in the same file are ignored. The core of the framework is ignored too: a change there that alters what is
+stored must increase `FORMAT_VERSION`.
 """
 
 import ast
@@ -26,7 +26,7 @@ _READERS = "t2t_multimodel.data_gen.readers"
 
 
 def fingerprint(problem, vocabulary, settings):
-    """A plain dict that names everything the store of `problem` depends on.
+    """Everything that the store of `problem` depends on, as a plain dict.
 
     Args:
       vocabulary: the data folder's `Vocabulary`; None if neither side is text.
@@ -43,11 +43,11 @@ def fingerprint(problem, vocabulary, settings):
         "vocabulary": vocabulary.digest if vocabulary else None,
         "settings": settings,
     }
-    return json.loads(json.dumps(made_from, default=repr))  # as it will be read back
+    return json.loads(json.dumps(made_from, default=repr))  # equal to what is read back from the manifest
 
 
 def changes(before, now):
-    """What differs between two fingerprints, a list of clauses such as "argument sentences was 100, is 200"."""
+    """The differences between two fingerprints, a list of clauses such as "argument sentences was 100, is 200"."""
     found = []
     nouns = {"arguments": "argument", "source_files": "source file", "code": "the code of", "settings": "setting"}
     for part, noun in nouns.items():
@@ -77,7 +77,7 @@ def _shown(values, name):
 
 
 def _source_files(problem):
-    """{path: [bytes, time of change]}; for very many files one digest of that."""
+    """{path: [bytes, modification time]}; for very many files one digest of it."""
     found = {}
     for path in problem.source_files():
         try:
@@ -99,7 +99,7 @@ def _code(problem):
     own = {name.split(".")[0] for name in defining}
     folders = {path.parent for name in defining if (path := _file_of(name))}
 
-    def is_ours(module_name):  # cheaply, since looking for a module imports the packages that it is in
+    def is_ours(module_name):  # without find_spec, which imports the parent packages
         top = module_name.split(".")[0]
         return top in own or any((folder / f"{top}.py").exists() or (folder / top).is_dir() for folder in folders)
 
@@ -123,7 +123,7 @@ def _code(problem):
 
 
 def _file_of(module_name):
-    """The source file of a module, which need not be loaded; None if there is none."""
+    """The source file of a module, loaded or not; None if there is none."""
     module = sys.modules.get(module_name)
     try:
         if module is not None:
@@ -138,7 +138,7 @@ def _file_of(module_name):
 
 
 def _without_other_problems(body, module, classes):
-    """`body` less the problem classes that are not among `classes` and that nothing kept mentions."""
+    """`body` without the problem classes that are not in `classes` and that no remaining code mentions."""
 
     def is_other(node):
         cls = getattr(module, node.name, None) if isinstance(node, ast.ClassDef) else None
@@ -157,7 +157,7 @@ def _without_other_problems(body, module, classes):
 
 
 def _declares_only(node):
-    """Whether a line of a class says something that the manifest holds and the examples do not depend on."""
+    """Whether a statement only sets attributes in `DECLARATIONS`."""
     targets = node.targets if isinstance(node, ast.Assign) else []
     return bool(targets) and all(isinstance(target, ast.Name) and target.id in DECLARATIONS for target in targets)
 
@@ -180,13 +180,13 @@ def _imports(tree, module_name, is_package, is_ours):
             base = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*base, *([node.module] if node.module else [])])
             for alias in node.names:
-                # A sub-module is not its package: the package's __init__ may import everything there is.
+                # The sub-module, not its package, whose __init__ may import much more.
                 inside = f"{base}.{alias.name}" if base else alias.name
                 yield inside if is_ours(inside) and _file_of(inside) else base
 
 
 def _plain(node):
-    """A syntax tree as tuples, without docstrings, positions and what only some Python versions write."""
+    """A syntax tree as tuples, without docstrings, positions and fields that only some Python versions have."""
     if isinstance(node, list):
         return [_plain(n) for n in node]
     if not isinstance(node, ast.AST):

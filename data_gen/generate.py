@@ -1,8 +1,8 @@
 """Data generation: problems → example stores in a data folder. `t2t-datagen` is a thin command around `generate`.
 
-The steps, for the problems of one call: hold the data folder · see which stores are there and still fit · train the
-vocabulary, or reuse it · give each problem's command an id · make each missing store with one pool of workers.
-A store that is done stays, whatever happens to the next.
+One call: lock the data folder · find the stores that exist and are current · train the vocabulary, or reuse it ·
+assign an id to each problem's command · write each missing store with one pool of workers.
+A finished store stays, whatever happens to the next one.
 """
 
 import contextlib
@@ -13,9 +13,9 @@ import shutil
 
 from t2t_multimodel import startup
 from t2t_multimodel.data_gen import files
+from t2t_multimodel.data_gen.dry_run import describe_plan
 from t2t_multimodel.data_gen.fingerprint import fingerprint
 from t2t_multimodel.data_gen.local import LocalRunner
-from t2t_multimodel.data_gen.plan import describe_plan
 from t2t_multimodel.data_gen.progress import Bars
 from t2t_multimodel.data_gen.readers.corpora import MissingCorpus
 from t2t_multimodel.data_gen.shards import SHARD_BYTES
@@ -41,16 +41,16 @@ from t2t_multimodel.modalities import Modality
 from t2t_multimodel.problem import declaration_faults
 from t2t_multimodel.vocabulary import TABLE_FILE, Vocabulary
 
-# Folders of a data folder that are no problem's: t2t-inspect's, and those of corpora (readers/corpora.py).
+# Names in a data folder that no problem may have: t2t-inspect writes there, or corpora are there (readers/corpora.py).
 RESERVED = (VOCABULARY_FOLDER, "inspect", "manual", "downloads")
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What became of one problem."""
+    """The result for one problem."""
 
     problem: str
-    made: bool  # False: the store was there and fits
+    made: bool  # False: the store existed and is current
     manifest: dict
     seconds: float = 0.0
     tokens_per_second: float = 0.0  # written by this call; 0 where neither side is text
@@ -68,64 +68,64 @@ def generate(
     shard_bytes=SHARD_BYTES,
     seed=0,
     skip_missing=False,
-    report=print,
+    log=print,
     progress=None,
     runner=None,
 ):
-    """Makes the stores of `problems` in `data_dir`; those that are there and still fit are left as they are.
+    """Writes the stores of `problems` in `data_dir`; existing stores that are current are kept.
 
     Args:
       problems: `Problem` instances.
-      data_dir: a folder, made if need be.
-      vocabulary_size: ids to ask for when this call trains the vocabulary; None: the largest `vocabulary_size` of
+      data_dir: a folder; created if it does not exist.
+      vocabulary_size: number of ids when this call trains the vocabulary; None: the largest `vocabulary_size` of
         the problems, or 8192.
-      workers: number of processes; None: as many as there are processors. The files do not depend on it.
-      overwrite: makes all stores again. The vocabulary stays: other stores may be written in it.
-      dry_run: says what would be made, and writes nothing.
-      max_bad_records: how many records of a problem may be left out because their files can't be read, or their
-        sides are not what the problem's features say.
+      workers: number of processes; None: one per processor. The files do not depend on it.
+      overwrite: writes all stores again. The vocabulary stays, since other stores may use it.
+      dry_run: logs what would be done, and writes nothing.
+      max_bad_records: how many records of a problem may be left out because their files can't be read, or because they
+        do not match the problem's features.
       shard_bytes: size at which a shard is closed.
-      seed: of the order of the examples on disk.
-      skip_missing: goes on without the problems whose corpus is not there (`readers/corpora.py`), and says so.
-      report: called with each line for the user.
+      seed: decides the order of the examples on disk.
+      skip_missing: skips the problems whose corpus is missing (`readers/corpora.py`), and logs them.
+      log: called with each line for the user.
       progress: whether to show progress bars on stderr; None: if it is a terminal.
-      runner: problems → the runner that makes their examples (`beam.BeamRunner`); None: this machine's processes.
+      runner: problems → the runner that writes their examples (`beam.BeamRunner`); None: local processes.
 
     Returns:
       A list of `Result`, one for each problem; [] after a dry run.
 
     Raises:
-      UserError: a store is there that was made from something else (the message says what changed), data that can't
-        be used, the folder in use by another process, or a full disk. Nothing that is left looks like a store; what is
-        finished of one is used by the next call with the same arguments (`unfinished.py`).
+      UserError: an existing store was made from something else (the message says what changed), unusable data, a
+        folder in use by another process, or a full disk. No incomplete store is visible; the next call with the same
+        arguments reuses the finished parts (`staging.py`).
     """
     data_dir = pathlib.Path(data_dir)
-    if (data_dir / "run.json").exists():  # its vocabulary/ is the model's, and must stay as it is
+    if (data_dir / "run.json").exists():  # its vocabulary/ belongs to the model and must not change
         raise UserError(f"{data_dir} is the run directory of a model; name another folder for the data")
-    problems = _present(list(problems), skip_missing, report)
+    problems = _present(list(problems), skip_missing, log)
     _check_names(problems)
     check_declarations(problems)
     settings = {"seed": seed, "shard_bytes": shard_bytes}
     size = vocabulary_size or max((p.vocabulary_size or 0 for p in problems), default=0) or DEFAULT_SIZE
     if dry_run:
-        describe_plan(problems, data_dir, _existing_vocabulary(data_dir), size, settings, report)
+        describe_plan(problems, data_dir, _existing_vocabulary(data_dir), size, settings, log)
         return []
     with files.disk_full_in_words(data_dir), files.only_one(data_dir):
         files.sweep(data_dir)
         vocabulary = _existing_vocabulary(data_dir, vocabulary_size)
-        # Taken before the sources are read: if one changes meanwhile, the next call will notice.
+        # Before the sources are read: if one changes during this call, the next call finds the difference.
         made_from = {p.name: fingerprint(p, vocabulary if uses_text(p) else None, settings) for p in problems}
         to_make = [p for p in problems if _must_be_made(p, data_dir, made_from[p.name], overwrite)]
         bars, trained = Bars(progress), vocabulary is None
         if to_make:
-            startup.import_tensorflow()  # takes seconds; here, so that no problem's time includes them
-            vocabulary = _vocabulary_for(to_make, data_dir, vocabulary, size, report, bars)
+            startup.import_tensorflow()  # takes seconds, which the times of the problems must not include
+            vocabulary = _vocabulary_for(to_make, data_dir, vocabulary, size, log, bars)
         results = []
         make_runner = runner or functools.partial(LocalRunner, count=workers)
         with make_runner(to_make) as runner, _vocabulary_without_store_removed(data_dir, trained, results):
             for problem in problems:
                 if problem not in to_make:
-                    results.append(_kept(problem, data_dir, report))
+                    results.append(_kept(problem, data_dir, log))
                     continue
                 own_vocabulary = vocabulary if uses_text(problem) else None
                 made = write_store(
@@ -139,17 +139,17 @@ def generate(
                     seed=seed,
                     overwrite=overwrite,
                     bars=bars,
-                    report=report,
+                    log=log,
                 )
                 rate = made.made_now["text_ids"] / made.seconds
                 results.append(Result(problem.name, True, made.manifest, made.seconds, rate))
-                _report_store(problem, made, report)
-        _report_unfinished(data_dir, report)
+                _log_store(problem, made, log)
+        _log_unfinished(data_dir, log)
     return results
 
 
-def _present(problems, skip_missing, report):
-    """The problems whose corpora are there; raises `MissingCorpus` for the others unless they are to be skipped."""
+def _present(problems, skip_missing, log):
+    """The problems whose corpora exist; raises `MissingCorpus` for the others unless `skip_missing`."""
     present = []
     for problem in problems:
         try:
@@ -157,17 +157,17 @@ def _present(problems, skip_missing, report):
         except MissingCorpus as error:
             if not skip_missing:
                 raise
-            report(f"{problem.name}: skipped: {error}")
+            log(f"{problem.name}: skipped: {error}")
         else:
             present.append(problem)
     if problems and not present:
-        raise UserError("the corpus of every problem is missing (said above, for each); nothing is left to make")
+        raise UserError("the corpus of every problem is missing (see the lines above); nothing is left to do")
     return present
 
 
 def _check_names(problems):
     if not problems:
-        raise UserError("no problem is named; give one or more, e.g. --problem=tiny8")
+        raise UserError("no problem is given; name one or more, e.g. --problem=tiny8")
     names = [problem.name for problem in problems]
     for name in names:
         if names.count(name) > 1:
@@ -180,7 +180,7 @@ def _check_names(problems):
 
 
 def check_declarations(problems):
-    """Raises `UserError` for the first problem whose class declares what can't be."""
+    """Raises `UserError` for the first problem with an invalid declaration."""
     for problem in problems:
         faults = declaration_faults(problem)
         if faults:
@@ -188,20 +188,20 @@ def check_declarations(problems):
 
 
 def _existing_vocabulary(data_dir, asked_for=None):
-    """The data folder's `Vocabulary`; None if none was trained yet."""
+    """The data folder's `Vocabulary`; None if it is not trained yet."""
     folder = data_dir / VOCABULARY_FOLDER
     if not (folder / TABLE_FILE).exists():  # written last
         return None
     if asked_for and asked_for != requested_size(folder):
         raise UserError(
-            f"{folder} was made for {requested_size(folder)} ids, and the stores beside it are written in it; to have "
-            f"{asked_for}, use another --data_dir, or remove {folder} and make all problems again with --overwrite"
+            f"{folder} was trained for {requested_size(folder)} ids, and stores beside it use it; to get {asked_for} "
+            f"ids, use another --data_dir, or remove {folder} and write all problems again with --overwrite"
         )
     return Vocabulary.load(folder)
 
 
 def _must_be_made(problem, data_dir, made_from, overwrite):
-    """True: there is no store, or it is to be replaced; False: there is one that fits."""
+    """True: there is no store, or it must be replaced; False: the store is current."""
     folder = data_dir / problem.name
     why = why_not_current(folder, made_from)
     if why and not overwrite:
@@ -215,19 +215,21 @@ def _must_be_made(problem, data_dir, made_from, overwrite):
 
 @contextlib.contextmanager
 def _vocabulary_without_store_removed(data_dir, trained, results):
-    """Where all fails, a vocabulary that this call has `trained` goes too: it may hold what the user now puts right."""
+    """If every store fails, removes the vocabulary `trained` by this call: its text may be what the user corrects."""
     try:
         yield
-    except Exception:  # not Ctrl-C: it says nothing of the text
+    except Exception:  # not Ctrl-C, which says nothing about the text
         if trained and not any(result.made for result in results):
             shutil.rmtree(data_dir / VOCABULARY_FOLDER, ignore_errors=True)
         raise
 
 
-def _kept(problem, data_dir, report):
-    """The `Result` of a store that fits; what the problem only declares, a metric say, is brought up to date in it."""
+def _kept(problem, data_dir, log):
+    """The `Result` of a current store; updates what its manifest declares, for example the metrics."""
     folder = data_dir / problem.name
-    shutil.rmtree(data_dir / f"{files.INCOMPLETE}{problem.name}", ignore_errors=True)  # of a run that was to replace it
+    shutil.rmtree(
+        data_dir / f"{files.INCOMPLETE}{problem.name}", ignore_errors=True
+    )  # of a job that would have replaced it
     before = read_manifest(folder)
     vocabulary = None
     if problem.targets.uses_vocabulary:
@@ -238,12 +240,12 @@ def _kept(problem, data_dir, report):
         write_manifest(folder, manifest)
         changed = [name for name in manifest if manifest[name] != before.get(name)]
         line = f"complete; its manifest now has the new {', '.join(changed)}"
-    report(f"{problem.name}: {line} ({_counts(manifest)})")
+    log(f"{problem.name}: {line} ({_counts(manifest)})")
     return Result(problem.name, False, manifest)
 
 
-def _vocabulary_for(problems, data_dir, vocabulary, size, report, bars):
-    """The vocabulary with a command for every one of `problems` that has text; None if none has."""
+def _vocabulary_for(problems, data_dir, vocabulary, size, log, bars):
+    """The vocabulary with a command for each of `problems` that uses text; None if none does."""
     with_text = [problem for problem in problems if uses_text(problem)]
     if not with_text:
         return vocabulary
@@ -253,34 +255,34 @@ def _vocabulary_for(problems, data_dir, vocabulary, size, report, bars):
             trained = train_on_problems(folder, with_text, size=size, progress=read)
         fewer = f", fewer than the {size} asked for: the text supports no more" if trained.size < size else ""
         names = ", ".join(problem.name for problem in with_text)
-        report(f"vocabulary: {trained.size:,} ids{fewer}; trained on {names}")
+        log(f"vocabulary: {trained.size:,} ids{fewer}; trained on {names}")
     else:
-        report(f"vocabulary: the {vocabulary.size:,} ids of {folder} are reused")
+        log(f"vocabulary: the {vocabulary.size:,} ids of {folder} are reused")
         for problem in with_text:
             lacking = set(symbols_of(problem)) - symbols_known(folder)
             if lacking:
-                report(
+                log(
                     f"warning: {problem.name}: that vocabulary was trained without {len(lacking)} of its symbols (such "
-                    f"as {min(lacking)!r}), which may take several ids each; a new --data_dir that begins with this "
-                    "problem would give each its own"
+                    f"as {min(lacking)!r}), so each may take several ids; in a new --data_dir that starts with this "
+                    "problem each has its own id"
                 )
     commands = [problem.command_name for problem in with_text if problem.targets.uses_vocabulary]
     return assign_commands(folder, commands)
 
 
-def _report_unfinished(data_dir, report):
-    """Says what is left of stopped runs of other problems."""
+def _log_unfinished(data_dir, log):
+    """Logs the staging folders of interrupted jobs of other problems."""
     for folder in sorted(data_dir.glob(f"{files.INCOMPLETE}*")):
-        if files.has_finished_work(folder):
+        if files.has_finished_partitions(folder):
             name = folder.name.removeprefix(files.INCOMPLETE)
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-            report(
-                f"{name}: an unfinished run's work, {size:,.1f} MB, waits in {folder}: make {name} to finish it, or "
+            log(
+                f"{name}: an unfinished store, {size:,.1f} MB, is in {folder}: generate {name} to finish it, or "
                 "remove the folder"
             )
 
 
-def _report_store(problem, made, report):
+def _log_store(problem, made, log):
     manifest = made.manifest
     lengths = " → ".join(mean_length(manifest, side) for side in ("inputs", "targets"))
     size = sum(split["bytes"] for split in manifest["splits"].values()) / 1e6
@@ -289,7 +291,7 @@ def _report_store(problem, made, report):
         line += f"; {made.text_ids / made.characters:.2f} tokens a character"
     if made.made_now["text_ids"]:
         line += f"; {made.made_now['text_ids'] / made.seconds:,.0f} tokens/s"
-    report(f"{line}; {made.seconds:.1f} s")
+    log(f"{line}; {made.seconds:.1f} s")
 
 
 def _counts(manifest):

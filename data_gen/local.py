@@ -1,15 +1,15 @@
-"""Makes pieces and shards on this machine: samples through a pool of workers, what a stopped run finished not again."""
+"""Data generation on this machine: a pool of workers writes partitions, then shards; finished parts are reused."""
 
 import dataclasses
 import time
 
-from t2t_multimodel.data_gen import pieces, shards
+from t2t_multimodel.data_gen import partitions, shards
 from t2t_multimodel.data_gen.workers import Workers
 
 
 @dataclasses.dataclass(frozen=True)
-class Making:
-    """A store that is to be made: what a runner has to know of it."""
+class StoreJob:
+    """One store to write: what a runner needs to know."""
 
     problem: object
     vocabulary_folder: object  # the data folder's `vocabulary/`; None if neither side is text
@@ -19,7 +19,7 @@ class Making:
 
 
 class LocalRunner:
-    """Makes the pieces and shards of `problems` with `count` worker processes; used as a context."""
+    """Writes the partitions and shards of `problems` with `count` worker processes; a context manager."""
 
     kind = "local"
 
@@ -32,71 +32,70 @@ class LocalRunner:
     def __exit__(self, *error):
         self._workers.__exit__(*error)
 
-    def make_pieces(self, making, work, counts, bars):
-        """Makes pieces of all samples of all splits that are in no finished piece of `work`.
+    def make_partitions(self, job, staging, counts, bars):
+        """Writes partitions of all samples that are in no finished partition of `staging`, for all splits.
 
         Args:
-          making: a `Making`.
-          work: an `Unfinished`.
-          counts: a `Counts`, told of every piece and of every bad record as soon as it is met.
+          job: a `StoreJob`.
+          staging: a `StagingFolder`.
+          counts: a `Counts`; gets every partition, and every bad record as soon as it is found.
           bars: a `progress.Bars`.
         """
-        check(work, making.problem, bars)
-        for split in making.problem.splits:
-            kept = pieces.contiguous(work.pieces(split))
-            work.discard_pieces(split, kept)
-            for piece in kept:
-                counts.add_bad(split, piece.bad)
-                counts.add(piece, made_now=False)
-            if not work.all_samples_are_in(split, kept):
-                self._make_rest(making, split, kept, work, counts, bars)
+        check(staging, job.problem, bars)
+        for split in job.problem.splits:
+            kept = partitions.contiguous(staging.partitions(split))
+            staging.discard_partitions(split, kept)
+            for partition in kept:
+                counts.add_bad(split, partition.bad)
+                counts.add(partition, made_now=False)
+            if not staging.is_complete(split, kept):
+                self._make_rest(job, split, kept, staging, counts, bars)
 
-    def _make_rest(self, making, split, kept, work, counts, bars):
-        problem = making.problem
+    def _make_rest(self, job, split, kept, staging, counts, bars):
+        problem = job.problem
         first = kept[-1].samples.stop if kept else 0
-        chunks = self._workers.chunks(
-            problem, split, making.vocabulary_folder, making.with_references, making.seed, first
-        )
-        run, opened = pieces.Run(first), time.monotonic()
+        chunks = self._workers.chunks(problem, split, job.vocabulary_folder, job.with_references, job.seed, first)
+        builder, opened = partitions.PartitionBuilder(first), time.monotonic()
         with bars.examples(f"{problem.name} {split}: examples", bars.samples(problem, split), first) as advance:
             for chunk in chunks:
                 counts.add_bad(split, chunk.bad)
-                run.add(chunk)
+                builder.add(chunk)
                 advance(len(chunk.records) + len(chunk.bad), len(chunk.records.content))
-                full = run.bytes >= min(pieces.PIECE_BYTES, making.shard_bytes)
-                if full or time.monotonic() - opened > pieces.PIECE_SECONDS:
-                    counts.add(work.write_piece(split, run), made_now=True)
-                    run, opened = pieces.Run(run.first + run.samples), time.monotonic()
-            if run.samples:
-                counts.add(work.write_piece(split, run), made_now=True)
-            work.no_more_samples(split, work.pieces(split))
+                full = builder.bytes >= min(partitions.PARTITION_BYTES, job.shard_bytes)
+                if full or time.monotonic() - opened > partitions.PARTITION_SECONDS:
+                    counts.add(staging.write_partition(split, builder), made_now=True)
+                    builder = partitions.PartitionBuilder(builder.first + builder.samples)
+                    opened = time.monotonic()
+            if builder.samples:
+                counts.add(staging.write_partition(split, builder), made_now=True)
+            staging.mark_complete(split, staging.partitions(split))
 
-    def plan(self, making, split, work):
-        """The `SplitPlan` of a split whose samples are all in pieces."""
-        return shards.plan(making.problem.name, split, work.pieces(split), shard_bytes=making.shard_bytes)
+    def plan(self, job, split, staging):
+        """The `SplitPlan` of a split; all its samples are in partitions."""
+        return shards.plan(job.problem.name, split, staging.partitions(split), shard_bytes=job.shard_bytes)
 
-    def open_piece(self, path):
+    def open_partition(self, path):
         return open(path, "rb")
 
-    def write_shards(self, making, planned, work, bars):
-        """Writes the `Shard`s `planned` that are not finished yet; returns what is known of each file, in order."""
+    def write_shards(self, job, planned, staging, bars):
+        """Writes the unfinished ones of the `planned` `Shard`s; returns {"bytes", "sha256", "examples"} of each."""
         found = []
-        with bars.bytes(f"{making.problem.name}: shards", sum(shard.bytes for shard in planned)) as advance:
+        with bars.bytes(f"{job.problem.name}: shards", sum(shard.bytes for shard in planned)) as advance:
             for shard in planned:
-                about = work.shard(shard)
+                about = staging.shard(shard)
                 if about is None:
-                    about = shards.write_shard(work.shard_path(shard), shard)
-                    work.finish_shard(shard, about)
+                    about = shards.write_shard(staging.shard_path(shard), shard)
+                    staging.finish_shard(shard, about)
                 advance(shard.bytes)
                 found.append(about)
         return found
 
 
-def check(work, problem, bars):
-    """Removes those of a stopped run's pieces that are not as they were written."""
-    total = sum(piece.about["bytes"] for split in problem.splits for piece in work.pieces(split))
+def check(staging, problem, bars):
+    """Removes the partitions of an interrupted job whose content has changed."""
+    total = sum(partition.about["bytes"] for split in problem.splits for partition in staging.partitions(split))
     if not total:
         return
-    with bars.bytes(f"{problem.name}: checksums of what is finished", total) as advance:
+    with bars.bytes(f"{problem.name}: checksums of finished partitions", total) as advance:
         for split in problem.splits:
-            work.check_pieces(split, advance)
+            staging.check_partitions(split, advance)

@@ -1,4 +1,4 @@
-"""Progress bars of data generation on stderr: examples or bytes a second, megabytes, time left where it is known."""
+"""Progress bars of data generation on stderr: examples or bytes per second, megabytes, and time left if known."""
 
 import contextlib
 import itertools
@@ -7,18 +7,18 @@ import time
 
 from t2t_multimodel.problem import samples_of
 
-_COUNTING_SECONDS = 2.0  # spent on counting the samples of a split, so that the time left can be said
+_COUNTING_SECONDS = 2.0  # for counting the samples of a split, to show the time left
 
 
 class Bars:
-    """Makes the bars of all stages; draws nothing where stderr is no terminal, unless it is told to."""
+    """Creates the bars of all stages; draws nothing if stderr is not a terminal, unless `show` is true."""
 
     def __init__(self, show=None):
         self.shown = sys.stderr.isatty() if show is None else show
 
     @contextlib.contextmanager
     def examples(self, stage, total=None, before=0):
-        """Gives `advance(examples, bytes)`; `before` of the `total` are there already."""
+        """Yields `advance(examples, bytes)`; `before` of the `total` are finished already."""
         with self._bar(stage, total, unit=" examples", initial=before) as bar:
             size = 0
 
@@ -32,13 +32,13 @@ class Bars:
 
     @contextlib.contextmanager
     def bytes(self, stage, total):
-        """Gives `advance(bytes)`."""
+        """Yields `advance(bytes)`."""
         with self._bar(stage, total, unit="B", unit_scale=True) as bar:
             yield bar.update
 
     @contextlib.contextmanager
     def reading(self, stage, afterwards):
-        """Gives `texts → texts`, which counts what is read of them; then the bar says what happens `afterwards`."""
+        """Yields `texts → texts`, which counts the texts read; then the bar shows the stage `afterwards`."""
         with self._bar(stage, None, unit=" texts") as bar:
 
             def read(texts):
@@ -53,7 +53,7 @@ class Bars:
             yield read
 
     def samples(self, problem, split):
-        """How many samples a split has, where counting them takes no time that matters; else None."""
+        """The number of samples of a split, or None if counting takes too long."""
         if not self.shown:
             return None
         count, is_all = count_samples(samples_of(problem, split), _COUNTING_SECONDS)
@@ -68,7 +68,7 @@ class Bars:
 
 
 def count_samples(samples, seconds):
-    """Counts for a while: (number of samples, whether these are all)."""
+    """Counts for at most `seconds`: (number of samples, whether these are all)."""
     end, count = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         some = sum(1 for _ in itertools.islice(samples, 100))

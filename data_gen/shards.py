@@ -1,8 +1,8 @@
-"""The pieces of a split → shuffled TFRecord shards and their index, in bounded memory.
+"""Merges the partitions of a split into shuffled TFRecord shards and their index, in bounded memory.
 
-The order is that of a hash of the keys: the same for any number of workers, and unrelated to the order of the corpus.
-Pieces are sorted already, so what a shard holds is a slice of each. `plan` finds the slices from the pieces' tables
-alone, a part of the hashes' range at a time; `write_shard` reads them and writes one shard, whole in memory.
+Records are ordered by a hash of their keys: the same order for any number of workers, unrelated to the order of the
+corpus. Since partitions are sorted by this hash, a shard consists of one slice of each. `plan` finds the slices from
+the tables of the partitions, one part of the hash range at a time; `write_shard` merges them into one shard in memory.
 """
 
 import dataclasses
@@ -11,40 +11,40 @@ import itertools
 
 import numpy as np
 
-from t2t_multimodel.data_gen import pieces
+from t2t_multimodel.data_gen import partitions
 from t2t_multimodel.data_gen.examples import key_of
 from t2t_multimodel.data_gen.files import sha256_of, sync
 from t2t_multimodel.errors import UserError
 
 SHARD_BYTES = 256 << 20
 INDEX_DTYPES = {"shard": "<i4", "offset": "<i8", "size": "<i4", "input_length": "<i4", "target_length": "<i4"}
-_ROWS_AT_ONCE = 1 << 18  # whose order is found together
+_ROWS_AT_ONCE = 1 << 18  # sorted together
 # A TFRecord is: size (8 bytes), checksum of the size (4), content, checksum of the content (4).
 _BEFORE, _AFTER = 12, 4
 
 
 class UnfitSamples(UserError):
-    """The samples of a problem can't be made a store, whatever is done: what was made of them is of no further use."""
+    """The samples of a problem can't form a store, so their finished partitions are of no use."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One shard as it is planned."""
+    """The plan of one shard."""
 
     name: str  # of its file
     split: str
     number: int
     examples: int
     bytes: int  # of the file
-    slices: tuple  # of `pieces.Slice`
+    slices: tuple  # of `partitions.Slice`
 
 
 @dataclasses.dataclass
 class SplitPlan:
-    """The shards of one split, and the index of what they will hold."""
+    """The planned shards of one split, and their index."""
 
     shards: list
-    index: dict  # {array name: array}, one row a record in file order
+    index: dict  # {array name: array}, one row per record, in file order
     hashes: np.ndarray  # uint64 [examples, 2], ascending
 
     @property
@@ -55,12 +55,12 @@ class SplitPlan:
     def content_bytes(self):
         return int(self.index["size"].sum(dtype=np.int64))
 
-    def key(self, row, open_piece):
-        """The key of the record in a row of the index; reads its shard's slices."""
+    def key(self, row, open_partition):
+        """The key of the record in an index row; reads the slices of its shard."""
         shard = self.shards[self.index["shard"][row]]
         for part in shard.slices:
-            with open_piece(part.path) as file:
-                columns, content = pieces.read_slice(file, part)
+            with open_partition(part.path) as file:
+                columns, content = partitions.read_slice(file, part)
             found = np.flatnonzero((columns["high"] == self.hashes[row, 0]) & (columns["low"] == self.hashes[row, 1]))
             if len(found):
                 start = int(columns["size"][: found[0]].sum(dtype=np.int64))
@@ -71,23 +71,23 @@ class SplitPlan:
 _open = functools.partial(open, mode="rb")
 
 
-def plan(problem_name, split, made, *, shard_bytes=SHARD_BYTES, open_piece=_open, columns_of=None):
-    """Says which rows of which pieces each shard of a split will hold.
+def plan(problem_name, split, made, *, shard_bytes=SHARD_BYTES, open_partition=_open, columns_of=None):
+    """Decides which rows of which partitions each shard of a split holds.
 
     Args:
-      made: `Piece`s, in any order.
-      shard_bytes: a shard is closed when it is this large.
-      open_piece: path → the piece's file, open for reading.
-      columns_of: piece → its table {column: array}; None: mapped into memory, where that can be done.
+      made: the finished `Partition`s, in any order.
+      shard_bytes: size at which a shard is closed.
+      open_partition: path → the partition file, open for reading.
+      columns_of: partition → its table {column: array}; None: memory-mapped.
 
     Returns:
       A `SplitPlan`.
 
     Raises:
-      UnfitSamples: two records have one key.
+      UnfitSamples: two records have the same key.
     """
-    tables = [(columns_of or _mapped)(piece) for piece in made]
-    rows = sum(piece.rows for piece in made)
+    tables = [(columns_of or _mapped)(partition) for partition in made]
+    rows = sum(partition.rows for partition in made)
     planned = SplitPlan(
         [], {name: np.empty(rows, dtype) for name, dtype in INDEX_DTYPES.items()}, np.empty((rows, 2), np.uint64)
     )
@@ -98,7 +98,7 @@ def plan(problem_name, split, made, *, shard_bytes=SHARD_BYTES, open_piece=_open
         cuts.add(part, which)
         if len(same):
             cuts.close()
-            key = planned.key(first + int(same[0]), open_piece)
+            key = planned.key(first + int(same[0]), open_partition)
             raise UnfitSamples(f"problem {problem_name}: two samples of split {split!r} have the key {key!r}")
     cuts.close()
     names = [shard_name(problem_name, split, number, len(planned.shards)) for number in range(len(planned.shards))]
@@ -106,20 +106,20 @@ def plan(problem_name, split, made, *, shard_bytes=SHARD_BYTES, open_piece=_open
     return planned
 
 
-def write_shard(path, shard, open_piece=_open):
+def write_shard(path, shard, open_partition=_open):
     """Writes the file of a planned `Shard` and returns {"bytes", "sha256", "examples"} of it."""
     import tensorflow as tf
 
     columns, contents = [], []
     for part in shard.slices:
-        with open_piece(part.path) as file:
-            table, content = pieces.read_slice(file, part)
+        with open_partition(part.path) as file:
+            table, content = partitions.read_slice(file, part)
         columns.append(table)
         contents.append(content)
-    columns = pieces.joined(columns)
-    order = pieces.in_hash_order(columns)
+    columns = partitions.joined(columns)
+    order = partitions.in_hash_order(columns)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in pieces.records_in(order, columns["size"], contents, [part.rows for part in shard.slices]):
+        for record in partitions.records_in(order, columns["size"], contents, [part.rows for part in shard.slices]):
             writer.write(record)
     sync(path)
     return {"bytes": path.stat().st_size, "sha256": sha256_of(path), "examples": len(order)}
@@ -127,7 +127,7 @@ def write_shard(path, shard, open_piece=_open):
 
 def write_index(path, index):
     with open(path, "wb") as file:
-        np.savez(file, **index)  # numpy dates every entry 1980-01-01: the bytes repeat
+        np.savez(file, **index)  # numpy dates every entry 1980-01-01, so the bytes are reproducible
 
 
 def shard_name(problem_name, split, number, count):
@@ -138,51 +138,53 @@ def index_name(split):
     return f"index-{split}.npz"
 
 
-def refuse_shared_keys(problem_name, splits, open_piece=_open):
+def refuse_shared_keys(problem_name, splits, open_partition=_open):
     """Raises `UnfitSamples` if two of `splits`, {split: SplitPlan}, have a key in common."""
     for (a, one), (b, other) in itertools.combinations(splits.items(), 2):
         _, rows, other_rows = np.intersect1d(one.hashes[:, 0], other.hashes[:, 0], return_indices=True)
         same = one.hashes[rows, 1] == other.hashes[other_rows, 1]
         if same.any():
-            key = one.key(int(rows[same][0]), open_piece)
+            key = one.key(int(rows[same][0]), open_partition)
             raise UnfitSamples(
                 f"problem {problem_name}: the splits {a!r} and {b!r} share {int(same.sum())} keys, for instance "
                 f"{key!r}: what is tested on must not be trained on"
             )
 
 
-def _mapped(piece):
-    """The table of a piece on this machine; its pages are read as they are needed."""
-    if not piece.rows:  # all bad
-        return {name: np.empty(0, dtype) for name, dtype in pieces.COLUMNS.items()}
-    return pieces.columns_in(np.memmap(piece.path, np.uint8, "r", 0, piece.rows * pieces.ROW_BYTES), piece.rows)
+def _mapped(partition):
+    """The memory-mapped table of a partition on this machine."""
+    if not partition.rows:  # only bad records
+        return {name: np.empty(0, dtype) for name, dtype in partitions.COLUMNS.items()}
+    return partitions.columns_in(
+        np.memmap(partition.path, np.uint8, "r", 0, partition.rows * partitions.ROW_BYTES), partition.rows
+    )
 
 
 def _in_order(tables, rows):
-    """Yields ({column: array}, the number of each row's piece) of all pieces' rows, hashes ascending, a part a time."""
+    """Yields ({column: array}, partition number of each row) in ascending hash order, one part at a time."""
     parts = -(-rows // _ROWS_AT_ONCE)
     starts = [0] * len(tables)
-    for number in range(1, parts + 1):  # none, where there are no rows
-        last = np.uint64((number << 64) // parts - 1)  # hashes are spread evenly
+    for number in range(1, parts + 1):  # none if there are no rows
+        last = np.uint64((number << 64) // parts - 1)  # hashes are uniformly distributed
         ends = [start + int(np.searchsorted(t["high"][start:], last, "right")) for t, start in zip(tables, starts)]
         cut = [{name: t[name][a:b] for name in t} for t, a, b in zip(tables, starts, ends)]
         which = np.repeat(np.arange(len(tables)), np.subtract(ends, starts))
         starts = ends
         if len(which):
-            part = pieces.joined(cut)
-            order = pieces.in_hash_order(part)
+            part = partitions.joined(cut)
+            order = partitions.in_hash_order(part)
             yield {name: column[order] for name, column in part.items()}, which[order]
 
 
 class _Cuts:
-    """Takes rows in the order of their hashes and cuts them into shards of about `shard_bytes`."""
+    """Cuts rows, given in hash order, into shards of about `shard_bytes`."""
 
     def __init__(self, split, made, shard_bytes, planned):
         self._split, self._made, self._shard_bytes, self._planned = split, made, shard_bytes, planned
-        # For every piece: rows and bytes of it that are in closed shards, and in the one that is open.
+        # For each partition: its rows and bytes in closed shards, and in the open shard.
         self._done = np.zeros((len(made), 2), np.int64)
         self._open = np.zeros((len(made), 2), np.int64)
-        self._at = 0  # where the next record of the open shard will begin
+        self._at = 0  # offset of the next record in the open shard
         self.row = 0
 
     def add(self, part, which):
@@ -213,12 +215,12 @@ class _Cuts:
         self._at = int(ends[-1])
 
     def close(self):
-        """Ends the open shard, if it holds anything."""
+        """Closes the open shard, if it is not empty."""
         if not self._at:
             return
         slices = tuple(
-            pieces.Slice(piece.path, piece.rows, int(done[0]), int(here[0]), int(done[1]), int(here[1]))
-            for piece, done, here in zip(self._made, self._done, self._open)
+            partitions.Slice(partition.path, partition.rows, int(done[0]), int(here[0]), int(done[1]), int(here[1]))
+            for partition, done, here in zip(self._made, self._done, self._open)
             if here[0]
         )
         number, examples = len(self._planned.shards), int(self._open[:, 0].sum())

@@ -1,4 +1,4 @@
-"""One problem's store: its records made and written, its manifest, and whether one that is there still fits.
+"""One problem's example store: writes it with its manifest, and decides whether an existing store is current.
 
 The layout is described in docs/architecture.md, "The example store".
 """
@@ -10,8 +10,8 @@ import time
 
 from t2t_multimodel.data_gen import examples, shards
 from t2t_multimodel.data_gen.fingerprint import FORMAT_VERSION, changes
-from t2t_multimodel.data_gen.local import Making
-from t2t_multimodel.data_gen.unfinished import under_way
+from t2t_multimodel.data_gen.local import StoreJob
+from t2t_multimodel.data_gen.staging import staged_store
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.problem import Problem, samples_of
 from t2t_multimodel.vocabulary import MODEL_FILE, write_file
@@ -23,13 +23,13 @@ _MOST_DROPPED_LISTED = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Generated:
-    """What `write_store` made of a problem."""
+    """The result of `write_store`."""
 
     manifest: dict
     seconds: float
     text_ids: int  # of both sides, all splits
     characters: int
-    made_now: dict  # {"examples", "bytes", "text_ids"} of this run, without what an earlier one had finished
+    made_now: dict  # {"examples", "bytes", "text_ids"} of this job, without reused partitions
 
 
 def uses_text(problem):
@@ -37,25 +37,25 @@ def uses_text(problem):
 
 
 def read_manifest(folder):
-    """The manifest of the store in `folder`; None if `folder` is not there.
+    """The manifest of the store in `folder`; None if `folder` does not exist.
 
     Raises:
-      UserError: `folder` is something else than a store, or its manifest is damaged.
+      UserError: `folder` is not a store, or its manifest is damaged.
     """
     if not folder.exists():
         return None
     try:
         return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} is in the way: it is no data of ours (no {MANIFEST}); move it elsewhere") from None
+        raise UserError(f"{folder} is in the way: it is not a store (no {MANIFEST}); move it elsewhere") from None
     except ValueError:
         raise UserError(f"{folder / MANIFEST} is damaged; remove the folder and run the same command again") from None
 
 
 def why_not_current(folder, fingerprint):
-    """What speaks against using the store in `folder` as it is: clauses; [] if nothing does; None if there is no store.
+    """Why the store in `folder` is not current: a list of clauses; [] if it is current; None if there is no store.
 
-    Looks at the fingerprint and at the sizes of the files; `verify.py` reads their content.
+    Compares the fingerprint and the sizes of the files; `verify.py` reads their content.
     """
     manifest = read_manifest(folder)
     if manifest is None:
@@ -72,74 +72,74 @@ def why_not_current(folder, fingerprint):
 
 
 def write_store(
-    problem, data_dir, runner, vocabulary, fingerprint, *, max_bad_records, shard_bytes, seed, overwrite, bars, report
+    problem, data_dir, runner, vocabulary, fingerprint, *, max_bad_records, shard_bytes, seed, overwrite, bars, log
 ):
-    """Makes all splits of a problem and puts them into `data_dir/<problem>`, whole or not at all.
+    """Writes all splits of a problem to `data_dir/<problem>`, completely or not at all.
 
     Args:
-      runner: a `LocalRunner`, or a runner of its form, that knows the problem.
+      runner: a `LocalRunner` or `BeamRunner` that knows the problem.
       vocabulary: the data folder's `Vocabulary`; None if neither side is text.
-      overwrite: whether this is to replace a store: such work and other work are not continued by one another.
+      overwrite: whether to replace an existing store; an unfinished store is only continued with the same value.
       bars: a `progress.Bars`.
-      report: called with a line where unfinished work is continued or discarded.
+      log: called with a line if an unfinished store is continued or discarded.
 
     Returns:
       A `Generated`.
 
     Raises:
-      UserError: too many bad records, a split without examples, a key twice.
+      UserError: too many bad records, a split without examples, a duplicate key.
     """
     start = time.monotonic()
     counts = Counts(problem, max_bad_records)
     made_from = {"fingerprint": fingerprint, "overwrite": overwrite, "runner": runner.kind}
-    with under_way(data_dir / problem.name, made_from, report) as work:
-        with_references = work.remembered(
+    with staged_store(data_dir / problem.name, made_from, log) as staging:
+        with_references = staging.cached(
             "references", lambda: any(_has_references(problem, split) for split in problem.splits)
         )
         vocabulary_folder = data_dir / VOCABULARY_FOLDER if vocabulary else None
-        making = Making(problem, vocabulary_folder, with_references, seed, shard_bytes)
-        runner.make_pieces(making, work, counts, bars)
-        plans = {split: runner.plan(making, split, work) for split in problem.splits}
+        job = StoreJob(problem, vocabulary_folder, with_references, seed, shard_bytes)
+        runner.make_partitions(job, staging, counts, bars)
+        plans = {split: runner.plan(job, split, staging) for split in problem.splits}
         for split, planned in plans.items():
             if not planned.examples:
                 raise shards.UnfitSamples(
                     f"problem {problem.name}: split {split!r} has no examples"
                     + (f" ({len(counts.bad)} bad records were left out)" if counts.bad else "")
-                    + "; look at its samples() and its files, or take the split out of its `splits`"
+                    + "; check its samples() and its files, or remove the split from its `splits`"
                 )
-        shards.refuse_shared_keys(problem.name, plans, runner.open_piece)
-        every = [shard for planned in plans.values() for shard in planned.shards]
-        files = dict(zip((shard.name for shard in every), runner.write_shards(making, every, work, bars)))
+        shards.refuse_shared_keys(problem.name, plans, runner.open_partition)
+        all_shards = [shard for planned in plans.values() for shard in planned.shards]
+        files = dict(zip((shard.name for shard in all_shards), runner.write_shards(job, all_shards, staging, bars)))
         splits = {
             split: _OnDisk(planned, {shard.name: files[shard.name] for shard in planned.shards})
             for split, planned in plans.items()
         }
         for split, planned in plans.items():
-            shards.write_index(work.store / shards.index_name(split), planned.index)
-        _write_tfds_metadata(work.store, problem, splits, examples.store_features(problem, with_references))
+            shards.write_index(staging.store / shards.index_name(split), planned.index)
+        _write_tfds_metadata(staging.store, problem, splits, examples.store_features(problem, with_references))
         manifest = _manifest(problem, splits, vocabulary, fingerprint, counts.bad)
-        write_manifest(work.store, manifest)
+        write_manifest(staging.store, manifest)
     seconds = time.monotonic() - start
     return Generated(manifest, seconds, counts.text_ids, counts.characters, counts.made_now)
 
 
 class Counts:
-    """Adds up what becomes of samples; stops at one bad record too many."""
+    """Counts records and bad records; raises at one bad record too many."""
 
     def __init__(self, problem, max_bad_records):
         self._problem, self._max_bad_records = problem, max_bad_records
         self.bad = []  # [split, BadRecord]
         self.text_ids = self.characters = 0
-        self.made_now = {"examples": 0, "bytes": 0, "text_ids": 0}  # without what an earlier run has finished
+        self.made_now = {"examples": 0, "bytes": 0, "text_ids": 0}  # without reused partitions
 
-    def add(self, piece, made_now):
-        """Counts what a finished `Piece` holds, except its bad records."""
-        self.text_ids += piece.about["text_ids"]
-        self.characters += piece.about["characters"]
+    def add(self, partition, made_now):
+        """Counts the records of a finished `Partition`, not its bad records."""
+        self.text_ids += partition.about["text_ids"]
+        self.characters += partition.about["characters"]
         if made_now:
-            self.made_now["examples"] += piece.rows
+            self.made_now["examples"] += partition.rows
             for name in ("bytes", "text_ids"):
-                self.made_now[name] += piece.about[name]
+                self.made_now[name] += partition.about[name]
 
     def add_bad(self, split, bad):
         for record in bad:
@@ -154,14 +154,14 @@ class Counts:
 
 @dataclasses.dataclass(frozen=True)
 class _OnDisk:
-    """A split whose shards are written."""
+    """A split with all shards written."""
 
     planned: shards.SplitPlan
     files: dict  # {file name: {"bytes", "sha256", "examples"}}
 
 
 def _has_references(problem, split):
-    """Looks at the first sample, as it comes and as `prepare` leaves it."""
+    """Checks the first sample, before and after `prepare`."""
     for raw in samples_of(problem, split):
         if "bad" in raw:
             continue
@@ -243,7 +243,7 @@ def write_manifest(folder, manifest):
 
 
 def _description(problem):
-    """The first line of what a problem says of itself."""
+    """The first line of a problem's description or docstring."""
     classes = type(problem).__mro__[: type(problem).__mro__.index(Problem)]
     texts = (getattr(problem, "description", None), *(cls.__doc__ for cls in classes))
     return inspect.cleandoc(next((text for text in texts if text), "")).split("\n")[0]

@@ -1,4 +1,4 @@
-"""The table at the end of t2t-datagen: what became of each problem, in examples, bytes, tokens, lengths and time."""
+"""The table at the end of t2t-datagen: examples, bytes, tokens, lengths and time of each problem."""
 
 from t2t_multimodel.data_gen.generate import mean_length
 from t2t_multimodel.modalities import Modality
@@ -8,9 +8,9 @@ def table(names, results, seconds):
     """The table as text.
 
     Args:
-      names: the problems that were asked for; one without a result was skipped.
+      names: the requested problems; one without a result was skipped.
       results: of `generate`.
-      seconds: that all took.
+      seconds: total time.
     """
     found = {result.problem: result for result in results}
     splits = list(dict.fromkeys(split for result in results for split in result.manifest["splits"]))
@@ -19,7 +19,7 @@ def table(names, results, seconds):
     if len(rows) > 1:
         rows.append(_sum(splits, results, seconds))
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    left = {0, len(head) - 3 - 1, len(head) - 1}  # names, lengths and remarks; all else are numbers
+    left = {0, len(head) - 3 - 1, len(head) - 1}  # names, lengths and remarks; the other columns are numbers
     lines = [
         "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip()
         for row in [head, *rows]

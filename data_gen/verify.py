@@ -1,4 +1,4 @@
-"""Re-reads stores and compares every byte with what their manifests say: `t2t-datagen --verify`."""
+"""Reads stores again and compares every byte with their manifests: `t2t-datagen --verify`."""
 
 import json
 import pathlib
@@ -18,15 +18,15 @@ from t2t_multimodel.modalities.arrays import stored_name
 from t2t_multimodel.vocabulary import Vocabulary
 
 
-def verify(problem_names, data_dir, report=print, progress=None):
-    """Checks the stores of the problems named: sizes, digests, checksums of records, index, counts, range of ids.
+def verify(problem_names, data_dir, log=print, progress=None):
+    """Checks the stores of the given problems: sizes, digests, record checksums, index, counts, range of ids.
 
     Args:
-      report: called with each line for the user.
+      log: called with each line for the user.
       progress: whether to show progress bars on stderr; None: if it is a terminal.
 
     Raises:
-      UserError: a store is not there or damaged. It names the first damage; every one is reported before.
+      UserError: a store is missing or damaged. The message names the first fault; all faults are logged before.
     """
     data_dir = pathlib.Path(data_dir)
     startup.import_tensorflow()
@@ -42,26 +42,26 @@ def verify(problem_names, data_dir, report=print, progress=None):
                 with Bars(progress).bytes(f"{name}: checking", total) as advance:
                     found = list(_damage(folder, manifest, data_dir / VOCABULARY_FOLDER, advance))
             except (KeyError, TypeError, AttributeError) as error:
-                found = [f"{folder / 'manifest.json'}: damaged ({error!r} where something else belongs)"]
+                found = [f"{folder / 'manifest.json'}: damaged (unexpected content: {error!r})"]
         for line in found:
-            report(line)
+            log(line)
         if not found:
             total = sum(split["examples"] for split in manifest["splits"].values())
-            report(f"{name}: {total:,} examples, every byte as it was written")
+            log(f"{name}: {total:,} examples, every byte as it was written")
         damage += found
     if damage:
         more = f" (and {len(damage) - 1} more, listed above)" if len(damage) > 1 else ""
-        raise UserError(f"{damage[0]}{more}; t2t-datagen with --overwrite makes a damaged store again")
+        raise UserError(f"{damage[0]}{more}; t2t-datagen with --overwrite writes a damaged store again")
 
 
 def _damage(folder, manifest, vocabulary_folder, advance):
-    """Yields a line for every damage of one store; tells `advance` the bytes that were looked at."""
+    """Yields a line for every fault of one store; calls `advance` with the bytes that were checked."""
     size = 0
     if manifest["vocabulary"]:
         vocabulary = Vocabulary.load(vocabulary_folder)
         size = vocabulary.size
         if vocabulary.digest != manifest["vocabulary"]["digest"]:
-            yield f"{folder}: it is written in another vocabulary than the one in {vocabulary_folder}"
+            yield f"{folder}: it uses another vocabulary than the one in {vocabulary_folder}"
     for name in ("dataset_info.json", "features.json"):
         try:
             json.loads((folder / name).read_text(encoding="utf-8"))
@@ -89,7 +89,7 @@ def _damage(folder, manifest, vocabulary_folder, advance):
 
 
 def _shard_damage(path, number, about, index, manifest, vocabulary_size):
-    """Yields the damage of one shard: of the file as a whole, else of the first record that is wrong."""
+    """Yields the faults of one shard: of the whole file, or of the first faulty record."""
     if not path.exists():
         yield f"{path}: is missing"
         return
@@ -112,16 +112,16 @@ def _shard_damage(path, number, about, index, manifest, vocabulary_size):
     if count != about["examples"]:
         yield f"{path}: {count} records instead of {about['examples']}"
     elif size == about["bytes"] and sha256_of(path) != about["sha256"]:
-        yield f"{path}: its sha256 is not the one that was written down"
+        yield f"{path}: its sha256 differs from the manifest"
 
 
 def _record_damage(content, offset, number, row, manifest, vocabulary_size):
-    """Why a record is wrong; None if it is not."""
+    """What is wrong with a record; None if nothing is."""
     from tensorflow_datasets.proto import tf_example_pb2
 
     try:
         fields = tf_example_pb2.Example.FromString(content).features.feature
-    except Exception as error:  # protobuf's DecodeError, whose place differs from version to version
+    except Exception as error:  # protobuf's DecodeError; its module differs between versions
         return f"it is no tf.train.Example ({error})"
     if row is not None and (row["shard"], row["offset"], row["size"]) != (number, offset, len(content)):
         return f"it lies at byte {offset}, {len(content)} bytes long; the index says {row['offset']}, {row['size']}"
@@ -163,7 +163,7 @@ class _BadChecksum(Exception):
 
 
 def _records(path):
-    """Yields (content, its place in the file) of a TFRecord file; the reader checks the checksums."""
+    """Yields (content, offset in the file) of a TFRecord file; the reader checks the checksums."""
     import tensorflow as tf
 
     offset = 12

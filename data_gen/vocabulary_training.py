@@ -1,7 +1,7 @@
-"""Makes the vocabulary of a data folder: byte-pair encoding over all text of the problems, and the command table.
+"""Trains the vocabulary of a data folder: byte-pair encoding over all text of the problems, and the command table.
 
-Done once for a data folder. Later problems reuse the vocabulary, which byte fallback makes safe: what it has not seen
-costs more ids, nothing is lost. Their commands take the next free control symbols, so the digest stays.
+This happens once per data folder. Later problems reuse the vocabulary. Byte fallback makes that safe: unseen text takes
+more ids, but nothing is lost. The commands of later problems take the next free control symbols, so the digest stays.
 """
 
 import collections
@@ -28,8 +28,8 @@ from t2t_multimodel.vocabulary import (
 )
 
 DEFAULT_SIZE = 8192
-MOST_LINES = 1_000_000  # that are kept in memory and counted …
-_MOST_CHARACTERS = 200_000_000  # … and what they may hold together
+MOST_LINES = 1_000_000  # kept in memory and counted …
+_MOST_CHARACTERS = 200_000_000  # … and their characters in total
 TRAINING = {
     "model_type": "bpe",
     "character_coverage": 0.9995,
@@ -42,31 +42,31 @@ TRAINING = {
     "eos_id": EOS_ID,
     "unk_id": UNKNOWN_ID,
     "bos_id": -1,
-    "user_defined_symbols": ["\n"],  # the trainer reads lines, so it never sees one
-    # Control symbols, not user-defined ones: the latter are recognised in typed text.
+    "user_defined_symbols": ["\n"],  # the trainer reads lines, so it never sees a line break
+    # Control symbols, since user-defined symbols are recognised in typed text.
     "control_symbols": list(COMMAND_PIECES),
     "hard_vocab_limit": False,  # a small corpus gives a smaller vocabulary instead of an error
-    "num_threads": 2,  # fixed, on every machine: the model file depends on it
-    # Subwords lie within words, so the words and how often each comes are all that the trainer needs to know: the
-    # vocabulary is the one that the whole lines give, in less time and memory.
+    "num_threads": 2,  # fixed, since the model file depends on it
+    # Subwords do not cross words, so counted words are enough for the trainer: they give the same vocabulary as whole
+    # lines, in less time and memory.
     "input_format": "tsv",
-    "max_sentence_length": 1 << 16,  # bytes; longer ones would be left out, so `_counted_words` cuts them
+    "max_sentence_length": 1 << 16,  # bytes; longer words would be ignored, so `_counted_words` splits them
 }
 MOST_SYMBOLS = 1024  # of all problems of a vocabulary; the Penn Treebank has about 130 brackets and tags
 _LONGEST_WORD = 8192  # characters, of at most four bytes each
-_WORD = re.compile(" *[^ ]+| +")  # with the blanks before it, as a subword may have them
+_WORD = re.compile(" *[^ ]+| +")  # with the spaces before it, which a subword may contain
 _SMALLEST_SIZE = 400  # special ids, commands and bytes take 324
 
 
 def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES, symbols=()):
-    """Trains a vocabulary and writes it into `folder`.
+    """Trains a vocabulary and writes it to `folder`.
 
     Args:
       folder: the data folder's `vocabulary/`.
       texts: an iterable of strings, read once.
-      size: number of ids asked for; the text may support fewer.
-      most_lines: of more texts than this a random sample is taken, always the same one, of half as many or more.
-      symbols: words that are one id each wherever they follow a space (`symbols_of`).
+      size: requested number of ids; the text may support fewer.
+      most_lines: of more texts, a random sample of at least half this size is used; it is reproducible.
+      symbols: words that are one id each after a space (`symbols_of`).
 
     Returns:
       The `Vocabulary`.
@@ -80,7 +80,7 @@ def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES,
         raise UserError(f"a vocabulary needs at least {_SMALLEST_SIZE} ids (324 are commands and bytes), not {size}")
     words = _counted_words(_sample(texts, most_lines))
     if not words:
-        raise UserError("there is no text to make a vocabulary from: the training splits of these problems hold none")
+        raise UserError("there is no text to train a vocabulary on: the training splits of these problems have none")
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -94,7 +94,7 @@ def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES,
         if "smaller than required_chars" not in str(error):
             raise
         raise UserError(
-            f"a vocabulary of {size} ids is too small for the alphabet of this text; ask for more (--vocabulary_size)"
+            f"a vocabulary of {size} ids is too small for the alphabet of this text; request more (--vocabulary_size)"
         ) from None
     vocabulary = Vocabulary(model.getvalue(), {})
     options = {name: value for name, value in TRAINING.items() if name != "control_symbols"} | {"symbols": [*symbols]}
@@ -106,10 +106,10 @@ def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES,
 
 
 def train_on_problems(folder, problems, *, size=DEFAULT_SIZE, most_lines=MOST_LINES, progress=lambda texts: texts):
-    """`train_vocabulary` on all text of the training splits of `problems`, with the symbols that they ask for.
+    """`train_vocabulary` on all text of the training splits of `problems`, with their symbols.
 
     Args:
-      progress: wraps the iterable of the texts, to show how many were read.
+      progress: wraps the iterable of the texts, to show how many are read.
     """
     symbols = sorted({symbol for problem in problems for symbol in symbols_of(problem)})
     texts = progress(text for problem in problems for _, text in texts_of(problem, "train"))
@@ -122,15 +122,15 @@ def symbols_known(folder):
 
 
 def requested_size(folder):
-    """The size that was asked for when the vocabulary in `folder` was trained."""
+    """The size that was requested when the vocabulary in `folder` was trained."""
     table = _read_table(folder)
     return table.get("requested_size", table["size"])
 
 
 def assign_commands(folder, names):
-    """Gives every command of `names` that has none yet the next free control symbol; returns the `Vocabulary`.
+    """Assigns the next free control symbol to every new command in `names`; returns the `Vocabulary`.
 
-    To be called by one process at a time (`data_gen/files.py: only_one`).
+    Only one process may call it at a time (`only_one` of data_gen/files.py).
 
     Raises:
       UserError: all 64 control symbols are taken.
@@ -139,13 +139,13 @@ def assign_commands(folder, names):
     new = [name for name in dict.fromkeys(names) if name not in vocabulary.commands]
     if not new:
         return vocabulary
-    first_id = UNKNOWN_ID + 1  # sentencepiece numbers control symbols right after the special ids
+    first_id = UNKNOWN_ID + 1  # sentencepiece numbers control symbols after the special ids
     taken = set(vocabulary.commands.values())
     free = [i for i in range(first_id, first_id + COMMAND_SLOTS) if i not in taken]
     if len(new) > len(free):
         raise UserError(
             f"a data folder has room for {COMMAND_SLOTS} commands; {len(taken)} are taken and {len(new)} more are "
-            f"needed ({', '.join(new[:5])}, …): put these problems into another --data_dir, or let some share a command"
+            f"needed ({', '.join(new[:5])}, …): use another --data_dir for these problems, or let some share a command"
         )
     vocabulary.commands.update(zip(new, free))
     _write_table(folder, vocabulary, {})
@@ -153,10 +153,10 @@ def assign_commands(folder, names):
 
 
 def symbols_of(problem):
-    """The words of a problem's training text that shall be one id each (`Text.symbols`), sorted.
+    """The words of a problem's training text that must be one id each (`Text.symbols`), sorted.
 
     Raises:
-      UserError: there are more than `MOST_SYMBOLS`: the pattern takes in words of an open set.
+      UserError: there are more than `MOST_SYMBOLS`; the pattern matches ordinary words.
     """
     patterns = {side: re.compile(getattr(problem, side).symbols) for side in _text_sides(problem)}
     patterns = {side: pattern for side, pattern in patterns.items() if pattern.pattern}
@@ -168,16 +168,16 @@ def symbols_of(problem):
     if len(found) > MOST_SYMBOLS:
         raise UserError(
             f"problem {problem.name}: {len(found)} different words match its symbols; at most {MOST_SYMBOLS} words can "
-            "have an id of their own: let the pattern match brackets and tags only"
+            "have their own id: make the pattern match brackets and tags only"
         )
     return sorted(found)
 
 
 def texts_of(problem, split):
-    """Yields (side, text) for every text of both sides of a split, as `prepare` leaves it.
+    """Yields (side, text) for every text of both sides of a split, after `prepare`.
 
-    For a problem with a picture or a sound on one side, `prepare` would decode every file just for the words beside it;
-    there a side that is a string already is taken as it stands. Records that `prepare` refuses are left to generation.
+    If only one side is text and it is a string already, `prepare` is not called: it would decode every picture or
+    recording of the other side. Records that `prepare` rejects are skipped here and counted when records are made.
     """
     sides = _text_sides(problem)
     if not sides:
@@ -203,7 +203,7 @@ def _text_sides(problem):
 
 
 def _as_piece(symbol):
-    """A symbol with the space before it, as sentencepiece writes it."""
+    """A symbol with a space before it, in sentencepiece's notation."""
     return "\u2581" + _escaped(symbol)
 
 
@@ -214,7 +214,7 @@ def _escaped(text):
 
 
 def _sample(texts, most):
-    """A list of `most` texts or fewer, drawn evenly from all of them, in their order."""
+    """At most `most` texts, sampled uniformly from all, in their order."""
     draw, chance, kept, characters = random.Random(0).random, 1.0, [], 0
     for text in texts:
         drawn = draw()
@@ -230,11 +230,11 @@ def _sample(texts, most):
 
 
 def _counted_words(texts):
-    """{word: how often it comes}, escaped, and with the blanks that stand before it."""
+    """{word: count}; words are escaped and include the spaces before them."""
     first_words, later_words, others = collections.Counter(), collections.Counter(), collections.Counter()
     for text in texts:
         text = text.encode("utf-8", "ignore").decode("utf-8")  # invalid records are reported at generation
-        for line in _escaped(text).replace("\t", "\n").split("\n"):  # which no subword holds
+        for line in _escaped(text).replace("\t", "\n").split("\n"):  # no subword contains these
             first, *words = line.split(" ")
             if not first or "" in words:
                 others.update(_WORD.findall(line))

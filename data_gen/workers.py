@@ -1,8 +1,8 @@
-"""The processes that make records: one pool for all problems of a call, results in order, the same for any number.
+"""The worker processes that make records: one pool for all problems; results are in order for any number of workers.
 
-A worker is a fresh interpreter (TensorFlow in the parent makes forking unsafe). It gets each problem as a `Recipe`
-and makes it again, importing the modules that the problem's classes come from, by file where a plain import would not
-find them: that covers problems of a user's folder, of a script and of a test.
+A worker is a new interpreter, since TensorFlow in the parent makes forking unsafe. It recreates each problem from a
+`Recipe`: it imports the modules of the problem's classes, by file path if a plain import does not find them. This works
+for problems of a user's folder, of a script and of a test.
 """
 
 import collections
@@ -20,7 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from t2t_multimodel import registry
-from t2t_multimodel.data_gen import examples, pieces
+from t2t_multimodel.data_gen import examples, partitions
 from t2t_multimodel.data_gen.readers import corpora
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.problem import samples_of
@@ -31,12 +31,12 @@ _CHUNK, _COSTLY_CHUNK = 256, 32  # samples sent to a worker at once
 
 
 class Workers:
-    """Makes records of the samples of `problems` in `count` processes; used as a context."""
+    """Makes records of the samples of `problems` in `count` processes; a context manager."""
 
     def __init__(self, problems, count=None):
         self.count = processors() if count is None else count
         if self.count < 1:
-            raise UserError(f"--workers={count}: at least one process has to do the work")
+            raise UserError(f"--workers={count}: at least one process is needed")
         self._problems = list(problems)
         self._recipes = [recipe_of(problem) for problem in self._problems]
         self._pool = None
@@ -49,21 +49,21 @@ class Workers:
             self._pool.shutdown(cancel_futures=True)
 
     def chunks(self, problem, split, vocabulary_folder, with_references, seed=0, first=0):
-        """Yields the `examples.Chunk`s of a split's samples, in the order of the samples, their records `Packed`.
+        """Yields the `examples.Chunk`s of a split, in sample order; their records are `Packed`.
 
         Args:
           problem: one of the `problems`.
           vocabulary_folder: the data folder's `vocabulary/`; None if neither side is text.
           with_references: whether the store has references.
-          seed: of the order of the examples on disk.
-          first: number of the sample to begin with; those before it are read, and not made.
+          seed: decides the order of the examples on disk.
+          first: index of the first sample; samples before it are skipped.
         """
         number = next(i for i, known in enumerate(self._problems) if known is problem)
         task = _Task(number, split, vocabulary_folder, with_references, seed)
         batches = batches_of(problem, split, chunk_size(problem), first)
-        start_of_it = list(itertools.islice(batches, 2))
-        batches = itertools.chain(start_of_it, batches)
-        if self.count == 1 or len(start_of_it) < 2 or self._recipes[number] is None:
+        first_two = list(itertools.islice(batches, 2))
+        batches = itertools.chain(first_two, batches)
+        if self.count == 1 or len(first_two) < 2 or self._recipes[number] is None:
             vocabulary = Vocabulary.load(vocabulary_folder) if vocabulary_folder else None
             features = examples.store_features(problem, with_references)
             for start, samples in batches:
@@ -82,15 +82,15 @@ class Workers:
         waiting = collections.deque()
         try:
             for start, samples in batches:
-                waiting.append(self._pool.submit(_work, task, start, samples))
+                waiting.append(self._pool.submit(_run_task, task, start, samples))
                 if len(waiting) > 2 * self.count:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
             raise UserError(
-                "a worker process died, most likely for lack of memory, or because the script that called this lacks "
-                'its `if __name__ == "__main__":`; try fewer --workers'
+                "a worker process died: out of memory (try fewer --workers), or the calling script has no "
+                '`if __name__ == "__main__":`'
             ) from error
         finally:
             for future in waiting:
@@ -108,11 +108,11 @@ class _Task:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a worker makes a problem again."""
+    """How a worker recreates a problem."""
 
     name: str
-    modules: tuple  # (module name, file, folders of sub-modules or None), packages before what is in them
-    pickled: bytes | None  # the instance; None: the registry makes it by its name
+    modules: tuple  # (module name, file, folders of sub-modules or None); packages before their modules
+    pickled: bytes | None  # the instance; None: the registry creates it by name
 
     def make(self):
         for name, file, inside in self.modules:
@@ -121,11 +121,11 @@ class Recipe:
 
 
 def recipe_of(problem):
-    """The `Recipe` of a problem; None if a worker could not make the same one, so that it stays in this process."""
+    """The `Recipe` of a problem; None if a worker can't recreate it: then this process does its work."""
     modules = tuple(_module_and_packages(problem))
     try:
         return Recipe(problem.name, modules, pickle.dumps(problem))
-    except (pickle.PicklingError, AttributeError, TypeError):  # such as a class that is made on demand
+    except (pickle.PicklingError, AttributeError, TypeError):  # for example a class created at run time
         pass
     try:
         if registry.problem(problem.name).arguments() == problem.arguments():
@@ -165,10 +165,10 @@ def chunk_size(problem):
 
 
 def batches_of(problem, split, size, first=0):
-    """Cuts a split's samples, from number `first` on, into (number of the first, list of samples).
+    """Yields a split's samples from index `first` on in batches: (index of the first sample, list of samples).
 
     Raises:
-      UserError: what comes next can't be read.
+      UserError: the next sample can't be read.
     """
     start = first
     try:
@@ -176,7 +176,7 @@ def batches_of(problem, split, size, first=0):
         while batch := list(itertools.islice(samples, size)):
             yield start, batch
             start += len(batch)
-    except (ValueError, OSError) as error:  # what comes after it can't be read
+    except (ValueError, OSError) as error:
         raise UserError(f"problem {problem.name}, split {split!r}, after sample {start}: {error}") from error
 
 
@@ -193,12 +193,12 @@ def _start_worker(recipes, folders):
 
 
 def _end_with_parent():
-    """A worker waits for work for ever; if the parent is killed, nobody would tell it."""
+    """Ends this worker when its parent is killed; otherwise it would wait forever for tasks."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
-def _work(task, start, samples):
+def _run_task(task, start, samples):
     if task not in _made:
         problem = _recipes[task.problem_number].make()
         vocabulary = Vocabulary.load(task.vocabulary_folder) if task.vocabulary_folder else None
@@ -208,5 +208,5 @@ def _work(task, start, samples):
 
 
 def packed(chunk, seed):
-    """`chunk` with its records as arrays: a few large values pass between processes quicker than many small ones."""
-    return dataclasses.replace(chunk, records=pieces.pack(chunk.records, seed))
+    """`chunk` with its records as arrays: faster to send between processes than many small values."""
+    return dataclasses.replace(chunk, records=partitions.pack(chunk.records, seed))

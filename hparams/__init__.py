@@ -1,3 +1,3 @@
-"""Every hparams set that ships; importing this registers them. `*.gin` beside the sets are examples of gin files."""
+"""All hparams sets of the package; importing this registers them. The `*.gin` files are examples."""
 
 from t2t_multimodel.hparams import multimodel  # noqa: F401

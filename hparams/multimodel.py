@@ -1,6 +1,6 @@
-"""The hparams sets of the MultiModel: the paper's, a single problem's, one for a laptop, and their ablations.
+"""The hparams sets of the MultiModel: the paper's, one for a single problem, one for a laptop, and their ablations.
 
-A set lists what it changes from its parent and why; what a field means stands in `t2t_multimodel/hyperparameters.py`.
+A set lists its changes to its parent, with reasons; `t2t_multimodel/hyperparameters.py` explains the fields.
 """
 
 from dataclasses import replace
@@ -11,7 +11,7 @@ from t2t_multimodel.registry import register_hparams
 
 @register_hparams(aliases=("multimodel_1p8", "multimodel1p8"))
 def multimodel_base():
-    """The paper's model for eight problems: hidden size 1024, 240 experts of which 4 at a time, dropout 0.4."""
+    """The paper's model for eight problems: hidden size 1024, 240 experts (4 per token), dropout 0.4."""
     return HParams(
         hidden_size=1024,  # paper §3: d, also of the image net
         num_experts=240,  # paper §2.3: when training jointly
@@ -23,24 +23,24 @@ def multimodel_base():
 @register_hparams
 def multimodel_single():
     """The paper's model for one problem alone: 60 experts (paper §2.3)."""
-    return replace(multimodel_base(), num_experts=60)  # a quarter: there is one task to specialise on, not eight
+    return replace(multimodel_base(), num_experts=60)  # a quarter, since there is one task instead of eight
 
 
 @register_hparams
 def multimodel_tiny():
-    """A model of about a million weights for tiny8: eight problems learnt in minutes on a CPU."""
+    """A model of about a million weights for tiny8: learns eight problems in minutes on a CPU."""
     return replace(
         multimodel_base(),
-        hidden_size=96,  # the least that solved all eight in a joint run
-        encoder_blocks=3,  # half the paper's depth learns more in the same minutes: 90 against 45 BLEU after one
+        hidden_size=96,  # the smallest that solved all eight in a joint run
+        encoder_blocks=3,  # half the paper's depth learns more in the same time: 90 against 45 BLEU after one minute
         attention_blocks=1,
         mixer_blocks=1,
         decoder_blocks=2,
-        num_heads=4,  # 24 features a head
-        num_experts=8,  # one a problem, were they to specialise
-        expert_filter_size=96,  # twice the hidden size, as in the paper, learns no more and takes longer
-        dropout=0.0,  # on the residual stream it compounds: with 0.1 the model stops reading its source
-        image_stem_filters=(32, 48),  # 32 × 32 pictures need no more
+        num_heads=4,  # 24 features per head
+        num_experts=8,  # one per problem
+        expert_filter_size=96,  # twice the hidden size, as in the paper, is slower and not better
+        dropout=0.0,  # it accumulates on the residual stream: with 0.1 the model ignores its source
+        image_stem_filters=(32, 48),  # enough for 32 × 32 pictures
         image_norm="picture",  # 100 against 48 % of pictures right after 700 steps alone
         image_residual_filters=(64, 0),  # two halvings: 8 × 8 after the stem's stride, then 4 × 4 positions
         audio_frame_milliseconds=32.0,  # 256 samples at 8 kHz
@@ -51,13 +51,13 @@ def multimodel_tiny():
         learning_rate=5e-3,  # small models take larger steps: docs/learning.md
         learning_rate_schedule="cosine",  # to zero at the end, since the run is short
         learning_rate_warmup_steps=100,
-        weight_decay=0.2,  # trees a point better, translations no worse (one seed): docs/learning.md
+        weight_decay=0.2,  # trees one point better, translations equal (one seed): docs/learning.md
         batch_tokens=1536,
-        batch_examples=32,  # many small steps: twice the examples a step learns less in the same time
+        batch_examples=32,  # with twice the examples per step the model learns less in the same time
         max_input_length=128,  # the longest sentence of tiny8 has under 64 ids
         max_target_length=128,
         max_audio_seconds=10.0,
-        length_window=16,  # lengths differ little: a small window pads as little and mixes sooner
+        length_window=16,  # lengths are similar: a small window pads as little and shuffles better
         train_steps=3000,
     )
 

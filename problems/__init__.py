@@ -1,4 +1,4 @@
-"""Every problem that ships, and the base classes over the forms in which people keep data."""
+"""All problems of the package, and base classes for common file formats."""
 
 from t2t_multimodel.problems import cifar10 as cifar10
 from t2t_multimodel.problems import coco_caption as coco_caption
@@ -6,7 +6,7 @@ from t2t_multimodel.problems import gum_parse as gum_parse
 from t2t_multimodel.problems import imagenet as imagenet
 from t2t_multimodel.problems import librispeech as librispeech
 from t2t_multimodel.problems import mixtures as mixtures  # paper8, open8
-from t2t_multimodel.problems import tiny8 as tiny8  # registers the embedded world
+from t2t_multimodel.problems import tiny8 as tiny8  # registers the embedded problems
 from t2t_multimodel.problems import wmt as wmt  # registers the paper's translation tasks
 from t2t_multimodel.problems import wsj_parse as wsj_parse
 from t2t_multimodel.problems import wsj_speech as wsj_speech

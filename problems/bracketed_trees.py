@@ -1,4 +1,4 @@
-"""Bracketed trees, one a line: parse a sentence."""
+"""Bracketed trees, one per line: constituency parsing."""
 
 import functools
 
@@ -17,18 +17,19 @@ class BracketedTrees(FileProblem):
             directory = "recipes"
             words_in_tree = False
 
-    The input is the words, the target the tree on one line. As parsers are scored, traces (`-NONE-`) are taken out, a
-    root without a label is unwrapped, and function tags go (`NP-SBJ` becomes `NP`) unless `keep_function_tags`.
+    The input is the words, the target is the tree on one line. As is usual in parsing, traces (`-NONE-`) are removed, a
+    root without a label is unwrapped, and function tags are removed (`NP-SBJ` becomes `NP`) unless
+    `keep_function_tags`.
     """
 
-    words_in_tree = True  # False: the target's leaves are the tags, (S (NP DT NN) (VP VBZ)): shorter, nothing to copy
+    words_in_tree = True  # False: the leaves are tags, (S (NP DT NN) (VP VBZ)): shorter, no words to copy
     keep_function_tags = False
     language = "English"  # of the words, for reports
     metrics = ("bracket_f1", "exact_match")
     decode_hparams = {"beam_size": 4}
     target_grammar = "tree"
 
-    _form = "train.mrg, dev.mrg, test.mrg, a bracketed tree a line"
+    _form = "train.mrg, dev.mrg, test.mrg, one bracketed tree per line"
     _split_suffix = ".mrg"
 
     @functools.cached_property

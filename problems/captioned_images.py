@@ -1,4 +1,4 @@
-"""Pictures with captions in a JSON file: say what is in the picture."""
+"""Pictures with captions in a JSON file: image captioning."""
 
 import functools
 import json
@@ -21,12 +21,13 @@ class CaptionedImages(FileProblem):
             directory = "windows"
             image = Image(96, 96, 3)
 
-    In train each caption makes an example; in dev and test each picture does, and all its captions are right.
+    In train each caption is one example; in dev and test each picture is one example, with all captions as
+    references.
     """
 
-    image = Image(64, 64, 3)  # the size that pictures are brought to; 1 channel = grey
+    image = Image(64, 64, 3)  # pictures are resized to this; 1 channel = grey
     language = "English"  # of the captions, for reports
-    every_caption = True  # False: training sees only the first caption of a picture
+    every_caption = True  # False: training uses only the first caption of a picture
     metrics = ("bleu", "exact_match")
 
     _form = 'train/captions.json (dev, test alike), a list of {"file": …, "captions": […]}, and the pictures beside it'
@@ -61,15 +62,15 @@ class CaptionedImages(FileProblem):
     def source_files(self):
         lists = [self.split_path(split) / "captions.json" for split in self.splits]
         pictures = [path.parent / file for path in lists for file, _, fault in _entries(path) if not fault]
-        # One that is missing is a bad record, named when its turn comes.
+        # A missing file is a bad record, reported when it is read.
         return [str(path) for path in [*lists, *pictures] if path in lists or path.exists()]
 
 
 def _entries(path):
-    """Yields the `(file, captions, fault)` of a captions.json; fault is "" or what is wrong with the entry, and where.
+    """Yields the `(file, captions, fault)` of a captions.json; fault is "" or the error in the entry.
 
     Raises:
-      UserError: the file can't be read as a list.
+      UserError: the file is not a valid list.
     """
     try:
         entries = json.loads(path.read_bytes())

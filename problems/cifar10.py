@@ -1,4 +1,4 @@
-"""CIFAR-10: which of ten things is in the picture? The free stand-in for ImageNet."""
+"""CIFAR-10: image classification with ten classes; the free stand-in for ImageNet."""
 
 import tarfile
 import zlib
@@ -31,11 +31,11 @@ _TEST = ("test_batch.bin",)
 class Cifar10(Problem):
     """CIFAR-10: a photograph, 32×32 pixels, into one of ten classes; the free stand-in for imagenet.
 
-    Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images"; free, no licence is stated, its
+    Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images"; free; there is no licence, its
     author asks for that citation. Size: an archive of 170 MB; as examples 3,072 bytes a picture, 190 MB in all.
     Splits: test is the official one, 10,000 pictures; dev is the last 5,000 of data_batch_5; train the other 45,000.
-    Files: nothing to do where there is a connection: the archive is downloaded from its author's page, and held to its
-    sha256. Or `cifar10/` in the manual folder with cifar-10-binary.tar.gz, or with its folder cifar-10-batches-bin.
+    Files: the archive is downloaded from its author's page, and its sha256 is checked. Or put
+    cifar-10-binary.tar.gz, or its folder cifar-10-batches-bin, into `cifar10/` in the manual folder.
     Command: t2t-datagen --problem=cifar10 --data_dir=data
     Metric: top-1 accuracy. Not measured yet for this model; plain convolutional nets of its size reach 90 %.
     """
@@ -73,7 +73,7 @@ class Cifar10(Problem):
         return [str(source)]
 
     def _source(self):
-        """The `Path` of the folder, or of the archive: the one that a person put there, else the downloaded one."""
+        """The `Path` of the folder or archive: the user's one, else the downloaded one."""
         for path in (CORPUS.folder / FOLDER, CORPUS.folder / ARCHIVE):
             if path.exists():
                 return path
@@ -83,7 +83,7 @@ class Cifar10(Problem):
             raise MissingCorpus(f"{CORPUS.missing()}; {error}") from error
 
     def _batches(self, wanted):
-        """Yields (name, where it is, content) of the files of records that are `wanted`, each at most 31 MB."""
+        """Yields (name, path, content) of the `wanted` record files, each at most 31 MB."""
         archive = self._source()
         if archive.is_dir():
             for name in wanted:

@@ -1,4 +1,4 @@
-"""COCO captions, 2014: say what is in the picture. Read straight out of the official zips."""
+"""COCO captions, 2014: image captioning. Read directly from the official zips."""
 
 import functools
 import json
@@ -48,8 +48,8 @@ class CocoCaption(Problem):
     on COCO alone reach 0.9 to 1.4 with pictures of 224×224 and more.
     """
 
-    image = Image(64, 64, 3)  # stretched: a caption speaks of what stands at the edges too
-    every_caption = True  # False: training sees only the first caption of a picture
+    image = Image(64, 64, 3)  # stretched, since a caption can be about things at the edges
+    every_caption = True  # False: training uses only the first caption of a picture
     metrics = ("cider", "bleu")
 
     @functools.cached_property
@@ -65,7 +65,7 @@ class CocoCaption(Problem):
             if fault:
                 yield {"key": name, "bad": fault}
                 continue
-            texts = [" ".join(text.split()) for _, text in captions]  # some end in a line feed, some have two blanks
+            texts = [" ".join(text.split()) for _, text in captions]  # some end in a line feed, some have double spaces
             used = zip(captions, texts) if split == "train" and self.every_caption else [(captions[0], texts[0])]
             for (number, _), text in used:
                 yield {"inputs": place, "targets": text, "references": texts, "key": f"{name}#{number}"}
@@ -77,13 +77,13 @@ class CocoCaption(Problem):
         form, found = self._source
         if form == "tfds":
             return tfds_data.files_of(found, sum(_TFDS_SPLITS.values(), ()))
-        *pictures, annotations, karpathy = found  # a folder stands for the pictures in it
+        *pictures, annotations, karpathy = found  # a folder represents the pictures in it
         lists = [annotations / f"captions_{year}.json" for year in YEARS] if annotations.is_dir() else [annotations]
         return [str(path) for path in [*pictures, *lists, *([karpathy] if karpathy.exists() else [])]]
 
     @functools.cached_property
     def _source(self):
-        """("files", the paths they are read from) or ("tfds", its builder)."""
+        """("files", paths) or ("tfds", builder)."""
         folder = CORPUS.folder
         if any(_packed_or_not(folder, name) for name in YEARS):
             needed = [*YEARS, "annotations"]
@@ -94,11 +94,11 @@ class CocoCaption(Problem):
             return "files", [*paths, folder / KARPATHY]
         return "tfds", tfds_data.prepared("coco_captions", CORPUS.missing(), download=False)
 
-    def __getstate__(self):  # for worker processes, which need no source: a builder can't be sent to them
+    def __getstate__(self):  # for worker processes: they need no source, and a builder can't be pickled
         return {name: value for name, value in vars(self).items() if name not in ("_source", "_split_of")}
 
     def _pictures(self, split):
-        """Yields (where its bytes are, or they themselves; file name; its (number, caption) in order; fault or "")."""
+        """Yields (path, archive member or bytes; file name; its (number, caption) pairs in order; fault or "")."""
         form, found = self._source
         if form == "files":
             for year, pictures in zip(YEARS, found):
@@ -128,7 +128,7 @@ class CocoCaption(Problem):
 
     @functools.cached_property
     def _split_of(self):
-        """{file name: split} of Karpathy and Li's list; {} where it is not there."""
+        """{file name: split} of Karpathy and Li's list; {} without the list."""
         path = CORPUS.folder / KARPATHY
         if not path.exists():
             return {}
@@ -139,7 +139,7 @@ class CocoCaption(Problem):
             raise UserError(f"{path}: not Karpathy and Li's list of splits ({error!r} in it)") from error
 
 
-@functools.lru_cache(maxsize=1)  # the captions of a picture come one after another: it is decoded once, not five times
+@functools.lru_cache(maxsize=1)  # the captions of a picture are consecutive: it is decoded once, not five times
 def _pixels(place, name, image):
     content = place if isinstance(place, bytes) else read_content(place)
     called = name if isinstance(place, bytes) else place
@@ -147,13 +147,13 @@ def _pixels(place, name, image):
 
 
 def _packed_or_not(folder, name):
-    """The unpacked folder `name`, or its zip; None where there is neither."""
+    """The unpacked folder `name`, or its zip; None without both."""
     unpacked, packed = folder / name, folder / (ANNOTATIONS if name == "annotations" else f"{name}.zip")
     return unpacked if unpacked.is_dir() else packed if packed.exists() else None
 
 
 def _places(pictures):
-    """{file name: where it is} of a folder or a zip of pictures."""
+    """{file name: path or zip member} of a folder or zip of pictures."""
     if pictures.is_dir():
         return {path.name: str(path) for path in pictures.iterdir() if path.suffix == ".jpg"}
     return {pathlib.PurePosixPath(member.name).name: member for member in zip_members(pictures)}
@@ -162,8 +162,7 @@ def _places(pictures):
 def _captions(annotations, year):
     """Yields (file name, [(number, caption), …], "") of captions_<year>.json, both in order.
 
-    For an entry that is not as it should be, (its file name, or "" where that can't be told; [], what is wrong and
-    where) comes first.
+    Malformed entries come first, as (file name, or "" if unknown; []; the error with its position).
     """
     inside = f"captions_{year}.json"
     zipped = ZipMember(str(annotations), f"annotations/{inside}")
@@ -200,7 +199,7 @@ def _captions(annotations, year):
 
 
 def _entries(where, name, entries):
-    """Yields (place, entry) of a list of `where`; what is no dict comes as an empty one."""
+    """Yields (position, entry) of a list of `where`; an entry that is not a dict is replaced by an empty one."""
     for number, entry in enumerate(entries, 1):
         yield f"{where}: {name}, entry {number}", entry if isinstance(entry, dict) else {}
 

@@ -1,4 +1,4 @@
-"""Base of the problems over people's own files: where the files lie, which splits there are, errors that say so."""
+"""Base class of problems over the user's own files: finds the folder and the splits, with clear errors."""
 
 import functools
 import os
@@ -13,27 +13,27 @@ SPLITS = ("train", "dev", "test")
 
 
 class FileProblem(Problem):
-    """A problem over a folder of files. Its subclasses, one for each form of data, are what you derive from.
+    """A problem over a folder of files. Derive from its subclasses; there is one for each file format.
 
-    The splits of the problem are those of train, dev and test that the folder has.
+    The splits of the problem are those of train, dev and test that exist in the folder.
     """
 
-    directory = None  # the folder; relative to the file that says so; ~ and $VARIABLES are expanded
+    directory = None  # the folder; relative to the file that sets it; ~ and $VARIABLES are expanded
 
-    _form = "train, dev, test"  # what the folder should hold, for errors
-    _split_suffix = ""  # a split is the file "train.tsv" where this is ".tsv", the folder "train" where it is empty
+    _form = "train, dev, test"  # the expected content of the folder, for errors
+    _split_suffix = ""  # ".tsv": a split is the file "train.tsv"; "": it is the folder "train"
 
     @property
     def folder(self):
         """The `Path` of the folder with the data.
 
         Raises:
-          UserError: the class names no folder, or there is none; the message says what was looked for.
+          UserError: the class has no `directory`, or the folder does not exist; the message says what is expected.
         """
         if not self.directory:
             raise UserError(
-                f'problem {self._called} does not say where its data is: give the class a line directory = "…", '
-                f"a folder with {self._form}"
+                f'problem {self._called} has no directory: add a line directory = "…" to the class, a folder with '
+                f"{self._form}"
             )
         folder = self.base_folder() / os.path.expandvars(os.path.expanduser(self.directory))
         if not folder.is_dir():
@@ -45,15 +45,15 @@ class FileProblem(Problem):
         return folder
 
     def base_folder(self):
-        """The folder that a relative `directory` starts from: where the file lies whose class says `directory`."""
+        """The folder that a relative `directory` starts from: that of the file whose class sets `directory`."""
         for cls in type(self).__mro__:
             if cls.__dict__.get("directory"):
                 file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-                return Path(file).resolve().parent if file else Path.cwd()  # no file: typed into an interpreter
+                return Path(file).resolve().parent if file else Path.cwd()  # no file: in an interactive interpreter
         return Path.cwd()
 
     def split_path(self, split):
-        """The file or folder that holds `split`; raises `UserError` where the problem has no such split."""
+        """The file or folder of `split`; raises `UserError` if the problem has no such split."""
         if split not in self.splits:
             raise UserError(
                 f"problem {self._called} has no split {split!r}: no {split}{self._split_suffix} in {self.folder}; "
@@ -80,7 +80,7 @@ class FileProblem(Problem):
 
 
 def picture_sample(sample, image):
-    """`sample` with the path in its "inputs" replaced by the picture, as the feature `image` says."""
+    """`sample` with the path in its "inputs" replaced by the picture, in the size of the feature `image`."""
     from t2t_multimodel.data_gen.readers.pictures import read_picture
 
     pixels = read_picture(sample["inputs"], image.height, image.width, image.channels, fit=image.fit)

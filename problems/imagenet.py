@@ -1,4 +1,4 @@
-"""ImageNet, ILSVRC 2012: which of 1,000 classes is in the picture? Read straight out of the official tars."""
+"""ImageNet, ILSVRC 2012: image classification with 1,000 classes. Read directly from the official tars."""
 
 import functools
 import pathlib
@@ -40,8 +40,8 @@ class Imagenet(Problem):
     Command: t2t-datagen --problem=imagenet --data_dir=data --manual_dir=DIR
     Metric: top-1 and top-5 accuracy. The paper's joint model has 66 % and 86 %; not measured yet at 64×64.
 
-    The shorter side is brought to the size of `image` and the middle cut out; random crops and flips are the model's,
-    at training: --hparams="image_shift=0.125,image_augment=true". Another size is a class of its own:
+    Pictures are resized by the shorter side and center-cropped to `image`. The model can add random crops and flips in
+    training: --hparams="image_shift=0.125,image_augment=true". Another size needs another class:
 
         @register_problem
         class Imagenet128(Imagenet):
@@ -50,7 +50,7 @@ class Imagenet(Problem):
     """
 
     image = Image(64, 64, 3, fit="crop")
-    dev_part = 100  # dev is one in so many of the training pictures
+    dev_part = 100  # dev is one in this many training pictures
 
     @functools.cached_property
     def inputs(self):
@@ -62,7 +62,7 @@ class Imagenet(Problem):
 
     @functools.cached_property
     def classes(self):
-        """The 1,000 synsets, sorted, as TFDS ships them ("n01440764", …); so a label means the same for any part."""
+        """The 1,000 synsets, sorted, from TFDS's list ("n01440764", …), so labels do not depend on the files."""
         return tuple(_labels("labels.txt"))
 
     def samples(self, split):
@@ -83,12 +83,12 @@ class Imagenet(Problem):
             return tfds_data.files_of(found, set(_TFDS_SPLITS.values()))
         if form == "tars":
             return [str(path) for path in found.values()]
-        # The class folders stand for the pictures in them: a folder's time changes when a file comes or goes.
+        # A class folder represents its pictures: its modification time changes when files are added or removed.
         return [str(folder) for top in found.values() for folder in [top, *_folders(top)]]
 
     @functools.cached_property
     def _source(self):
-        """(form, where): "tars" and "tree" with {"train": path, "validation": path}, or "tfds" with its builder."""
+        """(format, source): "tars" or "tree" with {"train": path, "validation": path}, or "tfds" with its builder."""
         folder = CORPUS.folder
         tars = {"train": folder / TRAIN_TAR, "validation": folder / VALIDATION_TAR}
         tree = {"train": folder / "train", "validation": folder / "val"}
@@ -99,11 +99,11 @@ class Imagenet(Problem):
                 return form, paths
         return "tfds", tfds_data.prepared("imagenet2012", CORPUS.missing(), download=False)
 
-    def __getstate__(self):  # for worker processes, which need no source: a builder can't be sent to them
+    def __getstate__(self):  # for worker processes: they need no source, and a builder can't be pickled
         return {name: value for name, value in vars(self).items() if name != "_source"}
 
     def _pictures(self, part):
-        """Yields (where its bytes are, or they themselves; file name; synset) of "train" or "validation"."""
+        """Yields (path, archive member or bytes; file name; synset) of "train" or "validation"."""
         form, found = self._source
         if form == "tfds":
             for _, (content, label, name) in tfds_data.read_values(found, part, ("image", "label", "file_name")):
@@ -124,7 +124,7 @@ class Imagenet(Problem):
     def _of_tree(self, top):
         for folder in [top, *_folders(top)]:
             files = sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES)
-            if folder == top:  # the validation pictures as they lie in their tar
+            if folder == top:  # validation pictures as unpacked from their tar
                 for file in files:
                     yield str(file), file.name, _validation_synset(file.name, file)
                 continue
@@ -143,7 +143,7 @@ class Imagenet(Problem):
 
 @functools.cache
 def _labels(file):
-    """A list that TFDS ships for ImageNet: `labels.txt`, or `validation_labels.txt` by the number of the picture."""
+    """One of TFDS's lists for ImageNet: `labels.txt`, or `validation_labels.txt` in picture order."""
     path = tfds_data.package_folder() / "datasets" / "imagenet2012" / file
     try:
         return tuple(path.read_text(encoding="ascii").split())

@@ -1,4 +1,4 @@
-"""Pictures in folders named by class: which class is it?"""
+"""Pictures in folders named by class: image classification."""
 
 import functools
 
@@ -20,7 +20,7 @@ class LabelledImages(FileProblem):
     The classes are the names of the folders in train, sorted.
     """
 
-    image = Image(64, 64, 3)  # the size that pictures are brought to; 1 channel = grey
+    image = Image(64, 64, 3)  # pictures are resized to this; 1 channel = grey
 
     _form = "train/<class>/*.png, dev/<class>/*.png, test/<class>/*.png"
 

@@ -1,13 +1,13 @@
-"""LibriSpeech: English audiobooks into words; the free stand-in for `wsj_speech`.
+"""LibriSpeech: speech recognition of English audiobooks; the free stand-in for `wsj_speech`.
 
 Source: OpenSLR, resource 12 (Panayotov et al. 2015), from LibriVox recordings. Licence: CC BY 4.0.
 Size: train-clean-100, the default, has 28,539 utterances, 100.6 hours, 6.3 GB as an archive, 12 GB as examples;
 dev-clean 2,703 and test-clean 2,620 utterances, 5.4 hours each. All of train is 960 hours, 60 GB.
 How to get it: download train-clean-100, dev-clean and test-clean from OpenSLR and unpack them in `librispeech/` under
 the manual folder, so that `librispeech/LibriSpeech/train-clean-100/<speaker>/<chapter>/` is there. Or prepare the data
-set `librispeech` of TensorFlow Datasets in the download folder; it is used where there is no such tree.
+set `librispeech` of TensorFlow Datasets in the download folder; it is used without such a tree.
 Command: t2t-datagen --problem=librispeech --data_dir=data --manual_dir=corpora
-Other subsets, in a file of your own (--t2t_usr_dir):
+Other subsets, in your own file (--t2t_usr_dir):
 
     @register_problem
     class Librispeech960(Librispeech):
@@ -73,7 +73,7 @@ class Librispeech(Problem):
         return [str(path) for path in files if path.suffix == ".flac" or path.name.endswith(".trans.txt")]
 
     def _tree(self):
-        """The folder with the subsets; None where TensorFlow Datasets has the corpus; else raises `MissingCorpus`."""
+        """The folder with the subsets; None if TensorFlow Datasets has the corpus; else raises `MissingCorpus`."""
         folder = self.corpus.folder
         subsets = {subset for split in self.splits for subset in getattr(self, f"{split}_subsets")}
         for candidate in (folder / "LibriSpeech", folder):
@@ -101,12 +101,12 @@ class Librispeech(Problem):
 
 
 def _chapters(subset):
-    """The chapters' folders of a subset, `<speaker>/<chapter>`, sorted."""
+    """The chapter folders of a subset, `<speaker>/<chapter>`, sorted."""
     return sorted(path for path in subset.glob("*/*") if path.is_dir())
 
 
 def _chapter_samples(folder):
-    """The samples of a chapter: its lines "103-1240-0000 CHAPTER ONE …", and what is recorded but not in a line."""
+    """The samples of a chapter: its lines "103-1240-0000 CHAPTER ONE …", and recordings without a line."""
     list_file = folder / f"{folder.parent.name}-{folder.name}.trans.txt"
     recordings = {path.stem: path for path in sorted(folder.glob("*.flac"))}
     if list_file.exists():
@@ -127,6 +127,6 @@ def _chapter_samples(folder):
 
 
 def _tfds_split(subset):
-    """ "train-clean-100" → "train_clean100", as TensorFlow Datasets calls it."""
+    """ "train-clean-100" → "train_clean100", the name in TensorFlow Datasets."""
     name, kind, *hours = subset.split("-")
     return f"{name}_{kind}{''.join(hours)}"

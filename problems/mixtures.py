@@ -1,13 +1,13 @@
-"""The mixtures of the paper's eight tasks: on the paper's corpora, and on corpora that everybody may have.
+"""The mixtures of the paper's eight tasks: on the paper's corpora, and on free corpora.
 
-Only names stand here: a mixture looks its problems up when it is asked for. `t2t-datagen --problem=paper8
---skip_missing` makes those whose corpora are there, and names the others.
+A mixture holds names only; its problems are looked up when it is used. `t2t-datagen --problem=paper8 --skip_missing`
+generates the problems whose corpora exist, and lists the others.
 """
 
 from t2t_multimodel.mixture import Mixture
 from t2t_multimodel.registry import register_mixture
 
-_TRANSLATION = ("wmt_ende", "wmt_deen", "wmt_enfr", "wmt_fren")  # free, and the paper's own: in both
+_TRANSLATION = ("wmt_ende", "wmt_deen", "wmt_enfr", "wmt_fren")  # the paper's corpora, which are free
 
 register_mixture(
     Mixture(

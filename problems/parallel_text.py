@@ -1,4 +1,4 @@
-"""Sentence pairs in files side by side, as parallel corpora are published: line n translates line n of the other."""
+"""Sentence pairs in two aligned files, the usual format of parallel corpora: line n translates line n of the other."""
 
 import functools
 import sys
@@ -8,11 +8,11 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Text
 from t2t_multimodel.problems.file_problem import SPLITS, FileProblem
 
-_BEST_FIRST = ("sgm", "lines", "tsv")  # where a set to test on is there in several forms
+_BEST_FIRST = ("sgm", "lines", "tsv")  # the preferred format if a test set exists in several
 
 
 class ParallelText(FileProblem):
-    """Text to text from `<directory>/{train,dev,test}.en` and `.de` beside it, or whatever the two `sides` are.
+    """Text to text from `<directory>/{train,dev,test}.en` and `.de`, or the suffixes in `sides`.
 
         @register_problem
         class ManualsGerman(ParallelText):
@@ -20,20 +20,20 @@ class ParallelText(FileProblem):
             directory = "manuals"
             sides = ("en", "de")
 
-    Also read: files with .gz at the end, several to train on (`train.news.en`, `train-law.en`: all that begin with the
-    split's name, in subfolders too), tab-separated files whose names say the columns' order (`train.en-de.tsv`), and
-    the test sets of WMT (`test-src.en.sgm` beside `test-ref.de.sgm`).
+    Also read: files with .gz at the end; several training files (`train.news.en`, `train-law.en`: all whose names start
+    with the split's name, also in subfolders); tab-separated files with the order of columns in the name
+    (`train.en-de.tsv`); the test sets of WMT (`test-src.en.sgm` beside `test-ref.de.sgm`).
 
-    The other direction is `manuals_german_rev`, or a class of its own with `sides = ("de", "en")`. A pair of train that
-    dev or test hold too is passed over, and it is said how many.
+    The other direction is `manuals_german_rev`, or a class with `sides = ("de", "en")`. A training pair that is also in
+    dev or test is skipped; the number of skipped pairs is printed.
     """
 
-    sides = ("", "")  # how the files' names end: the language to read, the language to write
+    sides = ("", "")  # the suffixes of the files: input language, target language
     languages = ("", "")  # their names, for reports
-    skip_empty = False  # True: pairs to train on with an empty side are passed over; False: they are bad records
+    skip_empty = False  # True: training pairs with an empty side are skipped; False: they are bad records
 
     _form = "train, dev, test, each as two files that end in .<side>, or .<side>.gz"
-    _names = {split: (split,) for split in SPLITS}  # how the names of a split's files begin
+    _names = {split: (split,) for split in SPLITS}  # prefixes of the file names of each split
 
     @functools.cached_property
     def inputs(self):
@@ -82,9 +82,9 @@ class ParallelText(FileProblem):
         return sample
 
     def pairs(self, split):
-        """Yields `(name of the text, number, input, target, place)`; `place(number, second)` says where a side is.
+        """Yields `(name of the text, number, input, target, place)`; `place(number, second)` is the position of a side.
 
-        A side that can't be read is a dict, a bad sample.
+        A side that can't be read is a bad sample (a dict).
         """
         for source in self._sources[split]:
             for number, inputs, targets in source.pairs():
@@ -110,7 +110,7 @@ class ParallelText(FileProblem):
         return by_split
 
     def _split_of(self, name):
-        """The split that a file belongs to by its name; None if to none."""
+        """The split of a file, by its name; None without one."""
         for split, beginnings in self._names.items():
             if any(name == start or name.startswith(tuple(start + mark for mark in ".-_")) for start in beginnings):
                 return split
@@ -121,7 +121,7 @@ class ParallelText(FileProblem):
         return find_sources(self.folder, *self.sides)
 
     def _check_sources(self, by_split):
-        """Raises `UserError` if what was found is not what the problem needs."""
+        """Raises `UserError` if the problem needs other files."""
 
     def _held_out(self):
         held_out = HeldOut()
@@ -148,7 +148,7 @@ def _bad(*sides):
 
 
 def _one(sources):
-    """The source of a split that is tested on, in the best form; raises `UserError` where several might be meant."""
+    """The source of a dev or test split, in the preferred format; raises `UserError` if there are several."""
     for form in _BEST_FIRST:
         there = [source for source in sources if source.form == form]
         if len(there) > 1:

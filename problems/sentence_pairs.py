@@ -1,4 +1,4 @@
-"""Sentence pairs in tab-separated files: translation, or any other text to text."""
+"""Sentence pairs in tab-separated files: translation, or any other text-to-text problem."""
 
 import functools
 
@@ -8,7 +8,7 @@ from t2t_multimodel.problems.file_problem import FileProblem
 
 
 class SentencePairs(FileProblem):
-    """Text to text from `<directory>/{train,dev,test}.tsv`, a pair a line: source ⇥ target, UTF-8, no header.
+    """Text to text from `<directory>/{train,dev,test}.tsv`, one pair per line: source ⇥ target, UTF-8, no header.
 
         @register_problem
         class MenuGerman(SentencePairs):
@@ -16,14 +16,13 @@ class SentencePairs(FileProblem):
             directory = "menus"
             languages = ("English", "German")
 
-    The other direction is there as `menu_german_rev`; to register it under a name of its own, derive a class with
-    `reverse = True`.
+    The other direction is `menu_german_rev`; to register it under another name, derive a class with `reverse = True`.
     """
 
     languages = ("", "")  # of the first and the second column, for reports
     reverse = False  # True: from the second column to the first
 
-    _form = "train.tsv, dev.tsv, test.tsv, a pair a line: source ⇥ target"
+    _form = "train.tsv, dev.tsv, test.tsv, one pair per line: source ⇥ target"
     _split_suffix = ".tsv"
 
     @functools.cached_property

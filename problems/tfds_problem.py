@@ -1,4 +1,4 @@
-"""Any data set of TensorFlow Datasets as a problem: say which feature is read and which is written."""
+"""Any data set of TensorFlow Datasets as a problem: one feature is the input, another the target."""
 
 import functools
 import io
@@ -12,16 +12,16 @@ from t2t_multimodel.modalities import Audio, Image, Label, Text
 from t2t_multimodel.problem import Problem
 
 SPLITS = ("train", "dev", "test")
-DEV_NAMES = ("validation", "valid", "val", "dev")  # what data sets call their dev split
-CARVED = 20  # where there is none, one example in so many of train is dev
+DEV_NAMES = ("validation", "valid", "val", "dev")  # names of the dev split in data sets
+CARVED = 20  # without a dev split, one in this many examples of train is dev
 
 
 class TfdsProblem(Problem):
-    """From one feature of a TFDS data set to another; a line registers it, in a `--t2t_usr_dir` folder:
+    """From one feature of a TFDS data set to another; one line in a `--t2t_usr_dir` folder registers it:
 
         register_problem(TfdsProblem("cifar10", inputs="image", targets="label"))
 
-    or, with words and settings of its own, as a class:
+    or, with its own description and settings, as a class:
 
         @register_problem
         class Flowers(TfdsProblem):
@@ -31,17 +31,17 @@ class TfdsProblem(Problem):
             image = Image(96, 96, 3)
             tfds_splits = {"train": "train[:80%]", "dev": "train[80%:90%]", "test": "train[90%:]"}
 
-    Text, pictures, sound and classes serve, as TFDS declares them; a feature inside another is named with a slash. The
-    data is what TFDS has prepared under the download folder (`--download_dir`), or it is downloaded and prepared there.
-    `dataset` may also be the path of a prepared data set. Without `tfds_splits`, train is train, dev is validation,
-    test is test; where there is no validation, every twentieth example of train is dev, and is not in train.
+    The features can be text, pictures, sound and classes; a nested feature is named with a slash. TFDS prepares the
+    data in the download folder (`--download_dir`), and downloads it if necessary. `dataset` may also be the path of a
+    prepared data set. Without `tfds_splits`, train is train, dev is validation, test is test; without a validation
+    split, every twentieth example of train is dev instead.
     """
 
     dataset = None  # name in TFDS, "wmt14_translate/de-en", "mnist:3.0.1", or the folder of a prepared one
-    inputs_from = targets_from = None  # names of its features; a class may write them as `inputs`, `targets`
-    image = None  # an `Image`, the size that pictures are brought to; None: theirs if it is fixed, else 64 × 64
-    audio = None  # an `Audio`; None: at the rate that the data set says
-    tfds_splits = None  # {"train": "train", "dev": …}, in TFDS's own words
+    inputs_from = targets_from = None  # names of its features; a class may set them as `inputs`, `targets`
+    image = None  # an `Image`: pictures are resized to it; None: their size if it is fixed, else 64 × 64
+    audio = None  # an `Audio`; None: at the rate of the data set
+    tfds_splits = None  # {"train": "train", "dev": …}, in TFDS's notation
 
     def __init__(self, dataset=None, *, inputs=None, targets=None, name=None, description=None, **settings):
         unknown = settings.keys() - {"image", "audio", "tfds_splits", "metrics", "command", "vocabulary_size"}
@@ -54,24 +54,24 @@ class TfdsProblem(Problem):
         vars(self).update({key: value for key, value in (given | settings).items() if value is not None})
         if name or not self.name:
             self.name = name or str(self.dataset).rstrip("/").partition(":")[0].replace("/", "_").replace("-", "_")
-        if dataset:  # written as one line: what a class has of itself
+        if dataset:  # registered as one line, so these can't come from a class
             self.description = description or f"TFDS data set {dataset}: {inputs} to {targets}."
             caller = sys._getframe(1)
             self.source = f"{caller.f_code.co_filename}:{caller.f_lineno}"
         for key in ("dataset", "inputs_from", "targets_from"):
             if not isinstance(getattr(self, key), str):
                 said = 'TfdsProblem("cifar10", inputs="image", targets="label")'
-                raise UserError(f"problem {self.name}: {key.removesuffix('_from')} is not said; for instance {said}")
+                raise UserError(f"problem {self.name}: {key.removesuffix('_from')} is missing; for instance {said}")
 
     def __init_subclass__(cls, **keywords):
         super().__init_subclass__(**keywords)
-        for side in ("inputs", "targets"):  # names of features, which `inputs` and `targets` make into ours
+        for side in ("inputs", "targets"):  # names of TFDS features; the properties return our features
             if isinstance(vars(cls).get(side), str):
                 setattr(cls, f"{side}_from", vars(cls)[side])
                 delattr(cls, side)
 
     def __call__(self):
-        """A copy: the registry makes problems by calling what was registered, a class or this."""
+        """A copy: the registry creates problems by calling the registered class or instance."""
         new = type(self).__new__(type(self))
         vars(new).update(vars(self))
         return new
@@ -79,7 +79,7 @@ class TfdsProblem(Problem):
     __copy__ = __call__
 
     def __getstate__(self):
-        # A worker need not find the data set: what it has to know of it goes with the problem.
+        # So that a worker does not need the data set, its features are sent with the problem.
         return vars(self) | {"inputs": self.inputs, "targets": self.targets, "_rate": self._rate}
 
     @functools.cached_property
@@ -92,7 +92,7 @@ class TfdsProblem(Problem):
 
     @functools.cached_property
     def _rate(self):
-        """Samples a second of the data set's sound; None if neither side is sound."""
+        """The sample rate of the data set's sound; None if neither side is sound."""
         features = tfds_data.builder(self.dataset).info.features
         sides = [tfds_data.feature_of(features, name) for name in (self.inputs_from, self.targets_from)]
         return next((side.sample_rate for side in sides if hasattr(side, "sample_rate")), None)
@@ -130,7 +130,7 @@ class TfdsProblem(Problem):
 
     @property
     def _split_names(self):
-        """{split: what TFDS calls it}; where dev is what train is, a part of it is meant."""
+        """{split: its name in TFDS}; if dev and train are equal, dev is a part of train."""
         there = list(self._builder.info.splits)
         if self.tfds_splits:
             for split, name in self.tfds_splits.items():
@@ -142,8 +142,8 @@ class TfdsProblem(Problem):
         given = dict(self.tfds_splits or {name: name for name in ("train", "test") if name in there})
         if "train" not in given:
             raise UserError(
-                f"problem {self.name}: {self.dataset} has no split 'train', it has {', '.join(there)}; say "
-                f'which is what: tfds_splits = {{"train": "{there[0]}[:90%]", …}}'
+                f"problem {self.name}: {self.dataset} has no split 'train', it has {', '.join(there)}; choose "
+                f'them: tfds_splits = {{"train": "{there[0]}[:90%]", …}}'
             )
         if not self.tfds_splits:
             given["dev"] = next((name for name in DEV_NAMES if name in there), "train")
@@ -167,8 +167,8 @@ class TfdsProblem(Problem):
             return Text()
         said = " ".join(repr(declared).split())
         raise UserError(
-            f"problem {self.name}: feature {name!r} of {self.dataset} is {said[:200]}; what serves is Text, "
-            "ClassLabel, Image of whole numbers, and Audio of whole numbers with one channel and a known rate"
+            f"problem {self.name}: feature {name!r} of {self.dataset} is {said[:200]}; supported are Text, ClassLabel, "
+            "Image of integers, and Audio of integers with one channel and a known rate"
         )
 
     def _prepared(self, side, sample):
@@ -186,7 +186,7 @@ class TfdsProblem(Problem):
 
 
 def _sound(samples, key, rate, wanted_rate):
-    """int16 `[samples]` at `wanted_rate` Hz, of whole numbers at `rate` Hz or of an encoded file."""
+    """int16 `[samples]` at `wanted_rate` Hz, from integers at `rate` Hz or an encoded file."""
     if isinstance(samples, bytes):
         import soundfile
 
@@ -207,9 +207,9 @@ def _sound(samples, key, rate, wanted_rate):
 
 
 def _raw(feature, value):
-    """A value as it lies on disk, as `prepare` takes it: cheap."""
+    """A stored value as the input of `prepare`, without slow decoding."""
     if isinstance(feature, Text):
-        return value.decode("utf-8", "surrogateescape")  # which the feature's check refuses
+        return value.decode("utf-8", "surrogateescape")  # the feature's check rejects surrogates
     if isinstance(feature, Label):
         return feature.classes[value] if 0 <= value < len(feature.classes) else f"class {value}"
     return value

@@ -1,4 +1,4 @@
-"""Recordings with transcripts in a tab-separated file: write what is said."""
+"""Recordings with transcripts in a tab-separated file: speech recognition."""
 
 import functools
 import os
@@ -21,11 +21,11 @@ class TranscribedSpeech(FileProblem):
             audio = Audio(rate=8000)
     """
 
-    audio = Audio(rate=16000)  # the rate that recordings are brought to, and what the input net reads
+    audio = Audio(rate=16000)  # recordings are resampled to this rate
     language = "English"  # of the transcripts, for reports
     metrics = ("cer", "wer")
 
-    _form = "train/transcripts.tsv (dev, test alike), a recording a line: file ⇥ text, and the recordings beside it"
+    _form = "train/transcripts.tsv (dev, test alike), one recording per line: file ⇥ text, and the recordings beside it"
 
     @functools.cached_property
     def inputs(self):
@@ -56,7 +56,7 @@ class TranscribedSpeech(FileProblem):
     def source_files(self):
         lists = [str(self.split_path(split) / "transcripts.tsv") for split in self.splits]
         samples = (sample for split in self.splits for sample in self.samples(split) if "bad" not in sample)
-        # One that is missing is a bad record, named when its turn comes.
+        # A missing file is a bad record, reported when it is read.
         return lists + [sample["inputs"] for sample in samples if os.path.exists(sample["inputs"])]
 
     def _transcripts(self, split):

@@ -1,4 +1,4 @@
-"""Base of the problems over treebanks: whole `.mrg` or `.ptb` files, a tree over several lines, parse a sentence."""
+"""Base class of problems over treebanks: original `.mrg` or `.ptb` files with trees over several lines."""
 
 import functools
 
@@ -7,20 +7,20 @@ from t2t_multimodel.data_gen.readers.trees import linearised, parse_tree, symbol
 from t2t_multimodel.modalities import Text
 from t2t_multimodel.problem import Problem
 
-ROOTS = ("TOP", "ROOT", "S1")  # brackets around every tree, which say nothing and which EVALB does not count
+ROOTS = ("TOP", "ROOT", "S1")  # brackets around every tree, which EVALB does not count
 
 
 class Treebank(Problem):
-    """Words to tree. A subclass says `corpus`, and which files a split has.
+    """Words to tree. A subclass defines `corpus` and the files of each split.
 
-    As parsers are trained and scored: traces (`-NONE-`) go, and with them the brackets that they leave empty; function
-    tags and indices go (`NP-SBJ-1` and `NP=2` become `NP`, `-LRB-` stays); the bracket around the whole, which has no
-    label or is TOP, ROOT or S1, goes unless it holds several trees, which then stand below TOP. The input is the
-    treebank's words, with a blank between them.
+    As is usual in parsing, these are removed: traces (`-NONE-`) and the brackets that become empty; function tags and
+    indices (`NP-SBJ-1` and `NP=2` become `NP`, `-LRB-` stays); the outermost bracket without a label or with TOP, ROOT
+    or S1, unless it holds several trees, which are then below TOP. The input is the words of the treebank, separated by
+    spaces.
     """
 
     corpus = None  # a `readers.corpora.Corpus`
-    words_in_tree = False  # True: each leaf is "(NN dog )NN"; False: the leaves are the tags: shorter, nothing to copy
+    words_in_tree = False  # True: each leaf is "(NN dog )NN"; False: the leaves are tags: shorter, no words to copy
     keep_function_tags = False
     command = "to_tree"
     metrics = ("bracket_f1", "exact_match")
@@ -33,13 +33,13 @@ class Treebank(Problem):
         return Text("bracketed tree", symbols=symbols(self.words_in_tree, self.keep_function_tags))
 
     def files(self, split):
-        """The `Path`s of a split's files, in order; raises `MissingCorpus` where there are none."""
+        """The `Path`s of a split's files, in order; raises `MissingCorpus` if there are none."""
         raise NotImplementedError(f"{type(self).__name__} must define files(split)")
 
     def samples(self, split):
         for path in self.files(split):
             for tree in read_treebank_file(path):
-                # The other side is there for `<name>_rev`, which swaps the two before and after `prepare`.
+                # "targets" is needed for `<name>_rev`, which swaps both sides before and after `prepare`.
                 yield {"inputs": tree, "targets": None, "key": f"{path.parent.name}/{path.name}:{tree.line}"}
 
     def prepare(self, sample):

@@ -39,14 +39,14 @@ def _corpus(language):
 
 
 class Wmt(ParallelText):
-    """Base of the four. The corpus's folder is read where it is there; else what TFDS has prepared, or can download."""
+    """Base class. Reads the folder of the corpus if it exists; else the data that TFDS has prepared or can download."""
 
     splits = ("train", "dev", "test")
     metrics = ("bleu", "exact_match")
     vocabulary_size = 8192
-    skip_empty = True  # Europarl has some thousand lines with nothing on the other side
+    skip_empty = True  # Europarl has some thousand lines with an empty translation
     corpus = None
-    tfds_names = ()  # the first that is prepared is used; else the first one is downloaded
+    tfds_names = ()  # the first prepared one is used; else the first is downloaded
 
     _names = {"train": TRAINING_TEXTS, "dev": ("newstest2013",), "test": ("newstest2014",)}
 
@@ -66,7 +66,7 @@ class Wmt(ParallelText):
         for key, texts in tfds_data.read_values(made, _TFDS_SPLITS[split], self.sides):
             file, _, number = key.rpartition("__")
             inputs, targets = (text.decode("utf-8", "surrogateescape").strip() for text in texts)
-            if split != "train":  # TFDS leaves the entities of the .sgm form in
+            if split != "train":  # TFDS does not resolve the entities of the .sgm files
                 inputs, targets = resolved(inputs), resolved(targets)
             yield file, int(number), inputs, targets, lambda number, second, file=file: f"{file}, record {number}"
 
@@ -147,7 +147,7 @@ class WmtEnfr(Wmt):
 
 @register_problem
 class WmtDeen(WmtEnde):
-    """WMT'14 German to English: the pairs of wmt_ende turned round. BLEU; the paper gives no score."""
+    """WMT'14 German to English: the reversed pairs of wmt_ende. BLEU; the paper has no score."""
 
     sides = ("de", "en")
     command = "to_english"
@@ -155,7 +155,7 @@ class WmtDeen(WmtEnde):
 
 @register_problem
 class WmtFren(WmtEnfr):
-    """WMT'14 French to English: the pairs of wmt_enfr turned round. BLEU; the paper gives no score."""
+    """WMT'14 French to English: the reversed pairs of wmt_enfr. BLEU; the paper has no score."""
 
     sides = ("fr", "en")
     command = "to_english"

@@ -1,4 +1,4 @@
-"""Penn Treebank: Wall Street Journal sentences into their constituents, after the sections that all parsers use.
+"""Penn Treebank: constituency parsing of Wall Street Journal sentences, with the standard sections.
 
 Source: Treebank-3 of the Linguistic Data Consortium, LDC99T42, the folder of `.mrg` files (tags and brackets merged).
 Licence: the consortium's, for members or for a fee; not free. The stand-in that is free is `gum_parse`.
@@ -49,7 +49,7 @@ class WsjParse(Treebank):
         return [path for number in wanted for path in sections[number]]
 
     def _sections(self):
-        """{section: its files, sorted}, of whichever folder inside the corpus has them."""
+        """{section: its files, sorted}, from the folder of the corpus that has them."""
         folders = {}
         for path in files_below(self.corpus.require(), ".mrg"):
             inside = path.parent.relative_to(self.corpus.folder).parts
@@ -67,7 +67,7 @@ class WsjParse(Treebank):
 class WsjParseWords(WsjParse):
     """wsj_parse with the words in the tree: "(S (NP (DT The )DT (NN dog )NN )NP …".
 
-    The same sentences, splits and licence. Longer targets, which a decoder must copy the words into.
+    The same sentences, splits and licence. The targets are longer, and the decoder must copy the words.
     """
 
     words_in_tree = True

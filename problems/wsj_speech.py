@@ -1,4 +1,4 @@
-"""Wall Street Journal speech: newspaper sentences read aloud into words.
+"""Wall Street Journal speech: speech recognition of newspaper sentences read aloud.
 
 Source: CSR-I (WSJ0) and CSR-II (WSJ1) of the Linguistic Data Consortium, LDC93S6A (or 6B) and LDC94S13A (or 13B).
 Licence: the consortium's, for members or for a fee; not free. The stand-in that is free is `librispeech`.
@@ -30,7 +30,7 @@ WSJ = Corpus(
     layout="the discs' folders 11-1.1 to 11-15.1 and 13-1.1 to 13-34.1",
     stand_in="librispeech",
 )
-# Listed in the index of SI-84, but left out by Kaldi's recipe, and so of the 37,416 utterances that results are on.
+# In the index of SI-84, but not in Kaldi's recipe, and so not in the 37,416 utterances of published results.
 _LEFT_OUT = ("11_2_1", "wsj0/si_tr_s/401/")
 
 
@@ -38,15 +38,15 @@ _LEFT_OUT = ("11_2_1", "wsj0/si_tr_s/401/")
 class WsjSpeech(Problem):
     """English newspaper sentences read aloud (Wall Street Journal, si284), 16 kHz, into lower-case words.
 
-    What is in a split is said by the discs' own index files. A listed utterance whose recording or transcript is not on
-    the discs is a bad record. Transcripts are normalised as `readers.wsj_discs.normalised` says.
+    The index files of the discs define the splits. A listed utterance without a recording or transcript on the discs is
+    a bad record. Transcripts are normalised by `readers.wsj_discs.normalised`.
     """
 
     corpus = WSJ
     train_indices = ("wsj0/doc/indices/train/tr_s_wv1.ndx", "wsj1/doc/indices/si_tr_s.ndx")
     dev_indices = ("wsj1/doc/indices/h1_p0.ndx",)
     test_indices = ("wsj0/doc/indices/test/nvp/si_et_20.ndx",)
-    mark_punctuation = True  # ",COMMA", as SI-84's speakers say it, is ",comma"; False: "comma"
+    mark_punctuation = True  # SI-84's ",COMMA" becomes ",comma"; False: "comma"
     metrics = ("wer", "cer")
     inputs = Audio(rate=16000)
     targets = Text("English")
@@ -62,14 +62,14 @@ class WsjSpeech(Problem):
                 try:
                     transcript = self._discs.transcript(utterance)
                     yield {**sample, "targets": normalised(transcript.text, self.mark_punctuation)}
-                except ValueError as error:  # the sample's own fault: told by `prepare`, so that it can be left out
+                except ValueError as error:  # raised by `prepare`, as a bad record
                     yield {**sample, "targets": None, "fault": str(error)}
 
     def prepare(self, sample):
         if "fault" in sample:
             raise ValueError(sample["fault"])
         if os.path.exists(sample["inputs"]):
-            read_header(sample["inputs"])  # what is no SPHERE file is damaged, not a recording of some other kind
+            read_header(sample["inputs"])  # another file format means a damaged file
         return {**sample, "inputs": read_recording(sample["inputs"], self.inputs.rate)}
 
     def source_files(self):
@@ -95,5 +95,5 @@ class WsjSpeech(Problem):
                 yield utterance
 
     def __getstate__(self):
-        """What the workers get of it: not all that is known of a hundred thousand files."""
+        """The state for the workers, without the large index of files."""
         return {name: value for name, value in vars(self).items() if name != "_discs"}

@@ -33,12 +33,12 @@ def decode_settings(asked=None, of_problem=None, where=""):
     return settings
 
 
-def describe(settings, form=""):
-    """`settings` in words, for text of a `target_grammar`: "beam of 4, alpha 0.6, held to the form of a tree"."""
+def describe(settings, grammar=""):
+    """`settings` in words, for text with a `target_grammar`: "beam of 4, alpha 0.6, constrained by grammar tree"."""
     beam = f"beam of {settings['beam_size']}, alpha {settings['alpha']}"
     words = ["greedy" if settings["beam_size"] == 1 else beam]
-    if form and settings["constrained"]:
-        words.append(f"held to the form of a {form.replace('_', ' ')}")
+    if grammar and settings["constrained"]:
+        words.append(f"constrained by grammar {grammar}")
     if settings["max_length"]:
         words.append(f"at most {settings['max_length']} ids")
     return ", ".join(words)

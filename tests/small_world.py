@@ -45,7 +45,7 @@ def make_data(data_dir):
     problems = [registry.problem(name) for name in PROBLEMS]
     for problem in problems:
         problem.train_examples, problem.dev_examples, problem.test_examples = 40, 6, 6
-    generate(problems, data_dir, vocabulary_size=400, workers=1, report=lambda line: None, progress=False)
+    generate(problems, data_dir, vocabulary_size=400, workers=1, log=lambda line: None, progress=False)
     return Path(data_dir)
 
 

@@ -16,7 +16,7 @@ from t2t_multimodel.training.run import Run
 
 
 def made(problem, folder, **options):
-    (result,) = generate([problem], folder, workers=1, report=lambda line: None, progress=False, **options)
+    (result,) = generate([problem], folder, workers=1, log=lambda line: None, progress=False, **options)
     return result.manifest
 
 

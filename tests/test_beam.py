@@ -30,7 +30,7 @@ class BeamPairs(Problem):
     inputs, targets = Text(), Text()
 
     def samples(self, split):
-        for number in range(14000 if split == "train" else 300):  # several shards, and pieces: one is 4096 samples
+        for number in range(14000 if split == "train" else 300):  # several shards, and partitions: one is 4096 samples
             yield {"inputs": f"number {number} of {split}", "targets": f"{number * 7 % 1000} und {number % 13}"}
 
 @register_problem
@@ -132,15 +132,15 @@ def test_beam_in_its_own_environment_makes_the_same_files(tmp_path, repository, 
     assert not list((tmp_path / "work").iterdir())
     run(python, tmp_path / "elsewhere", "--verify")
 
-    # A run that was stopped before it wrote shards, and one of its three pieces altered: that one alone is made again.
+    # A run that was stopped before it wrote shards, and one of its three partitions altered: that one alone is made again.
     (tmp_path / "stopped.py").write_text(STOPPED)
     data_dir, log = tmp_path / "stopped", tmp_path / "prepared.log"
     subprocess.run([python, tmp_path / "stopped.py", usr_dir, data_dir], stderr=subprocess.DEVNULL, check=False)
-    pieces = sorted((data_dir / "incomplete.beam_pictures" / "pieces").glob("train-*.records"))
-    assert [json.loads(p.with_suffix(".json").read_text())["first"] for p in pieces] == [0, 512, 1024]
-    pieces[1].write_bytes(b"altered")
+    partitions = sorted((data_dir / "incomplete.beam_pictures" / "partitions").glob("train-*.records"))
+    assert [json.loads(p.with_suffix(".json").read_text())["first"] for p in partitions] == [0, 512, 1024]
+    partitions[1].write_bytes(b"altered")
     out = run(python, data_dir, "--runner=beam", "--beam_options=--runner=DirectRunner", PREPARED_LOG=str(log))
-    assert "beam_pictures: an unfinished run is continued: 1,300 samples in 4 pieces" in out
+    assert "beam_pictures: continuing the unfinished store: 1,300 samples in 4 partitions" in out
     assert sorted(log.read_text().split(), key=lambda key: int(key.split("/")[1])) == [
         f"train/{number}" for number in range(512, 1024)
     ]

@@ -4,7 +4,7 @@ import pytest
 
 from t2t_multimodel import registry
 from t2t_multimodel.cli import build_vocab
-from t2t_multimodel.data_gen import vocabulary_report
+from t2t_multimodel.data_gen import vocabulary_fit
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Image, Label, Text
@@ -51,7 +51,7 @@ def test_sizes_are_compared_by_language_on_unseen_text(run_command, tmp_path, mo
     assert status == 0, error
     assert "without text, left out: vocab_shapes" in out and list(tmp_path.iterdir()) == []
     rows = {tuple(line.split()[:3]): line.split()[3:] for line in out.splitlines() if line.startswith("vocab_words")}
-    texts = vocabulary_report.sample_texts(VocabWords())
+    texts = vocabulary_fit.sample_texts(VocabWords())
     for side, language in (("inputs", "English"), ("targets", "French")):
         split, characters, small, small_bytes, large, large_bytes = rows["vocab_words", side, language]
         assert (split, int(characters.replace(",", ""))) == ("dev", sum(map(len, texts[side])))
@@ -77,8 +77,8 @@ def test_the_figures_are_those_of_the_vocabulary(run_command, tmp_path):
     status, out, _ = run_command(build_vocab.main, "--problem=vocab_words", "--sizes=450", where)
     assert status == 0 and out.endswith(f"wrote {tmp_path / 'd' / 'vocabulary'}\n")
     vocabulary = Vocabulary.load(tmp_path / "d" / "vocabulary")
-    texts = vocabulary_report.sample_texts(VocabWords())["inputs"]
-    fit = vocabulary_report.fit(vocabulary, texts)
+    texts = vocabulary_fit.sample_texts(VocabWords())["inputs"]
+    fit = vocabulary_fit.fit(vocabulary, texts)
     assert fit.tokens == sum(len(vocabulary.encode(text)) for text in texts)
     assert fit.byte_tokens == 2 * len(texts)  # "ж" is two bytes, in each
     assert f"{fit.tokens / sum(map(len, texts)):.3f}" in out
@@ -88,10 +88,10 @@ def test_data_generation_uses_what_was_written(run_command, tmp_path):
     run_command(build_vocab.main, "--problem=vocab_words", "--sizes=450", f"--data_dir={tmp_path}")
     digest = Vocabulary.load(tmp_path / "vocabulary").digest
     said = []
-    (result,) = generate([VocabWords()], tmp_path, vocabulary_size=450, workers=1, report=said.append, progress=False)
+    (result,) = generate([VocabWords()], tmp_path, vocabulary_size=450, workers=1, log=said.append, progress=False)
     assert result.manifest["vocabulary"]["digest"] == digest and any("are reused" in line for line in said)
-    with pytest.raises(UserError, match="was made for 450 ids"):
-        generate([VocabWords()], tmp_path, vocabulary_size=500, workers=1, report=said.append, progress=False)
+    with pytest.raises(UserError, match="was trained for 450 ids"):
+        generate([VocabWords()], tmp_path, vocabulary_size=500, workers=1, log=said.append, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_data_generation_uses_what_was_written(run_command, tmp_path):
         (["--sizes=500,600", "--data_dir=d"], ["--data_dir takes one"]),
         (["--problem=vocab_shapes"], ["neither side of vocab_shapes is text"]),
         (["--problem=vocab_wrods"], ["did you mean 'vocab_words'"]),
-        (["--data_dir=taken"], ["taken/vocabulary is there already"]),
+        (["--data_dir=taken"], ["taken/vocabulary exists already"]),
         (["--data_dir=file"], ["can't write to the data folder file"]),
     ],
 )

@@ -99,14 +99,14 @@ def test_nothing_to_choose_means_no_tries():
     assert tries_of("")[1] == [] and tries_of(" ; ")[1] == []
     with pytest.raises(UserError, match="did you mean 'dropout'"):
         choices.parse("dropuot=0.1", HPARAMS)
-    with pytest.raises(UserError, match="'dropout=0.1' is there twice"):
+    with pytest.raises(UserError, match="'dropout=0.1' is given twice"):
         choices.parse("dropout=0.1;dropout=0.1", HPARAMS)
     with pytest.raises(UserError, match="must lie in"):
         choices.parse("dropout=1.5", HPARAMS)
     with pytest.raises(UserError, match="--single_choices: 'dropout' is not name=value"):
         choices.parse("dropout", HPARAMS)
     for held_equal in ("train_steps=9", "batch_examples=4", "mixture=size"):
-        with pytest.raises(UserError, match="is held equal in the runs that are compared"):
+        with pytest.raises(UserError, match="is equal in all compared runs"):
             choices.parse(held_equal, HPARAMS)
 
 
@@ -128,7 +128,7 @@ def test_a_suite_tries_chooses_and_reports_and_tries_nothing_again(data, tmp_pat
         assert found["tries"]["learning_rate=1e+30"] is None and same[0] == same[1]
         assert ("learning_rate" in changes[kind]) == (found["best"] != choices.AS_GIVEN)
     report = (exp / "report.md").read_text()
-    assert "What suits each problem alone" in report and "diverged" in report
+    assert "Hparams of the single-task runs" in report and "diverged" in report
     assert all(f"{kind} | {found['problem']}, {found['metric']}" in report for kind, found in setup["choices"].items())
     written = {path: path.stat().st_mtime_ns for path in exp.glob("runs/*/result.json")}
     assert len(written) == 3 + 2 * 3

@@ -16,7 +16,7 @@ from t2t_multimodel.cli import (
     demo,
     evaluate,
     experiment,
-    inspector,
+    inspect_data,
     report,
     trainer,
     tune,
@@ -25,7 +25,7 @@ from t2t_multimodel.cli import (
 from t2t_multimodel.cli.command import Command
 from t2t_multimodel.errors import UserError
 
-COMMANDS = [datagen, trainer, evaluate, decoder, demo, inspector, build_vocab, experiment, report, tune]
+COMMANDS = [datagen, trainer, evaluate, decoder, demo, inspect_data, build_vocab, experiment, report, tune]
 WHERE = ["--problem=tiny8", "--data_dir=nowhere", "--output_dir=nowhere_either"]
 
 PROBLEM = '''

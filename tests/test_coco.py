@@ -141,7 +141,7 @@ def test_two_workers_write_what_one_writes(problem, tmp_path):
     digests = []
     for workers in (1, 2):
         (result,) = generate(
-            [problem], tmp_path / str(workers), workers=workers, vocabulary_size=400, report=lambda line: None
+            [problem], tmp_path / str(workers), workers=workers, vocabulary_size=400, log=lambda line: None
         )
         digests.append([split["files"] for split in result.manifest["splits"].values()])
         assert result.manifest["metrics"] == ["cider", "bleu"]
@@ -203,7 +203,7 @@ def test_a_malformed_entry_is_a_bad_record_and_the_others_stay(change, reason, l
     assert len(samples) - 1 == whole - lost
     assert not any("bad" in sample for split in ("dev", "test") for sample in problem.samples(split))
     with pytest.raises(UserError, match=r"bad record .*captions_train2014\.json: .*--max_bad_records"):
-        generate([problem], tmp_path / "data", workers=1, vocabulary_size=400, report=lambda line: None)
+        generate([problem], tmp_path / "data", workers=1, vocabulary_size=400, log=lambda line: None)
 
 
 @pytest.mark.parametrize("text", ["[]", '{"images": []}', '{"images": [], "annotations": {}}'])

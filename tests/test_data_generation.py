@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t2t_multimodel.data_gen import pieces, shards, workers
+from t2t_multimodel.data_gen import partitions, shards, workers
 from t2t_multimodel.data_gen.examples import Chunk, Record, key_of
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.data_gen.verify import verify
@@ -92,7 +92,7 @@ def silent(line):
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    generate([kind() for kind in KINDS], folder, workers=2, report=silent)
+    generate([kind() for kind in KINDS], folder, workers=2, log=silent)
     return folder
 
 
@@ -116,7 +116,7 @@ def expected_examples(problem, split):
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(data_dir, tmp_path):
     assert all(workers.recipe_of(kind()) for kind in KINDS), "workers can not make these problems"
-    generate([kind() for kind in KINDS], tmp_path, workers=1, report=silent)
+    generate([kind() for kind in KINDS], tmp_path, workers=1, log=silent)
     assert content_of(tmp_path) == content_of(data_dir)
 
 
@@ -219,11 +219,11 @@ def test_the_manifest_says_what_the_model_and_the_user_need(data_dir):
 
 
 def test_many_small_shards_hold_the_same_records_in_the_same_order(data_dir, tmp_path):
-    generate([Picture()], tmp_path, workers=1, shard_bytes=20_000, report=silent)
+    generate([Picture()], tmp_path, workers=1, shard_bytes=20_000, log=silent)
     (few,), many = ([*sorted(d.glob("test_picture/test_picture-train.*"))] for d in (data_dir, tmp_path))
     assert len(many) > 3
     assert few.read_bytes() == b"".join(shard.read_bytes() for shard in many)
-    verify(["test_picture"], tmp_path, report=silent)
+    verify(["test_picture"], tmp_path, log=silent)
 
 
 @settings(max_examples=50, deadline=None)
@@ -235,8 +235,8 @@ def test_many_small_shards_hold_the_same_records_in_the_same_order(data_dir, tmp
     rows_at_once=st.sampled_from([1, 7, 10**6]),
 )
 def test_shards_depend_on_the_keys_alone(tmp_path_factory, keys, order, cuts, shard_bytes, rows_at_once):
-    """However the samples were cut into pieces, the shards hold what sorting all of them in memory would give."""
-    folder = tmp_path_factory.mktemp("pieces")
+    """However the samples were cut into partitions, the shards hold what sorting all of them in memory would give."""
+    folder = tmp_path_factory.mktemp("partitions")
     records = [Record(key, key.encode() * (5 + len(key)), len(key), n) for n, key in enumerate(keys)]
     expected, files, index = sorted(records, key=lambda record: key_hash(record.key)), [[]], []
     for record in expected:
@@ -248,10 +248,10 @@ def test_shards_depend_on_the_keys_alone(tmp_path_factory, keys, order, cuts, sh
     order.shuffle(records)
     made = []
     for start, end in itertools.pairwise([0, *sorted(min(cut, len(keys)) for cut in cuts), len(keys)]):
-        run = pieces.Run(start)
-        run.add(Chunk(pieces.pack(records[start:end], seed=1), []))
+        run = partitions.PartitionBuilder(start)
+        run.add(Chunk(partitions.pack(records[start:end], seed=1), []))
         parts, about = run.finished()
-        made.append(pieces.Piece(str(folder / f"{len(made)}.records"), about))
+        made.append(partitions.Partition(str(folder / f"{len(made)}.records"), about))
         Path(made[-1].path).write_bytes(b"".join(parts))
     with mock.patch.object(shards, "_ROWS_AT_ONCE", rows_at_once):
         planned = shards.plan("p", "train", made, shard_bytes=shard_bytes)
@@ -276,7 +276,7 @@ def key_hash(key):
 def test_a_second_run_does_nothing_and_says_so(own_data_dir):
     before = {path: path.stat().st_mtime_ns for path in own_data_dir.rglob("*/*")}
     lines = []
-    results = generate([kind() for kind in KINDS], own_data_dir, report=lines.append)
+    results = generate([kind() for kind in KINDS], own_data_dir, log=lines.append)
     assert {path: path.stat().st_mtime_ns for path in own_data_dir.rglob("*/*")} == before
     assert not any(result.made for result in results)
     assert len(lines) == len(KINDS) and all("nothing to do" in line for line in lines)
@@ -286,11 +286,11 @@ def test_a_changed_argument_is_noticed_and_overwrite_makes_the_store_again(own_d
     changed = Reverse()
     changed.separator = "_"
     with pytest.raises(UserError, match="argument separator was ' ', is '_'.*--overwrite"):
-        generate([changed], own_data_dir, report=silent)
+        generate([changed], own_data_dir, log=silent)
     assert content_of(own_data_dir / "test_reverse")  # still there
-    (result,) = generate([changed], own_data_dir, overwrite=True, report=silent)
+    (result,) = generate([changed], own_data_dir, overwrite=True, log=silent)
     assert result.made and result.manifest["fingerprint"]["arguments"]["separator"] == "'_'"
-    (result,) = generate([changed], own_data_dir, report=silent)
+    (result,) = generate([changed], own_data_dir, log=silent)
     assert not result.made
     assert not list(own_data_dir.glob("incomplete.*"))
 
@@ -301,30 +301,30 @@ def test_a_changed_source_file_is_noticed(tmp_path):
             return [str(tmp_path / "corpus.txt")]
 
     with pytest.raises(UserError, match="can't read its source .*corpus.txt: No such file"):
-        generate([FromFile()], tmp_path / "data", report=silent)
+        generate([FromFile()], tmp_path / "data", log=silent)
     (tmp_path / "corpus.txt").write_text("one")
-    generate([FromFile()], tmp_path / "data", report=silent)
+    generate([FromFile()], tmp_path / "data", log=silent)
     (tmp_path / "corpus.txt").write_text("one two")
     with pytest.raises(UserError, match=r"source file .*corpus.txt was \[3, .*, is \[7, "):
-        generate([FromFile()], tmp_path / "data", report=silent)
+        generate([FromFile()], tmp_path / "data", log=silent)
 
 
 def test_another_vocabulary_is_noticed(own_data_dir):
     shutil.rmtree(own_data_dir / "vocabulary")
     with pytest.raises(UserError, match="the vocabulary was .*, is absent"):
-        generate([Reverse()], own_data_dir, report=silent)
-    generate([Reverse()], own_data_dir, overwrite=True, vocabulary_size=400, report=silent)
+        generate([Reverse()], own_data_dir, log=silent)
+    generate([Reverse()], own_data_dir, overwrite=True, vocabulary_size=400, log=silent)
     with pytest.raises(UserError, match="test_sound does not fit .* the vocabulary was"):
-        generate([Sound()], own_data_dir, report=silent)
-    with pytest.raises(UserError, match="was made for 400 ids"):
-        generate([Reverse()], own_data_dir, vocabulary_size=500, report=silent)
+        generate([Sound()], own_data_dir, log=silent)
+    with pytest.raises(UserError, match="was trained for 400 ids"):
+        generate([Reverse()], own_data_dir, vocabulary_size=500, log=silent)
 
 
 def test_what_a_problem_only_declares_is_updated_in_place(own_data_dir):
     renamed = Reverse()
     renamed.metrics, renamed.command = ("exact_match",), "backwards"
     before = content_of(own_data_dir / "test_reverse")
-    (result,) = generate([renamed], own_data_dir, report=silent)
+    (result,) = generate([renamed], own_data_dir, log=silent)
     after = content_of(own_data_dir / "test_reverse")
     assert [name for name in before if before[name] != after[name]] == ["manifest.json"]
     assert result.manifest["metrics"] == ["exact_match"]
@@ -342,12 +342,12 @@ def test_a_later_problem_reuses_the_vocabulary_and_gets_the_next_command(own_dat
 
     before = Vocabulary.load(own_data_dir / "vocabulary")
     lines = []
-    generate([Later()], own_data_dir, report=lines.append)
+    generate([Later()], own_data_dir, log=lines.append)
     after = Vocabulary.load(own_data_dir / "vocabulary")
     assert after.digest == before.digest
     assert after.commands == before.commands | {"to_test_later": max(before.commands.values()) + 1}
     assert any("reused" in line for line in lines) and any("tokens a character" in line for line in lines)
-    verify(["test_later"], own_data_dir, report=silent)
+    verify(["test_later"], own_data_dir, log=silent)
 
 
 def test_the_vocabulary_is_asked_for_by_flag_then_by_problem(tmp_path):
@@ -355,7 +355,7 @@ def test_the_vocabulary_is_asked_for_by_flag_then_by_problem(tmp_path):
         vocabulary_size = 410
 
     for folder, flag, expected in (("a", None, 410), ("b", 420, 420)):
-        generate([Asks(), Sound()], tmp_path / folder, vocabulary_size=flag, report=silent)
+        generate([Asks(), Sound()], tmp_path / folder, vocabulary_size=flag, log=silent)
         table = json.loads((tmp_path / folder / "vocabulary" / "vocabulary.json").read_text())
         assert table["requested_size"] == expected
 
@@ -365,16 +365,16 @@ def test_the_vocabulary_is_asked_for_by_flag_then_by_problem(tmp_path):
 
 def test_a_dry_run_says_what_it_would_make_and_writes_nothing(tmp_path, own_data_dir):
     lines = []
-    assert generate([kind() for kind in KINDS], tmp_path / "new", dry_run=True, report=lines.append) == []
+    assert generate([kind() for kind in KINDS], tmp_path / "new", dry_run=True, log=lines.append) == []
     assert not (tmp_path / "new").exists()
     said = "\n".join(lines)
     assert "test_reverse train: 600 examples" in said and "test_picture dev: 40 examples" in said
-    assert "vocabulary: to be trained" in said
+    assert "vocabulary: would be trained" in said
     before = content_of(own_data_dir)
     lines.clear()
     changed = Reverse()
     changed.separator = "_"
-    generate([changed, Sound()], own_data_dir, dry_run=True, report=lines.append)
-    assert "made again with --overwrite: argument separator" in lines[1]
+    generate([changed, Sound()], own_data_dir, dry_run=True, log=lines.append)
+    assert "generated again with --overwrite: argument separator" in lines[1]
     assert "test_sound: complete and unchanged, nothing to do" in lines
     assert content_of(own_data_dir) == before

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from t2t_multimodel.data_gen import shards, unfinished
+from t2t_multimodel.data_gen import shards, staging
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.data_gen.verify import verify
 from t2t_multimodel.errors import UserError
@@ -90,7 +90,7 @@ def generate_and_hang(data_dir, marker, where):
     elif where == "writing shards":
         shards.sha256_of = lambda path: hang(marker)
     elif where == "about to rename":
-        unfinished.os = types.SimpleNamespace(**vars(os) | {"rename": lambda *paths: hang(marker)})
+        staging.os = types.SimpleNamespace(**vars(os) | {"rename": lambda *paths: hang(marker)})
     generate([problem], data_dir, workers=count)
 
 
@@ -106,16 +106,16 @@ def test_a_killed_run_leaves_nothing_that_looks_complete_and_the_next_run_succee
             data_dir, marker = tmp_path / str(number), tmp_path / f"{number}.marker"
             wait_for(marker.exists, child)
             with pytest.raises(UserError, match=f"is being written by another t2t-datagen .process {child.pid} on "):
-                generate([Numbers()], data_dir, report=silent)
+                generate([Numbers()], data_dir, log=silent)
             child.send_signal(signal.SIGKILL)
             child.wait()
             left = names_in(data_dir)
             assert left[1:] == ["vocabulary"] and left[0].startswith("incomplete.test_")
             wait_for_end(int(marker.read_text()))
-            (result,) = generate([Numbers()], data_dir, report=silent)
+            (result,) = generate([Numbers()], data_dir, log=silent)
             assert result.made
             assert names_in(data_dir) == ["test_numbers", "vocabulary"]
-            verify(["test_numbers"], data_dir, report=silent)
+            verify(["test_numbers"], data_dir, log=silent)
     finally:
         for child in children.values():
             child.kill()
@@ -144,7 +144,7 @@ def wait_for_end(pid):
 
 def fails(problem, tmp_path, said, **options):
     with pytest.raises(UserError, match=said) as error:
-        generate([problem], tmp_path / "data", workers=1, report=silent, **options)
+        generate([problem], tmp_path / "data", workers=1, log=silent, **options)
     assert "\n" not in str(error.value)
     assert set(names_in(tmp_path / "data")) <= {"vocabulary", f"incomplete.{problem.name}"}
 
@@ -164,7 +164,7 @@ def test_bad_records_stop_generation_or_are_left_out_and_counted(tmp_path):
     fails(Pictures(), tmp_path, r"dev/0 \(/photos/dev/0.png\): the file is cut off \(up to 2 are", max_bad_records=2)
     assert names_in(tmp_path / "data") == ["incomplete.test_pictures"]  # the training split was
     lines = []
-    (result,) = generate([Pictures()], tmp_path / "data", max_bad_records=3, workers=1, report=lines.append)
+    (result,) = generate([Pictures()], tmp_path / "data", max_bad_records=3, workers=1, log=lines.append)
     assert [(bad["split"], bad["key"]) for bad in result.manifest["dropped"]] == [
         ("train", "train/7"),
         ("train", "train/9"),
@@ -172,7 +172,7 @@ def test_bad_records_stop_generation_or_are_left_out_and_counted(tmp_path):
     ]
     assert result.manifest["splits"]["train"]["examples"] == 48
     assert "3 bad records left out" in lines[-1]
-    verify(["test_pictures"], tmp_path / "data", report=silent)
+    verify(["test_pictures"], tmp_path / "data", log=silent)
 
 
 @pytest.mark.parametrize(
@@ -225,15 +225,15 @@ def test_a_fault_in_the_problems_code_keeps_its_traceback(tmp_path):
             return sample["input"]
 
     with pytest.raises(KeyError):
-        generate([Faulty()], tmp_path, report=silent)
+        generate([Faulty()], tmp_path, log=silent)
     assert "test_numbers" not in names_in(tmp_path)
 
 
 def test_what_was_finished_before_an_error_stays(tmp_path):
     with pytest.raises(UserError, match="train/7"):
-        generate([Numbers(), Pictures()], tmp_path, workers=1, report=silent)
+        generate([Numbers(), Pictures()], tmp_path, workers=1, log=silent)
     assert names_in(tmp_path) == ["test_numbers", "vocabulary"]
-    results = generate([Numbers(), Pictures()], tmp_path, max_bad_records=3, workers=1, report=silent)
+    results = generate([Numbers(), Pictures()], tmp_path, max_bad_records=3, workers=1, log=silent)
     assert [result.made for result in results] == [False, True]
 
 
@@ -243,18 +243,18 @@ def test_a_full_disk_is_an_error_that_leaves_what_was_there(tmp_path, monkeypatc
 
     data_dir = tmp_path / "data"
     if overwrite:
-        generate([Numbers()], data_dir, report=silent)
+        generate([Numbers()], data_dir, log=silent)
     before = {path: path.read_bytes() for path in data_dir.rglob("*") if path.is_file()}
     write = tf.io.TFRecordWriter
     monkeypatch.setattr(tf.io, "TFRecordWriter", lambda path: write("/dev/full"))
     with pytest.raises(UserError, match="the disk is full"):
-        generate([Numbers()], data_dir, overwrite=overwrite, report=silent)
+        generate([Numbers()], data_dir, overwrite=overwrite, log=silent)
     assert names_in(data_dir) == ["incomplete.test_numbers"] + (["test_numbers", "vocabulary"] if overwrite else [])
     assert all(path.read_bytes() == content for path, content in before.items())
     monkeypatch.undo()
     lines = []
-    generate([Numbers()], data_dir, overwrite=overwrite, report=lines.append)
-    assert any("an unfinished run is continued: 230 samples in 2 pieces" in line for line in lines)
+    generate([Numbers()], data_dir, overwrite=overwrite, log=lines.append)
+    assert any("continuing the unfinished store: 230 samples in 2 partitions" in line for line in lines)
     assert names_in(data_dir) == ["test_numbers", "vocabulary"]
 
 
@@ -262,7 +262,7 @@ def test_a_folder_that_is_no_store_is_left_alone(tmp_path):
     (tmp_path / "test_numbers").mkdir()
     (tmp_path / "test_numbers" / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="is in the way"):
-        generate([Numbers()], tmp_path, overwrite=True, report=silent)
+        generate([Numbers()], tmp_path, overwrite=True, log=silent)
     assert (tmp_path / "test_numbers" / "mine.txt").read_text() == "mine"
 
 
@@ -271,11 +271,11 @@ def test_names_that_can_not_be_folders_are_refused(tmp_path):
         problem = Numbers()
         problem.name = name
         with pytest.raises(UserError, match="the name must be letters"):
-            generate([problem], tmp_path, report=silent)
+            generate([problem], tmp_path, log=silent)
     with pytest.raises(UserError, match="test_numbers is named twice"):
-        generate([Numbers(), Numbers()], tmp_path, report=silent)
+        generate([Numbers(), Numbers()], tmp_path, log=silent)
     with pytest.raises(UserError, match="at least one process"):
-        generate([Numbers()], tmp_path, workers=0, report=silent)
+        generate([Numbers()], tmp_path, workers=0, log=silent)
 
 
 # ---- Damage
@@ -284,7 +284,7 @@ def test_names_that_can_not_be_folders_are_refused(tmp_path):
 @pytest.fixture(scope="module")
 def sound_data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    generate([Numbers(), Pictures()], folder, max_bad_records=3, workers=1, report=silent)
+    generate([Numbers(), Pictures()], folder, max_bad_records=3, workers=1, log=silent)
     return folder
 
 
@@ -324,16 +324,16 @@ def swap_shard(path):
         (INDEX, Path.unlink, f"{INDEX}: can't be read"),
         ("features.json", cut, "features.json: can't be read"),
         ("manifest.json", cut, "manifest.json is damaged"),
-        ("manifest.json", Path.unlink, "it is no data of ours"),
+        ("manifest.json", Path.unlink, "it is not a store"),
     ],
 )
 def test_verify_finds_damage_and_names_the_file_and_record(sound_data_dir, tmp_path, name, damage, said):
     data_dir = shutil.copytree(sound_data_dir, tmp_path / "data")
-    verify(["test_numbers", "test_pictures"], data_dir, report=silent)
+    verify(["test_numbers", "test_pictures"], data_dir, log=silent)
     damage(data_dir / "test_numbers" / name)
     with pytest.raises(UserError, match=said):
-        verify(["test_numbers"], data_dir, report=silent)
-    verify(["test_pictures"], data_dir, report=silent)
+        verify(["test_numbers"], data_dir, log=silent)
+    verify(["test_pictures"], data_dir, log=silent)
 
 
 def test_verify_looks_at_the_content_not_only_at_digests(sound_data_dir, tmp_path):
@@ -343,14 +343,14 @@ def test_verify_looks_at_the_content_not_only_at_digests(sound_data_dir, tmp_pat
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps(manifest | {"inputs": manifest["inputs"] | {"height": 3}}))
     with pytest.raises(UserError, match="record 0: inputs: not a picture of 3×2×1"):
-        verify(["test_pictures"], data_dir, report=silent)
-    other = generate([Numbers()], tmp_path / "other", vocabulary_size=400, report=silent) and tmp_path / "other"
+        verify(["test_pictures"], data_dir, log=silent)
+    other = generate([Numbers()], tmp_path / "other", vocabulary_size=400, log=silent) and tmp_path / "other"
     shutil.rmtree(data_dir / "vocabulary")
     shutil.copytree(other / "vocabulary", data_dir / "vocabulary")
     vocabulary = json.loads((other / "vocabulary" / "vocabulary.json").read_text())
     assert vocabulary["size"] <= 400
-    with pytest.raises(UserError, match="written in another vocabulary"):
-        verify(["test_numbers"], data_dir, report=silent)
+    with pytest.raises(UserError, match="uses another vocabulary"):
+        verify(["test_numbers"], data_dir, log=silent)
 
 
 def test_verify_lists_all_damage_and_stores_that_are_not_there(sound_data_dir, tmp_path):
@@ -358,7 +358,7 @@ def test_verify_lists_all_damage_and_stores_that_are_not_there(sound_data_dir, t
     cut(data_dir / "test_numbers" / SHARD)
     lines = []
     with pytest.raises(UserError, match="no data for problem 'absent'.*t2t-datagen --problem=absent"):
-        verify(["absent", "test_pictures", "test_numbers"], data_dir, report=lines.append)
+        verify(["absent", "test_pictures", "test_numbers"], data_dir, log=lines.append)
     assert len(lines) == 4 and lines[1] == "test_pictures: 97 examples, every byte as it was written"
 
 
@@ -366,4 +366,4 @@ def test_a_cut_shard_is_noticed_by_the_next_run(sound_data_dir, tmp_path):
     data_dir = shutil.copytree(sound_data_dir, tmp_path / "data")
     cut(data_dir / "test_numbers" / SHARD)
     with pytest.raises(UserError, match=f"{SHARD} is damaged: .* --overwrite"):
-        generate([Numbers()], data_dir, report=silent)
+        generate([Numbers()], data_dir, log=silent)

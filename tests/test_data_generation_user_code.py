@@ -36,7 +36,7 @@ def test_problems_of_a_user_folder_work_in_worker_processes(user_folder, tmp_pat
     problems = [registered_problem("user_birds"), registered_problem("user_birds_rev")]
     assert all(workers.recipe_of(problem) for problem in problems)
     for count in (1, 2):
-        generate(problems, tmp_path / str(count), workers=count, report=lambda line: None)
+        generate(problems, tmp_path / str(count), workers=count, log=lambda line: None)
     assert content_of(tmp_path / "1") == content_of(tmp_path / "2")
 
     def digests():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from t2t_multimodel.cli import experiment
-from t2t_multimodel.experiments import claims, drawings, plan, report
+from t2t_multimodel.experiments import claims, plan, report, suite_figures
 from t2t_multimodel.experiments.results import Results, Score, read
 from t2t_multimodel.metrics.example_sums import value_of
 
@@ -101,7 +101,7 @@ def test_what_a_problem_loses_without_another_stands_in_its_place():
     problems = tuple(METRICS)
     rights = {plan.JOINT: 240, plan.without("my_trees"): 200, plan.without("my_words"): 240}
     results = measured("transfer", problems, {kind: {"my_birds": right} for kind, right in rights.items()})
-    table = drawings.left_out_table(results)
+    table = suite_figures.left_out_table(results)
     assert table[0] == ("left out", *problems)
     assert table[1] == ("my_trees", None, "+10.0 ± 0.0", "+0.0 ± 0.0")
     assert table[3] == ("my_words", "+0.0 ± 0.0", "+0.0 ± 0.0", None)
@@ -119,7 +119,7 @@ def test_what_a_problem_loses_without_another_stands_in_its_place():
 
 def test_of_two_problems_leaving_one_out_is_the_other_alone():
     results = measured("transfer", ("my_trees", "my_birds"), {plan.JOINT: {"my_birds": 240}})
-    assert drawings.left_out_table(results)[1] == ("my_trees", None, "+10.0 ± 0.0")
+    assert suite_figures.left_out_table(results)[1] == ("my_trees", None, "+10.0 ± 0.0")
     tables = measured("paper_tables", ("my_trees", "my_birds"), {plan.JOINT: {"my_trees": 260}})
     assert any("pictures alone help parsing" in verdict.claim for verdict in claims.paper_claims(tables))
 
@@ -150,7 +150,7 @@ def test_harm_on_one_of_many_tasks_is_held_against_the_number_looked_at():
     setup = {"roles": {}, "problems": names, "metrics": {name: ["exact_match"] for name in names}}
     (found,) = claims.paper_claims(Results(setup, scores, [], []))
     assert found.verdict == claims.UNSURE
-    assert "harm, were it the only one looked at, on task0" in found.evidence
+    assert "harm without the correction for several tasks on task0" in found.evidence
     alone = {kind: {"task0": by_problem["task0"]} for kind, by_problem in scores.items()}
     (found,) = claims.paper_claims(Results(setup | {"metrics": {"task0": ["exact_match"]}}, alone, [], []))
     assert found.verdict == claims.FAILS and "harm on task0" in found.evidence
@@ -191,7 +191,7 @@ def test_a_folder_holds_one_suite_and_reads_compressed_results(tmp_path, run_com
     (tmp_path / "results.jsonl.gz").write_bytes(gzip.compress(text.encode()))
     again = read(tmp_path)
     assert again.values("joint", "my_trees", "exact_match") == results.values("joint", "my_trees", "exact_match")
-    assert again.told("split") == {"my_trees": "dev", "my_birds": "dev"}
+    assert again.by_problem("split") == {"my_trees": "dev", "my_birds": "dev"}
     status, _, error = run_command(
         experiment.main,
         "--suite=paper_tables",

@@ -78,7 +78,7 @@ def test_missing_data_says_what_was_looked_for_and_what_belongs_there(base, form
         make(base, tmp_path).splits  # noqa: B018
     assert "found: validation" in str(error.value) and form in str(error.value)
 
-    with pytest.raises(UserError, match="does not say where its data is"):
+    with pytest.raises(UserError, match="has no directory"):
         make(base, "").splits  # noqa: B018
 
 

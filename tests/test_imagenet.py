@@ -111,7 +111,7 @@ def test_two_workers_write_what_one_writes_and_bad_pictures_are_counted(manual, 
     digests = []
     for workers in (1, 2):
         folder = tmp_path / str(workers)
-        (result,) = generate([Small()], folder, workers=workers, max_bad_records=1, report=lambda line: None)
+        (result,) = generate([Small()], folder, workers=workers, max_bad_records=1, log=lambda line: None)
         digests.append([split["files"] for split in result.manifest["splits"].values()])
         assert sum(split["examples"] for split in result.manifest["splits"].values()) == 3 * 40 - 1 + 3
         (dropped,) = result.manifest["dropped"]

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from t2t_multimodel.cli import inspector
-from t2t_multimodel.modalities import drawings
+from t2t_multimodel.cli import inspect_data
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.hyperparameters import HParams
 from t2t_multimodel.input.store import ExampleStore
-from t2t_multimodel.modalities import Audio, Image, Label, Text
+from t2t_multimodel.modalities import Audio, Image, Label, Text, drawings
 from t2t_multimodel.problem import Problem
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -65,7 +64,7 @@ class Tones(Problem):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inspect") / "data"
-    generate([Words(), Colours(), Tones()], folder, workers=1, report=lambda line: None, progress=False)
+    generate([Words(), Colours(), Tones()], folder, workers=1, log=lambda line: None, progress=False)
     return folder
 
 
@@ -79,7 +78,7 @@ def inspect(data, run_command, monkeypatch, user_folder, tmp_path):
 
     def run(name, *flags):
         where = [f"--problem=inspect_{name}", f"--data_dir={data}", f"--output_dir={tmp_path / 'out'}"]
-        return *run_command(inspector.main, *where, *flags), tmp_path / "out"
+        return *run_command(inspect_data.main, *where, *flags), tmp_path / "out"
 
     return run
 
@@ -195,5 +194,5 @@ def test_a_mistake_is_one_line(name, flag, words, inspect):
 
 
 def test_files_go_beside_the_data_unless_told(data, inspect, run_command):
-    assert run_command(inspector.main, "--problem=inspect_words", f"--data_dir={data}", "-n", "1")[0] == 0
+    assert run_command(inspect_data.main, "--problem=inspect_words", f"--data_dir={data}", "-n", "1")[0] == 0
     assert (data / "inspect" / "inspect_words-lengths.png").exists()

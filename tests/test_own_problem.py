@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from t2t_multimodel import packages, registry
-from t2t_multimodel.cli import build_vocab, datagen, inspector, trainer
+from t2t_multimodel.cli import build_vocab, datagen, inspect_data, trainer
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Text
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import Registry, register_problem
 
-COMMANDS = {"t2t-datagen": datagen, "t2t-inspect": inspector, "t2t-build-vocab": build_vocab, "t2t-trainer": trainer}
+COMMANDS = {"t2t-datagen": datagen, "t2t-inspect": inspect_data, "t2t-build-vocab": build_vocab, "t2t-trainer": trainer}
 
 
 @pytest.fixture(scope="module")

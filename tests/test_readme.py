@@ -6,14 +6,14 @@ import shlex
 import numpy as np
 import pytest
 
-from t2t_multimodel.cli import build_vocab, datagen, decoder, evaluate, inspector, trainer
+from t2t_multimodel.cli import build_vocab, datagen, decoder, evaluate, inspect_data, trainer
 
 COMMANDS = {
     "t2t-datagen": datagen,
     "t2t-trainer": trainer,
     "t2t-eval": evaluate,
     "t2t-decoder": decoder,
-    "t2t-inspect": inspector,
+    "t2t-inspect": inspect_data,
     "t2t-build-vocab": build_vocab,
 }
 # What makes the commands quick: few examples, few updates, one batch of each evaluation.

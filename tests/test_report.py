@@ -16,7 +16,7 @@ import pytest
 from small_run import HOSTILE, arguments
 from test_reports_doc import commands
 
-from t2t_multimodel.cli import inside, report
+from t2t_multimodel.cli import model_report, report
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.report import figures, series
 from t2t_multimodel.report.page import Card, Page
@@ -177,9 +177,9 @@ def test_effective_experts():
 
 def test_as_many_right_as_wrong_examples_are_chosen():
     of = lambda right, wrong: [{"prediction": p, "references": ["x"]} for p in "x" * right + "y" * wrong]
-    right = lambda examples: sum(map(inside.is_right, examples))
-    assert [right(inside.choose(of(*given), 6)) for given in ((9, 9), (9, 1), (1, 9))] == [3, 5, 1]
-    assert len(inside.choose(of(1, 1), 6)) == 2 and inside.choose(of(3, 3), 0) == []
+    right = lambda examples: sum(map(model_report.is_right, examples))
+    assert [right(model_report.choose(of(*given), 6)) for given in ((9, 9), (9, 1), (1, 9))] == [3, 5, 1]
+    assert len(model_report.choose(of(1, 1), 6)) == 2 and model_report.choose(of(3, 3), 0) == []
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +333,7 @@ def stores_of(where):
 
 def test_examples_are_chosen_by_key(where):
     run, stores = stores_of(where)
-    find = lambda *keys: inside.rows_of(keys, load_hparams(where["output_dir"]), stores, None)
+    find = lambda *keys: model_report.rows_of(keys, load_hparams(where["output_dir"]), stores, None)
     words, shades = (stores[f"report_{name}"].split("test").keys() for name in ("words", "shades"))
     assert sorted(shades) == [f"test{i}" for i in range(6)]
     rows = {"report_shades": [shades.index("test4"), shades.index("test1")], "report_words": [words.index("test<b>2")]}
@@ -341,7 +341,9 @@ def test_examples_are_chosen_by_key(where):
     with pytest.raises(UserError, match="unknown key of an example 'tset4'; did you mean .*'test4'"):
         find("test4", "tset4")
     with pytest.raises(UserError, match="no problem of this report writes text by attention"):
-        inside.rows_of(["test4"], load_hparams(where["output_dir"]), {"report_tones": stores["report_tones"]}, None)
+        model_report.rows_of(
+            ["test4"], load_hparams(where["output_dir"]), {"report_tones": stores["report_tones"]}, None
+        )
 
 
 def test_attention_needs_no_cards_and_follows_the_keys(where, run_command, tmp_path):

@@ -1,4 +1,4 @@
-"""A killed t2t-datagen is continued: finished pieces and shards stay, the end is the same, and nothing is believed."""
+"""A killed t2t-datagen is continued: finished partitions and shards stay, the end is the same, and nothing is believed."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from t2t_multimodel.data_gen import pieces
+from t2t_multimodel.data_gen import partitions
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.data_gen.verify import verify
 from t2t_multimodel.errors import UserError
@@ -50,7 +50,7 @@ def make(data_dir, workers=1, log=None, seconds=0.0, report=lambda line: None, *
     problem = SlowCaptions()
     problem._log, problem._seconds = log and str(log), seconds
     options = {"max_bad_records": 10, "shard_bytes": SHARD_BYTES} | options
-    (result,) = generate([problem], data_dir, workers=workers, report=report, progress=False, **options)
+    (result,) = generate([problem], data_dir, workers=workers, log=report, progress=False, **options)
     return result
 
 
@@ -82,9 +82,9 @@ def killed(data_dir, log, ready, *, workers, seconds):
 
 
 def finished(folder, split):
-    """The keys of the samples in finished pieces."""
+    """The keys of the samples in finished partitions."""
     found = set()
-    for path in (folder / "pieces").glob(f"{split}-*.json"):
+    for path in (folder / "partitions").glob(f"{split}-*.json"):
         about = json.loads(path.read_text())
         found |= {f"{split}/{n}" for n in range(about["first"], about["first"] + about["samples"])}
     return found
@@ -97,8 +97,8 @@ def count(folder, pattern):
 @pytest.mark.parametrize(
     "workers, then, seconds, ready",
     [
-        (2, 1, 0.004, lambda folder: count(folder, "pieces/train-*.json") >= 4),
-        (1, 1, 0.001, lambda folder: count(folder, "pieces/dev-*.json") >= 1),
+        (2, 1, 0.004, lambda folder: count(folder, "partitions/train-*.json") >= 4),
+        (1, 1, 0.001, lambda folder: count(folder, "partitions/dev-*.json") >= 1),
         (1, 2, 0.0, lambda folder: count(folder, "shards/train-*.json") >= 3),
     ],
     ids=["first split, two workers", "second split", "writing shards"],
@@ -114,16 +114,16 @@ def test_a_killed_run_is_continued_to_the_same_bytes(tmp_path, undisturbed, work
     assert done
     lines = []
     make(data_dir, then, second_log, report=lines.append)
-    assert f"an unfinished run is continued: {len(done):,} samples in" in "\n".join(lines)
+    assert f"continuing the unfinished store: {len(done):,} samples in" in "\n".join(lines)
     assert content_of(data_dir) == undisturbed
     made_again = second_log.read_text().split() if second_log.exists() else []
     assert len(set(made_again)) == len(made_again)
     made_again = set(made_again)
-    assert not made_again & done, "samples of finished pieces were prepared again"
+    assert not made_again & done, "samples of finished partitions were prepared again"
     assert made_again | done == {f"train/{n}" for n in range(1500)} | {f"dev/{n}" for n in range(200)}
     kept = [path for path, when in written.items() if _now(data_dir, path).stat().st_mtime_ns == when]
     assert len(kept) >= len(shards), "finished shards were written again"
-    verify(["test_slow_captions"], data_dir, report=lambda line: None)
+    verify(["test_slow_captions"], data_dir, log=lambda line: None)
 
 
 def _now(data_dir, path):
@@ -153,7 +153,7 @@ def stopped(tmp_path, monkeypatch):
 def test_what_is_altered_is_made_again(stopped, tmp_path, undisturbed):
     """The same size, other content: a piece and a shard; and a piece that is cut off."""
     folder = stopped / "incomplete.test_slow_captions"
-    altered, cut = sorted(folder.glob("pieces/train-*.records"))[2], next(folder.glob("pieces/dev-*.records"))
+    altered, cut = sorted(folder.glob("partitions/train-*.records"))[2], next(folder.glob("partitions/dev-*.records"))
     for path in (altered, sorted((folder / "store").glob("*.tfrecord-*"))[0]):
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
@@ -201,15 +201,15 @@ def test_work_of_other_problems_waits_and_is_mentioned(stopped, undisturbed):
         name = "test_other_captions"
 
     lines = []
-    generate([Other()], stopped, workers=1, max_bad_records=10, report=lines.append, progress=False)
-    assert any(line.startswith("test_slow_captions: an unfinished run's work, ") for line in lines)
+    generate([Other()], stopped, workers=1, max_bad_records=10, log=lines.append, progress=False)
+    assert any(line.startswith("test_slow_captions: an unfinished store, ") for line in lines)
     make(stopped)
     store = {name: content for name, content in undisturbed.items() if name.startswith("test_slow_captions/")}
     assert store.items() <= content_of(stopped).items()
 
 
 def test_a_piece_is_closed_in_time_however_slow_the_samples(tmp_path, monkeypatch):
-    monkeypatch.setattr(pieces, "PIECE_SECONDS", 0.0)
+    monkeypatch.setattr(partitions, "PARTITION_SECONDS", 0.0)
     with pytest.raises(UserError, match="train/17"):
         make(tmp_path, max_bad_records=0)
     monkeypatch.setattr(SlowCaptions, "prepare", _interrupted(SlowCaptions.prepare, after=100))

@@ -182,7 +182,7 @@ def test_a_second_problem_of_that_name_is_refused(user_folder):
         (lambda: TfdsProblem("animals", inputs="about", targets="kind"), "feature 'about' of animals is FeaturesDict"),
         (lambda: TfdsProblem("animals", inputs="about/weight", targets="kind"), "'about/weight' of animals is Scalar"),
         (lambda: TfdsProblem("cifar1", inputs="image", targets="label"), "unknown TFDS data set 'cifar1'; .*'cifar10'"),
-        (lambda: TfdsProblem("animals", inputs="picture"), "problem animals: targets is not said"),
+        (lambda: TfdsProblem("animals", inputs="picture"), "problem animals: targets is missing"),
         (lambda: TfdsProblem("animals", inputs="picture", targets="kind", size=3), "no setting 'size'; it has image"),
     ],
 )

@@ -148,7 +148,7 @@ def test_broken_trees_are_named_and_those_left_out_are_listed(penn, manual, run_
     reasons = {entry["key"].rpartition(":")[2]: entry["reason"] for entry in manifest["dropped"]}
     assert manifest["dropped_count"] == 3 and reasons == {
         "3": f"{broken}:3: 2 brackets are never closed",
-        "8": f"{broken}:8: ')' in line 8 is behind the end of the tree: a closing bracket too many",
+        "8": f"{broken}:8: ')' in line 8 is after the end of the tree: one closing bracket too many",
         "10": f"{broken}:10: the tree has no words",
     }
 
@@ -163,7 +163,7 @@ def test_broken_trees_are_named_and_those_left_out_are_listed(penn, manual, run_
         ("(S\n(A a)\n(B b)\n)\n(S (A a))\n", [(1, ""), (5, "")]),  # not indented, but balanced
         ("(S (A a))\n )\n(S (A a))\n", [(1, "')' in line 2 is behind"), (3, "")]),
         ("(S (A a)) (S (A a))\n(S (A a))\n", [(1, "'(S (A a))' in line 1 is behind"), (2, "")]),
-        ("words\n(S (A a))\n", [(1, "a tree begins with a bracket, not with 'words'"), (2, "")]),
+        ("words\n(S (A a))\n", [(1, "a tree starts with a bracket, not with 'words'"), (2, "")]),
         ("(S (A a)\n", [(1, "1 bracket is never closed")]),
         ("", []),
     ],

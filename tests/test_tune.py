@@ -182,7 +182,7 @@ def test_the_best_of_the_trials_is_found_and_bad_ones_are_cut_short(tmp_path):
     started = []
     with search(tmp_path) as tuning:
         reported = []
-        tuning.run(lambda values, folder: started.append(Slow(values)) or started[-1], 14, report=reported.append)
+        tuning.run(lambda values, folder: started.append(Slow(values)) or started[-1], 14, on_result=reported.append)
         best, results = tuning.best(), tuning.results()
     assert len(reported) == 14 and {r.state for r in reported[:4]} == {"complete"}
     assert best == results[0] and best.value == min(r.value for r in results if r.state == "complete")
@@ -201,7 +201,7 @@ def test_checkpoints_of_all_trials_are_kept_or_of_the_best(tmp_path, keep, kept)
         return Pretended(values)
 
     with search(tmp_path, keep_checkpoints=keep) as tuning:
-        tuning.run(start, 5, report=lambda result: None)
+        tuning.run(start, 5, on_result=lambda result: None)
         best = {result.number for result in tuning.results()[:kept]}
     assert {int(path.parents[1].name) for path in tmp_path.glob("trials/*/checkpoints/step-3")} == best
 
@@ -210,7 +210,7 @@ def test_a_search_that_was_interrupted_proposes_the_same(tmp_path):
     def tried(folder, stops):
         for trials in stops:
             with search(folder) as tuning:
-                tuning.run(lambda values, folder: Pretended(values), trials, report=lambda result: None)
+                tuning.run(lambda values, folder: Pretended(values), trials, on_result=lambda result: None)
                 results = sorted(tuning.results(), key=lambda r: r.number)
         return [(r.values, r.value) for r in results]
 
@@ -233,7 +233,7 @@ def start(values, folder):
     return test_tune.Pretended(values)
 
 with test_tune.search(sys.argv[1]) as tuning:
-    tuning.run(start, 4, report=lambda r: print(r.number, r.state, r.values, r.value))
+    tuning.run(start, 4, on_result=lambda r: print(r.number, r.state, r.values, r.value))
 """
 
 
@@ -276,11 +276,11 @@ def test_trials_that_fail_or_diverge(tmp_path):
 
     with search(tmp_path / "a") as tuning:
         with pytest.raises(UserError, match="3 trials failed one after the other, the last: no data"):
-            tuning.run(lambda values, folder: Fails("no data", values), 9, report=lambda r: None)
+            tuning.run(lambda values, folder: Fails("no data", values), 9, on_result=lambda r: None)
         assert tuning.best() is None
     reported = []
     with search(tmp_path / "b") as tuning:
-        tuning.run(lambda v, f: Fails("the loss is nan (problem p)", v), 5, report=reported.append)
+        tuning.run(lambda v, f: Fails("the loss is nan (problem p)", v), 5, on_result=reported.append)
     assert [r.state for r in reported] == ["pruned"] * 5
 
 
@@ -295,10 +295,10 @@ def test_out_of_time_a_trial_is_kept_for_the_next_time(tmp_path):
 
     reported = []
     with search(tmp_path) as tuning:
-        tuning.run(lambda v, f: Endless(v), 9, deadline=time.monotonic() + 0.5, report=reported.append)
+        tuning.run(lambda v, f: Endless(v), 9, deadline=time.monotonic() + 0.5, on_result=reported.append)
         assert [(r.number, r.state) for r in reported] == [(0, "unfinished")] and tuning.ended() == 0
     with search(tmp_path) as tuning:
-        tuning.run(lambda v, f: Pretended(v), 1, report=reported.append)
+        tuning.run(lambda v, f: Pretended(v), 1, on_result=reported.append)
     assert reported[1].number == 0 and reported[1].values == reported[0].values
 
 

@@ -153,7 +153,7 @@ def test_discs_that_are_missing_name_the_corpus_and_its_stand_in(discs):
 
 def test_a_broken_index_is_named_by_line(discs):
     write(discs / "13-34.1/wsj1/doc/indices/si_tr_s.ndx", ";; SI-200\nwsj1/si_tr_s/46i/46ic0301.wv1\n")
-    with pytest.raises(UserError, match=r"si_tr_s\.ndx:2: 'wsj1/si_tr_s/46i/46ic0301\.wv1' is not of the form"):
+    with pytest.raises(UserError, match=r"si_tr_s\.ndx:2: 'wsj1/si_tr_s/46i/46ic0301\.wv1' does not have the form"):
         list(registry.problem("wsj_speech").samples("train"))
 
 

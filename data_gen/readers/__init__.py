@@ -1,1 +1,1 @@
-"""Readers of people's own files: lines of text, pictures, recordings, bracketed trees."""
+"""Readers of common file formats: lines of text, pictures, recordings, bracketed trees."""

@@ -1,4 +1,4 @@
-"""Folders as people unpack them: every file below, whatever the case of its name, always in the same order."""
+"""Lists the files below a folder: case of names ignored, always in the same order."""
 
 import os
 import pathlib
@@ -7,12 +7,12 @@ import pathlib
 def files_below(folder, *suffixes):
     """Yields the `Path` of each file below `folder` whose name ends in one of `suffixes`, case ignored, sorted.
 
-    Links to folders are followed, as discs are often joined by them; hidden files and folders are passed over.
+    Links to folders are followed, since discs are often joined by links; hidden files and folders are skipped.
     """
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
-        if real in seen:  # a link back to a folder above it
+        if real in seen:  # a link to a parent folder
             folders.clear()
             continue
         seen.add(real)

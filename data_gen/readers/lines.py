@@ -1,4 +1,4 @@
-"""Text files, line by line: UTF-8 or a clear error that names file, line and column."""
+"""Reads text files line by line: UTF-8, or an error that names file, line and column."""
 
 import codecs
 import gzip
@@ -11,12 +11,12 @@ _BLOCK = 1 << 20  # bytes, read and decoded at once
 
 
 def refuse(reason):
-    """Raises `UserError`: what a reader does with a malformed line unless told otherwise."""
+    """Raises `UserError`: the default handling of a malformed line."""
     raise UserError(reason)
 
 
 def bad_sample(reason):
-    """A malformed line as a sample that `--max_bad_records` counts (`Problem.samples`); its key is the place."""
+    """A malformed line as a sample that `--max_bad_records` counts (`Problem.samples`); its key is file and line."""
     return {"key": os.path.basename(reason.partition(": ")[0]), "bad": reason}
 
 
@@ -26,7 +26,7 @@ def read_lines(path, malformed=refuse):
     A file whose name ends in .gz is decompressed as it is read.
 
     Args:
-      malformed: called with "file:line: the reason"; what it returns is yielded in place of the line.
+      malformed: called with "file:line: the reason"; its result is yielded instead of the line.
 
     Raises:
       UserError: the file can't be opened or decompressed, or a line is not UTF-8.
@@ -47,18 +47,18 @@ def read_lines(path, malformed=refuse):
 
 
 def read_columns(path, names, malformed=refuse, may_be_empty=False):
-    """Yields `(line number, cells)` of a tab-separated file; no quoting, so that quotes in the text stay as they are.
+    """Yields `(line number, cells)` of a tab-separated file; there is no quoting, so quotes in the text are kept.
 
-    Lines without a character are skipped.
+    Empty lines are skipped.
 
     Args:
       path: the file.
-      names: what each column holds, for errors; their number is the number of columns.
-      malformed: called with "file:line: the reason"; what it returns is yielded in place of the cells.
-      may_be_empty: whether a column may, which is malformed otherwise.
+      names: the content of each column, for errors; one name per column.
+      malformed: called with "file:line: the reason"; its result is yielded instead of the cells.
+      may_be_empty: whether a column may be empty.
 
     Raises:
-      UserError: a line with another number of columns, or with an empty one.
+      UserError: a line with a wrong number of columns, or with an empty column.
     """
     count = len(names)
     for number, line in read_lines(path, malformed):
@@ -79,11 +79,11 @@ def _what_is_wrong(cells, names):
         return f"{_count(len(cells), 'column')} between tabs, expected {len(names)}: {' ⇥ '.join(names)}"
     for column, (name, cell) in enumerate(zip(names, cells), 1):
         if not cell.strip():
-            return f"column {column} ({name}) is empty; fill it in or take the line out"
+            return f"column {column} ({name}) is empty; fill it in or remove the line"
 
 
 def _blocks(file, path):
-    """Yields lists of lines, of about a megabyte together."""
+    """Yields lists of lines of about one megabyte."""
     try:
         while lines := file.readlines(_BLOCK):
             yield lines
@@ -94,9 +94,9 @@ def _blocks(file, path):
 
 
 def _decoded(raw_lines):
-    """The lines as text, fast; None where one of them has a fault.
+    """The lines as text, fast; None if one of them is malformed.
 
-    They come as bytes because only "\n" ends a line: Python's own ways to read text also cut at U+2028 and its like.
+    The file is read as bytes because only "\n" ends a line: Python's text files also split at U+2028 and the like.
     """
     try:
         text = b"".join(raw_lines).decode("utf-8")
@@ -109,7 +109,7 @@ def _decoded(raw_lines):
 
 
 def _decode(path, number, raw):
-    """One line as text, or a ValueError that says what is wrong with it."""
+    """One line as text, or a ValueError with the reason."""
     raw = raw.removesuffix(b"\n").removesuffix(b"\r")
     try:
         line = raw.decode("utf-8")

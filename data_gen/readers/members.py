@@ -1,7 +1,7 @@
-"""Files inside tar and zip archives, read where they lie: nothing is unpacked, so no name of a member becomes a path.
+"""Reads files inside tar and zip archives without unpacking, so no member name becomes a path.
 
-The parent process lists members (headers only), the workers read them: a sample carries a `TarMember`, `ZipMember` or
-plain path, and `read_content` turns any of them into bytes.
+The parent process lists the members (it reads headers only) and the workers read them: a sample holds a `TarMember`, a
+`ZipMember` or a path, and `read_content` returns the bytes of any of them.
 """
 
 import functools
@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from t2t_multimodel.errors import UserError
 
-MOST_BYTES = 1 << 28  # of one member; a header that claims more is damaged, or made to fill the memory
+MOST_BYTES = 1 << 28  # of one member; a header that claims more is damaged or an attack
 
 
 class TarMember(NamedTuple):
-    """A file inside an uncompressed tar, found by where its bytes are."""
+    """A file inside an uncompressed tar, found by its offset."""
 
     archive: str
     name: str  # for errors
@@ -39,14 +39,14 @@ class ZipMember(NamedTuple):
 
 
 def tar_members(archive, inside=None):
-    """Yields the `TarMember`s of an uncompressed tar in its order, files only; reads nothing but headers.
+    """Yields the `TarMember`s of an uncompressed tar in its order, files only; reads only headers.
 
     Args:
       archive: the tar.
-      inside: a `TarMember` of it that is itself a tar, whose members are then yielded.
+      inside: a `TarMember` of it that is itself a tar; then its members are yielded.
 
     Raises:
-      UserError: no tar, a compressed one (whose members have no offsets), or one that is cut off.
+      UserError: not a tar, a compressed tar (its members have no offsets), or a truncated one.
     """
     archive = str(archive)
     what = str(inside) if inside else archive
@@ -63,7 +63,7 @@ def tar_members(archive, inside=None):
                     if member.isreg():
                         yield TarMember(archive, member.name, offset, member.size)
                 part.seek(tar.offset)
-                if not part.read(1):  # a whole tar has blocks of zeros behind its last member
+                if not part.read(1):  # a complete tar has blocks of zeros after its last member
                     raise UserError(f"{what}: cut off, the mark of its end is missing; get it again")
     except tarfile.TarError as error:
         reason = str(error).split("\n")[0]
@@ -89,7 +89,7 @@ def read_content(place):
     """The bytes of a `TarMember`, a `ZipMember`, or the file at a path.
 
     Raises:
-      ValueError: it can't be read, or is damaged, or claims more than 256 MB; the message names archive and member.
+      ValueError: it can't be read, is damaged, or claims more than 256 MB; the message names archive and member.
     """
     try:
         if isinstance(place, TarMember):
@@ -142,7 +142,7 @@ def _kept_zip(archive, size, changed):
 
 
 class _Part:
-    """The bytes `start` to `start + size` of a file, as a file; as much of one as `tarfile` asks for."""
+    """The bytes `start` to `start + size` of a file, as a file object with the methods that `tarfile` calls."""
 
     def __init__(self, file, start, size):
         self._file, self._start, self._size, self._position = file, start, size, 0

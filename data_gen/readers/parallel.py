@@ -1,8 +1,8 @@
-"""Parallel text: which files of a folder belong together, and their pairs, one at a time.
+"""Parallel text: finds the files of a folder that belong together, and reads their sentence pairs lazily.
 
-Three forms, each also with .gz at the end: `train.en` beside `train.de`, a line of one to a line of the other;
-`train.en-de.tsv`, tab-separated, the columns in the order that the name says; the WMT test sets
-`newstest2013-src.en.sgm` beside `newstest2013-ref.de.sgm`.
+Three formats, each also with .gz at the end: `train.en` beside `train.de`, aligned line by line; `train.en-de.tsv`,
+tab-separated, columns in the order of the name; the WMT test sets `newstest2013-src.en.sgm` beside
+`newstest2013-ref.de.sgm`.
 """
 
 import filecmp
@@ -15,17 +15,17 @@ from t2t_multimodel.data_gen.readers.lines import bad_sample, read_columns, read
 from t2t_multimodel.data_gen.readers.sgm import read_sgm_pair
 from t2t_multimodel.errors import UserError
 
-_WHOLE_SENTENCE = 5  # words from which a sentence is taken to be the same one wherever it stands
+_WHOLE_SENTENCE = 5  # words; equal sentences of this length or more are taken as the same sentence
 _PAIR = re.compile(r"[.\-_]([a-z]{2})-([a-z]{2})$")  # at the end of a stem: the two languages
 
 
 @dataclass(frozen=True)
 class ParallelSource:
-    """Files that together hold one text in two languages."""
+    """The files of one text in two languages."""
 
-    name: str  # what their names have in common, from the folder on: "training/europarl-v7.de-en", "newstest2014.sgm"
+    name: str  # the common part of their names, from the folder on: "training/europarl-v7.de-en", "newstest2014.sgm"
     form: str  # "lines", "tsv" or "sgm"
-    paths: tuple  # `Path`s: of the first language and of the second; one path where both are in it
+    paths: tuple  # `Path`s: of the first language and of the second; one path if both are in one file
     swapped: bool = False  # tsv: the second language is in the first column
 
     @property
@@ -36,10 +36,10 @@ class ParallelSource:
     def pairs(self):
         """Yields `(number, text in the first language, text in the second)`, lazily; numbers are lines or segments.
 
-        In place of the text of a malformed line there is `lines.bad_sample` of what is wrong with it.
+        A malformed line gives a `lines.bad_sample` with the reason instead of its text.
 
         Raises:
-          UserError: a file that can't be read, files that do not have the same length, or a damaged .sgm file.
+          UserError: a file that can't be read, files of different lengths, or a damaged .sgm file.
         """
         if self.form == "lines":
             yield from read_side_by_side(*self.paths)
@@ -51,13 +51,13 @@ class ParallelSource:
                 yield (number, other, one) if self.swapped else (number, one, other)
 
     def place(self, number, second):
-        """Where pair `number` is read in the first language, or in the second, for errors."""
+        """File and line (or segment) of pair `number` in the first or `second` language, for errors."""
         kind = "segment " if self.form == "sgm" else ""
         return f"{self.paths[-1 if second else 0]}:{kind}{number}"
 
 
 def read_side_by_side(first, second):
-    """Yields `(line number, line of first, line of second)`; a line that is not UTF-8 comes as a `bad_sample`.
+    """Yields `(line number, line of first, line of second)`; a line that is not UTF-8 gives a `bad_sample`.
 
     Raises:
       UserError: one file has more lines than the other; both are named with their counts.
@@ -84,14 +84,14 @@ def find_sources(folder, first, second, called=""):
     """The `ParallelSource`s in `folder` and below for the languages `first` and `second`, e.g. "en" and "de".
 
     Args:
-      called: put before the sources' names, where a folder is one of several.
+      called: prefix of the sources' names, if the folder is one of several.
 
     Returns:
-      `(sources sorted by name, paths without a partner)`. Files of other languages are left alone, and so are those
-      whose names say another pair (`europarl-v7.fr-en.en`).
+      `(sources sorted by name, paths without a partner)`. Files of other languages, and of other language pairs
+      (`europarl-v7.fr-en.en`), are ignored.
 
     Raises:
-      UserError: a file is there both plain and compressed.
+      UserError: a file exists both plain and compressed.
     """
     found = _by_name(Path(folder), first, second)
     sources, alone = [], []
@@ -104,7 +104,7 @@ def find_sources(folder, first, second, called=""):
             sources.append(ParallelSource(name, form, (path,), swapped=order == (second, first)))
             continue
         ways = [(first, second)]
-        if form == "sgm":  # a set may be there for one direction only
+        if form == "sgm":  # a test set may exist for one direction only
             ways = [(f"src.{first}", f"ref.{second}"), (f"ref.{first}", f"src.{second}")]
         there = [way for way in ways if all(side in files for side in way)]
         if there:
@@ -145,7 +145,7 @@ def _by_name(folder, first, second):
 
 
 def distinct(sources):
-    """`sources` without those whose files are, byte for byte, those of one before: unpacked beside its archive, say."""
+    """`sources` without byte-for-byte copies of an earlier one (for example unpacked beside its archive)."""
     kept = []
     for source in sources:
         alike = [other for other in kept if (other.stem, other.form) == (source.stem, source.form)]
@@ -159,10 +159,10 @@ def _same_content(one, other):
 
 
 class HeldOut:
-    """The sentences of the splits that are tested on: no pair that holds one of them may be trained on.
+    """The sentences of the test splits: a training pair that contains one of them must be removed.
 
-    A training pair is one of them if both its sides are, or if one side is that has at least five words: "Why?" may
-    be translated in training, and white space does not count.
+    A training pair matches if both its sides match, or if one side of at least five words matches. So a short sentence
+    such as "Why?" may be in training. White space is ignored.
     """
 
     def __init__(self):

@@ -1,8 +1,8 @@
-"""Parts of a corpus by hash of a name: the same on every machine and in every order, for corpora without a dev set."""
+"""Splits a corpus without a dev set by a hash of the names: the same on every machine and in every order."""
 
 import hashlib
 
 
 def part_of(name, parts):
-    """Which of `parts` equal parts `name` belongs to: 0 to parts − 1, by its SHA-256."""
+    """The part, 0 to parts − 1, that `name` belongs to, by its SHA-256."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % parts

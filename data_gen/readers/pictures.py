@@ -9,27 +9,27 @@ from t2t_multimodel.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # channels → Pillow's name
-_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values for which width and height change
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that swap width and height
 
 
 def read_picture(path, height, width, channels, *, fit="stretch", content=None):
-    """Reads the picture at `path`, turned upright as its EXIF data say, and brings it to `height` × `width` pixels.
+    """Reads the picture at `path`, rotated by its EXIF orientation and resized to `height` × `width` pixels.
 
-    Grey becomes colour or colour grey as `channels` (1, 3 or 4) asks; what is transparent becomes white. Of a moving
-    picture the first frame is taken. A JPEG is decoded at a half, a quarter or an eighth of its size where that is no
-    smaller than what is asked for: the decoder averages in its cosine coefficients, about twice as fast.
+    Pictures are converted to grey, RGB or RGBA for 1, 3 or 4 `channels`; transparent pixels become white. Only the
+    first frame of an animation is read. A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that is not smaller than
+    the target: the decoder averages in its cosine coefficients, about twice as fast.
 
     Args:
-      path: the file; with `content`, what errors call the picture.
-      fit: "stretch" (the whole picture, its proportions changed) or "crop" (proportions kept: the shorter side fits,
-        the middle of the longer one is taken).
-      content: the bytes of the picture, where they are not a file of their own.
+      path: the file; with `content`, the name of the picture in errors.
+      fit: "stretch" (the whole picture, aspect ratio changed) or "crop" (aspect ratio kept, the longer side is
+        center-cropped).
+      content: the bytes of the picture, if it is not a file.
 
     Returns:
       uint8 `[height, width, channels]`.
 
     Raises:
-      ValueError: no such file, or not a picture, or a damaged one; the message names the file.
+      ValueError: a missing file, not a picture, or a damaged one; the message names the file.
     """
     from PIL import Image, ImageOps
 
@@ -51,7 +51,7 @@ def read_picture(path, height, width, channels, *, fit="stretch", content=None):
 
 
 def _decode_small(picture, height, width, mode, fit):
-    """Has a JPEG that is not decoded yet decoded at the least size that covers what is asked for; else does nothing."""
+    """Makes Pillow decode a JPEG at the smallest size that covers the target; does nothing for other formats."""
     if picture.format != "JPEG":
         return
     if picture.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
@@ -63,7 +63,7 @@ def _decode_small(picture, height, width, mode, fit):
 
 
 def _middle(width, height, wanted_width, wanted_height):
-    """The largest box in the middle of `width` × `height` with the proportions wanted: (left, top, right, bottom)."""
+    """The largest centered box in `width` × `height` with the target aspect ratio: (left, top, right, bottom)."""
     scale = min(width / wanted_width, height / wanted_height)
     left, top = (width - wanted_width * scale) / 2, (height - wanted_height * scale) / 2
     return max(left, 0.0), max(top, 0.0), min(width - left, width), min(height - top, height)

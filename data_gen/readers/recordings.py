@@ -1,4 +1,4 @@
-"""Recordings (WAV, FLAC, OGG, MP3, SPHERE, whatever libsndfile reads) → int16, one channel, a given rate."""
+"""Reads recordings (WAV, FLAC, OGG, MP3, SPHERE and others) as int16, mono, at a given rate."""
 
 import os
 
@@ -6,17 +6,17 @@ import numpy as np
 
 from t2t_multimodel.data_gen.readers import sphere
 
-_UNKNOWN_SIZE = 0x7FFFF000  # what programs that write into a pipe put as a WAV's size, or more
+_UNKNOWN_SIZE = 0x7FFFF000  # a WAV written to a pipe has this size or more in its header
 
 
 def read_recording(path, rate):
-    """Reads the recording at `path`; channels are averaged, another rate is resampled to `rate` Hz.
+    """Reads the recording at `path`: averages the channels and resamples to `rate` Hz.
 
     Returns:
       int16 `[samples]`, full scale = 32767.
 
     Raises:
-      ValueError: no such file, or not a recording, or a damaged, cut or empty one; the message names the file.
+      ValueError: a missing file, not a recording, or a damaged, truncated or empty one; the message names the file.
     """
     path = str(path)
     if not os.path.exists(path):
@@ -44,13 +44,13 @@ def _read(path, head):
     _refuse_cut_wav(path, head)
     try:
         return soundfile.read(path, dtype="float32", always_2d=True)
-    except Exception as error:  # soundfile raises TypeError too, for a suffix that it takes for headerless sound
+    except Exception as error:  # soundfile also raises TypeError, for a suffix of raw audio
         reason = str(error).strip().split("\n")[0].removeprefix(f"Error opening {path!r}: ")
         raise ValueError(f"{path}: can't be decoded as a recording ({reason})") from error
 
 
 def _refuse_cut_wav(path, head):
-    """Compares a WAV with its header: cut short it would read without an error, and no longer fit its transcript."""
+    """Compares a WAV's size with its header: a truncated file reads without an error, but misses some speech."""
     if head[:4] == b"RIFF" and len(head) == 8:
         promised = int.from_bytes(head[4:], "little") + 8
         present = os.path.getsize(path)

@@ -1,4 +1,4 @@
-"""The test sets of WMT in their `.sgm` form: documents of numbered segments, source and reference in two files."""
+"""Reads WMT test sets in `.sgm` format: documents of numbered segments, source and reference in two files."""
 
 import gzip
 import html
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from t2t_multimodel.errors import UserError
 
-# No parser of XML or SGML: published sets have bare "&" and "<" in their text.
+# Not an XML or SGML parser, since published test sets have bare "&" and "<" in their text.
 _TAG = re.compile(r"<(/?)(doc|seg)\b([^<>]*)>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""(\w+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
 _ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|#\d+|#[xX][0-9a-fA-F]+);")
@@ -21,15 +21,15 @@ class Segment:
 
     document: str  # its docid
     number: str  # its id in the document
-    text: str  # entities resolved, white space at both ends removed, line breaks inside become blanks
-    line: int  # where it begins in the file
+    text: str  # entities resolved, stripped, line breaks replaced by spaces
+    line: int  # its first line in the file
 
 
 def read_sgm(path):
-    """The `Segment`s of a file, in its order; the name may end in .gz.
+    """The `Segment`s of a file, in order; the name may end in .gz.
 
     Raises:
-      UserError: not readable, not UTF-8, a segment that isn't closed or has no id, an id twice, no segment at all.
+      UserError: not readable, not UTF-8, a segment that isn't closed or has no id, a duplicate id, no segments.
     """
     text = _text_of(path)
     segments, seen = [], set()
@@ -82,7 +82,7 @@ def read_sgm_pair(first, second):
 
 
 def resolved(text):
-    """`text` with XML's own five entities and numeric ones resolved; what else begins with "&" stays."""
+    """`text` with XML's five entities and numeric entities resolved; other text after "&" stays."""
     return _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
 
 

@@ -1,7 +1,7 @@
 """NIST SPHERE recordings (.wv1, .sph): a text header of 1024 bytes, then PCM, or PCM compressed by shorten.
 
-libsndfile reads PCM. What is compressed, as most older discs of the Linguistic Data Consortium are, goes through
-PyAV (the extra `wsj`), whose FFmpeg knows shorten. The package `sphfile` is no help: it returns noise for such a file.
+libsndfile reads PCM. Compressed files, as on most older discs of the Linguistic Data Consortium, are decoded with PyAV
+(the extra `wsj`), since FFmpeg supports shorten. The package `sphfile` returns noise for such files.
 """
 
 import os
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 MAGIC = b"NIST_1A\n"
 _LINE = re.compile(r"(\S+)\s+-(?:i|r|s\d+)\s+(.*)")
-_RATES = range(1000, 400_001)  # Hz; a damaged one would be resampled to gigabytes
+_RATES = range(1000, 400_001)  # Hz; a wrong rate in a damaged header would be resampled to gigabytes
 
 
 class SphereHeader(NamedTuple):
-    size: int  # bytes, before the samples
+    size: int  # of the header, bytes
     samples: int  # of each channel
     channels: int
     rate: int  # Hz
@@ -33,8 +33,8 @@ def read_sphere(path):
       float32 `[samples, channels]` from -1 to 1, and the rate in Hz.
 
     Raises:
-      ValueError: not a SPHERE file, a damaged header, a cut file, a compression that can't be undone here; the message
-        names the file, and the line of the header or the byte.
+      ValueError: not a SPHERE file, a damaged header, a truncated file, an unsupported compression; the message names
+        the file, and the line of the header or the byte.
     """
     header = read_header(path)
     samples = _decoded(path, header) if header.compressed else _plain(path, header)
@@ -46,7 +46,7 @@ def read_sphere(path):
 
 
 def read_header(path):
-    """The `SphereHeader` of a file; raises `ValueError` with file and place."""
+    """The `SphereHeader` of a file; raises `ValueError` with file and line."""
     with open(path, "rb") as file:
         start = file.read(16)
         if not start.startswith(MAGIC):
@@ -98,7 +98,7 @@ def _plain(path, header):
         raise ValueError(f"{path}: cut short: its header says {header.samples} samples, {max(present, 0)} are there")
     try:
         return soundfile.read(path, dtype="float32", always_2d=True)[0]
-    except Exception as error:  # libsndfile's own, and what its wrapper raises for a suffix that it knows otherwise
+    except Exception as error:  # errors of libsndfile and of its wrapper
         raise ValueError(f"{path}: libsndfile can't read this SPHERE file ({_reason(path, error)})") from error
 
 
@@ -115,7 +115,7 @@ def _decoded(path, header):
     try:
         with av.open(path, format="nistsphere") as container:
             frames = [frame.to_ndarray() for frame in container.decode(audio=0)]  # int16 [channels, samples] each
-    except Exception as error:  # FFmpeg's own; and of a file without a stream, or with an impossible one, others
+    except Exception as error:  # FFmpeg's errors, and others for a file without a valid stream
         raise ValueError(f"{path}: can't be uncompressed ({header.coding}: {_reason(path, error)})") from error
     if not frames:
         raise ValueError(f"{path}: cut short: its header says {header.samples} samples, 0 are there")

@@ -1,13 +1,12 @@
-"""Data sets of TensorFlow Datasets (TFDS): found prepared, or downloaded and prepared; read fast and in a fixed order.
+"""Data sets of TensorFlow Datasets (TFDS): uses prepared data, or downloads and prepares it; reads in a fixed order.
 
-A problem asks `prepared` for the builder, which says in one line what is missing; with it, `files_of` gives its
-`source_files`, and `read_values` what its samples are made of.
+A problem calls `prepared` to get the builder, or one line about what is missing. With the builder, `files_of` gives the
+problem's `source_files`, and `read_values` the values of its samples.
 
-The data sets lie under the download folder (`readers/corpora.py`) as TFDS itself would put them,
-`<name>/<config>/<version>`, so what was prepared elsewhere can be copied or linked there. Archives that a person has
-downloaded go into the manual folder under the names that TFDS records for them: they are used instead of a download if
-their checksums are right.
-Nothing is downloaded that TFDS records no checksum for.
+The data sets are in the download folder (`readers/corpora.py`) in TFDS's own layout, `<name>/<config>/<version>`, so
+data that was prepared elsewhere can be copied or linked there. Archives that the user has downloaded belong in the
+manual folder, under the names that TFDS records for them; they are used if their checksums are right. Nothing is
+downloaded without a recorded checksum.
 """
 
 import contextlib
@@ -22,7 +21,7 @@ from t2t_multimodel.data_gen.readers import corpora
 from t2t_multimodel.data_gen.readers.corpora import MissingCorpus
 from t2t_multimodel.errors import UserError, unknown_name
 
-_BATCH, _SOUND_BATCH = 1024, 32  # records parsed at once: many times as fast as one by one
+_BATCH, _SOUND_BATCH = 1024, 32  # records parsed together: many times faster than one by one
 _builders = {}  # (name, folder) → builder
 
 
@@ -30,7 +29,7 @@ def builder(name):
     """The TFDS builder of `name` ("cifar10", "wmt14_translate/de-en"), or of a folder that holds a prepared data set.
 
     Raises:
-      UserError: TFDS knows no such data set, and none is there under that name.
+      UserError: TFDS has no such data set, and no prepared one has this name.
     """
     import tensorflow_datasets as tfds
 
@@ -49,21 +48,21 @@ def builder(name):
                 tfds.list_builders(with_community_datasets=False),
                 f"a prepared one would lie in {folder / name}",
             ) from None
-        except Exception as error:  # what TFDS raises for a broken folder depends on what is broken
+        except Exception as error:  # TFDS raises different types for a broken folder
             raise UserError(f"TFDS data set {name!r}: TFDS can't open it: {_first_line(error)}") from error
         _builders[name, folder] = made
     return _builders[name, folder]
 
 
 def prepared(name, missing=None, download=True):
-    """The builder of `name`, once its data is prepared: downloads and prepares it where it is not.
+    """The builder of `name`, with its data prepared; downloads and prepares the data if necessary.
 
     Args:
-      missing: a `MissingCorpus` to raise where the data can neither be found nor downloaded.
-      download: False: only what is prepared serves, and `missing` must be given. For what takes tens of GB, or ffmpeg.
+      missing: a `MissingCorpus` to raise if the data is neither found nor downloaded.
+      download: False: use prepared data only; then `missing` must be given. For sets of tens of GB, or with ffmpeg.
 
     Raises:
-      MissingCorpus: no connection, or files that have to be obtained by hand are not there.
+      MissingCorpus: no connection, or files that must be obtained by hand are missing.
       UserError: a file with a wrong checksum, or one without a recorded checksum.
     """
     if is_prepared(name):
@@ -76,7 +75,7 @@ def prepared(name, missing=None, download=True):
     manual, downloads = corpora.manual_folder(), corpora.download_folder() / "tfds"
     missing = missing or MissingCorpus(
         f"no {made.data_dir}: the TFDS data set {name} is not prepared there and can't be downloaded from here; "
-        f"prepare it where there is a connection and copy it there (--download_dir says where)"
+        f"prepare it on a machine with a connection and copy it there (--download_dir sets the folder)"
     )
     if not corpora.may_write():
         raise MissingCorpus(f"TFDS data set {name}: not prepared yet; without --dry_run it is, in {made.data_dir}")
@@ -91,11 +90,11 @@ def prepared(name, missing=None, download=True):
         made.download_and_prepare(download_dir=downloads, download_config=settings)
     except tfds.download.DownloadError as error:
         raise MissingCorpus(f"{missing} ({_first_line(error)})") from error
-    except Exception as error:  # TFDS lets through what requests, its builders and protobuf raise
+    except Exception as error:  # errors of requests, builders and protobuf
         kind, module = type(error).__name__, type(error).__module__
         if kind == "NonMatchingChecksumError":
             raise UserError(
-                f"{_first_line(error).rstrip(':')}: it is damaged, or another file than the one that TFDS knows; "
+                f"{_first_line(error).rstrip(':')}: the file is damaged, or differs from the one that TFDS knows; "
                 "remove it, and get it again"
             ) from error
         if "Missing checksums" in str(error):
@@ -104,14 +103,14 @@ def prepared(name, missing=None, download=True):
             ) from error
         if isinstance(error, (ConnectionError, TimeoutError)) or module.startswith(("requests", "urllib3")):
             raise MissingCorpus(f"{missing} ({kind})") from error
-        if isinstance(error, AssertionError):  # how TFDS's builders say that files have to be obtained by hand
+        if isinstance(error, AssertionError):  # TFDS's builders raise it for files that must be obtained by hand
             raise MissingCorpus(f"TFDS data set {name}: {' '.join(str(error).split())}") from error
         raise
     return made
 
 
 def is_prepared(name):
-    """Whether the data set is there, so that nothing would be downloaded."""
+    """Whether the data set is prepared, so that nothing would be downloaded."""
     if not (os.path.isdir(name) or (corpora.download_folder() / name.partition(":")[0]).is_dir()):
         return False  # without importing TensorFlow
     made = builder(name)
@@ -127,23 +126,23 @@ def files_of(made, splits):
 def read_values(made, split, names):
     """Yields `(id, [value of each name])`; the id is TFDS's own, `cifar10-train.tfrecord-00000-of-00001__17`.
 
-    Values are as they lie on disk: text and pictures are bytes (a picture is an encoded file), classes and numbers int,
-    sound an array of whole numbers; of what is inside a sequence, an array.
+    Values are as stored: text and pictures are bytes (a picture is an encoded file), classes and numbers are int, sound
+    is an array of integers; a value inside a sequence is an array.
 
     Args:
       made: a prepared builder.
       split: e.g. "train", or a part of it, "train[:90%]".
-      names: of features; what is inside another feature is named with a slash.
+      names: of features; a nested feature is named with a slash.
 
     Raises:
-      UserError: no such split, a damaged file, or one that is not in TFDS's TFRecord form.
+      UserError: no such split, a damaged file, or a file that is not in TFDS's TFRecord format.
     """
     import tensorflow as tf
 
     spec, stored = {}, made.info.features.get_serialized_info()
     for name in names:
         info = _inside(stored, name)
-        kind = tf.int64 if info.tf_dtype.is_integer else info.tf_dtype  # as a tf.train.Example has them
+        kind = tf.int64 if info.tf_dtype.is_integer else info.tf_dtype  # the types of a tf.train.Example
         spec[name] = tf.io.RaggedFeature(kind) if info.shape else tf.io.FixedLenFeature((), kind)
     size = _SOUND_BATCH if any(isinstance(feature, tf.io.RaggedFeature) for feature in spec.values()) else _BATCH
     for part in _parts(made, split):
@@ -162,7 +161,7 @@ def read_values(made, split, names):
 
 
 def _rows(values):
-    """A list of bytes, ints or int arrays, one a record."""
+    """A list of bytes, ints or int arrays, one per record."""
     if hasattr(values, "row_splits"):
         flat, ends = values.values.numpy(), values.row_splits.numpy()
         return [flat[start:end] for start, end in zip(ends, ends[1:])]
@@ -170,17 +169,17 @@ def _rows(values):
 
 
 def feature_of(features, name):
-    """The TFDS feature called `name`, "a/b" being b inside a; raises `UserError` with what there is."""
+    """The TFDS feature `name`, where "a/b" is b inside a; raises `UserError` with the known names."""
     return _inside(features, name)
 
 
 def package_folder():
-    """The folder of the installed `tensorflow_datasets`, whose lists of labels are read without importing it."""
+    """The folder of the installed `tensorflow_datasets`, to read its label lists without importing it."""
     return pathlib.Path(importlib.util.find_spec("tensorflow_datasets").submodule_search_locations[0])
 
 
 def _inside(features, name):
-    if name in features:  # COCO's "image/filename" is a name of its own
+    if name in features:  # COCO's "image/filename" is a plain name
         return features[name]
     inside = features
     for part in name.split("/"):
@@ -204,7 +203,7 @@ def _parts(made, split):
 
 
 def _may_get(made, manual, downloads):
-    """Whether to try: TFDS itself goes on for minutes where there is no connection."""
+    """Whether to try a download; without a connection TFDS itself would retry for minutes."""
     infos = made.url_infos or {}
     if not infos or any(urllib.request.getproxies().get(scheme) for scheme in ("http", "https", "all")):
         return True
@@ -227,7 +226,7 @@ def _answers(scheme, place):
 
 @contextlib.contextmanager
 def _quiet():
-    """Without TFDS's warnings of every folder that is not there."""
+    """Suppresses TFDS's warnings about missing folders."""
     from absl import logging
 
     before = logging.get_verbosity()

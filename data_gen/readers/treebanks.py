@@ -1,4 +1,4 @@
-"""Treebank files as they ship, a tree over several lines: cut into trees, each with the line where it begins."""
+"""Splits original treebank files, with trees over several lines, into trees, each with its first line number."""
 
 import re
 from typing import NamedTuple
@@ -7,12 +7,12 @@ from t2t_multimodel.data_gen.readers.lines import read_lines
 
 
 class TreeText(NamedTuple):
-    """One tree of a file, not parsed yet."""
+    """One tree of a file, not parsed."""
 
     text: str
     path: str
-    line: int  # from 1, where the tree begins
-    fault: str = ""  # why it is not one whole tree; "" where its brackets are balanced
+    line: int  # from 1, the first line of the tree
+    fault: str = ""  # why it is not one whole tree; "" if its brackets are balanced
 
     @property
     def place(self):
@@ -22,10 +22,10 @@ class TreeText(NamedTuple):
 def read_treebank_file(path):
     """Yields the `TreeText`s of a file, balanced or not.
 
-    A tree begins with a bracket at the start of a line; its further lines are indented, as the Penn Treebank's `.mrg`
-    files and their like have them. That is what the reader catches hold of again behind a tree whose brackets do not
-    balance, so one broken tree is one bad record. A file in which no line is indented reads as well, as long as all
-    of its trees are balanced. Blank lines, and lines from `*x*` to `*x*` (the older releases' notice), are skipped.
+    A tree starts with a bracket at the start of a line; its other lines are indented, as in the Penn Treebank's `.mrg`
+    files. The reader uses the indentation to find the next tree after one with unbalanced brackets, so one broken tree
+    is one bad record. A file without indentation can also be read if all its trees are balanced. Blank lines, and lines
+    that start with `*x*` (a notice in older releases), are skipped.
 
     Raises:
       UserError: the file can't be opened, or is not UTF-8.
@@ -41,9 +41,9 @@ def read_treebank_file(path):
 
 
 def _tree_at(lines, first):
-    """The tree that begins with `lines[first]`: (index of the line behind it, what is wrong with it or "")."""
+    """The tree that starts at `lines[first]`: (index of the line after it, what is wrong with it or "")."""
     if not lines[first][1].lstrip().startswith("("):
-        return _next_beginning(lines, first), f"a tree begins with a bracket, not with {lines[first][1].strip()[:40]!r}"
+        return _next_beginning(lines, first), f"a tree starts with a bracket, not with {lines[first][1].strip()[:40]!r}"
     depth = 0
     for at in range(first, len(lines)):
         number, line = lines[at]
@@ -55,7 +55,7 @@ def _tree_at(lines, first):
             if not behind and at + 1 < len(lines) and not lines[at + 1][1].lstrip().startswith("("):
                 number, behind = lines[at + 1][0], lines[at + 1][1].strip()
             if behind:
-                fault = f"{behind[:40]!r} in line {number} is behind the end of the tree: a closing bracket too many"
+                fault = f"{behind[:40]!r} in line {number} is after the end of the tree: one closing bracket too many"
                 return _next_beginning(lines, at), fault
             return at + 1, ""
     end = _next_beginning(lines, first)
@@ -64,7 +64,7 @@ def _tree_at(lines, first):
 
 
 def _next_beginning(lines, at):
-    """The index of the next line behind `at` that begins with a bracket and is not indented."""
+    """The index of the next line after `at` that starts with a bracket and is not indented."""
     return next((i for i in range(at + 1, len(lines)) if lines[i][1].startswith("(")), len(lines))
 
 

@@ -1,15 +1,15 @@
-"""Bracketed trees, "(S (NP (DT the) (NN dog)) (VP (VBZ barks)))": read, simplified, written on one line."""
+"""Bracketed trees, "(S (NP (DT the) (NN dog)) (VP (VBZ barks)))": reads, simplifies and linearises them."""
 
 from t2t_multimodel.data_gen.readers.lines import read_lines, refuse
 
-TRACE = "-NONE-"  # the Penn Treebank's label of leaves that stand for no word
+TRACE = "-NONE-"  # the Penn Treebank's label of leaves without a word
 
 
 def read_trees(path, keep_function_tags=False, malformed=refuse):
-    """Yields `(line number, nltk.tree.Tree)`, a tree a line; blank lines are skipped.
+    """Yields `(line number, nltk.tree.Tree)`, one tree per line; blank lines are skipped.
 
     Args:
-      malformed: called with "file:line: the reason"; what it returns is yielded in place of the tree.
+      malformed: called with "file:line: the reason"; its result is yielded instead of the tree.
 
     Raises:
       UserError: a line that is not one whole tree; the message names file and line.
@@ -20,17 +20,17 @@ def read_trees(path, keep_function_tags=False, malformed=refuse):
         try:
             tree = parse_tree(line, keep_function_tags) if isinstance(line, str) else line
         except ValueError as error:
-            tree = malformed(f"{path}:{number}: {error} (expected: one whole bracketed tree a line)")
+            tree = malformed(f"{path}:{number}: {error} (expected: one whole bracketed tree per line)")
         yield number, tree
 
 
 def parse_tree(text, keep_function_tags=False, root_label=None):
-    """The `nltk.tree.Tree` of one bracketed tree; a root without a label is unwrapped, traces are taken out.
+    """The `nltk.tree.Tree` of one bracketed tree; a root without a label is unwrapped, traces are removed.
 
     Args:
       text: the tree.
-      keep_function_tags: whether "NP-SBJ" stays, rather than becoming "NP".
-      root_label: the label of a root without one over several trees, "( (S …) (. .))"; None: that is an error.
+      keep_function_tags: whether to keep "NP-SBJ" instead of "NP".
+      root_label: the label for an unlabelled root of several trees, "( (S …) (. .))"; None: this is an error.
 
     Raises:
       ValueError: with the reason, in one line.
@@ -39,10 +39,10 @@ def parse_tree(text, keep_function_tags=False, root_label=None):
 
     try:
         tree = Tree.fromstring(text, remove_empty_top_bracketing=True)
-    except ValueError as error:  # several lines, with a picture of the place
+    except ValueError as error:  # its message has several lines
         reason = " ".join(line.strip() for line in str(error).split("\n")[:2])
         raise ValueError(f"the tree doesn't parse: {reason}") from None
-    except IndexError:  # nltk, of "(" and of text without brackets
+    except IndexError:  # raised by nltk for "(" and for text without brackets
         raise ValueError("the tree doesn't parse: its brackets are not closed") from None
     if root_label and not tree.label() and len(tree) > 1:
         tree.set_label(root_label)
@@ -56,19 +56,19 @@ def parse_tree(text, keep_function_tags=False, root_label=None):
 
 
 def symbols(with_words, with_function_tags=False):
-    """The pattern of what shall be one id each in a tree that `linearised` wrote (`features.Text.symbols`)."""
-    if with_function_tags:  # they carry numbers, so the labels are no closed set
+    """The pattern of the words of a linearised tree that are one id each (`features.Text.symbols`)."""
+    if with_function_tags:  # they contain numbers, so the set of labels is open
         return ""
-    return r"[()]\S+" if with_words else r"\S+"  # brackets; or all of it, since the leaves are tags
+    return r"[()]\S+" if with_words else r"\S+"  # brackets; or everything, since the leaves are tags
 
 
 def linearised(tree, with_words=True):
-    """The tree on one line: "(NP (DT the )DT (NN dog )NN )NP", or without words, the tags as leaves: "(NP DT NN )NP".
+    """The tree on one line: "(NP (DT the )DT (NN dog )NN )NP", or without words, with tags as leaves: "(NP DT NN )NP".
 
-    Closing brackets carry their label (as in Vinyals et al. 2015, arXiv 1412.7449): a decoder need not count them.
+    Closing brackets have labels (as in Vinyals et al. 2015, arXiv 1412.7449), so a decoder does not have to count them.
 
     Raises:
-      ValueError: without words, and a word has no tag of its own, as in "(NP the dog)".
+      ValueError: `with_words` is false and a word has no tag, as in "(NP the dog)".
     """
     if isinstance(tree, str):
         if not with_words:
@@ -80,7 +80,7 @@ def linearised(tree, with_words=True):
 
 
 def _simplified(tree, keep_function_tags):
-    """A copy of `tree` without traces, and unless kept without function tags; None where no word is left."""
+    """A copy of `tree` without traces, and without function tags unless kept; None if no word is left."""
     if isinstance(tree, str):
         return tree
     if tree.label() == TRACE:

@@ -1,7 +1,7 @@
 """The discs of the Wall Street Journal speech corpora (CSR-I and II): index files, recordings, transcripts.
 
-Discs lie in folders such as 11-1.1 or 13_34_1, names in either case, sometimes all in one folder without the discs'.
-So everything is found by its path from `wsj0/` or `wsj1/` on, case ignored; a disc's number only picks one of copies.
+Discs are in folders such as 11-1.1 or 13_34_1, with names in upper or lower case, or all in one folder. So every file
+is found by its path from `wsj0/` or `wsj1/` on, case ignored; the number of a disc only chooses between copies.
 """
 
 import pathlib
@@ -17,7 +17,7 @@ _ENTRY = re.compile(r"([\d_.-]+)\s*:\s*(\S+)")
 _TRANSCRIPT = re.compile(r"(.*)\(\s*(\w+)\s*\)\s*")
 _EVENT = re.compile(r"\[[^\]\s]*\]")  # [lip_smack], [<door_slam], [door_slam>], [phone_ring/], [/phone_ring]
 _PUNCTUATION = re.compile(r"([^\w\s'!]+|'(?=[\w-]*quote)|!(?=exclamation))(\w[\w'-]*)")  # ",comma", "'single-quote"
-_SPOKEN_SYMBOLS = ("percent", "point")  # said in numbers, "five .point two %percent": words like others
+_SPOKEN_SYMBOLS = ("percent", "point")  # part of spoken numbers, "five .point two %percent": normal words
 
 
 class Utterance(NamedTuple):
@@ -26,16 +26,16 @@ class Utterance(NamedTuple):
     name: str  # "01ic0201", lower case
     disc: str  # "11_1_1"
     inside: str  # "wsj0/si_tr_s/01i/01ic0201.wv1"
-    place: str  # the index and the line
+    place: str  # index file and line
 
 
 class Transcript(NamedTuple):
-    text: str  # as the file has it, marks and all
+    text: str  # unchanged, with all marks
     place: str
 
 
 class WsjDiscs:
-    """What is on the discs below `folder`; looks through all of it once, at the first question."""
+    """The files on the discs below `folder`."""
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
@@ -46,14 +46,14 @@ class WsjDiscs:
         self._transcripts = self._without_name = None
 
     def index(self, inside):
-        """The `Path` of an index file; None where no disc has it."""
+        """The `Path` of an index file; None if no disc has it."""
         return self._file(".ndx", inside)
 
     def utterances(self, inside):
         """Yields the `Utterance`s of an index file: lines "11_1_1:wsj0/si_tr_s/01i/01ic0201.wv1", comments after ";".
 
         Raises:
-          UserError: a line of another form.
+          UserError: a malformed line.
         """
         path = self.index(inside)
         for number, line in read_lines(path):
@@ -63,22 +63,22 @@ class WsjDiscs:
             entry = _ENTRY.fullmatch(line)
             if not entry:
                 form = "11_1_1:wsj0/si_tr_s/01i/01ic0201.wv1"
-                raise UserError(f"{path}:{number}: {line[:60]!r} is not of the form {form}")
+                raise UserError(f"{path}:{number}: {line[:60]!r} does not have the form {form}")
             disc, recording = entry[1], entry[2].lstrip("/")
-            if not recording.lower().endswith(".wv1"):  # the indices of test sets leave it out
+            if not recording.lower().endswith(".wv1"):  # missing in the indices of test sets
                 recording += ".wv1"
             yield Utterance(pathlib.PurePosixPath(recording).stem.lower(), disc, recording, f"{path}:{number}")
 
     def recording(self, utterance):
-        """The `Path` of a recording, or the one where it should be, if no disc has it."""
+        """The `Path` of a recording; if no disc has it, the expected path."""
         found = self._file(".wv1", utterance.inside, utterance.disc)
         return found or self.folder / _DISC.sub(r"\1-\2.\3", utterance.disc) / utterance.inside
 
     def transcript(self, utterance):
-        """The `Transcript` of an utterance, of a .dot file or else of a .lsn file.
+        """The `Transcript` of an utterance, from a .dot file or else a .lsn file.
 
         Raises:
-          ValueError: there is none; the message names what was searched, and the lines there that name no utterance.
+          ValueError: there is none; the message names the searched files, and lines there without an utterance name.
         """
         if self._transcripts is None:
             self._read_transcripts()
@@ -105,7 +105,7 @@ class WsjDiscs:
         return paths[0] if paths else None
 
     def _read_transcripts(self):
-        """Fills {utterance: Transcript}, .dot files first: they say what was said, .lsn files leave some of it out."""
+        """Fills {utterance: Transcript}; .dot files first, since .lsn files are less detailed."""
         self._transcripts, self._without_name = {}, {}
         files = self.source_files()
         self._transcript_files = len(files)
@@ -121,14 +121,14 @@ class WsjDiscs:
 
 
 def normalised(transcript, mark_punctuation=True):
-    """A transcript's words, lower case: what a recogniser is trained and scored on.
+    """The words of a transcript in lower case, for training and scoring.
 
-    The rules are those of Kaldi's recipe (`normalize_transcript.pl`), carried through to marks that it leaves in words
-    for a lexicon to deal with:
-      noises "[lip_smack]", "[<door_slam]" and pauses "." go, and "~" where the recording cuts the speech off;
-      "<and>", "*and*", "!and", "a:nd" (deleted, mispronounced, stressed, drawn out) are the word that was said: "and";
-      of "com(pany)-", broken off, what was said is left: "com-";
-      verbalised punctuation keeps its sign, ",COMMA" is ",comma", "--DASH" is "-dash", but "%PERCENT" is "percent" and
+    The rules are those of Kaldi's recipe (`normalize_transcript.pl`), and also remove marks inside words that Kaldi
+    leaves to its lexicon:
+      noises "[lip_smack]", "[<door_slam]", pauses "." and "~" (speech cut off by the recording) are removed;
+      "<and>", "*and*", "!and", "a:nd" (deleted, mispronounced, stressed, lengthened) become the spoken word "and";
+      "com(pany)-", a word broken off, becomes its spoken part "com-";
+      verbalised punctuation keeps its sign: ",COMMA" is ",comma", "--DASH" is "-dash", but "%PERCENT" is "percent" and
       ".POINT" is "point".
 
     Args:

@@ -1,1 +1,1 @@
-"""The commands: one thin module each, over the frame in `command.py`."""
+"""The commands: one thin module each, based on `command.py`."""

@@ -1,4 +1,4 @@
-"""What a problem scores without a model: the trivial baselines over an example store."""
+"""The trivial baselines of a problem: scores without a model, computed from its example store."""
 
 from collections import Counter
 
@@ -11,7 +11,7 @@ _ROWS = 4096  # read at once
 
 
 def baselines(data_dir, problem_name, split=None):
-    """The better of the trivial answers (most frequent training target, copy of the input), for each metric.
+    """The better of the two trivial answers (most frequent training target, copy of the input), for each metric.
 
     Args:
       split: the split that is scored; None: the problem's evaluation split.

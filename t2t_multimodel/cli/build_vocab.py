@@ -1,9 +1,9 @@
-"""Trains vocabularies over the text of chosen problems and says how well each fits: tokens a character, by side.
+"""Trains vocabularies on the text of the given problems and measures how well each fits: tokens per character, by side.
 
-Several sizes are compared in one table; nothing is kept unless --data_dir is given, with one size: t2t-datagen then
-uses that vocabulary. Without this command t2t-datagen trains one itself, over the problems of its first call. Measured
-on the first texts of dev (or test), which no vocabulary was trained on; fewer tokens mean shorter sequences, more ids
-mean larger embedding and softmax. "bytes" is the share of tokens that are single bytes of what a vocabulary lacks.
+Several sizes are compared in one table. Nothing is kept unless --data_dir is given, with one size: then t2t-datagen
+uses that vocabulary. Without this command t2t-datagen trains one itself, on the problems of its first call. The measure
+uses the first texts of dev (or test), which are not in the training text. Fewer tokens mean shorter sequences; more ids
+mean a larger embedding and softmax. "bytes" is the share of tokens that are single bytes, for unknown characters.
 
 Examples:
   t2t-build-vocab --problem=tiny8 --sizes=512,1024,2048
@@ -22,11 +22,11 @@ command = Command("t2t-build-vocab", __doc__)
 
 command.group("What to make")
 command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True, alias="problems")
-command.text("sizes", "8192", "numbers of ids to ask for, between commas", metavar="N,N")
-command.text("data_dir", None, "folder to write the vocabulary to, for t2t-datagen; made if need be", metavar="DIR")
-command.integer("most_lines", 1_000_000, "of more texts than this, a random sample is trained on", at_least=1)
+command.text("sizes", "8192", "requested numbers of ids, separated by commas", metavar="N,N")
+command.text("data_dir", None, "folder to write the vocabulary to, for t2t-datagen; created if missing", metavar="DIR")
+command.integer("most_lines", 1_000_000, "if there are more texts, a random sample is used", at_least=1)
 
-command.group("Where corpora lie")
+command.group("Folders of corpora")
 command.text(
     "manual_dir",
     None,
@@ -56,7 +56,7 @@ def _build(flags):
 
     sizes = _sizes(flags.sizes)
     if flags.data_dir and len(sizes) > 1:
-        raise UserError("--data_dir takes one vocabulary: compare --sizes without it, then give the one you want")
+        raise UserError("--data_dir takes one vocabulary: compare --sizes without it, then give one size")
     corpora.set_folders(flags.data_dir or ".", flags.manual_dir, flags.download_dir)
     if not flags.data_dir:
         manual, downloads = corpora.manual_folder().absolute(), corpora.download_folder().absolute()
@@ -80,8 +80,8 @@ def _build(flags):
         files.sweep(data_dir)
         if folder.exists():
             raise UserError(
-                f"{folder} is there already, and stores beside it may be written in it; give another "
-                f"--data_dir, or remove it and make all data again"
+                f"{folder} exists already, and the stores beside it may use it; give another --data_dir, or remove it "
+                f"and generate all data again"
             )
         with files.written_whole(folder) as beside:
             made = _train(beside, with_text, sizes[0], flags.most_lines)
@@ -101,19 +101,19 @@ def _sizes(text):
 
 
 def _train(folder, problems, size, most_lines):
-    """Trains a vocabulary into `folder`, says so, and returns it."""
+    """Trains a vocabulary, writes it to `folder`, prints a line, and returns it."""
     from t2t_multimodel.data_gen.vocabulary_training import train_on_problems
 
     start = time.monotonic()
     vocabulary = train_on_problems(folder, problems, size=size, most_lines=most_lines)
-    fewer = "" if vocabulary.size >= size else f", fewer than the {size:,} asked for: the text supports no more"
+    fewer = "" if vocabulary.size >= size else f", fewer than the {size:,} requested: the text supports no more"
     print(f"vocabulary of {vocabulary.size:,} ids{fewer}; {time.monotonic() - start:.1f} s")
     return vocabulary
 
 
 def _comparison(problems, vocabularies):
-    """A table: a row a problem's side, two columns a vocabulary."""
-    from t2t_multimodel.data_gen import vocabulary_report
+    """A table with one row per side of a problem and two columns per vocabulary."""
+    from t2t_multimodel.data_gen import vocabulary_fit
     from t2t_multimodel.training.reporting import format_table
 
     head = ["problem", "side", "language", "split", "characters"]
@@ -121,10 +121,10 @@ def _comparison(problems, vocabularies):
         head += [f"tokens/char, {vocabulary.size:,}", "bytes"]
     rows, by_language = [], {}
     for problem in problems:
-        for side, texts in vocabulary_report.sample_texts(problem).items():
-            fits = [vocabulary_report.fit(vocabulary, texts) for vocabulary in vocabularies]
+        for side, texts in vocabulary_fit.sample_texts(problem).items():
+            fits = [vocabulary_fit.fit(vocabulary, texts) for vocabulary in vocabularies]
             language = getattr(problem, side).language or "?"
-            row = [problem.name, side, language, vocabulary_report.measured_split(problem), fits[0].characters]
+            row = [problem.name, side, language, vocabulary_fit.measured_split(problem), fits[0].characters]
             rows.append(row + _cells(fits))
             by_language.setdefault(language, []).append(fits)
     for language, several in by_language.items():
@@ -134,8 +134,8 @@ def _comparison(problems, vocabularies):
 
 
 def _together(name, language, rows):
-    """The row of several rows' fits, a list of `Fit`s each, one a vocabulary."""
-    from t2t_multimodel.data_gen.vocabulary_report import Fit
+    """The sum of several rows; each row is a list of `Fit`s, one per vocabulary."""
+    from t2t_multimodel.data_gen.vocabulary_fit import Fit
 
     fields = ("characters", "tokens", "byte_tokens")
     fits = [Fit(*(sum(getattr(fit, field) for fit in fits) for field in fields)) for fits in zip(*rows)]
@@ -143,7 +143,7 @@ def _together(name, language, rows):
 
 
 def _cells(fits):
-    return [cell for fit in fits for cell in (f"{fit.tokens_a_character:.3f}", f"{fit.byte_share:.1%}")]
+    return [cell for fit in fits for cell in (f"{fit.tokens_per_character:.3f}", f"{fit.byte_share:.1%}")]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The frame all commands share: flags in groups, help, errors of one line, exit statuses.
+"""The base of all commands: flags in groups, help, one-line errors, exit statuses.
 
-A command module declares its flags once and hands its work to `Command.run`:
+A command module declares its flags and passes its function to `Command.run`:
 
     command = Command("t2t-datagen", __doc__)
     command.group("What to make")
@@ -10,8 +10,8 @@ A command module declares its flags once and hands its work to `Command.run`:
     def main(argv=None):
         return command.run(_generate, argv)
 
-Exit statuses: 0 done, 2 something the user can put right, 130 interrupted; a trainer that was told to stop
-ends with 75, "resume me". Anything else is a bug and keeps its traceback.
+Exit statuses: 0 success, 2 an error that the user can correct, 130 interrupted; a trainer that was told to stop ends
+with 75, "resume me". Any other exception is a bug and keeps its traceback.
 """
 
 import errno
@@ -28,7 +28,7 @@ from t2t_multimodel.errors import UserError, nearest
 
 USER_ERROR, INTERRUPTED = 2, 130
 
-# What users of Tensor2Tensor type, and what it is called here.
+# Flags of Tensor2Tensor, and their names here.
 _OLD_FLAGS = {
     "eval_early_stopping_metric": "early_stopping_metric",
     "eval_early_stopping_steps": "early_stopping_patience",
@@ -40,15 +40,15 @@ _OLD_FLAGS = {
     "only_list": "dry_run",
     "random_seed": "seed",
 }
-# What --decode_hparams of several commands says of itself.
+# The help of --decode_hparams, which several commands have.
 DECODE_HPARAMS = (
-    'how to decode, e.g. "beam_size=4,alpha=0.6"; default: as the problem says. "constrained=0": trees as '
-    "the model writes them, not held to be well-formed with a leaf for each word"
+    'how to decode, e.g. "beam_size=4,alpha=0.6"; default: as the problem declares. "constrained=0": without the '
+    "problem's grammar, so trees may be malformed or have too few or too many leaves"
 )
 
 
 class Command:
-    """One command: its name, its documentation (description, then "Examples:") and its flags."""
+    """One command: its name, documentation (description, then "Examples:") and flags."""
 
     def __init__(self, name, documentation):
         self.name = name
@@ -56,7 +56,7 @@ class Command:
         self.description = description.strip()
         self.examples = textwrap.dedent(examples).strip("\n")
         self._values = absl_flags.FlagValues()  # not absl's global one: libraries put their own flags there
-        self._values.set_gnu_getopt(True)  # flags may follow stray arguments, which are reported by name
+        self._values.set_gnu_getopt(True)  # flags may follow positional arguments, which are an error with their name
         self._groups = {}
         self._metavars, self._meanings = {}, {}
         self._required, self._holding_flags = [], []
@@ -65,11 +65,11 @@ class Command:
     # ---- Declaring flags
 
     def group(self, title):
-        """The flags declared from here on belong to the group `title` of the help."""
+        """Starts the group `title` of the help; the following flags belong to it."""
         self._group = self._groups.setdefault(title, [])
 
     def text(self, name, default, meaning, *, metavar="TEXT", required=False, alias=None, holds_flags=False):
-        """A flag whose value is a text; with `holds_flags`, flags of another program: "--its_flag=value"."""
+        """A flag with a string value; with `holds_flags` the value is flags of another program: "--its_flag=value"."""
         absl_flags.DEFINE_string(name, default, meaning, flag_values=self._values)
         self._declared(name, meaning, metavar, required)
         if holds_flags:
@@ -78,7 +78,7 @@ class Command:
             absl_flags.DEFINE_alias(alias, name, flag_values=self._values)
 
     def several(self, name, meaning, *, metavar="TEXT"):
-        """A flag that may be given more than once; its value is a list."""
+        """A flag that can be repeated; its value is a list."""
         absl_flags.DEFINE_multi_string(name, [], meaning, flag_values=self._values)
         self._declared(name, meaning, metavar)
 
@@ -87,7 +87,7 @@ class Command:
         self._declared(name, meaning, metavar)
 
     def switch(self, name, meaning):
-        """A flag that is off unless given."""
+        """A boolean flag, off by default."""
         absl_flags.DEFINE_bool(name, False, meaning, flag_values=self._values)
         self._declared(name, meaning, None)
 
@@ -96,23 +96,23 @@ class Command:
         self._declared(name, meaning, "|".join(choices))
 
     def standard_flags(self, *, backend=True):
-        """The flags that every command has; declared last, so that the help shows the command's own first."""
+        """The flags of every command; declared last, so that the help shows the command's own flags first."""
         self.group("Everywhere")
-        meaning = "folder of your own Python that registers more problems, hparams sets, models (it is run)"
+        meaning = "folder of Python files that register more problems, hparams sets, models (the code is executed)"
         self.text("t2t_usr_dir", None, meaning, metavar="DIR")
         if backend:
-            meaning = "what Keras computes with; default: $KERAS_BACKEND, else tensorflow"
+            meaning = "backend of Keras; default: $KERAS_BACKEND, else tensorflow"
             self.choice("backend", None, startup.BACKENDS, meaning)
-        self.switch("registry_help", "list every problem, mixture, model and hparams set, and stop")
-        self.switch("help", "show this text, and stop")
+        self.switch("registry_help", "list every problem, mixture, model and hparams set, and exit")
+        self.switch("help", "show this text, and exit")
 
     # ---- Running
 
     def run(self, function, argv=None):
         """Parses `argv` (default: the process's), calls `function(flags)` and returns the exit status.
 
-        `function` gets an object with one attribute a flag; it returns None or an exit status, and raises
-        `UserError` for what the user can put right.
+        `function` gets an object with one attribute per flag; it returns None or an exit status, and raises `UserError`
+        for an error that the user can correct.
         """
         try:
             return self._run(function, sys.argv[1:] if argv is None else list(argv))
@@ -131,7 +131,7 @@ class Command:
             return self._fail(said)
 
     def parse(self, argv):
-        """The flags' values from `argv`; raises `UserError` for an unknown flag, a bad value, a stray argument."""
+        """The flag values from `argv`; raises `UserError` for an unknown flag, a bad value, a positional argument."""
         self._values.unparse_flags()
         unsupported = next((a for a in argv if a.lstrip("-").split("=")[0] in ("undefok", "flagfile")), None)
         if unsupported:  # absl's own; `--undefok` would let unknown flags pass
@@ -150,14 +150,14 @@ class Command:
         for name in [n for n in self._names() if n not in self._holding_flags]:
             value = self._values[name].value
             for text in value if isinstance(value, list) else [value]:
-                if isinstance(text, str) and text.startswith("--"):  # absl takes the next flag for the value
+                if isinstance(text, str) and text.startswith("--"):  # absl takes the next flag as the value
                     raise UserError(f"flag --{name} needs a value, got {text!r}")
         return self._values
 
     def command_line(self, **values):
-        """The command that was parsed, to be pasted into any shell: its flags, with `values` put in.
+        """The parsed command, to paste into a shell: its flags, with `values` replaced.
 
-        The backend is part of it, since the environment variable that chose it may be another one there.
+        It includes the backend, since the environment variable KERAS_BACKEND may be different in that shell.
         """
         if "backend" in self._values:
             values = {"backend": os.environ["KERAS_BACKEND"]} | values
@@ -171,7 +171,7 @@ class Command:
         return shlex.join(words)
 
     def help(self):
-        """The text of `--help`: what the command does, its flags by group with their defaults, examples."""
+        """The text of `--help`: the description, the flags by group with their defaults, examples."""
         width = max(72, min(shutil.get_terminal_size((100, 24)).columns, 110))
         paragraphs = [f"{self.name}: {self.description}"]
         for title, names in self._groups.items():
@@ -255,7 +255,7 @@ class Command:
 
 
 def _environment_error(error):
-    """One line for an error of the machine that the user can put right, or None."""
+    """One line for an error of the file system that the user can correct, or None."""
     while error is not None:
         number = getattr(error, "errno", None)
         name = getattr(error, "filename", None)

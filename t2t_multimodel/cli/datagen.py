@@ -1,7 +1,7 @@
-"""Prepares the data of problems: samples → examples in DATA_DIR/<problem>/, and the vocabulary they share.
+"""Generates the data of problems: samples → examples in DATA_DIR/<problem>/, and a common vocabulary.
 
-A store is complete or not there; a second call does nothing where nothing changed, and goes on where one was stopped.
-The files are the same for any number of workers, and for Apache Beam (docs/scale.md).
+A store is either complete or missing. A second call skips unchanged stores and continues an interrupted one. The files
+are the same for any number of workers, and for Apache Beam (docs/scale.md).
 
 Examples:
   t2t-datagen --problem=tiny8 --data_dir=data
@@ -20,45 +20,48 @@ from t2t_multimodel.cli.command import Command
 
 command = Command("t2t-datagen", __doc__)
 
-command.group("What to make")
+command.group("What to generate")
 command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True, alias="problems")
-command.text("data_dir", None, "folder for the data; made if need be", metavar="DIR", required=True)
+command.text("data_dir", None, "folder for the data; created if missing", metavar="DIR", required=True)
 command.integer(
     "vocabulary_size",
     None,
-    "ids of the vocabulary, when this call trains it; default: what the problems ask for, else 8192",
+    "ids of the vocabulary, if this call trains it; default: as the problems declare, else 8192",
     at_least=1,
 )
-command.integer("seed", 0, "of the order of the examples on disk", at_least=0)
+command.integer("seed", 0, "seed of the order of the examples on disk", at_least=0)
 command.integer(
-    "max_bad_records", 0, "records of a problem that may be left out because their files can't be read", at_least=0
+    "max_bad_records", 0, "bad records of a problem (unreadable files, for example) that may be left out", at_least=0
 )
-command.switch("skip_missing", "go on without the problems whose corpus is not there, and say which")
+command.switch("skip_missing", "skip the problems whose corpus is missing, and list them")
 command.text(
     "manual_dir",
     None,
-    "folder of the corpora that you obtained, a folder each; default: $T2T_MANUAL_DIR, else DATA_DIR/manual",
+    "folder of the corpora that you obtained, one folder each; default: $T2T_MANUAL_DIR, else DATA_DIR/manual",
     metavar="DIR",
 )
 command.text("download_dir", None, "folder for what is downloaded; default: DATA_DIR/downloads", metavar="DIR")
 
 command.group("How")
-command.switch("dry_run", "say what would be made, and write nothing")
-command.switch("verify", "re-read everything that is there and check it against its digests; make nothing")
-command.switch("overwrite", "make again what is there already")
-command.integer("workers", None, "processes; default: as many as there are processors", at_least=1)
+command.switch("dry_run", "print what would be generated, and write nothing")
+command.switch("verify", "check all existing data against its digests; generate nothing")
+command.switch("overwrite", "generate existing stores again")
+command.integer("workers", None, "processes; default: one per processor", at_least=1)
 command.integer("shard_megabytes", 256, "size at which a file of examples is closed", at_least=1)
 command.choice(
     "runner",
     "local",
     ("local", "beam"),
-    "who makes the examples: processes of this machine, or Apache Beam (docs/scale.md)",
+    "where examples are made: in processes of this machine, or with Apache Beam (docs/scale.md)",
 )
 command.text(
-    "beam_options", "", "with --runner=beam: Beam's own options, one text", metavar="OPTIONS", holds_flags=True
+    "beam_options", "", "with --runner=beam: Beam's own options, in one string", metavar="OPTIONS", holds_flags=True
 )
 command.text(
-    "beam_folder", None, "with --runner=beam: folder that all its workers see; default: in DATA_DIR", metavar="DIR"
+    "beam_folder",
+    None,
+    "with --runner=beam: a folder that all workers can access; default: in DATA_DIR",
+    metavar="DIR",
 )
 
 command.standard_flags(backend=False)
@@ -73,7 +76,7 @@ def _generate(flags):
     from t2t_multimodel.errors import UserError
 
     if flags.verify and (flags.dry_run or flags.overwrite):
-        raise UserError("--verify makes nothing: give it without --dry_run and --overwrite")
+        raise UserError("--verify generates nothing: give it without --dry_run and --overwrite")
     names = mixture.parse(flags.problem).problem_names
     runner = _beam_runner(flags)
 
@@ -89,7 +92,7 @@ def _generate(flags):
         return
     problems = [registry.problem(name) for name in names]
     for problem in problems:
-        if not isinstance(problem.metrics, str):  # a text in place of a tuple: generation says what it should be
+        if not isinstance(problem.metrics, str):  # a string instead of a tuple: `generate` raises the error
             metrics.check_names(problem.metric_names)
     start = time.monotonic()
     results = generate.generate(
@@ -121,7 +124,7 @@ def _beam_runner(flags):
         raise UserError("--workers goes with --runner=local; Beam's own option says how many workers it has")
     from t2t_multimodel.data_gen import beam
 
-    beam.pipeline_options(flags.beam_options)  # what is wrong with them is said before anything is read
+    beam.pipeline_options(flags.beam_options)  # raises before anything is read
     return functools.partial(beam.BeamRunner, options=flags.beam_options, folder=flags.beam_folder)
 
 

@@ -1,7 +1,7 @@
-"""Decodes with a trained model: a file line by line, or what is typed.
+"""Decodes with a trained model: a file line by line, or lines typed on the terminal.
 
-A line is the input text, or the path of a picture or a recording, as the problem's input is. Output line n
-answers input line n; blank lines stay blank.
+A line is the input text, or the path of a picture or recording, depending on the problem. Output line n is the answer
+to input line n; blank lines stay blank.
 
 Examples:
   t2t-decoder --problem=tiny_ende --data_dir=data --output_dir=run --decode_from_file=in.txt --decode_to_file=out.txt
@@ -21,7 +21,7 @@ command = Command("t2t-decoder", __doc__)
 
 command.group("What to decode with")
 command.text("problem", None, "a problem that the run was trained on", metavar="NAME", required=True)
-command.text("output_dir", None, "the run directory that t2t-trainer made", metavar="DIR", required=True)
+command.text("output_dir", None, "the run directory of t2t-trainer", metavar="DIR", required=True)
 command.text("data_dir", None, "folder of the data; if given, its vocabulary must be the run's", metavar="DIR")
 command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
 command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
@@ -29,8 +29,8 @@ command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
 command.group("What to decode")
 command.text("decode_from_file", None, "file with one input a line, UTF-8; - is standard input", metavar="FILE")
 command.text("decode_to_file", None, "file for the outputs; default: standard output", metavar="FILE")
-command.choice("long_inputs", "error", ("error", "warn"), "what an input longer than any in training is; none is cut")
-command.switch("decode_interactive", "answer what is typed, line by line, until end of file (Ctrl-D)")
+command.choice("long_inputs", "error", ("error", "warn"), "for inputs longer than any in training; none is truncated")
+command.switch("decode_interactive", "decode lines typed on the terminal until end of file (Ctrl-D)")
 
 command.standard_flags()
 
@@ -81,9 +81,9 @@ def _decode(flags):
 
 
 def read_lines(path):
-    """The lines of the UTF-8 file `path` ("-": of standard input), without their ends, LF or CRLF.
+    """The lines of the UTF-8 file `path` ("-": standard input), without their line ends (LF or CRLF).
 
-    Only these end a line: a text may hold U+2028 and its like, and must stay one line.
+    Other separators such as U+2028 do not end a line.
 
     Raises:
       UserError: the file can't be read, or a line is not UTF-8.
@@ -114,7 +114,7 @@ def decode_lines(decode, lines):
     outputs = [""] * len(lines)
     if places:
         for place, output in zip(places, decode([lines[i] for i in places]), strict=True):
-            outputs[place] = output.replace("\r", " ").replace("\n", " ")  # else later lines would shift
+            outputs[place] = output.replace("\r", " ").replace("\n", " ")  # keeps one line per answer
     return outputs
 
 
@@ -129,7 +129,7 @@ def _interact(decode):
             return
         try:
             print(decode_lines(decode, [line])[0], flush=True)
-        except UserError as error:  # a path mistyped: the model is loaded, go on
+        except UserError as error:  # for example a mistyped path: keep the loaded model
             print(f"{command.name}: error: {error}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""The whole way in one command: data of the eight problems of tiny8, training, scores, decoded examples.
+"""The demo: generates the data of the eight problems of tiny8, trains one model, prints scores and decoded examples.
 
 Examples:
   python -m t2t_multimodel.cli.demo
@@ -14,14 +14,14 @@ from t2t_multimodel import startup
 from t2t_multimodel.cli.command import Command
 
 MIXTURE, HPARAMS_SET = "tiny8", "multimodel_tiny"
-DEMO_STEPS = 6500  # updates; at most 8 minutes on 2 cores
-SHOWN = ("tiny_ende", "tiny_parse", "tiny_caption")  # problems of which examples are shown
+DEMO_STEPS = 6500  # at most 8 minutes on 2 cores
+SHOWN = ("tiny_ende", "tiny_parse", "tiny_caption")  # problems with a printed example
 
 command = Command("demo", __doc__)
 command.group("What to do")
 command.text("output_dir", "demo", "folder for the data (data/) and the run (run/)", metavar="DIR")
 command.integer("train_steps", DEMO_STEPS, "updates", at_least=1)
-command.integer("seed", 0, "of weights, data order and draws", at_least=0)
+command.integer("seed", 0, "seed of weights, data order and draws", at_least=0)
 command.standard_flags()
 
 
@@ -79,7 +79,7 @@ def _demo(flags):
 
 
 def _example(store, decoded, folder):
-    """The first scene of the test split: what goes in, what the model says, what is right."""
+    """The first example of the test split: the input, the model's answer, the right answers."""
     import numpy as np
 
     stored = store.split(store.evaluation_split).examples(np.array([0]))[0]
@@ -96,13 +96,13 @@ def _example(store, decoded, folder):
 
 
 def _check(status):
-    """A phase that failed has said why."""
+    """Exits if a phase has failed; it has printed its error."""
     if status:
         raise SystemExit(status)
 
 
 class _Clock:
-    """Time spent in each phase."""
+    """Measures the time of each phase."""
 
     def __init__(self):
         self._phases = {}

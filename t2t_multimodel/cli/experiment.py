@@ -1,9 +1,9 @@
-"""Runs a suite of trainings that answers a question, and writes report.html, report.md and results.jsonl.
+"""Runs a suite of training runs that answers a question, and writes report.html, report.md and results.jsonl.
 
-paper_tables: does learning together help, whom, and which blocks matter: all problems together, each alone, parsing
-with pictures, without experts, without attention. transfer: who helps whom: together, alone, and all but one for each
-one. Every problem has the same number of examples in each run that it takes part in. Each run is a t2t-trainer of its
-own under OUTPUT_DIR/runs; a suite that was interrupted goes on with the same command, a finished run is never repeated.
+Suite paper_tables: does joint training help, which problems, and which blocks matter? Runs: joint, each problem alone,
+parsing with pictures, without experts, without attention. Suite transfer: which problem helps which? Runs: joint, each
+alone, and all but one. Every problem has the same number of examples in all its runs. Each run is a separate
+t2t-trainer in OUTPUT_DIR/runs. The same command continues an interrupted suite; a finished run is never repeated.
 
 Examples:
   t2t-experiment --suite=paper_tables --problem=tiny8 --hparams_set=multimodel_tiny --data_dir=data --output_dir=exp
@@ -38,38 +38,38 @@ command.text(
 command.text(
     "roles",
     "",
-    "who plays which part of the paper's tables, where it can't be told from what the problems "
-    'declare: "parsing=my_trees,images=my_birds"',
+    "roles of problems in the paper's tables, if they do not follow from the problems' declarations: "
+    '"parsing=my_trees,images=my_birds"',
     metavar="ROLES",
 )
-command.integer("seeds", 3, "each kind of run so many times", at_least=1)
+command.integer("seeds", 3, "number of seeds of each kind of run", at_least=1)
 
 command.group("The model")
 command.text("model", "multimodel", "name of a registered model", metavar="NAME")
 command.text("hparams_set", "multimodel_tiny", "name of a registered hparams set", metavar="NAME")
 command.text("hparams", "", 'changes to the set for all runs: "name=value,name=value"', metavar="CHANGES")
-command.text("single_hparams", "", "further changes for the runs of one problem alone", metavar="CHANGES")
+command.text("single_hparams", "", "further changes for single-task runs", metavar="CHANGES")
 command.text(
     "single_choices",
     "",
-    "changes to try for each problem alone, and for parsing with pictures: "
-    '"learning_rate=0.002; learning_rate=0.01,dropout=0.1"; each, and no change, is tried once, and what is '
-    "best on dev is what the runs get",
+    "changes to try for each single-task run, and for parsing with pictures: "
+    '"learning_rate=0.002; learning_rate=0.01,dropout=0.1"; each, and no change, is tried once, and the best '
+    "on dev is used",
     metavar="CHOICES",
 )
 
-command.group("How long")
+command.group("Length")
 command.text(
     "budget",
     None,
-    "time for the whole suite: 20m, 1.5h; runs are made as long as fits; default: "
+    "time for the whole suite: 20m, 1.5h; the runs are as long as fits; default: "
     f"{DEFAULT_BUDGET}, unless --train_steps is given",
     metavar="TIME",
 )
-command.integer("train_steps", None, "updates of the joint run, instead of a budget", at_least=1)
-command.integer("workers", None, "runs side by side; default: one a device, or one a core", at_least=1)
-command.switch("dry_run", "print the plan with an estimate of its time (which is measured first), and stop")
-command.switch("report_only", "write the reports anew from what has been measured, and stop")
+command.integer("train_steps", None, "steps of the joint run, instead of a budget", at_least=1)
+command.integer("workers", None, "parallel runs; default: one per device, or one per core", at_least=1)
+command.switch("dry_run", "print the plan with an estimate of its time (after measuring speed), and exit")
+command.switch("report_only", "write the reports again from the existing results, and exit")
 
 command.group("Where")
 command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
@@ -95,7 +95,7 @@ def _experiment(flags):
 
     plan.check_suite(flags.suite)
     if flags.budget and flags.train_steps:
-        raise UserError("--budget and --train_steps both say how long the runs are: give one of them")
+        raise UserError("--budget and --train_steps both set the length of the runs: give one of them")
     output_dir = Path(flags.output_dir)
     if output_dir.exists() and not output_dir.is_dir():
         raise UserError(f"--output_dir={output_dir} is a file; name a folder")
@@ -108,13 +108,13 @@ def _experiment(flags):
     _check_same(flags, earlier, output_dir)
     kept = suite.steps_of(earlier, budget)
     if kept:
-        print(f"{kept:,} updates of the joint run, as planned before")
+        print(f"{kept:,} steps of the joint run, as in the earlier plan")
     elif budget is not None:
         _check_steps(suite, budget)
     elif flags.train_steps < (least := plan.fewest_steps(suite.shares)):
         raise UserError(
-            f"--train_steps={flags.train_steps} is too few: with less than {least} updates of the joint run"
-            " some problem alone would have less than one"
+            f"--train_steps={flags.train_steps} is too few: with fewer than {least} steps of the joint run a"
+            " single-task run would have less than one"
         )
     tried = f", and {len(suite.tries)} tries of choices" if suite.tries else ""
     seeds = f"{suite.seeds} seed{'s' if suite.seeds > 1 else ''}"
@@ -132,7 +132,7 @@ def _experiment(flags):
         print(_plan_table([*tries, *runs], [*tried_jobs, *jobs], seconds, len(suite.places)))
         if flags.dry_run:
             return 0
-        if not earlier:  # one that is there, and what it has finished, stands until the tries are done
+        if not earlier:  # an earlier plan and its finished runs stay until the tries are done
             suite.store_plan(runs, steps, budget)
         failed = queue.run_all(tried_jobs, suite.places, "tries") if tries else {}
         if failed:
@@ -152,7 +152,7 @@ def _experiment(flags):
 
 
 def _check_same(flags, earlier, output_dir):
-    """Refuses a folder that holds another suite: its plan and reports would be written over."""
+    """Raises `UserError` for a folder of another suite, whose plan and reports would be overwritten."""
     from t2t_multimodel import mixture
     from t2t_multimodel.errors import UserError
 
@@ -165,7 +165,7 @@ def _check_same(flags, earlier, output_dir):
 
 
 def _open(flags, output_dir):
-    """The suite that the flags ask for."""
+    """The suite of the flags."""
     from importlib.metadata import version
 
     from t2t_multimodel import mixture, registry
@@ -204,7 +204,7 @@ def _open(flags, output_dir):
 
 
 def _check_steps(suite, budget):
-    """Refuses a budget that is known to be too small before anything is measured."""
+    """Raises `UserError` for a budget that is too small, before anything is measured."""
     from t2t_multimodel.experiments import estimate
 
     timings = suite.timings()
@@ -215,7 +215,7 @@ def _check_steps(suite, budget):
 
 
 def _plan_table(runs, jobs, seconds, workers):
-    """The plan as a table, a row a kind, with the expected time."""
+    """The plan as a table with one row per kind, and the expected time."""
     from t2t_multimodel.experiments.queue import makespan
     from t2t_multimodel.training.reporting import format_seconds, format_table
 
@@ -233,7 +233,7 @@ def _plan_table(runs, jobs, seconds, workers):
 
 
 def _report(output_dir):
-    """Collects what the runs measured and writes the reports."""
+    """Collects the results of the runs and writes the reports."""
     from t2t_multimodel.experiments import report
 
     for path in report.write(output_dir):

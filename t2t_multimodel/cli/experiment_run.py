@@ -1,10 +1,10 @@
-"""One run of a suite in a process of its own: t2t-trainer, then what the suite measures of the result.
+"""One run of a suite in a separate process: t2t-trainer, then the measurements of the suite.
 
     python -m t2t_multimodel.cli.experiment_run exp/runs/DIGEST/job.json
 
 `job.json`: {"trainer": the trainer's flags, "result": file to write, "measure": "scores", "scores and probes", "dev
-scores", "speed" or "speed of updates", "spawned": when the process was asked for, seconds since the epoch}.
-t2t-experiment writes it, and reads the result. The same process again goes on where this one was stopped.
+scores", "speed" or "speed of updates", "spawned": start time of the process, seconds since the epoch}. t2t-experiment
+writes it, and reads the result. The same command continues an interrupted run.
 """
 
 import json
@@ -45,7 +45,7 @@ def _run(flags, job):
     except DivergedError as error:
         if job["measure"] != "dev scores":
             raise
-        print(error)  # of several ways that are tried this one is out
+        print(error)  # this candidate is out
         _write(job, {"dev_scores": {}, "diverged": str(error)})
         return 0
     if status:
@@ -77,7 +77,7 @@ def _timed(function):
 
 
 def _end_with_parent(parent):
-    """Without whoever queued this run nobody waits for it, and the next one might start it a second time."""
+    """Stops this run when the queue's process ends; otherwise the next one might start it a second time."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os.kill(os.getpid(), signal.SIGTERM)  # a training run finishes its step and saves

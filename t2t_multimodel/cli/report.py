@@ -1,9 +1,9 @@
-"""Makes a page of a run: scores, learning curves, examples, attention, experts, mixing, settings, environment.
+"""Writes the report of a run: scores, learning curves, examples, attention, experts, mixing, settings, environment.
 
-Writes OUTPUT_DIR/report.html, one file that opens from disk (no network, no script), and OUTPUT_DIR/report.md, its
-text and tables. The newest checkpoint is scored, as t2t-eval does, and examples, attention and the use of experts are
-shown, with the data that the run was trained on. Where that is no longer there, or with --skip_data, the page has what
-the run directory knows, and says so.
+Writes OUTPUT_DIR/report.html, one self-contained file (no network, no script), and OUTPUT_DIR/report.md with its text
+and tables. The newest checkpoint is scored as by t2t-eval, and examples, attention and the use of experts are shown, on
+the data that the run was trained on. If this data is gone, or with --skip_data, the report uses only the run directory,
+and says so.
 
 Examples:
   t2t-report --output_dir=run
@@ -21,39 +21,37 @@ from t2t_multimodel import startup
 from t2t_multimodel.cli.command import DECODE_HPARAMS, Command
 
 _LEFT_OUT = "Trivial answers, examples, attention and the use of experts are left out"
-# What the log of an evaluation holds besides metrics.
+# The values in the log of an evaluation that are not metrics.
 _NO_METRICS = ("step", "problem", "examples_seen", "train_seconds")
 
 command = Command("t2t-report", __doc__)
 
 command.group("What to show")
-command.text("output_dir", None, "the run directory that t2t-trainer made", metavar="DIR", required=True)
+command.text("output_dir", None, "the run directory of t2t-trainer", metavar="DIR", required=True)
 command.text(
     "data_dir",
     None,
-    "folder that t2t-datagen filled; default: the one of its training, if it still is as it was",
+    "folder that t2t-datagen filled; default: the one of the training, if it is unchanged",
     metavar="DIR",
 )
-command.switch("skip_data", "score and show no data: the page has what the run directory knows, and takes seconds")
+command.switch("skip_data", "do not read the data: a report from the run directory only, in seconds")
 command.text("problem", None, "problems or mixtures of the run; default: all", metavar="NAMES", alias="problems")
 command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
-command.text(
-    "split", None, "split that is scored and shown; default: test where a problem has one, else dev", metavar="SPLIT"
-)
-command.integer("eval_batches", 0, "batches of each problem that are scored; 0 = all", at_least=0)
+command.text("split", None, "split to score and show; default: test if a problem has one, else dev", metavar="SPLIT")
+command.integer("eval_batches", 0, "batches of each problem to score; 0 = all", at_least=0)
 command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
-command.integer("examples", 6, "so many examples of each problem", at_least=0)
-command.integer("attention", 1, "attention maps of so many examples of each problem", at_least=0)
+command.integer("examples", 6, "number of examples of each problem", at_least=0)
+command.integer("attention", 1, "number of attention maps of each problem", at_least=0)
 command.text(
     "attention_keys",
     "",
-    "attention maps of the examples with these keys instead, with commas between them",
+    "attention maps of the examples with these keys instead, separated by commas",
     metavar="KEYS",
 )
 
 command.group("Where")
 command.text(
-    "report", None, "path of the page; its .md lies beside it; default: OUTPUT_DIR/report.html", metavar="FILE"
+    "report", None, "path of the HTML file, with the .md beside it; default: OUTPUT_DIR/report.html", metavar="FILE"
 )
 
 command.standard_flags()
@@ -76,7 +74,7 @@ def _report(flags):
     for name in names:
         run.problem(name)
     if flags.skip_data and (flags.data_dir or flags.attention_keys):
-        raise UserError("--skip_data goes with neither --data_dir nor --attention_keys; leave it out, or them")
+        raise UserError("--skip_data can't be combined with --data_dir or --attention_keys")
     path = Path(flags.report or output_dir / "report.html")
     if path.suffix != ".html" or path.is_dir():
         raise UserError(f"--report={path} must be the name of a file that ends in .html")
@@ -98,7 +96,7 @@ def _report(flags):
 
 
 def _page(flags, output_dir, run, resolved, names, step, decode):
-    from t2t_multimodel.cli import inside
+    from t2t_multimodel.cli import model_report
     from t2t_multimodel.decode_hparams import decode_settings
     from t2t_multimodel.report import run_page
     from t2t_multimodel.report.page import Page
@@ -107,19 +105,19 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     from t2t_multimodel.training.run import load_model
 
     records = list(read_metrics(output_dir))
-    # Whatever may be wrong with the data and the flags is found before anything long starts.
+    # Errors in data and flags are raised before anything slow starts.
     stores, missing = _stores(flags, output_dir, run, names)
     for store in stores.values():
         store.split(flags.split or store.evaluation_split)
     keys = list(dict.fromkeys(filter(None, map(str.strip, flags.attention_keys.split(",")))))
-    rows = inside.rows_of(keys, resolved.hparams, stores, flags.split) if keys else None
+    rows = model_report.rows_of(keys, resolved.hparams, stores, flags.split) if keys else None
     model, run, hparams, step = load_model(output_dir, step)
 
     plural = "" if len(names) == 1 else "s"
     page = Page(f"Report on {output_dir.resolve().name}", f"{len(names)} problem{plural}, {step:,} updates")
     run_page.add_overview(page, _facts(run, resolved, names, step, model, records), missing)
     if stores:
-        looked = inside.look(
+        collected = model_report.collect(
             model, run, hparams, stores, flags.split, flags.eval_batches, decode, flags.examples, flags.attention, rows
         )
         beams = {
@@ -129,16 +127,16 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
         } or {1}
         how = " or ".join("greedily" if b == 1 else f"with beams of {b}" for b in sorted(beams))
         some = f", the first {flags.eval_batches} batches of each problem" if flags.eval_batches else ""
-        run_page.add_scores(page, looked.scores, looked.trivial, f"Decoded {how} at step {step:,}{some}.")
+        run_page.add_scores(page, collected.scores, collected.trivial, f"Decoded {how} at step {step:,}{some}.")
     else:
         run_page.add_scores(page, *_known_scores(output_dir, run, names, step, records))
     headlines = {name: run.problem(name).metrics[0] for name in names}
     run_page.add_curves(page, records, headlines)
     if stores:
-        run_page.add_examples(page, looked.cards)
-        run_page.add_attention(page, looked.maps, _why_no_maps(flags, hparams, stores))
+        run_page.add_examples(page, collected.cards)
+        run_page.add_attention(page, collected.maps, _why_no_maps(flags, hparams, stores))
         overflow = {r["problem"]: r["overflow"] for r in records if r["split"] == "train" and "overflow" in r}
-        run_page.add_experts(page, looked.loads, overflow)
+        run_page.add_experts(page, collected.loads, overflow)
     run_page.add_mixing(page, records)
     gin = output_dir / "operative_config.gin"
     files = {gin.name: gin.read_text(encoding="utf-8")} if gin.is_file() else {}
@@ -148,7 +146,7 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
 
 
 def _stores(flags, output_dir, run, names):
-    """({problem: its `ExampleStore`}, ""), or ({}, what the page lacks and why); where not told, it finds the data."""
+    """({problem: its `ExampleStore`}, ""), or ({}, what the page lacks and why)."""
     from t2t_multimodel.errors import UserError
     from t2t_multimodel.training.data_folder import NoData, recalled_stores
     from t2t_multimodel.training.evaluation import open_stores
@@ -170,7 +168,7 @@ def _stores(flags, output_dir, run, names):
 
 
 def _why_no_maps(flags, hparams, stores):
-    """What the page says where it shows no attention maps."""
+    """A sentence that says why the page has no attention maps."""
     if not hparams.use_attention:
         return "This model has no attention."
     if not any(store.spec.targets.uses_vocabulary for store in stores.values()):
@@ -210,7 +208,7 @@ def _about(run):
 
 
 def _known_scores(output_dir, run, names, step, records):
-    """(scores, no baselines, a remark) without data: what t2t-eval wrote, else the last evaluations of training."""
+    """(scores, no baselines, a remark) without data: from t2t-eval, else from the last evaluations of training."""
     try:
         scores = json.loads((output_dir / "eval" / f"step-{step}.json").read_text(encoding="utf-8"))
         scores = {name: _headline_first(run, name, scores[name]) for name in names if name in scores}

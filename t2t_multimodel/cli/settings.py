@@ -1,7 +1,7 @@
 """Resolves the hyper-parameters of a run: set → gin files → gin bindings → --hparams → --train_steps.
 
-Each step overrides the one before it, every value remembers where it came from, and the run directory keeps
-both. A run that is continued with other values is an error that lists them: neither side wins in silence.
+Each stage overrides the one before it. The source of every value is kept, also in the run directory. Continuing a run
+with other values is an error that lists them.
 """
 
 import dataclasses
@@ -17,17 +17,17 @@ from t2t_multimodel.vocabulary import write_file
 HPARAMS_FILE = "hparams.json"
 GIN_FILE = "operative_config.gin"
 
-# What may change when a run is continued: how long it goes on, not what it is.
+# What may change when a run is continued: its length.
 _MAY_CHANGE = ("train_steps",)
 
 
 def resolve(hparams_set, hparams="", gin_files=(), gin_bindings=(), train_steps=None):
-    """The hyper-parameters that the command line asks for.
+    """The hyper-parameters of the command line.
 
     Args:
       hparams_set: name of a registered set.
       hparams: overrides as "name=value,name=value".
-      gin_files: paths of gin files, or names of those that ship beside the sets.
+      gin_files: paths of gin files, or names of gin files in the hparams package.
       gin_bindings: gin lines such as "HParams.hidden_size = 128".
       train_steps: number of updates, or None.
 
@@ -58,7 +58,7 @@ def resolve(hparams_set, hparams="", gin_files=(), gin_bindings=(), train_steps=
 
 
 def settings_table(resolved):
-    """The values that differ from `HParams`' defaults, and what was given by hand, each with its source; aligned."""
+    """An aligned table of the values that differ from the defaults of `HParams` or were given, with their sources."""
     from t2t_multimodel.training.reporting import format_table
 
     rows = [
@@ -72,7 +72,7 @@ def settings_table(resolved):
 
 
 def check_unchanged(resolved, output_dir):
-    """Raises `UserError` where `output_dir` holds a run with other hyper-parameters, listing each old → new."""
+    """Raises `UserError` if `output_dir` holds a run with other hyper-parameters; lists each old → new."""
     if Path(output_dir).exists() and not Path(output_dir).is_dir():
         raise UserError(f"--output_dir={output_dir} is a file; name a folder")
     path = Path(output_dir) / HPARAMS_FILE
@@ -93,18 +93,18 @@ def check_unchanged(resolved, output_dir):
 
 
 def load(output_dir):
-    """The `Resolved` that a run directory holds; raises `UserError` where it can't be read."""
+    """The `Resolved` of a run directory; raises `UserError` if it can't be read."""
     path = Path(output_dir) / HPARAMS_FILE
     try:
         return Resolved.from_json(json.loads(path.read_text(encoding="utf-8")), where=str(path))
     except FileNotFoundError:
-        raise UserError(f"{output_dir} holds no run ({HPARAMS_FILE} is missing); make one with t2t-trainer") from None
+        raise UserError(f"{output_dir} holds no run ({HPARAMS_FILE} is missing); train one with t2t-trainer") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {error}") from None
 
 
 def store(resolved, output_dir):
-    """Writes `hparams.json` and `operative_config.gin` (the same values as a gin file) into `output_dir`."""
+    """Writes `hparams.json` and `operative_config.gin` (the same values as a gin file) to `output_dir`."""
     try:
         Path(output_dir).mkdir(parents=True, exist_ok=True)
     except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
@@ -137,7 +137,7 @@ def _gin_values(files, bindings):
 
 
 def _gin_path(path):
-    """`path`, or the file of that name that ships beside the sets."""
+    """`path`, or the file with this name in the hparams package."""
     import t2t_multimodel.hparams
 
     shipped = os.path.join(os.path.dirname(t2t_multimodel.hparams.__file__), path)
@@ -147,14 +147,14 @@ def _gin_path(path):
 
 
 def _gin_configurable():
-    """The one configurable: its keyword parameters are the fields of `HParams`, its call gives those that are bound."""
+    """The gin configurable: its parameters are the fields of `HParams`; calling it returns the bound values."""
     import gin
 
     try:
         return gin.get_configurable("HParams")
     except ValueError:
 
-        def bound(**values):  # unknown names are left to `hyperparameters.override`, which knows the nearest
+        def bound(**values):  # `hyperparameters.override` checks the names
             return values
 
         return gin.external_configurable(bound, name="HParams", module="t2t_multimodel")

@@ -1,7 +1,7 @@
-"""One trial of t2t-tune: t2t-trainer, in a process that ends at once when the one that started it is gone.
+"""One trial of t2t-tune: t2t-trainer, in a process that ends when its parent process ends.
 
-The two hold a pipe: its end of file means that the parent is gone, killed maybe. A run may be killed at any moment, so
-that is all there is to do.
+Both processes hold a pipe; its end of file means that the parent has ended. A run can be killed at any time, so the
+child just exits.
 """
 
 import os

@@ -1,9 +1,8 @@
-"""Searches for better hyper-parameters: many short runs, bad ones cut short, the best one as a ready hparams set.
+"""Searches for better hyper-parameters: many short runs, bad ones pruned, the best one as an hparams set.
 
-Every trial is a run of its own in OUTPUT_DIR/trials, trained by t2t-trainer and judged on the dev split; one that is
-worse than the median of those before it, at an evaluation on its way, is cut short. The search goes on where it
-stopped when the same command is given again, also after a kill. The best set is printed, and written to
-OUTPUT_DIR/best_hparams.py.
+Every trial is a separate run in OUTPUT_DIR/trials, trained by t2t-trainer and scored on the dev split. A trial that is
+worse than the median of the earlier ones at an evaluation is pruned. The same command continues an interrupted search,
+also after a kill. The best set is printed, and written to OUTPUT_DIR/best_hparams.py.
 
 Examples:
   t2t-tune --problem=tiny8 --data_dir=data --output_dir=tune --hparams_set=multimodel_tiny --train_steps=600 \\
@@ -36,48 +35,44 @@ command.text(
 command.text("model", "multimodel", "name of a registered model", metavar="NAME")
 command.text("hparams_set", "multimodel_base", "the set that the search starts from", metavar="NAME")
 command.text("hparams", "", 'changes to the set: "name=value,name=value"', metavar="CHANGES")
-command.integer("train_steps", None, "updates of each trial; default: the hparam train_steps", at_least=1)
+command.integer("train_steps", None, "steps of each trial; default: the hparam train_steps", at_least=1)
 
 command.group("What to try")
 command.text(
     "hparams_range",
     "learning_rate,weight_decay,dropout",
-    "where to look, with commas between: "
-    "name=LOW:HIGH, name=LOW:HIGH:log, name=LOW:HIGH:STEP, name=A|B, or a name alone for the range that is "
-    "declared beside the field",
+    "search space, separated by commas: "
+    "name=LOW:HIGH, name=LOW:HIGH:log, name=LOW:HIGH:STEP, name=A|B, or only a name for the range "
+    "declared for the field",
     metavar="RANGES",
 )
 command.text(
     "metric",
     "teacher_forced_log_perplexity",
-    "what to improve: a metric, meaning its mean over the problems, or problem:metric",
+    "the objective: a metric (its mean over the problems) or problem:metric",
     metavar="METRIC",
 )
 command.integer(
     "trials",
     None,
-    "until so many trials have ended in this folder; default: 20, or as many as --budget allows",
+    "total number of trials in this folder; default: 20, or as many as --budget allows",
     at_least=1,
 )
-command.text(
-    "budget", "", "start no trial and end the running one after this time: 90s, 20m, 1.5h, 1h30m", metavar="TIME"
-)
-command.integer("seed", 0, "of the proposals, and of every run", at_least=0)
+command.text("budget", "", "time limit, at which the running trial stops too: 90s, 20m, 1.5h, 1h30m", metavar="TIME")
+command.integer("seed", 0, "seed of the proposals and of every run", at_least=0)
 
-command.group("Judging")
-command.integer("eval_interval", None, "updates between evaluations; default: a fifth of the updates", at_least=1)
+command.group("Evaluation")
+command.integer("eval_interval", None, "steps between evaluations; default: a fifth of the steps", at_least=1)
 command.integer("eval_batches", 4, "batches of each problem in an evaluation; 0 = all", at_least=0)
 command.integer(
-    "startup_trials", 4, "so many are random, and as many must have ended before one is cut short", at_least=1
+    "startup_trials", 4, "number of random trials at the start; no trial is pruned before they have ended", at_least=1
 )
 
 command.group("Where")
 command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
 command.text("output_dir", None, "folder of the search", metavar="DIR", required=True)
-command.text("name", None, "name of the best set; default: HPARAMS_SET_tuned", metavar="NAME")
-command.integer(
-    "keep_checkpoints", 0, "the newest checkpoint is kept of so many of the best trials; 0 = of all", at_least=0
-)
+command.text("name", None, "name for the best set; default: HPARAMS_SET_tuned", metavar="NAME")
+command.integer("keep_checkpoints", 0, "number of best trials that keep their newest checkpoint; 0 = all", at_least=0)
 
 command.standard_flags()
 
@@ -137,12 +132,12 @@ def _tune(flags):
     ) as search:
         print(f"{objective}, to {objective.direction}; {search.ended()} trials have ended")
         print(f"  {decides['hparams_range']}")
-        search.run(start, trials, deadline, report=_Reporter(search, objective))
+        search.run(start, trials, deadline, on_result=_TrialPrinter(search, objective))
         return _conclude(flags, search, objective, base, name)
 
 
 def _starter(flags, base, model, eval_interval, objective, names):
-    """The function that starts a trial: values and folder → `ChildRun`."""
+    """The function that starts a trial: (values, folder) → `ChildRun`."""
     from t2t_multimodel import hyperparameters
     from t2t_multimodel.tuning.child import ChildRun
 
@@ -172,8 +167,8 @@ def _starter(flags, base, model, eval_interval, objective, names):
     return start
 
 
-class _Reporter:
-    """A line for each trial."""
+class _TrialPrinter:
+    """Prints one line per trial."""
 
     def __init__(self, search, objective):
         self._search, self._objective = search, objective
@@ -193,7 +188,7 @@ class _Reporter:
 
 
 def _conclude(flags, search, objective, base, name):
-    """Prints the table of trials and the best set; 0, or 1 where no trial was completed."""
+    """Prints the table of trials and the best set; returns 0, or 1 if no trial is complete."""
     from t2t_multimodel import registry
     from t2t_multimodel.training.reporting import format_table
     from t2t_multimodel.tuning import space
@@ -201,7 +196,7 @@ def _conclude(flags, search, objective, base, name):
 
     results, best = search.results(), search.best()
     if best is None:
-        print(f"no trial has been completed yet; to go on:\n  {command.command_line()}")
+        print(f"no trial is complete yet; to continue:\n  {command.command_line()}")
         return 1
     rows = [("trial", objective.metric, "state", *best.values)]
     rows += [(str(r.number), r.value, r.state, *(str(value) for value in r.values.values())) for r in results[:_SHOWN]]
@@ -209,7 +204,7 @@ def _conclude(flags, search, objective, base, name):
     if len(results) > _SHOWN:
         print(f"… and {len(results) - _SHOWN} more")
     entry = registry.hparams_sets.entry(flags.hparams_set)
-    # A trial's length is no part of what was found: the set is to train as long as its parent does.
+    # The length of a trial is not part of the result: the set keeps the train_steps of its parent.
     given = {name: getattr(base, name) for name in _given(flags.hparams) if name != "train_steps"}
     story = (
         f"{entry.name} tuned by t2t-tune on {flags.problem}: {objective} {best.value:.4g} on the dev split after "

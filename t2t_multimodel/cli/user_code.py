@@ -1,9 +1,9 @@
-"""`--t2t_usr_dir`: imports a folder of the user's Python, which registers problems, hparams sets and models.
+"""`--t2t_usr_dir`: imports a folder of Python files, which register problems, hparams sets and models.
 
-The import runs the user's code, by design: give only folders you trust. A folder with an `__init__.py` is imported as a
-package, which may use relative imports; of any other folder each `*.py` is imported (not `_*.py`), and the files
-may import each other. The folder is left in the environment variable `T2T_USR_DIR`, so that worker
-processes can import it again (`load_user_code(os.environ["T2T_USR_DIR"])`).
+The import executes the user's code, so give only folders you trust. A folder with an `__init__.py` is imported as a
+package and may use relative imports. In any other folder each `*.py` (not `_*.py`) is imported, and the files can
+import each other. The environment variable `T2T_USR_DIR` is set to the folder, so that worker processes can import it
+too (`load_user_code(os.environ["T2T_USR_DIR"])`).
 """
 
 import dataclasses
@@ -18,18 +18,18 @@ from t2t_multimodel.errors import UserError
 
 ENVIRONMENT_VARIABLE = "T2T_USR_DIR"
 
-# Besides Python's own modules: names under which the packages that we use are imported.
+# Import names of the packages that this project uses; Python's own modules are added below.
 _TAKEN = frozenset(
     "absl gin hypothesis jax jaxlib jinja2 jiwer keras matplotlib nltk numpy optuna PIL pytest sacrebleu safetensors "
     "sentencepiece setup soundfile soxr t2t_multimodel tensorboard tensorflow tensorflow_datasets tensorflow_text "
     "tqdm".split()
 )
 
-_loaded = {}  # folder → UserCode, so that a second call in one process changes nothing
+_loaded = {}  # folder → UserCode, so that a second call in one process has no effect
 
 
 class UserCodeError(UserError):
-    """The user's code failed; `details` is their own traceback."""
+    """The user's code raised; `details` is its traceback."""
 
     def __init__(self, message, details):
         super().__init__(message)
@@ -38,7 +38,7 @@ class UserCodeError(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class UserCode:
-    """What was imported from a folder, and the names that it added to the registries."""
+    """The imported modules of a folder, and the names that they registered."""
 
     directory: str
     modules: tuple
@@ -55,14 +55,14 @@ class UserCode:
 
 
 def load_user_code(directory):
-    """Imports the folder `directory` and says what that added.
+    """Imports the folder `directory`.
 
     Returns:
-      A `UserCode`, whose `str` is the report for the user.
+      A `UserCode`, whose `str` is the message for the user.
 
     Raises:
-      UserError: no such folder, nothing in it, or a file whose name would hide another module.
-      UserCodeError: the user's code raised; `details` holds their traceback.
+      UserError: a missing or empty folder, or a file whose name would hide another module.
+      UserCodeError: the user's code raised; `details` is its traceback.
     """
     folder = Path(directory).expanduser().resolve()
     if not folder.is_dir():
@@ -85,7 +85,7 @@ def _import_files(folder):
     if not files:
         raise UserError(f"--t2t_usr_dir={folder}: there is no *.py in it to import")
     for path in files:
-        _check_name(path.stem, path)  # all of them first: the files may import each other
+        _check_name(path.stem, path)  # all names before any import, since the files may import each other
     sys.path.insert(0, str(folder))
     for path in files:
         _import(path.stem, path)
@@ -93,9 +93,9 @@ def _import_files(folder):
 
 
 def _import(name, path, **options):
-    """Imports the file `path` as the module `name`, in the way the `import` statement would."""
+    """Imports the file `path` as the module `name`, like the `import` statement."""
     _check_name(name, path)
-    if name in sys.modules:  # another of the user's files imported it already
+    if name in sys.modules:  # imported by another file
         return
     spec = importlib.util.spec_from_file_location(name, path, **options)
     module = importlib.util.module_from_spec(spec)
@@ -104,7 +104,7 @@ def _import(name, path, **options):
         spec.loader.exec_module(module)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # SystemExit too: a script without a main guard
+    except BaseException as error:  # also SystemExit, from a script without a main guard
         sys.modules.pop(name, None)
         if isinstance(error, UserError):
             raise
@@ -124,7 +124,7 @@ def _check_name(name, path):
 
 
 def _own_traceback(error):
-    """The traceback from the user's first line on: without the frames of this file and of the import machinery."""
+    """The traceback from the user's first line on, without the frames of this file and of importlib."""
     frame = error.__traceback__
     while frame and (frame.tb_frame.f_code.co_filename == __file__ or "importlib" in frame.tb_frame.f_code.co_filename):
         frame = frame.tb_next

@@ -1,7 +1,7 @@
-"""Decodes batches with a model, keeping the compiled programs.
+"""Decodes batches with a model, and caches the compiled programs.
 
-One program reads, for each problem's inputs; one writes, for each kind of text, and all its problems share it.
-A form (`grammars.py`) makes a kind of its own.
+There is one encoding program for each input signature, and one decoding program for each kind of target text, shared by
+all problems with such targets. Each grammar (`grammars.py`) has its own decoding programs.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from t2t_multimodel.decoding.decode import predict, read_source, write_text
 from t2t_multimodel.decoding.grammars import grammar_of
 
-BUFFER_STEP = 64  # output buffers come in multiples of so many ids, so that few programs serve all lengths
+BUFFER_STEP = 64  # sizes of output buffers are multiples of this, so that few programs serve all lengths
 
 
 class BatchDecoder:
@@ -21,20 +21,20 @@ class BatchDecoder:
         self._readers, self._writers, self._predictors = {}, {}, {}
         self._sizes = set()  # numbers of rows that programs were compiled for
 
-    def ids(self, spec, arrays, limit, beam_size=1, alpha=0.6, form=None):
-        """→ ids int32 [rows, ≥ limit], with end-of-sequence and zeros behind it; scores float32 [rows].
+    def ids(self, spec, arrays, limit, beam_size=1, alpha=0.6, grammar=None):
+        """→ ids int32 [rows, ≥ limit], zeros after end-of-sequence; scores float32 [rows].
 
         Args:
-          arrays: a batch, see docs/architecture.md. limit: at most so many ids a row.
-          form: what the text keeps to, of `grammars.grammar_of`; None: any text.
+          arrays: a batch, see docs/architecture.md. limit: most ids per row.
+          grammar: the grammar of the text, from `grammars.grammar_of`; None: any text.
         """
         rows = len(arrays["command"])
         filled = self._filled(arrays, rows)
         memory = self._reader(spec)(filled)
         length = -(-limit // BUFFER_STEP) * BUFFER_STEP
-        writer = self._writer(spec.targets, length, beam_size, form)
-        asked = form.rows(filled["inputs"].tolist()) if form else np.int32(0)
-        ids, scores = writer(memory, filled["command"], np.int32(limit), np.float32(alpha), asked)
+        writer = self._writer(spec.targets, length, beam_size, grammar)
+        wanted = grammar.rows(filled["inputs"].tolist()) if grammar else np.int32(0)
+        ids, scores = writer(memory, filled["command"], np.int32(limit), np.float32(alpha), wanted)
         return np.asarray(ids)[:rows], np.asarray(scores)[:rows]
 
     def answers(self, problem, arrays, vocabulary, settings):
@@ -74,20 +74,22 @@ class BatchDecoder:
             self._readers[spec.signature] = self._backend.compiled(self._model, spec, read)
         return self._readers[spec.signature]
 
-    def _writer(self, targets, length, beam_size, form):
-        key = (targets.weights_name, length, beam_size, form and form.name)
+    def _writer(self, targets, length, beam_size, grammar):
+        key = (targets.weights_name, length, beam_size, grammar and grammar.name)
         if key not in self._writers:
 
-            def write(memory, command, limit, alpha, asked):
-                return write_text(self._model, targets, memory, command, limit, length, beam_size, alpha, form, asked)
+            def write(memory, command, limit, alpha, wanted):
+                return write_text(
+                    self._model, targets, memory, command, limit, length, beam_size, alpha, grammar, wanted
+                )
 
             self._writers[key] = self._backend.fused(self._model, write)
         return self._writers[key]
 
     def _filled(self, arrays, rows):
-        """Rows filled up with weightless zeros: a program is compiled for each number of them, so there are few.
+        """Pads a batch with rows of zeros of weight 0 to one of few batch sizes: each size needs a compiled program.
 
-        What is left over of a split takes the program of its full batches, if they are not many times as large.
+        The last batch of a split uses the program of the full batches, unless they are more than 8 times larger.
         """
         full = min((size for size in self._sizes if rows <= size <= 8 * rows), default=1 << (rows - 1).bit_length())
         self._sizes.add(full)

@@ -1,16 +1,17 @@
-"""Forms of text that a decoder keeps to: at every position, which ids may come next (`Problem.target_grammar`).
+"""Grammars for constrained decoding: which ids may come next at every position (`Problem.target_grammar`).
 
-A form is a small automaton over ids, one state a row, made of `keras.ops` so that it is part of the compiled loop:
+A grammar is a small automaton over ids with one state per row. It uses `keras.ops`, so it is part of the compiled loop:
 
-    name                    what a problem calls it
-    of(vocabulary, size)    class method: the form over `size` ids, or None where the vocabulary lacks what it needs
-    rows(inputs)            what each input, a sequence of ids, asks for: int32 [rows, …]; on the host
-    start(asked)            the state before the first id, {name: tensor [rows, …]}
-    mask(state, left)       float32 [rows, vocabulary]: 0 where an id may come next, `FORBIDDEN` elsewhere; at most
-                            `left` ids, a scalar, are still to be written
-    after(state, ids)       the state once `ids` [rows] are written
+    name                    its name in `Problem.target_grammar`
+    of(vocabulary, size)    class method: the grammar over `size` ids, or None if the vocabulary lacks the ids it needs
+    rows(inputs)            what the grammar needs to know about each input (ids): int32 [rows, …]; runs on the host
+    start(wanted)           the state before the first id, {name: tensor [rows, …]}; `wanted` is the result of `rows`
+    mask(state, left)       float32 [rows, vocabulary]: 0 if an id may come next, else `FORBIDDEN`; `left`, a scalar, is
+                            the number of ids that can still be written
+    after(state, ids)       the state after `ids` [rows] are written
 
-One of your own is a class with these and `@register_grammar`, in a module that is imported with its problem.
+To add a grammar, write a class with these members and `@register_grammar`, in a module that is imported with its
+problem.
 """
 
 import functools
@@ -27,68 +28,69 @@ FORBIDDEN = EMPTY  # added to the logits of ids that may not come next
 DEEPEST = 64  # brackets open at a time
 GRAMMARS = {}  # name → class
 _SPACE = "\u2581"  # as the vocabulary spells it
-# Kinds of ids. A space alone begins a leaf and stands for none of it; a _BRACKET may be part of the first one only.
+# Kinds of ids. A single space starts a leaf without any of its text; a _BRACKET may only be part of the first bracket.
 _NEVER, _OPENS, _CLOSES, _LEAF, _SPACE_ALONE, _GOES_ON, _BRACKET, _ENDS = range(8)
 
 
 def register_grammar(cls):
-    """Class decorator: problems may name the form. Raises `UserError` where another class has its name."""
+    """Class decorator: registers a grammar by its name. Raises `UserError` if another class has the same name."""
     other = GRAMMARS.setdefault(cls.name, cls)
     if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-        raise UserError(f"two forms are called {cls.name!r}, one in {other.__module__} and one in {cls.__module__}")
+        raise UserError(f"two grammars are called {cls.name!r}, one in {other.__module__} and one in {cls.__module__}")
     return cls
 
 
 def grammar_of(spec, vocabulary):
-    """The form that the targets of `spec` (a `ProblemSpec`) are written in; None: any text.
+    """The grammar of the targets of `spec` (a `ProblemSpec`); None: any text.
 
-    None too where the vocabulary lacks what the form needs, being trained on other problems, or the inputs are no text.
+    Also None if the vocabulary, trained on other problems, lacks ids that the grammar needs, or if the inputs are not
+    text.
 
     Raises:
-      UserError: there is no form of that name.
+      UserError: an unknown grammar.
     """
     name = spec.grammar
     if not name or not spec.inputs.uses_vocabulary:
         return None
     if name not in GRAMMARS:
         raise unknown_name(f"problem {spec.name}: target_grammar", name, GRAMMARS)
-    return _form(name, vocabulary, spec.targets.vocabulary_size)
+    return _grammar(name, vocabulary, spec.targets.vocabulary_size)
 
 
-def misfit(form, examples):
-    """The number of the first of `examples`, {"inputs", "targets"} as ids, whose target has not the form; else None."""
+def misfit(grammar, examples):
+    """The index of the first of `examples` ({"inputs", "targets"}, ids) whose target is not in the grammar, or None."""
     longest = max(len(example["targets"]) for example in examples) + 1  # with the end-of-sequence
     ids = np.zeros((len(examples), longest), np.int32)
     for row, example in zip(ids, examples):
         row[: len(example["targets"]) + 1] = [*example["targets"], EOS_ID]
-    state = form.start(ops.convert_to_tensor(form.rows([example["inputs"] for example in examples])))
+    state = grammar.start(ops.convert_to_tensor(grammar.rows([example["inputs"] for example in examples])))
     fits = np.ones(len(examples), bool)
     for column in ids.T:
-        allowed = ops.convert_to_numpy(form.mask(state, ops.convert_to_tensor(np.int32(2 * longest)))) == 0
+        allowed = ops.convert_to_numpy(grammar.mask(state, ops.convert_to_tensor(np.int32(2 * longest)))) == 0
         fits &= allowed[np.arange(len(column)), column] | (column == 0)
-        state = form.after(state, ops.convert_to_tensor(column))
+        state = grammar.after(state, ops.convert_to_tensor(column))
     return None if fits.all() else int(fits.argmin())
 
 
 @functools.lru_cache(maxsize=8)
-def _form(name, vocabulary, size):
+def _grammar(name, vocabulary, size):
     return GRAMMARS[name].of(vocabulary, size)
 
 
 @register_grammar
 class Tree:
-    """A bracketed tree as `data_gen/readers/trees.py` writes it, with as many leaves as the input has words.
+    """A bracketed tree as `data_gen/readers/trees.py` writes it, with one leaf per word of the input.
 
-    Each bracket but the first is one id that carries its label ("(NP", ")NP"); it closes what was opened last, and
-    never nothing. The first stands behind no space, so it is spelt in pieces; which label it may still become is part
-    of the state. A single word may also have a tree without brackets, its tag.
+    Each bracket but the first is one id with its label ("(NP", ")NP"); a closing bracket closes the bracket that was
+    opened last. The first bracket has no space before it, so it is spelt in several pieces; the state holds the labels
+    that it may still become. A single word may also have a tree without brackets: its tag.
     """
 
     name = "tree"
 
     @classmethod
     def of(cls, vocabulary, size):
-        """None where no label has both of its brackets in the vocabulary."""
+        """None if the vocabulary has no label with both brackets."""
         pieces = vocabulary.pieces(range(vocabulary.size))
         known = set(pieces)
         labels = [p[2:] for p in pieces if p.startswith(f"{_SPACE}(") and len(p) > 2 and f"{_SPACE}){p[2:]}" in known]
@@ -104,7 +106,7 @@ class Tree:
         closer = np.zeros(size, np.int32)  # of an opening bracket
         closer[opens] = closes
         spelt = [vocabulary.encode(f"({label}") for label in labels]
-        spellings = np.zeros((len(labels), max(map(len, spelt)) + 1), np.int32)  # with a 0 behind
+        spellings = np.zeros((len(labels), max(map(len, spelt)) + 1), np.int32)  # padded with a 0
         for row, pieces_of_label in zip(spellings, spelt):
             row[: len(pieces_of_label)] = pieces_of_label
         self._kinds, self._closer, self._spellings = kinds, closer, spellings
@@ -112,24 +114,24 @@ class Tree:
 
     @staticmethod
     def leaves(text):
-        """How many leaves the tree of an input has: its words, between blanks."""
+        """The number of leaves of an input's tree: its words, separated by spaces."""
         return len(text.split())
 
     def rows(self, inputs):
-        """int32 [rows]: how many words each input has, at least 1."""
+        """int32 [rows]: the number of words of each input, at least 1."""
         words = [self.leaves(self._vocabulary.decode(ids)) for ids in inputs]
         return np.maximum(np.array(words, np.int32), 1)
 
-    def start(self, asked):
-        none = ops.zeros_like(asked)
+    def start(self, wanted):
+        none = ops.zeros_like(wanted)
         return {
-            "wanted": asked,  # leaves to be written
-            "written": none,  # leaves
-            "depth": none,  # brackets open, not counting one that is still being spelt
+            "wanted": wanted,  # leaves to write
+            "written": none,  # leaves written
+            "depth": none,  # open brackets, without one that is still being spelt
             "last": none + _NEVER,  # kind of the last id
             "spelt": none,  # ids of the first bracket so far
-            "labels": none[:, None] + ops.ones((1, len(self._spellings)), dtype="int32"),  # that it may become: 1
-            "open": none[:, None] + ops.zeros((1, DEEPEST), dtype="int32"),  # what closes them, outermost first
+            "labels": none[:, None] + ops.ones((1, len(self._spellings)), dtype="int32"),  # 1: it may become this label
+            "open": none[:, None] + ops.zeros((1, DEEPEST), dtype="int32"),  # ids that close them, outermost first
         }
 
     def mask(self, state, left):
@@ -146,7 +148,7 @@ class Tree:
         inside = _all(complete, ops.where(spelling, is_whole, depth > 0))
         in_leaf = _any(last == _LEAF, last == _GOES_ON, last == _SPACE_ALONE)
         spells = ops.cond(ops.any(spelling), lambda: self._next_of_labels(state, expected), lambda: kinds + wanted < 0)
-        # What is needed to end in time: leaves, what closes the brackets, the end-of-sequence.
+        # Ids that are needed to end in time: leaves, closing brackets, end-of-sequence.
         spare = left - 1 - (depth + wanted - written + 1)
         goes_on = ops.logical_or(spare >= 0, last == _SPACE_ALONE)
         top = self._top(state)[:, None]
@@ -166,7 +168,7 @@ class Tree:
     def after(self, state, ids):
         kind = ops.take(ops.convert_to_tensor(self._kinds), ids, axis=0)
         spelling = self._spelling(state)
-        behind = _any(kind == _LEAF, kind == _SPACE_ALONE, kind == _OPENS)  # a space: the first bracket is whole
+        behind = _any(kind == _LEAF, kind == _SPACE_ALONE, kind == _OPENS)  # a space: the first bracket is complete
         first = ops.logical_and(spelling, behind)
         spells = ops.logical_and(spelling, ops.logical_not(behind))
         expected = self._expected(state)
@@ -188,28 +190,28 @@ class Tree:
         }
 
     def _next_of_labels(self, state, expected):
-        """[rows, vocabulary]: whether an id spells on any of the labels that the first bracket may become."""
+        """[rows, vocabulary]: whether an id continues the spelling of a label that the first bracket may become."""
         ids = ops.one_hot(expected[0], len(self._kinds), dtype="float32")
         return ops.matmul(ops.cast(state["labels"], "float32"), ids) > 0.5
 
     def _spelling(self, state):
-        """[rows]: whether the first bracket is still being spelt, or nothing is written yet."""
+        """[rows]: whether the first bracket is still being spelt, or nothing is written."""
         return ops.logical_and(state["depth"] == 0, state["written"] == 0)
 
     def _expected(self, state):
-        """[1, labels]: the next id of each label's first bracket, 0 behind it. Rows that spell it do so in step."""
+        """[1, labels]: the next id of each label's first bracket, 0 after it. All rows spell at the same position."""
         place = ops.minimum(ops.max(state["spelt"]), self._spellings.shape[1] - 1)
         return ops.take(ops.convert_to_tensor(self._spellings), place, axis=1)[None]
 
     def _top(self, state):
-        """[rows]: what closes the bracket that was opened last."""
+        """[rows]: the id that closes the bracket opened last."""
         here = ops.arange(DEEPEST, dtype="int32")[None] == state["depth"][:, None] - 1
         return ops.sum(ops.where(here, state["open"], 0), axis=1)
 
 
 @register_grammar
 class PunctuatedTree(Tree):
-    """A tree of text as usual: a mark at the end of a word is a leaf of its own, "it spins, then" has four."""
+    """A tree of punctuated text: a mark at the end of a word is a separate leaf; "it spins, then" has four leaves."""
 
     name = "punctuated_tree"
 
@@ -219,7 +221,7 @@ class PunctuatedTree(Tree):
 
 
 def _kind(piece):
-    """The kind of a piece of text that is no label's bracket."""
+    """The kind of a subword piece that is not a label's bracket."""
     text = piece[1:] if piece.startswith(_SPACE) else piece
     if re.fullmatch("<0x..>", text):
         text = chr(int(text[3:5], 16))
@@ -241,6 +243,6 @@ def _any(*conditions):
 
 
 def _put(array, place, value, when):
-    """array [rows, n] with `value` [rows] at `place` [rows] of the rows where `when` [rows]."""
+    """array [rows, n] with `value` [rows] at column `place` [rows], in the rows where `when` [rows] is true."""
     here = ops.arange(array.shape[1], dtype="int32")[None] == place[:, None]
     return ops.where(ops.logical_and(here, when[:, None]), value[:, None], array)

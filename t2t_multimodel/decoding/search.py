@@ -1,9 +1,9 @@
 """Greedy and beam search over one incremental step function, as one compiled loop.
 
 A step function maps (last ids [rows], state, time, beams) to (logits float32 [rows, vocabulary], new state). Greedy
-search gives None for `beams`. Beam search never moves a state's rows: `beams` says in which row the past of each
-hypothesis was computed. Nothing else here knows the model. A form (`grammars.py`) says which ids may come next; scores
-stay the model's own.
+search passes None for `beams`. Beam search never moves the rows of a state: `beams` holds the row in which the past of
+each hypothesis was computed. Nothing else here depends on the model. A grammar (`grammars.py`) decides which ids may
+come next; the scores are those of the model.
 """
 
 from keras import ops
@@ -11,17 +11,17 @@ from keras import ops
 from t2t_multimodel.layers.convolution_cache import Beams
 from t2t_multimodel.vocabulary import EOS_ID
 
-EMPTY = -1e7  # score of a beam that holds nothing
-POSSIBLE = 0.01 * EMPTY  # every hypothesis that its form allows is likelier
+EMPTY = -1e7  # score of an empty beam
+POSSIBLE = 0.01 * EMPTY  # every hypothesis that the grammar allows has a higher score
 
 
-def greedy_search(step, state, first_ids, length, limit, form=None, asked=None):
-    """The likeliest id, again and again, until every row has written the end-of-sequence.
+def greedy_search(step, state, first_ids, length, limit, grammar=None, wanted=None):
+    """Writes the most likely id at every step, until every row has written end-of-sequence.
 
     Args:
-      first_ids: int32 [rows], what is fed at time 0 (the command).
-      length: size of the output buffer, a Python int. limit: at most so many ids are written, scalar ≤ length.
-      form: see `grammars.py`, with what the rows' inputs ask of it; None: any id may follow any.
+      first_ids: int32 [rows], the input at time 0 (the command).
+      length: size of the output buffer, a Python int. limit: most ids to write, scalar ≤ length.
+      grammar: see `grammars.py`; None: no constraint. wanted: from its `rows`.
 
     Returns:
       ids int32 [rows, length], 0 after the end; and the sum of their log-probabilities, float32 [rows].
@@ -33,12 +33,12 @@ def greedy_search(step, state, first_ids, length, limit, form=None, asked=None):
 
     def write(time, last, ids, done, score, state, written):
         logits, state = step(last, state, time, None)
-        allowed = logits + form.mask(written, limit - time) if form else logits
+        allowed = logits + grammar.mask(written, limit - time) if grammar else logits
         highest, best = _likeliest(allowed)
         score = score + ops.where(done, 0.0, highest - ops.logsumexp(logits, axis=-1))
         best = ops.where(done, 0, best)
         ids = ops.slice_update(ids, [time, 0], best[None])
-        written = form.after(written, best) if form else written
+        written = grammar.after(written, best) if grammar else written
         return time + 1, best, ids, ops.logical_or(done, best == EOS_ID), score, state, written
 
     start = (
@@ -48,7 +48,7 @@ def greedy_search(step, state, first_ids, length, limit, form=None, asked=None):
         ops.zeros((rows,), dtype="bool"),
         ops.zeros((rows,), dtype="float32"),
         state,
-        form.start(asked) if form else (),
+        grammar.start(wanted) if grammar else (),
     )
     _, _, ids, _, score, *_ = ops.while_loop(going_on, write, start)
     return ops.transpose(ids), score
@@ -59,19 +59,21 @@ def length_penalty(length, alpha):
     return ops.power((5.0 + ops.cast(length, "float32")) / 6.0, alpha)
 
 
-def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, stop_early=True, form=None, asked=None):
-    """Beam search with length penalty; finished hypotheses are kept apart from growing ones.
+def beam_search(
+    step, state, first_ids, length, limit, beam, alpha, vocabulary, stop_early=True, grammar=None, wanted=None
+):
+    """Beam search with length penalty; finished and growing hypotheses are kept separately.
 
     Args:
-      step: as above, on batch · beam rows, those of one example next to each other. state: for these rows. first_ids:
+      step: as above, on batch · beam rows; the rows of one example are adjacent. state: for these rows. first_ids:
         int32 [batch].
-      length: size of the output buffer. limit: at most so many ids, scalar ≤ length.
+      length: size of the output buffer. limit: most ids to write, scalar ≤ length.
       beam: hypotheses kept. alpha: exponent of the length penalty, 0 = none; scores are log P / penalty.
-      stop_early: stop when no growing hypothesis can still beat the worst finished one.
-      form: see `grammars.py`, with what the inputs ask of it, [batch, …]; None: any id may follow any.
+      stop_early: stop when no growing hypothesis can beat the worst finished one.
+      grammar: see `grammars.py`; None: no constraint. wanted: from its `rows`, [batch, …].
 
     Returns:
-      ids int32 [batch, beam, length], best first, 0 after the end; scores float32 [batch, beam]. Where nothing has
+      ids int32 [batch, beam, length], best first, 0 after the end; scores float32 [batch, beam]. If nothing has
       finished, the growing hypotheses with their plain log-probabilities.
     """
     batch = ops.shape(first_ids)[0]
@@ -89,8 +91,8 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
 
     def grow(time, last, growing, growing_score, finished, finished_score, done, rows, state, written):
         logits, state = step(last, state, time, Beams(beam, rows))
-        # The best of all are among the best of each row, of which few are left to be scored.
-        highest, candidates = ops.top_k(logits + form.mask(written, limit - time) if form else logits, each)
+        # The overall best are among the best of each row, so few candidates are scored.
+        highest, candidates = ops.top_k(logits + grammar.mask(written, limit - time) if grammar else logits, each)
         log_probabilities = highest - ops.logsumexp(logits, axis=-1, keepdims=True)
         log_probabilities = ops.reshape(log_probabilities, [batch, beam, each]) + growing_score[..., None]
         penalty = length_penalty(time + 1, alpha)
@@ -100,7 +102,7 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
         last = ops.cast(_pick(ops.reshape(candidates, [batch, beam * each]), index), "int32")
         ends = ops.logical_and(last == EOS_ID, score * penalty > POSSIBLE)
         ids = _write(_pick(growing, parent), last, time)  # [batch, 2·beam, length]
-        # The best that go on …
+        # The best that continue …
         _, go_on = ops.top_k(ops.where(ends, score + EMPTY, score), beam)
         go_on = ops.cast(go_on, "int32")
         growing, growing_score = _pick(ids, go_on), _pick(score, go_on) * penalty
@@ -108,8 +110,8 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
         parent, last = _pick(parent, go_on), _pick(last, go_on)
         parent = ops.reshape(parent + ops.arange(batch, dtype="int32")[:, None] * beam, [-1])
         last = ops.reshape(last, [-1])
-        if form:
-            written = form.after({name: ops.take(value, parent, axis=0) for name, value in written.items()}, last)
+        if grammar:
+            written = grammar.after({name: ops.take(value, parent, axis=0) for name, value in written.items()}, last)
         rows = ops.where(times <= time, ops.take(rows, parent, axis=1), own)
         # … and the best that have ended, old and new.
         all_score = ops.concatenate([finished_score, ops.where(ends, score, score + EMPTY)], axis=1)
@@ -133,7 +135,7 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
         ops.zeros((batch, beam), dtype="bool"),
         own,
         state,
-        form.start(ops.repeat(asked, beam, axis=0)) if form else (),
+        grammar.start(ops.repeat(wanted, beam, axis=0)) if grammar else (),
     )
     _, _, growing, growing_score, finished, finished_score, done, *_ = ops.while_loop(going_on, grow, start)
     some = ops.any(done, axis=1)
@@ -141,9 +143,9 @@ def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, 
 
 
 def _likeliest(logits):
-    """logits [rows, vocabulary] → the highest of each row, and its id int32 (of equal ones the first).
+    """logits [rows, vocabulary] → the highest of each row, and its id int32 (the first of equal ones).
 
-    Two plain reductions: on a CPU, XLA's argmax and its top_k take many times as long.
+    Two reductions, since XLA's argmax and top_k are many times slower on a CPU.
     """
     highest, last = ops.max(logits, axis=-1), logits.shape[-1] - 1
     places = ops.where(logits == highest[:, None], ops.arange(last + 1, dtype="int32"), last)

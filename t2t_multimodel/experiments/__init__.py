@@ -1,1 +1,1 @@
-"""Experiments: suites of training runs that answer a question, queued, cached and reported (docs/experiments.md)."""
+"""Experiments: suites of training runs that answer a question, with queue, cache and reports (docs/experiments.md)."""

@@ -1,7 +1,7 @@
-"""What suits a problem alone: its run is tried with several changes to the set, and the best on dev is what counts.
+"""Selects the hparams of single-task runs: each is tried with several changes to the set, and the best on dev is used.
 
-An hparams set that was tuned for learning together may suit a problem alone badly; then a gain from learning together
-would be one of tuning. Each try has a seed of its own, which no run that counts has, and is judged on the dev split.
+An hparams set that is tuned for joint training may be bad for a single task; then a gain from joint training would only
+be a gain from tuning. A try has its own seed, which no other run has, and is scored on the dev split.
 """
 
 import dataclasses
@@ -12,8 +12,8 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.metrics.scores import METRICS
 
 SEED = 1_000_000  # of all tries
-AS_GIVEN = "no change"  # besides those of all runs alone
-# What decides which examples a run sees, and when it ends: the same for the runs that are compared.
+AS_GIVEN = "no change"  # besides the changes for all single-task runs
+# The hparams that decide which examples a run sees, and its length: equal in all compared runs.
 HELD_EQUAL = (
     "train_steps",
     "batch_tokens",
@@ -33,7 +33,7 @@ HELD_EQUAL = (
 
 @dataclasses.dataclass(frozen=True)
 class Try:
-    """One way to train a kind of run: the kind that counts, what changes, in words, the kind that is tried."""
+    """One candidate: the kind of run to improve, the changes as text, and the kind that is tried."""
 
     kind: object  # plan.Kind
     words: str
@@ -41,39 +41,39 @@ class Try:
 
 
 def changes_alone(text, hparams, where="--single_hparams"):
-    """ "learning_rate=0.002,dropout=0.1" → {name: value}, changes to `hparams` for runs of one problem alone.
+    """ "learning_rate=0.002,dropout=0.1" → {name: value}, changes to `hparams` for single-task runs.
 
     Raises:
-      UserError: an unknown hparam, a wrong value, or a change to what is `HELD_EQUAL`.
+      UserError: an unknown hparam, a wrong value, or a change of an hparam in `HELD_EQUAL`.
     """
     changes = hyperparameters.check(hyperparameters.parse(text, where), where)
     for name in changes:
         if name in HELD_EQUAL:
             raise UserError(
-                f"{where}: {name} is held equal in the runs that are compared; change it for all of them "
-                "by --hparams, and their length by --train_steps or --budget"
+                f"{where}: {name} is equal in all compared runs; change it for all of them with --hparams, and their "
+                "length with --train_steps or --budget"
             )
     hyperparameters.override(hparams, changes, where)
     return changes
 
 
 def parse(text, hparams, where="--single_choices"):
-    """ "learning_rate=0.002; learning_rate=0.002,dropout=0.1" → a tuple of {name: value}, the empty one first.
+    """ "learning_rate=0.002; learning_rate=0.002,dropout=0.1" → a tuple of {name: value}; the first one is empty.
 
     Raises:
-      UserError: as `changes_alone`, or the same choice twice.
+      UserError: as `changes_alone`, or a repeated choice.
     """
     choices = [{}]
     for part in filter(None, (part.strip() for part in text.split(";"))):
         changes = changes_alone(part, hparams, where)
         if changes in choices:
-            raise UserError(f"{where}: {part!r} is there twice")
+            raise UserError(f"{where}: {part!r} is given twice")
         choices.append(changes)
     return tuple(choices)
 
 
 def tries(kinds, choices):
-    """The `Try`s of a suite: every choice for each kind that `suits_itself`; none where there is nothing to choose."""
+    """The `Try`s of a suite: every choice for each kind with `suits_itself`; none if there is only one choice."""
     if len(choices) < 2:
         return []
     return [
@@ -98,14 +98,14 @@ def words(choice):
 
 
 def outcome(tries, jobs, metrics):
-    """What was found out, as plan.json keeps it and the report shows it.
+    """The results of the tries, for plan.json and the report.
 
     Args:
       tries: a list of `Try`. jobs: the `Job` of each, all done. metrics: {problem: names, the headline metric first}.
 
     Returns:
-      {kind's name: {"problem": which judges, "metric", "split", "tries": {words: value, None where the training
-      diverged}, "best": words}}.
+      {name of the kind: {"problem": the scored problem, "metric", "split", "tries": {words: value, or None if the
+      training diverged}, "best": words}}.
     """
     found = {}
     for one, job in zip(tries, jobs):
@@ -118,11 +118,11 @@ def outcome(tries, jobs, metrics):
     for entry in found.values():
         sign = 1 if METRICS[entry["metric"]].higher_is_better else -1
         ended = {words: sign * value for words, value in entry["tries"].items() if value is not None}
-        entry["best"] = max(ended, key=ended.get, default=AS_GIVEN)  # the first of equals
+        entry["best"] = max(ended, key=ended.get, default=AS_GIVEN)  # the first of equal values
     return found
 
 
 def chosen(kinds, tries, found):
-    """`kinds`, each that was tried with the changes that suited it best."""
+    """`kinds` with the best changes for each kind that was tried."""
     best = {one.kind.name: one.tried.changes for one in tries if found[one.kind.name]["best"] == one.words}
     return [dataclasses.replace(kind, changes=best.get(kind.name, kind.changes)) for kind in kinds]

@@ -1,4 +1,4 @@
-"""The paper's claims put to our results: each holds, does not hold, or can't be told at this size."""
+"""Tests the paper's claims on our results: each holds, does not hold, or can't be decided at this size."""
 
 import dataclasses
 
@@ -9,26 +9,25 @@ from t2t_multimodel.metrics.scores import METRICS
 
 HOLDS, FAILS, UNSURE = "holds", "does not hold", "can't tell at this size"
 ALPHA = 0.05
-TOLERANCE = 1.0  # points of 100: what counts as no harm; the paper's own loss on pictures is 1 point
+TOLERANCE = 1.0  # points of 100: a smaller loss counts as no harm; the paper itself loses 1 point on pictures
 
 RULE = (
-    "How a sentence is decided. A gain is the difference of two kinds of runs with the same seed, positive where the "
-    "first is better, with its 95 % interval over seeds (Student's t). That something gains holds where the whole "
-    "interval lies above 0 and the paired bootstrap over the examples scored gives p < 0.05; it does not hold where "
-    "the whole interval lies below 0 with p < 0.05. That something does no harm holds where the whole interval lies "
-    "above -1 point (of 100), and does not hold where it lies below -1 point. A claim on every task holds where it "
-    "holds on each. It does not where it fails on one by an interval widened for the number of tasks looked at "
-    "(Bonferroni): of eight intervals at 95 % one in three sets has a wrong one. Where a gain as large as the paper's "
-    "lies outside the interval, the sentence says so. Everything else: can't tell. So it is with a single seed; where "
-    "both "
-    "sides are within half a point of perfect, nothing can gain; and where neither has learnt anything (under 1 point, "
-    "or an error rate over 90 %), nothing can be harmed."
+    "How a verdict is decided. A gain is the difference of two kinds of runs with the same seed, positive if the first "
+    "is better, with its 95 % interval over seeds (Student's t). A gain holds if the whole interval is above 0 and the "
+    "paired bootstrap over the scored examples gives p < 0.05; it does not hold if the whole interval is below 0 with "
+    "p < 0.05. “No harm” holds if the whole interval is above -1 point (of 100), and does not hold if it is below "
+    "-1 point. A claim on every task holds if it holds on each task. It does not hold if it fails on one task with an "
+    "interval widened for the number of tasks (Bonferroni), since of eight 95 % intervals at least one is wrong in one "
+    "of three cases. The sentence says if a gain as large as the paper's is outside the interval. In all other cases "
+    "the verdict is: can't tell. These are: a single seed; both sides within half a point of perfect, so that there is "
+    "nothing to gain; and neither side has learned anything (under 1 point, or an error rate over 90 %), so that there "
+    "is nothing to lose."
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """A claim, what became of it, and the numbers in a sentence."""
+    """A claim, the verdict, and the numbers in a sentence."""
 
     claim: str
     verdict: str
@@ -59,10 +58,10 @@ def gains(comparison):
 
 
 def harmless(comparison, tolerance=TOLERANCE, looks=1):
-    """Whether the first side is no worse than the second by more than `tolerance` points: HOLDS, FAILS or UNSURE.
+    """Whether the first side is at most `tolerance` points worse than the second: HOLDS, FAILS or UNSURE.
 
     Args:
-      looks: how many such questions are asked together; one that FAILS is to be the only one by chance in 1 of 20.
+      looks: the number of comparisons made together, for the Bonferroni correction.
     """
     c = comparison
     if c is None or c.gain.half is None or untaught(c):
@@ -72,7 +71,7 @@ def harmless(comparison, tolerance=TOLERANCE, looks=1):
 
 
 def saturated(comparison):
-    """Whether both sides are within half a point of perfect, so that neither can gain on the other."""
+    """Whether both sides are within half a point of perfect, so that neither can be better."""
     perfect = METRICS[comparison.metric].perfect
     return all(
         abs(points(comparison.metric, side.mean - perfect)) < 0.5 for side in (comparison.ours, comparison.theirs)
@@ -80,20 +79,20 @@ def saturated(comparison):
 
 
 def untaught(comparison):
-    """Whether neither side has learnt anything, so that neither can lose by the other."""
+    """Whether neither side has learned anything, so that neither can be worse."""
     sides = [points(comparison.metric, side.mean) for side in (comparison.ours, comparison.theirs)]
     return max(sides) < 1.0 if METRICS[comparison.metric].higher_is_better else min(sides) > 90.0
 
 
 def on_all(verdicts):
-    """The verdict on a claim about every task from those on each; None where there are no tasks."""
+    """The verdict on a claim about all tasks, from the verdicts on each task; None without tasks."""
     if not verdicts:
         return None
     return FAILS if FAILS in verdicts else UNSURE if UNSURE in verdicts else HOLDS
 
 
 def paper_claims(results):
-    """The `Verdict`s on the paper's claims, of those that the suite's runs can speak to."""
+    """The `Verdict`s on those of the paper's claims that the runs of the suite can test."""
     plays = results.plan["roles"]
     verdicts = []
     for role, label in (("parsing", "parsing"), ("speech", "speech")):
@@ -124,7 +123,7 @@ def paper_claims(results):
 
 
 def transfer_claims(results):
-    """For each problem whether learning together helps it, by its headline metric."""
+    """For each problem, whether joint training helps it, by its headline metric."""
     verdicts = []
     for problem, metrics in results.plan["metrics"].items():
         claim = f"{problem} gains from joint training"
@@ -149,7 +148,7 @@ def _harmless(results, claim, ours, theirs, problem, metric, numbers):
 
 
 def _block(results, without, label):
-    """Every block helps or does no harm on every task: by the headline metric of each."""
+    """The verdict that a block helps or does no harm on every task, by the headline metrics."""
     each = {}
     for problem, metrics in results.plan["metrics"].items():
         comparison = compare(results, plan.JOINT, without, problem, metrics[0])
@@ -164,9 +163,9 @@ def _block(results, without, label):
     groups = {said: [p for p, outcome in outcomes.items() if outcome == which] for which, said in words.items()}
     by_itself = [p for p, c in each.items() if harmless(c) == FAILS and outcomes[p] == UNSURE]
     groups[words[UNSURE]] = [p for p in groups[words[UNSURE]] if p not in by_itself]
-    groups["harm, were it the only one looked at, on"] = by_itself
+    groups["harm without the correction for several tasks on"] = by_itself
     parts = [f"{said} {', '.join(names)}" for said, names in groups.items() if names]
-    parts.append(f"a gain on {', '.join(better)}" if better else "a sure gain on none")
+    parts.append(f"a gain on {', '.join(better)}" if better else "a significant gain on none")
     numbers = ", ".join(f"{p} {_signed(c)}" for p, c in each.items())
     return Verdict(
         f"{label} helps or does no harm on every task",
@@ -201,6 +200,6 @@ def _value(metric, value):
 
 
 def _whole(results, problem):
-    """The metric of whole targets that are right, which of the two the problem has."""
+    """The metric of completely right targets that the problem has."""
     measured = results.scores.get(plan.JOINT, {}).get(problem, {})
     return next((metric for metric in WHOLE if metric in measured), WHOLE[-1])

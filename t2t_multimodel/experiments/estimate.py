@@ -1,18 +1,18 @@
-"""How long a suite takes, from measured times of its parts, and how long its runs may be to fit a budget."""
+"""Estimates the time of a suite from measured times of its parts, and the run length that fits a budget."""
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import plan
 from t2t_multimodel.experiments.queue import makespan
 from t2t_multimodel.training.reporting import format_seconds
 
-RESERVE = 1.08  # a suite is planned to end so much before its budget: machines have slower minutes
-PROBES, PROBE_BATCHES = 3, 8  # about: of each problem, gradients and experts over a few batches at so many checkpoints
+RESERVE = 1.08  # safety factor on the estimated time, since machines vary
+PROBES, PROBE_BATCHES = 3, 8  # approximate: checkpoints probed, and batches per problem for gradients and experts
 REPORT_SECONDS = 30.0
-LEAST_RUN_SECONDS = 5.0  # importing the libraries and tracing one small graph takes longer on any machine
+LEAST_RUN_SECONDS = 5.0  # a lower bound: imports and tracing take longer on any machine
 
 
 def check_possible(budget, runs, workers):
-    """Raises `UserError` where a budget can't hold so many runs whatever they do: before anything is measured."""
+    """Raises `UserError` if a budget is too small for the start-up of the runs, before anything is measured."""
     needed = runs * LEAST_RUN_SECONDS / workers
     if budget < needed:
         raise UserError(
@@ -22,15 +22,15 @@ def check_possible(budget, runs, workers):
 
 
 def run_seconds(kind, steps, shares, timings, sizes):
-    """Expected seconds of one run.
+    """The expected seconds of one run.
 
     Args:
-      kind: a `Kind`. steps: its updates. shares: {problem: share of the joint run}.
-      timings: {structure: what `measure.timings` measured, with "seconds" {"start": …}}; "" is the set's own.
+      kind: a `Kind`. steps: of the run. shares: {problem: share of the joint run}.
+      timings: {structure: the result of `measure.timings`, with "seconds" {"start": …}}; "" is the unchanged set.
       sizes: {problem: (dev examples evaluated at a point, test examples)}.
     """
     timed = timings.get(kind.structure) or timings[""]
-    full = timings[""]["problems"]  # evaluations are timed for this structure alone; the others differ little
+    full = timings[""]["problems"]  # evaluations are timed for this structure only; others differ little
     total = sum(shares[p] for p in kind.problems)
     points = min(plan.evaluations(kind, shares), steps)
     seconds = timed["seconds"]["start"] + timings[""]["save"] * (points / 2 + 1)
@@ -40,7 +40,7 @@ def run_seconds(kind, steps, shares, timings, sizes):
         dev, test = sizes[name]
         seconds += steps * shares[name] / total * parts["step"]
         seconds += (points * dev + test) * full[name]["example"] + full[name]["first_evaluation"]
-        # Problems of one graph share its trace; whichever was timed first has it.
+        # Problems with the same graph share its trace, measured with the first of them.
         traced[parts["graph"]] = max(p["trace"] for p in timed["problems"].values() if p["graph"] == parts["graph"])
         if kind.probed:
             seconds += PROBES * PROBE_BATCHES * parts["step"]
@@ -55,7 +55,7 @@ def run_seconds(kind, steps, shares, timings, sizes):
 def suite_seconds(kinds, seeds, joint_steps, shares, timings, sizes, workers):
     """(expected seconds of the whole suite, {kind's name: expected seconds of a run}).
 
-    Kinds that are `tried` are run once each, before the others begin.
+    Kinds with `tried` run once each, before the others start.
     """
     runs, seconds = {}, REPORT_SECONDS
     for times, group in ((1, [k for k in kinds if k.tried]), (seeds, [k for k in kinds if not k.tried])):
@@ -67,11 +67,12 @@ def suite_seconds(kinds, seeds, joint_steps, shares, timings, sizes, workers):
 
 
 def steps_for(budget, kinds, seeds, shares, timings, sizes, workers, spent=0.0):
-    """The most updates of the joint run with which the suite fits into `budget` seconds, of which `spent` went to the
-    timing, with a reserve.
+    """The most steps of the joint run for which the suite fits into `budget` seconds, with a reserve.
+
+    `spent` seconds of the budget were used for the timing.
 
     Raises:
-      UserError: the budget is too small for one update of every run.
+      UserError: the budget is too small for one step of every run.
     """
 
     def fits(steps):

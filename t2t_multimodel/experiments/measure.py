@@ -1,4 +1,4 @@
-"""What a run of a suite measures besides training: test scores by example, gradients and experts, and its own speed."""
+"""Measurements of a suite's runs: test scores by example, gradient cosines and expert loads, and speed."""
 
 import time
 
@@ -7,12 +7,12 @@ import numpy as np
 from t2t_multimodel.metrics import example_sums as example_scores
 from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.affinity import gradient_cosines
-from t2t_multimodel.training.observing import expert_load
+from t2t_multimodel.training.expert_usage import expert_load
 from t2t_multimodel.training.optimizer import learning_rate
 from t2t_multimodel.training.run import load_variables
 
-PROBED_CHECKPOINTS = 3  # first, middle and last of those kept
-TIMED_UPDATES = 10  # of each problem, after the one that traces
+PROBED_CHECKPOINTS = 3  # first, middle and last of the kept checkpoints
+TIMED_STEPS = 10  # of each problem, after the first step, which traces
 TIMED_BATCHES = 2  # of an evaluation
 
 
@@ -21,8 +21,8 @@ def test_scores(trainer):
 
     Returns:
       {problem: {"split", "examples": number, "keys": list, "scores": {metric: value},
-                 "sums": {metric: for each example a list, see training/example_scores.py},
-                 "predictions": for each example the text, of classes the likeliest five}}, examples in order of keys.
+                 "sums": {metric: for each example a list, see metrics/example_sums.py},
+                 "predictions": for each example the text, or the five most likely classes}}, examples sorted by key.
     """
     measured = {}
     for name, store in trainer.stores.items():
@@ -45,7 +45,7 @@ def test_scores(trainer):
 
 
 def dev_scores(trainer):
-    """{problem: what the `Evaluator` says of it} on the whole dev split, or on the test split where there is no dev."""
+    """{problem: its scores from the `Evaluator`} on the whole dev split, or on the test split without a dev split."""
     return {
         name: trainer.evaluator.evaluate(store, "dev" if "dev" in store.manifest["splits"] else store.evaluation_split)
         for name, store in trainer.stores.items()
@@ -53,17 +53,17 @@ def dev_scores(trainer):
 
 
 def probes(trainer):
-    """Gradients between problems and use of experts, at some of the checkpoints that the run has kept.
+    """Gradient cosines of the problems and expert loads, at some of the kept checkpoints.
 
-    Leaves the model with the weights of the last of them.
+    Afterwards the model has the weights of the last of them.
 
     Returns:
-      a list of {"step", "problems", "cosines", "loads": {problem: {"encoder": {"load": [experts], …}, …}}}.
+      A list of {"step", "problems", "cosines", "loads": {problem: {"encoder": {"load": [experts], …}, …}}}.
     """
     folder = trainer.output_dir / "checkpoints"
     specs = {name: problem.spec for name, problem in trainer.run_record.problems.items()}
     found = []
-    # Where a run was stopped there is a checkpoint too, at a step that other seeds have none of.
+    # An interrupted run has an extra checkpoint, at a step that other seeds do not have.
     regular = [s for s in checkpoints.steps(folder) if s % trainer.settings.save_interval == 0 or s == trainer.step]
     for step in _some(regular, PROBED_CHECKPOINTS):
         load_variables(trainer.model.variables, checkpoints.load(folder, step).arrays, folder)
@@ -78,27 +78,27 @@ def probes(trainer):
 
 
 def timings(trainer, evaluate=True):
-    """How long the parts of a run take, measured with a trainer that is thrown away afterwards.
+    """Measures the times of the parts of a run, with a trainer that is discarded afterwards.
 
     Returns:
-      {"problems": {name: {"graph": which graph it shares, "trace": seconds of its first update, "step": seconds of an
-      update, "first_evaluation": seconds, "example": seconds to evaluate one}}, "save": seconds of a checkpoint};
-      without the evaluation's where `evaluate` is false.
+      {"problems": {name: {"graph": its graph, "trace": seconds of the first step, "step": seconds of a step,
+      "first_evaluation": seconds, "example": seconds to evaluate one example}}, "save": seconds of a checkpoint};
+      without the evaluation times if `evaluate` is false.
     """
     measured = {}
     rate = learning_rate(trainer.hparams, 0, trainer.hparams.train_steps)
     for name, store in trainer.stores.items():
         spec = trainer.run_record.problems[name].spec
         times = []
-        for _ in range(1 + TIMED_UPDATES):
+        for _ in range(1 + TIMED_STEPS):
             started = time.perf_counter()
             batch = trainer.stream.streams[name].next()
             trainer.train_step.update([(spec, batch.arrays)], rate)
             times.append(time.perf_counter() - started)
-        measured[name] = {"graph": "/".join(spec.signature), "trace": times[0], "step": sum(times[1:]) / TIMED_UPDATES}
+        measured[name] = {"graph": "/".join(spec.signature), "trace": times[0], "step": sum(times[1:]) / TIMED_STEPS}
         if evaluate:
             split = "dev" if "dev" in store.manifest["splits"] else store.evaluation_split
-            # A model that has learnt nothing never ends a text by itself: it is told to end where most texts do.
+            # An untrained model does not end a text by itself, so the length limit is that of most targets.
             usual = {"max_length": int(np.quantile(store.split(split).target_length, 0.8)) + 1}
             first, _ = _timed(trainer.evaluator.evaluate, store, split, 1)
             trainer.evaluator.evaluate(store, split, 1, usual)
@@ -111,7 +111,7 @@ def timings(trainer, evaluate=True):
 
 
 def _some(steps, most):
-    """`most` of the steps at even distances, first and last among them."""
+    """`most` of the steps at even distances, including the first and the last."""
     if len(steps) <= most:
         return list(steps)
     return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]

@@ -1,7 +1,7 @@
-"""The paper's four tables (Kaiser et al. 2017, arXiv 1706.05137), to stand beside ours, and what they claim.
+"""The paper's four tables (Kaiser et al. 2017, arXiv 1706.05137), for comparison with ours.
 
-A row names the role that one of our problems plays (see roles.py), the metric of ours that corresponds, and the paper's
-numbers as it prints them. Its log-perplexities and accuracies are teacher-forced, over the ids of the targets.
+A row names the role of one of our problems (see roles.py), our corresponding metric, and the printed numbers of the
+paper. Its log-perplexities and accuracies are teacher-forced, over the ids of the targets.
 """
 
 import dataclasses
@@ -14,19 +14,17 @@ WHOLE = ("exact_match", "teacher_forced_sequence_accuracy")  # the first that a 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A line of a table: the paper's corpus and metric, our role and metrics (the first that is measured)."""
+    """A row of a table: the paper's corpus and metric, our role and metrics (the first measured one is used)."""
 
     label: str
     role: str
     metrics: tuple
-    numbers: tuple  # the paper's, a text for each column
+    numbers: tuple  # of the paper, one string per column
 
 
 @dataclasses.dataclass(frozen=True)
 class PaperTable:
-    """One of the paper's tables. `columns`: pairs of a name and the kind of run that stands in it, None where ours has
-    none.
-    """
+    """One of the paper's tables. `columns`: pairs of a name and our kind of run, or None."""
 
     title: str
     columns: tuple
@@ -34,7 +32,7 @@ class PaperTable:
 
 
 def tables(roles, problems):
-    """The four `PaperTable`s, with the kinds of runs that a suite of these problems has, which play these roles."""
+    """The four `PaperTable`s, with the kinds of runs of a suite of these problems and roles."""
     parsing, images = roles.get("parsing", "?"), roles.get("images", "?")
     with_images = plan.with_images({"parsing": parsing, "images": images}, problems)
     return (

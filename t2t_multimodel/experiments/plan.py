@@ -1,9 +1,8 @@
-"""The plan of a suite: which kinds of runs, on which problems, for how many updates, so that examples are equal.
+"""The plan of a suite: its kinds of runs, their problems and numbers of steps, with equal numbers of examples.
 
-A joint run of N updates draws a problem of share w in about N · w of them. A run of a part of the problems gets the sum
-of their shares as its part of N, and the same weights within: so every problem has the same number of examples in
-every run that it takes part in (to the draws' chance, about 1 %), and, since batches follow from seed and problem, in
-the same order.
+A joint run of N steps draws a problem with share w in about N · w of them. A run of some of the problems has N times
+the sum of their shares as its steps, and the same relative weights. So every problem has the same number of examples in
+all its runs (to about 1 %, since draws are random), and in the same order, since batches depend on seed and problem.
 """
 
 import dataclasses
@@ -17,33 +16,33 @@ from t2t_multimodel.mixture import MixtureSchedule
 
 JOINT = "joint"
 NO_EXPERTS, NO_ATTENTION = "no experts", "no attention"
-ALONE = "changed for the runs alone"  # a structure, see `Kind`
-EVALUATIONS = 5, 20  # points of a learning curve, at least and at most
-EVALUATION_BATCHES = 4  # of each problem, at a point
+ALONE = "changed for the single-task runs"  # a structure, see `Kind`
+EVALUATIONS = 5, 20  # points of a learning curve, minimum and maximum
+EVALUATION_BATCHES = 4  # of each problem, per point
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A way to train: all that a run is besides its seed and length."""
+    """A kind of run: everything that defines a run except its seed and length."""
 
     name: str  # "joint", "tiny_parse alone", …
     problems: tuple  # names
     changes: tuple = ()  # of hparams, (name, value) pairs
-    probed: bool = False  # whether gradients and experts are looked at
-    structure: str = ""  # kinds of one structure take the same time for the same draws
-    suits_itself: bool = False  # whether what suits it best may be looked for, see choices.py
-    tried: bool = False  # a try, which no table counts
+    probed: bool = False  # whether gradients and experts are measured
+    structure: str = ""  # kinds with the same structure take the same time for the same draws
+    suits_itself: bool = False  # whether its hparams may be selected, see choices.py
+    tried: bool = False  # a try, which is in no table
 
 
 @dataclasses.dataclass(frozen=True)
 class RunPlan:
-    """One run: a kind, a seed, a number of updates; `digest` names its folder."""
+    """One run: a kind, a seed, a number of steps; `digest` is the name of its folder."""
 
     kind: Kind
     seed: int
     steps: int
     weights: tuple  # (problem, weight in the mixture) pairs
-    hparams: dict  # changes to the set, as --hparams would say them
+    hparams: dict  # changes to the set, as in --hparams
     digest: str
 
     @property
@@ -52,7 +51,7 @@ class RunPlan:
 
     @property
     def mixture(self):
-        """Its problems as --problem would say them."""
+        """Its problems, in the form of --problem."""
         return ",".join(f"{problem}:{weight!r}" for problem, weight in self.weights)
 
 
@@ -61,7 +60,7 @@ def alone(problem):
 
 
 def without(problem, problems=()):
-    """The name of the run of all but one; of two `problems` it is that of the other alone."""
+    """The name of the run of all but one problem; with two `problems`, that of the other one alone."""
     others = [other for other in problems if other != problem]
     return alone(others[0]) if len(others) == 1 else f"without {problem}"
 
@@ -75,7 +74,7 @@ def _each_alone(problems, changes):
 
 
 def paper_tables(problems, roles, single_changes):
-    """What PAPER.md's tables compare: all together, each alone, parsing with pictures, without experts or attention."""
+    """The runs of the paper's tables: joint, each alone, parsing with pictures, without experts, without attention."""
     parts.require(roles, "parsing", "images")
     pair = (roles["parsing"], roles["images"])
     return [
@@ -88,7 +87,7 @@ def paper_tables(problems, roles, single_changes):
 
 
 def transfer(problems, roles, single_changes):
-    """Who helps whom: all together, each alone, and all but one for each one."""
+    """Transfer between problems: joint, each alone, and all but one for each problem."""
     left_out = [Kind(without(p), tuple(q for q in problems if q != p)) for p in problems] if len(problems) > 2 else []
     return [_joint(problems, probed=True), *_each_alone(problems, single_changes), *left_out]
 
@@ -97,7 +96,7 @@ SUITES = {"paper_tables": paper_tables, "transfer": transfer}
 
 
 def with_images(roles, problems):
-    """The name of the run of parsing and pictures together; of two problems it is the joint run."""
+    """The name of the run of parsing and pictures; with two problems it is the joint run."""
     return f"{roles['parsing']} with {roles['images']}" if len(problems) > 2 else JOINT
 
 
@@ -108,12 +107,12 @@ def check_suite(name):
 
 
 def kinds_of(suite, problems, roles=None, single_changes=()):
-    """The list of `Kind`s of a suite; raises `UserError` where the suite can't be asked of these problems."""
+    """The list of `Kind`s of a suite; raises `UserError` if the suite is not possible for these problems."""
     check_suite(suite)
     if len(problems) < 2:
         raise UserError(
-            f"suite {suite} compares training together with training alone: it needs at least two "
-            f"problems, got {', '.join(problems)}"
+            f"suite {suite} compares joint training with single-task training: it needs at least two problems, got "
+            f"{', '.join(problems)}"
         )
     return SUITES[suite](tuple(problems), roles or {}, tuple(single_changes))
 
@@ -122,40 +121,40 @@ def shares_of(mixture, hparams, sizes):
     """{problem: share of the draws} of the joint run; sums to 1.
 
     Raises:
-      UserError: a mixture whose shares are not known beforehand, or change.
+      UserError: the shares of the mixture change during training.
     """
     if hparams.mixture not in ("fixed", "size"):
         raise UserError(
-            f"an equal number of examples needs shares that stay: mixture={hparams.mixture} changes them; "
-            "use fixed or size"
+            f"an equal number of examples needs constant shares, not mixture={hparams.mixture}; use fixed or size"
         )
     return dict(zip(mixture.problem_names, MixtureSchedule(mixture, hparams, sizes).probabilities(0).tolist()))
 
 
 def evaluations(kind, shares):
-    """Points of the learning curve of a kind of run. The joint run has so many that one comes before the end of the
-    shortest run alone, where the two are compared at equal time.
+    """The number of points of a kind's learning curve.
+
+    The joint run has enough points for one before the end of the shortest single-task run, to compare at equal time.
     """
     least, most = EVALUATIONS
-    if kind.tried:  # judged once, at its end
+    if kind.tried:  # scored once, at the end
         return 1
     return min(most, max(least, math.ceil(1.5 / min(shares.values())))) if kind.name == JOINT else least
 
 
 def steps_of(kind, shares, joint_steps):
-    """Updates of a run of `kind`: its problems' part of the joint run's; at least 1 (see `fewest_steps`)."""
+    """The steps of a run of `kind`: joint steps times the shares of its problems; at least 1 (see `fewest_steps`)."""
     return max(1, round(joint_steps * sum(shares[p] for p in kind.problems)))
 
 
 def fewest_steps(shares):
-    """The fewest updates of a joint run in which every problem is drawn once."""
+    """The fewest steps of a joint run in which every problem is drawn once."""
     return math.ceil(1 / min(shares.values()) - 1e-9)
 
 
 def changes_of(kind, shares, joint_steps, resolved):
-    """{hparam: value} by which a run of `kind` differs from the set: the kind's own, and its warm-up.
+    """{hparam: value} of a run of `kind` that differ from the set: the changes of the kind, and the warm-up.
 
-    The warm-up is the same part of every run: what is 5 % of the joint run would be most of a short one.
+    The warm-up is the same fraction of every run; 5 % of the joint run could be most of a short one.
     """
     changes = dict(kind.changes)
     part = steps_of(kind, shares, joint_steps) / joint_steps
@@ -165,10 +164,10 @@ def changes_of(kind, shares, joint_steps, resolved):
 
 
 def run_plans(kinds, seeds, joint_steps, mixture, shares, hparams, identity):
-    """Every `RunPlan` of a suite, in the order in which they are queued: seed by seed, the longest first.
+    """All `RunPlan`s of a suite in queue order: seed by seed, the longest first.
 
     Args:
-      hparams: `HParams` that the command line asks for. identity: {name: plain value} of what else decides a result
+      hparams: `HParams` of the command line. identity: {name: plain value} of other things that determine a result
         (model, backend, data, version); part of the digest.
     """
     plans = []

@@ -1,4 +1,4 @@
-"""The queue of a suite: runs as child processes, side by side on cores or devices, with one display for all of them."""
+"""The queue of a suite: runs child processes in parallel on cores or devices, with one progress display."""
 
 import contextlib
 import dataclasses
@@ -19,12 +19,12 @@ from t2t_multimodel.vocabulary import write_file
 
 RUN_MODULE = "t2t_multimodel.cli.experiment_run"
 JOB_FILE, LOG_FILE = "job.json", "log.txt"
-WAIT_FOR_SAVING = 60.0  # seconds that children get to finish a step and save
+WAIT_FOR_SAVING = 60.0  # seconds for children to finish a step and save
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One child process: a title, its folder, the file that it writes when all is done, its flags."""
+    """One child process: title, folder, the result file that it writes at the end, flags."""
 
     title: str
     folder: Path
@@ -40,15 +40,15 @@ class Job:
 
 
 def devices(workers=None):
-    """The environments of runs side by side: a list of ({variable: value}, cores or None).
+    """The places for parallel runs: a list of ({environment variable: value}, cores or None).
 
-    A machine with NVIDIA devices runs one on each; otherwise the cores are shared out. By default one run a core: on
-    two cores, two runs of one thread each do the work of a suite in little more than half the time that one after the
-    other takes, since a small model gains little from a second thread and tracing nothing.
+    With NVIDIA devices there is one run per device; otherwise the cores are divided. The default is one run per core:
+    on two cores, two single-threaded runs in parallel take little more than half the time of one after the other, since
+    a second thread speeds up a small model only a little, and tracing not at all.
     """
     cards = sorted(os.listdir("/proc/driver/nvidia/gpus")) if os.path.isdir("/proc/driver/nvidia/gpus") else []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:  # "-1", and all behind it, means none
+    if visible is not None:  # "-1" hides this and all later devices
         cards = list(itertools.takewhile(lambda card: card != "-1", filter(None, visible.split(","))))
     else:
         cards = [str(i) for i in range(len(cards))]
@@ -65,7 +65,7 @@ def devices(workers=None):
 
 
 def makespan(seconds, workers):
-    """How long jobs of these durations take, each given in order to whoever of the `workers` is free first."""
+    """The total time of jobs with these durations; each goes, in order, to the first free worker."""
     free = [0.0] * workers
     for duration in seconds:
         heapq.heapreplace(free, free[0] + duration)
@@ -74,23 +74,23 @@ def makespan(seconds, workers):
 
 @contextlib.contextmanager
 def only_one(folder):
-    """Holds the suite's folder; raises `UserError` where another t2t-experiment does."""
+    """Locks the suite's folder; raises `UserError` if another t2t-experiment holds the lock."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"another t2t-experiment works in {folder}; wait for it, or give another --output_dir"
+                f"another t2t-experiment uses {folder}; wait for it, or give another --output_dir"
             ) from None
         yield
 
 
 def run_all(jobs, places, label):
-    """Runs what is not done yet; returns {title: what its last line said} of those that failed.
+    """Runs the jobs that are not done; returns {title: last line of its output} of the failed jobs.
 
     Raises:
-      KeyboardInterrupt: the children were told to save and stop; the same call later goes on.
+      KeyboardInterrupt: the children were told to save and stop; the same call later continues.
     """
     jobs = list(dict.fromkeys(jobs))
     waiting = [job for job in jobs if not job.done]
@@ -150,14 +150,14 @@ def _command(job_file):
     return [sys.executable, "-m", RUN_MODULE, str(job_file)]
 
 
-# Takes its cores and becomes the command: a preexec_function would run Python between fork and exec.
+# Sets the CPU affinity and executes the command; a preexec_fn would run Python between fork and exec.
 _ON_CORES = """import os, sys
 os.sched_setaffinity(0, [int(core) for core in sys.argv[1].split(",")])
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"""
 
 
 def _stop(children):
-    """Tells children to save and end, and waits for it; a second Ctrl-C ends them as they are."""
+    """Tells the children to save and stop, and waits for them; a second Ctrl-C kills them."""
     for child in children:
         child.terminate()
     deadline = time.monotonic() + WAIT_FOR_SAVING
@@ -172,18 +172,18 @@ def _stop(children):
 
 
 def _last_line(job, status):
-    """What a failed child said last, with where the rest stands."""
+    """The last line of a failed child's output, and the path of its log."""
     log = job.folder / LOG_FILE
     lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
     said = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "")
-    return f"exit status {status}: {said or 'it said nothing'} ({log})"
+    return f"exit status {status}: {said or 'no output'} ({log})"
 
 
 class Display:
-    """What a suite is doing: how many runs are done, which are running at which update, time left.
+    """The progress of a suite: number of finished runs, the running ones with their steps, time left.
 
-    On a terminal one bar over the expected seconds, elsewhere a plain line every `seconds_between` seconds and one for
-    each run that ends.
+    On a terminal it is one bar over the expected seconds; otherwise a line every `seconds_between` seconds, and one for
+    each finished run.
     """
 
     def __init__(self, label, jobs, workers, stream=None, seconds_between=30.0):
@@ -244,18 +244,18 @@ class Display:
         return left + running
 
     def _left(self):
-        """Seconds: what is expected of the runs to come and of the running ones, at the pace of those that ended."""
+        """The expected seconds of the waiting and running jobs, scaled by the speed of the finished ones."""
         pace = self._pace[0] / self._pace[1] if self._pace[1] else 1.0
         now, parts = time.monotonic(), []
         for job, started in self._running.items():
             expected = job.seconds * pace
-            to_do = 1 - step_of(job) / job.steps if job.steps else 0.0  # of its updates, where it takes longer
+            to_do = 1 - step_of(job) / job.steps if job.steps else 0.0  # fraction of its steps, if it takes longer
             parts.append(max(expected - (now - started), 0.5 * expected * to_do))
         return makespan([*parts, *(job.seconds * pace for job in self._todo)], self._workers)
 
 
 def step_of(job):
-    """The newest update in the log of a job's run; 0 where there is none yet."""
+    """The newest step in the log of a job's run; 0 without a log."""
     path = job.folder / METRICS_FILE
     try:
         with open(path, "rb") as file:

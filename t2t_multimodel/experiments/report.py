@@ -1,8 +1,8 @@
-"""report.html and report.md of a suite: the paper's tables with ours beside them, claims, curves, who helps whom."""
+"""report.html and report.md of a suite: the paper's tables beside ours, claims, learning curves, transfer, experts."""
 
 from pathlib import Path
 
-from t2t_multimodel.experiments import claims, drawings, paper, plan, results
+from t2t_multimodel.experiments import claims, paper, plan, results, suite_figures
 from t2t_multimodel.experiments.statistics import at_seconds, compare, interval, p_text
 from t2t_multimodel.metrics.scores import METRICS
 from t2t_multimodel.report.page import Page
@@ -12,7 +12,7 @@ HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
 
 
 def write(output_dir):
-    """Collects the runs' results and writes both reports; returns the paths of what was written.
+    """Collects the results of the runs and writes both reports; returns the paths of the written files.
 
     Raises:
       UserError: `output_dir` holds no suite, or none of its runs is done.
@@ -41,17 +41,17 @@ def build(measured):
     page = Page(f"Suite {setup['suite']}", subtitle)
     if done < len(setup["runs"]):
         page.section("Not complete").note(
-            f"{len(setup['runs']) - done} runs are missing; what follows is of the others.", "bad"
+            f"{len(setup['runs']) - done} runs are missing; the report is about the others.", "bad"
         )
     _claims(page, measured)
     if setup["suite"] == "paper_tables":
         _paper_tables(page, measured)
-    _together_and_alone(page, measured)
+    _joint_and_alone(page, measured)
     _blocks(page, measured)
     _choices(page, measured)
     _equal_time(page, measured)
     _curves(page, measured)
-    _who_helps_whom(page, measured)
+    _transfer(page, measured)
     _experts(page, measured)
     _mixing(page, measured)
     _runs(page, measured)
@@ -70,8 +70,8 @@ def _paper_tables(page, measured):
     section = page.section("The paper's tables")
     section.text(
         "Ours: mean ± half the width of the 95 % interval over seeds (Student's t), "
-        f"{_scored_on(measured)}. The paper's numbers are of other, larger corpora and a model a thousand "
-        "times the size: what can be compared is which column is better, and by how much."
+        f"{_scored_on(measured)}. The paper's numbers are for larger corpora and a model of a thousand times the size, "
+        "so only the differences between columns can be compared."
     )
     roles = measured.plan["roles"]
     for table in paper.tables(roles, measured.plan["problems"]):
@@ -84,7 +84,7 @@ def _paper_tables(page, measured):
                 missing.append(row.label)
                 continue
             rows.append(_paper_row(measured, table, row, roles[row.role]))
-        note = f" Left out, since no problem of this suite plays the part: {', '.join(missing)}." if missing else ""
+        note = f" Left out, since no problem of this suite has the role: {', '.join(missing)}." if missing else ""
         if rows:
             section.table([head, *rows], caption=table.title + "." + note)
 
@@ -101,29 +101,28 @@ def _paper_row(measured, table, row, problem):
     return cells
 
 
-def _together_and_alone(page, measured):
-    section = page.section("Together and alone, every problem")
+def _joint_and_alone(page, measured):
+    section = page.section("Joint and single-task training, every problem")
     section.text(
-        f"The same number of examples of the problem in both{_nearly(measured)}, in the same order. Scores "
-        f"are {_scored_on(measured)}. Gain: positive where together is better; its interval is over seeds, "
-        "paired. p: paired bootstrap over the examples scored, of no difference; BLEU's from sacrebleu's "
-        "counts."
+        f"Both have the same number of examples of the problem{_nearly(measured)}, in the same order. Scores are "
+        f"{_scored_on(measured)}. Gain: positive if joint training is better, with a paired interval over seeds. p: "
+        "paired bootstrap over the scored examples, of no difference; for BLEU from sacrebleu's counts."
     )
     section.table(*_comparisons(measured, plan.JOINT, lambda problem: plan.alone(problem), ("together", "alone")))
 
 
 def _scored_on(measured):
-    """On which split, in words."""
-    splits = measured.told("split")
+    """The scored split, as text."""
+    splits = measured.by_problem("split")
     others = [problem for problem, split in splits.items() if split != "test"]
     if not others:
         return "on the test split"
-    whose = "on the dev split, there being no test split; the learning curves use it too"
-    return whose if len(others) == len(splits) else f"on the test split; those of {', '.join(others)} {whose}"
+    dev = "on the dev split, since there is no test split; the learning curves use it too"
+    return dev if len(others) == len(splits) else f"on the test split; those of {', '.join(others)} {dev}"
 
 
 def _nearly(measured):
-    """By how much the joint run has seen more or fewer examples of a problem than the run alone, at most, in words."""
+    """The largest difference in examples of a problem between the joint and the single-task run, as text."""
     most = 0.0
     for problem, metrics in measured.plan["metrics"].items():
         together, apart = (measured.of(kind, problem, metrics[0]) for kind in (plan.JOINT, plan.alone(problem)))
@@ -159,11 +158,11 @@ def _choices(page, measured):
     found = measured.plan.get("choices")
     if not found:
         return
-    section = page.section("What suits each problem alone")
+    section = page.section("Hparams of the single-task runs")
     section.text(
-        "The set of the joint run may not suit a problem alone, so each was tried once with every column's "
-        "changes, with a seed that no other run has, for as many updates as its runs have; the best on dev is "
-        "what its runs above have. The joint run has the set as it is."
+        "The set of the joint run may not suit a single task, so each was tried once with the changes of every column, "
+        "with a seed that no other run has, for the number of steps of its runs. Its runs above use the changes that "
+        "were best on dev. The joint run uses the unchanged set."
     )
     columns = list(dict.fromkeys(words for one in found.values() for words in one["tries"]))
     rows, moods = [("run", "judged by", *columns)], {}
@@ -172,29 +171,27 @@ def _choices(page, measured):
         rows.append((kind, f"{one['problem']}, {one['metric']}", *cells))
         moods[(number, 2 + columns.index(one["best"]))] = "good"
     section.table(rows, moods=moods)
-    biased = [kind for kind, one in found.items() if measured.told("split").get(one["problem"]) == one["split"]]
+    biased = [kind for kind, one in found.items() if measured.by_problem("split").get(one["problem"]) == one["split"]]
     if biased:
-        section.text(f"Of {', '.join(biased)} the same split is what scores are of: the choice favours the runs alone.")
+        section.text(f"{', '.join(biased)}: chosen on the scored split, which favours the single-task runs.")
 
 
 def _tried(one, words):
-    """What a try came to, as people read it."""
+    """The result of a try, as text."""
     value = one["tries"][words]
     text = "diverged" if value is None else shown(one["metric"], interval([value]))
     return f"{text}, best" if words == one["best"] else text
 
 
 def _equal_time(page, measured):
-    section = page.section("A second view: equal time")
+    section = page.section("Comparison at equal time")
     section.text(
-        "Scores on the dev split at the same number of seconds spent in updates, read from the learning "
-        "curves between the two evaluations around that moment: at the end of the shorter run, which is the "
-        "one alone. The joint run has by then served all problems, and its learning rate has not come down "
-        "yet; the run alone is at its end. Seconds leave out start-up, tracing, evaluations and checkpoints."
+        "Scores on the dev split after the same number of seconds in training steps, interpolated on the learning "
+        "curves, at the end of the shorter run, which is the single-task run. At that time the joint run has trained "
+        "all problems and its learning rate is still high; the single-task run is at its end. The seconds exclude "
+        "start-up, tracing, evaluations and checkpoints."
     )
-    rows = [
-        ("problem", "metric", "seconds", "together", "alone", "gain", "examples seen together", "examples seen alone")
-    ]
+    rows = [("problem", "metric", "seconds", "joint", "alone", "gain", "examples seen jointly", "examples seen alone")]
     for problem, metrics in measured.plan["metrics"].items():
         kinds = (plan.JOINT, plan.alone(problem))
         curves = [measured.curve(kind, problem, metrics[0], "train_seconds") for kind in kinds]
@@ -214,8 +211,8 @@ def _equal_time(page, measured):
     apart = _training_seconds(measured, [plan.alone(problem) for problem in measured.plan["problems"]])
     if together and apart:
         section.text(
-            f"Seconds in updates, means over seeds: the joint run {together:.0f}, all the runs alone taken "
-            f"together {apart:.0f}, for the same examples."
+            f"Seconds in training steps, means over seeds: the joint run {together:.0f}, all single-task runs in total "
+            f"{apart:.0f}, for the same examples."
         )
 
 
@@ -228,7 +225,7 @@ def _seen(measured, kind, problem):
 
 
 def _training_seconds(measured, kinds):
-    """Seconds in updates of runs of all these kinds together, the mean over seeds; None where one is missing."""
+    """The total seconds in training steps of runs of these kinds, mean over seeds; None if one is missing."""
     total = 0.0
     for kind in kinds:
         found = [
@@ -243,64 +240,60 @@ def _training_seconds(measured, kinds):
 def _curves(page, measured):
     section = page.section("Learning curves")
     section.text(
-        "Scores on the dev split (the first examples of it) while training; line: mean over seeds, band: from "
-        "the lowest to the highest."
+        "Scores on the first examples of the dev split during training; line: mean over seeds, band: min to max."
     )
     for problem, metrics in measured.plan["metrics"].items():
-        figure, alt = drawings.learning_curves(measured, problem, metrics[0])
+        figure, alt = suite_figures.learning_curves(measured, problem, metrics[0])
         if figure is not None:
             section.figure(figure, alt, caption=f"{problem}: {metrics[0].replace('_', ' ')}")
 
 
-def _who_helps_whom(page, measured):
-    section = page.section("Who helps whom")
-    figure = drawings.left_out(measured)
+def _transfer(page, measured):
+    section = page.section("Transfer between problems")
+    figure = suite_figures.left_out(measured)
     if figure is not None:
         section.text(
-            "The effect of leaving a problem out: how many points the problem of the column loses (positive: "
-            "the one left out helped it) when the problem of the row is missing from the mixture, by its "
-            "headline metric."
+            "The effect of leaving out a problem: the loss in points of the column's problem (positive: the left-out "
+            "problem helped it) when the row's problem is not in the mixture, by its headline metric."
         )
-        section.figure(figure, "Loss of each problem for each problem that is left out", "Leaving one out")
-        section.table(drawings.left_out_table(measured), caption="The same with intervals over seeds, in points")
-    cosines = list(drawings.cosines(measured))
+        section.figure(figure, "Loss of each problem for each left-out problem", "Leaving one out")
+        section.table(suite_figures.left_out_table(measured), caption="The same with intervals over seeds, in points")
+    cosines = list(suite_figures.cosines(measured))
     if cosines:
         section.text(
-            f"Cosines between the problems' gradients in the body they share, at {len(cosines)} checkpoints "
-            "of the joint runs, means over seeds. Above 0 a step for one is a step for the other too. The "
-            "diagonal compares two halves of a problem's own batches: as much as so few batches can agree. "
-            "Where it is near 0 the problem is learnt and what is left of its gradient is noise, in its row "
-            "and its column too."
+            f"Cosine similarity of task gradients in the shared body, at {len(cosines)} checkpoints of the joint runs, "
+            "means over seeds. Above 0, a step for one problem also helps the other. The diagonal compares two halves "
+            "of a problem's batches: the highest value that the noise of so few batches allows. If it is near 0, the "
+            "problem is learned and its gradient is noise, so its row and column have no meaning."
         )
     _maps(section, cosines)
 
 
 def _maps(section, maps):
-    """Heat maps, each with its numbers below."""
+    """Adds heat maps, each with its numbers below."""
     for found in maps:
         section.figure(found.figure, found.alt, found.caption)
         section.details(f"{found.caption}, in numbers").table(found.rows)
 
 
 def _experts(page, measured):
-    uses = list(drawings.expert_use(measured))
+    uses = list(suite_figures.expert_use(measured))
     if not uses:
         return
     section = page.section("Experts by problem")
     section.text(
-        "The share of a problem's tokens that each expert serves, at the end of the joint run with the first "
-        "seed, on dev examples. Experts have no order, so other seeds have other pictures; what can be "
-        "averaged over seeds is how much two problems' experts overlap: the sum over experts of the smaller "
-        "share, 1 where they use the same ones."
+        "The share of a problem's tokens at each expert, at the end of the joint run with the first seed, on dev "
+        "examples. Experts have no order, so the maps of other seeds differ. The overlap of two problems' experts can "
+        "be averaged over seeds: it is the sum over experts of the smaller share, and 1 if both use the same experts."
     )
     _maps(section, uses)
 
 
 def _mixing(page, measured):
-    figure = drawings.mixing(measured)
+    figure = suite_figures.mixing(measured)
     if figure is not None:
         section = page.section("Mixing")
-        section.text("Shares of the draws so far in the joint run with the first seed.")
+        section.text("Cumulative shares of the draws in the joint run with the first seed.")
         section.figure(figure, "Planned and actual shares of each problem over updates", "Planned and actual shares")
 
 
@@ -317,13 +310,13 @@ def _runs(page, measured):
         rows.append((kind, runs[0]["steps"], None if seconds is None else round(seconds), sum(seen) or None, changes))
     section.table(rows, caption=f"Each with seeds 0 to {setup['seeds'] - 1}")
     machine = measured.environment
-    decoding = {problem: how for problem, how in measured.told("decoding").items() if how}
+    decoding = {problem: how for problem, how in measured.by_problem("decoding").items() if how}
     budget = setup["budget_seconds"]
-    length = f"a budget of {format_seconds(budget)} (hours:minutes:seconds)" if budget else "given by hand"
+    length = f"a budget of {format_seconds(budget)} (hours:minutes:seconds)" if budget else "given by --train_steps"
     section.items(
         [
             f"length of the joint run: {length}",
-            f"{setup['workers']} runs side by side",
+            f"{setup['workers']} parallel runs",
             "flags of t2t-trainer in all runs: " + " ".join(setup["flags"]),
             f"hparams: {setup['hparams'] or 'as the set has them'}",
             "roles: " + ", ".join(f"{role} = {problem}" for role, problem in setup["roles"].items()),
@@ -341,7 +334,7 @@ def _runs(page, measured):
 
 
 def shown(metric, value, sign=False):
-    """An `Interval` as people read it: rates in per cent, log-perplexities and scores as they are."""
+    """An `Interval` as text: rates in per cent, log-perplexities and scores unchanged."""
     scale, unit, digits = 1.0, "", 3
     if METRICS[metric].perfect > 1:
         digits = 1
@@ -349,4 +342,4 @@ def shown(metric, value, sign=False):
         scale, unit, digits = 100.0, " %", 1
     mean = f"{scale * value.mean:{'+' if sign else ''}.{digits}f}"
     half = "" if value.half is None else f" ± {scale * value.half:.{digits}f}"
-    return f"{mean}{half}{unit}".replace(" ", "\u00a0")  # which keeps it on one line
+    return f"{mean}{half}{unit}".replace(" ", "\u00a0")  # keeps it on one line

@@ -1,8 +1,8 @@
-"""The raw results of a suite: results.jsonl, curves.jsonl and probes.jsonl, collected from the runs; and read again.
+"""The raw results of a suite: collects results.jsonl, curves.jsonl and probes.jsonl from the runs, and reads them.
 
-results.jsonl has a line for each run × problem × metric: the value on the test split (dev where there is none), on how
-many examples, and each example's part of it (`scores`, see training/example_scores.py). The reports need these files,
-plan.json and environment.json, not the runs; a file may be there compressed, as results.jsonl.gz.
+results.jsonl has one line per run × problem × metric: the value on the test split (or dev without a test split), the
+number of examples, and the sums of each example (`scores`, see metrics/example_sums.py). The reports need only these
+files, plan.json and environment.json, not the runs; the files may be compressed, as results.jsonl.gz.
 """
 
 import dataclasses
@@ -37,20 +37,18 @@ class Score:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """All that was measured: `scores` is {kind: {problem: {metric: {seed: Score}}}}; `curves` and `probes` are the
-    lines of their files.
-    """
+    """All measurements: `scores` is {kind: {problem: {metric: {seed: Score}}}}; `curves`, `probes`: file lines."""
 
     plan: dict
     scores: dict
     curves: list
     probes: list
-    environment: dict = dataclasses.field(default_factory=dict)  # what a run was made on, {name: text}
+    environment: dict = dataclasses.field(default_factory=dict)  # of a run, {name: text}
 
-    def told(self, what):
-        """{problem: the "split" that its scores are of, or the "decoding" behind them}."""
+    def by_problem(self, name):
+        """{problem: the attribute `name` of its scores: "split" or "decoding"}."""
         return {
-            problem: getattr(score, what)
+            problem: getattr(score, name)
             for by_problem in self.scores.values()
             for problem, metrics in by_problem.items()
             for by_seed in metrics.values()
@@ -58,11 +56,11 @@ class Results:
         }
 
     def of(self, kind, problem, metric):
-        """{seed: Score}; empty where it was not measured."""
+        """{seed: Score}; empty if it was not measured."""
         return self.scores.get(kind, {}).get(problem, {}).get(metric, {})
 
     def values(self, kind, problem, metric):
-        """The metric's values, a seed each."""
+        """The values of the metric, one per seed."""
         return [score.value for _, score in sorted(self.of(kind, problem, metric).items())]
 
     @property
@@ -81,9 +79,9 @@ class Results:
 
 
 def collect(output_dir):
-    """Writes the three files from what the runs of the plan have left; runs that are not done are left out.
+    """Writes the three files from the finished runs of the plan.
 
-    Where there are no runs at all (a copy of a suite's results), the files stay as they are.
+    Without any runs (in a copy of a suite's results) the files are not changed.
 
     Raises:
       UserError: `output_dir` holds no suite.
@@ -126,7 +124,7 @@ def collect(output_dir):
 
 
 def read(output_dir):
-    """The `Results` of a suite's folder; raises `UserError` where there are none yet."""
+    """The `Results` of a suite's folder; raises `UserError` if there are none."""
     output_dir = Path(output_dir)
     plan = _plan(output_dir)
     scores = {}
@@ -149,7 +147,7 @@ def read(output_dir):
 
 
 def stored_plan(output_dir):
-    """The plan of the suite that the folder holds; None where there is none, or it is damaged."""
+    """The plan of the suite in the folder; None if it is missing or damaged."""
     try:
         return json.loads((Path(output_dir) / PLAN_FILE).read_text("utf-8"))
     except (OSError, ValueError):
@@ -183,7 +181,7 @@ def _lines(path):
 
 
 def _curve_point(record):
-    """What the report draws of a line of metrics.jsonl."""
+    """The part of a line of metrics.jsonl that the report draws."""
     if record["split"] == "train":
         names = ("step", "split", "problem", "examples_seen", "share_planned", "share_actual")
         return {name: record[name] for name in names if name in record}
@@ -191,5 +189,5 @@ def _curve_point(record):
 
 
 def _rounded(sums):
-    """Sums for the file: whole numbers as they are, others to six digits."""
+    """Sums for the file: integers unchanged, other numbers with six digits."""
     return [[x if isinstance(x, int) else float(f"{x:.6g}") for x in row] for row in sums]

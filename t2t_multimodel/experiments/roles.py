@@ -1,10 +1,10 @@
-"""Which problem plays which part of the paper's tables: told from what the problems declare, or named by a flag."""
+"""The roles of problems in the paper's tables: from the declarations of the problems, or from a flag."""
 
 from t2t_multimodel import registry
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.modalities import Audio, Image, Label, Text
 
-# Role → what a problem must be to play it, for messages.
+# Role → the requirement for its problem, for messages.
 ROLES = {
     "images": "pictures into classes",
     "parsing": "text into trees (its metrics have bracket_f1, or its command is to_tree)",
@@ -30,7 +30,7 @@ def parse_roles(text, problems):
       problems: {name: ExampleStore} of the suite.
 
     Raises:
-      UserError: an unknown role or problem, or a problem whose target is not of the role's kind.
+      UserError: an unknown role or problem, or a problem whose targets do not match the role.
     """
     named = {}
     for part in filter(None, (part.strip() for part in (text or "").split(","))):
@@ -50,7 +50,7 @@ def parse_roles(text, problems):
 
 
 def find_roles(stores, named=None):
-    """{role: problem} of those that some problem plays: the first that fits, or the one `named` for it.
+    """{role: problem} for the roles that a problem matches: the `named` problem, or the first match.
 
     Args:
       stores: {problem: ExampleStore}. named: {role: problem}, from `parse_roles`.
@@ -65,11 +65,11 @@ def find_roles(stores, named=None):
 
 
 def require(roles, *wanted):
-    """Raises `UserError` where one of the roles `wanted` is played by nobody."""
+    """Raises `UserError` if one of the roles `wanted` has no problem."""
     for role in wanted:
         if role not in roles:
             raise UserError(
-                f"no problem plays {role} ({ROLES[role]}), which this suite compares; add one to "
+                f"no problem has the role {role} ({ROLES[role]}), which this suite compares; add one to "
                 f"--problem, or name it: --roles={role}=NAME"
             )
 
@@ -85,7 +85,7 @@ def _plays(role, name, store):
 
 
 def _languages(name):
-    """The languages of a problem's two sides as its class declares them; ("", "") where it is not registered."""
+    """The languages of a problem's two sides as its class declares them; ("", "") if it is not registered."""
     try:
         problem = registry.problem(name)
     except UserError:

@@ -1,4 +1,4 @@
-"""How sure one can be: intervals over seeds, and significance over examples by paired bootstrap."""
+"""Confidence intervals over seeds, and significance over examples by paired bootstrap."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ RESAMPLES = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A mean with its interval at `LEVEL`; of a single value there is none."""
+    """A mean with its confidence interval at `LEVEL`; a single value has no interval."""
 
     mean: float
     half: float | None
@@ -37,26 +37,26 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One kind of run against another on a metric of a problem: `gain` is positive where the first is better."""
+    """Compares two kinds of runs on a metric of a problem: `gain` is positive if the first is better."""
 
     metric: str
     ours: Interval
     theirs: Interval
     gain: Interval  # over the seeds that both have
-    p: float | None  # of no difference, over the examples scored; None: nothing in common
+    p: float | None  # of no difference, over the scored examples; None: no common seeds or examples
     seeds: int
     examples: int
 
 
 def interval(values):
-    """Mean ± half-width of the interval for the mean of a normal variable, from Student's t: an `Interval`.
+    """The mean and its Student's t confidence interval: an `Interval`.
 
     Raises:
       ValueError: no values.
     """
     values = np.asarray(values, np.float64)
     if not values.size:
-        raise ValueError("no values to take the mean of")
+        raise ValueError("the mean of no values is not defined")
     mean = float(values.mean())
     if values.size < 2:
         return Interval(mean, None, 1)
@@ -65,14 +65,14 @@ def interval(values):
 
 
 def _quantile(level, count):
-    """Half the width of the interval for the mean of so many values, in standard errors."""
+    """Half the width of the interval of a mean of `count` values, in standard errors."""
     from scipy import stats
 
     return float(stats.t.ppf((1 + level) / 2, count - 1))
 
 
 def compare(results, ours, theirs, problem, metric):
-    """The `Comparison` of two kinds of runs; None where one of them has no such score."""
+    """The `Comparison` of two kinds of runs; None if one of them has no such score."""
     first, second = results.of(ours, problem, metric), results.of(theirs, problem, metric)
     if not first or not second:
         return None
@@ -90,13 +90,14 @@ def compare(results, ours, theirs, problem, metric):
 
 
 def paired_bootstrap(metric, ours, theirs, resamples=RESAMPLES, seed=0):
-    """The probability of a difference at least as large as the one seen, were there none: two-sided.
+    """The two-sided p-value of the observed difference under the hypothesis of no difference.
 
-    The differences of `resampled`, moved to mean zero, stand for what chance alone does (Riezler and Maxwell 2005).
-    sacrebleu's paired test moves absolute differences instead, which makes its p one-sided, about half of this one.
+    The differences of `resampled`, shifted to mean zero, are the distribution under this hypothesis (Riezler and
+    Maxwell 2005). sacrebleu's paired test shifts absolute differences instead, so its p is one-sided: about half of
+    this one.
 
     Args:
-      ours, theirs: [examples, …] sums of the metric by example, of the same examples.
+      ours, theirs: [examples, …] sums of the metric by example, for the same examples.
     """
     seen, drawn = resampled(metric, ours, theirs, resamples, seed)
     as_large = np.abs(drawn - drawn.mean()) >= abs(seen) - 1e-12
@@ -104,10 +105,10 @@ def paired_bootstrap(metric, ours, theirs, resamples=RESAMPLES, seed=0):
 
 
 def resampled(metric, ours, theirs, resamples=RESAMPLES, seed=0):
-    """(difference of the metric, [resamples] differences of draws of the examples with replacement).
+    """(difference of the metric, [resamples] differences on bootstrap samples of the examples).
 
-    A draw is the same for both sides, and the metric is taken of the whole of it: of BLEU by sacrebleu, from the sum of
-    the sentences' counts.
+    Both sides use the same samples. The metric is computed on the whole sample: for BLEU by sacrebleu, from the summed
+    counts of the sentences.
     """
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} and {len(theirs)} examples can't be paired")
@@ -117,7 +118,7 @@ def resampled(metric, ours, theirs, resamples=RESAMPLES, seed=0):
         return value_of(metric, ours[rows].sum(axis=0)) - value_of(metric, theirs[rows].sum(axis=0))
 
     rows = np.arange(len(ours))
-    if len(rows) < 2:  # scipy draws from no single value
+    if len(rows) < 2:  # scipy needs two values
         return difference(rows), np.zeros(resamples)
     drawn = stats.bootstrap(
         (rows,),
@@ -131,14 +132,14 @@ def resampled(metric, ours, theirs, resamples=RESAMPLES, seed=0):
 
 
 def p_text(p):
-    """A p-value as people read it: so many draws can't tell smaller ones apart."""
+    """A p-value as text; values below the resolution of the resamples are shown as a bound."""
     return "" if p is None else f"{p:.3f}" if p > 1.5 / RESAMPLES else f"≤ {1 / RESAMPLES:g}"
 
 
 def at_seconds(curve, seconds):
-    """The value of a learning curve ({seed: (seconds, values)}) at so many seconds of training, {seed: value}.
+    """The value of a learning curve ({seed: (seconds, values)}) after `seconds` of training: {seed: value}.
 
-    Between two evaluations it is interpolated; before the first one there is none, and the seed is left out.
+    It is interpolated between two evaluations; a seed without an evaluation before that time is left out.
     """
     values = {}
     for seed, (xs, ys) in curve.items():

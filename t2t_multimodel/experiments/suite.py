@@ -1,4 +1,4 @@
-"""A suite made ready: its problems opened, its kinds of runs timed, its plan, its jobs."""
+"""A suite: its opened problems, the timing of its kinds of runs, its plan and its jobs."""
 
 import dataclasses
 import json
@@ -12,32 +12,32 @@ from t2t_multimodel.metrics import example_sums as example_scores
 from t2t_multimodel.vocabulary import write_file
 
 PLAN_FILE = "plan.json"
-TIMED_STEPS = 1000  # as far as the learning rate's schedule of a timed run is concerned
+TIMED_STEPS = 1000  # train_steps of a timed run, for its learning rate schedule
 
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-    """What the command line asks for, resolved."""
+    """The resolved request of the command line."""
 
     name: str
     output_dir: Path
     mixture: object  # Mixture
-    resolved: object  # Resolved hparams, train_steps of no meaning
-    flags: tuple  # of t2t-trainer, that all runs share: model, hparams set, data_dir, …
+    resolved: object  # Resolved hparams; train_steps is ignored
+    flags: tuple  # of t2t-trainer, common to all runs: model, hparams set, data_dir, …
     settings: str  # --hparams
     stores: dict  # problem → ExampleStore
     roles: dict
     kinds: list
     shares: dict
     seeds: int
-    identity: dict  # what decides a result besides hparams and seed
+    identity: dict  # what determines a result besides hparams and seed
     places: list  # of the queue
     tries: tuple = ()  # `Try`s, see choices.py
-    found: dict = dataclasses.field(default_factory=dict)  # by the tries
+    found: dict = dataclasses.field(default_factory=dict)  # the outcome of the tries
 
     @property
     def all_kinds(self):
-        """The kinds of runs, with those that are only tried."""
+        """The kinds of runs, including the tries."""
         return [*(one.tried for one in self.tries), *self.kinds]
 
     @property
@@ -63,7 +63,7 @@ class Suite:
     # ---- Timing
 
     def timing_jobs(self):
-        """{structure: the `Job` that times it}; kept by what decides a speed, so that it is done once."""
+        """{structure: the `Job` that times it}; cached by everything that determines the speed."""
         jobs = {}
         for kind in self.kinds:
             if kind.structure in jobs or (kind.problems != tuple(self.stores) and kind.structure != plan.ALONE):
@@ -86,7 +86,7 @@ class Suite:
         return jobs
 
     def timings(self):
-        """{structure: what was measured}, or None where some are still to be measured."""
+        """{structure: measured times}, or None if some are not measured."""
         jobs = self.timing_jobs()
         if not all(job.done for job in jobs.values()):
             return None
@@ -95,7 +95,7 @@ class Suite:
     # ---- The plan
 
     def steps_for(self, budget, timings):
-        """Updates of the joint run that fit `budget` seconds, which the timing itself is part of."""
+        """The steps of the joint run that fit into `budget` seconds, which include the timing itself."""
         spent = queue.makespan([t["seconds"]["all"] for t in timings.values()], len(self.places))
         return estimate.steps_for(
             budget, self.all_kinds, self.seeds, self.shares, timings, self.sizes, len(self.places), spent
@@ -108,8 +108,8 @@ class Suite:
         )
 
     def steps_of(self, earlier, budget):
-        """Updates of the joint run by an earlier plan that differs in seeds or in runs side by side alone, so that what
-        it has finished serves; None where there is no such plan.
+        """The steps of the joint run in an earlier plan that differs only in seeds or parallel runs, so that its
+        finished runs are reused; None without such a plan.
         """
         mine = {
             "suite": self.name,
@@ -117,29 +117,29 @@ class Suite:
             "flags": list(self.flags),
             "hparams": self.settings,
             "shares": self.shares,
-            "identity": self._told,
+            "identity": self._public_identity,
         }
         same = earlier and budget and all(earlier.get(name) == value for name, value in mine.items())
         return earlier["joint_steps"] if same else None
 
     @property
-    def _told(self):
+    def _public_identity(self):
         return {name: value for name, value in self.identity.items() if name != "data"}
 
     def runs(self, joint_steps, seconds):
-        """Every `RunPlan` that counts, in the order of the queue, and the `Job` of each.
+        """Every `RunPlan` except tries, in queue order, and the `Job` of each.
 
         Args:
-          seconds: {kind's name: expected}.
+          seconds: {name of the kind: expected seconds}.
         """
         return self._planned(self.kinds, range(self.seeds), joint_steps, seconds)
 
     def tried(self, joint_steps, seconds):
-        """The same of the tries."""
+        """The same for the tries."""
         return self._planned([one.tried for one in self.tries], [choices.SEED], joint_steps, seconds)
 
     def settled(self, runs, jobs):
-        """The suite in which each kind has what suits it best, where all tries are done; before that, as it is.
+        """The suite with the best changes for each kind, if all tries are done; else the unchanged suite.
 
         Args:
           runs, jobs: from `tried`.
@@ -154,11 +154,11 @@ class Suite:
         runs = plan.run_plans(
             kinds, seeds, joint_steps, self.mixture, self.shares, self.resolved.hparams, self.identity
         )
-        jobs = {}  # a try that changes nothing is the same run as one without the change
+        jobs = {}  # tries with the same effective hparams are the same run
         return runs, [jobs.setdefault(r.digest, self._job(r, seconds.get(r.kind.name, 0.0))) for r in runs]
 
     def store_plan(self, runs, joint_steps, budget):
-        """Writes `plan.json`: what the report needs to know besides the results."""
+        """Writes `plan.json`: what the report needs besides the results."""
         values = {
             "suite": self.name,
             "problems": list(self.stores),
@@ -174,7 +174,7 @@ class Suite:
             "metrics": self.metrics,
             "choices": self.found,
             "train_examples": {n: s.manifest["splits"]["train"]["examples"] for n, s in self.stores.items()},
-            "identity": self._told,
+            "identity": self._public_identity,
             "runs": [
                 {
                     "kind": run.kind.name,
@@ -241,10 +241,10 @@ def open_suite(
     single_changes=(),
     single_choices=({},),
 ):
-    """The `Suite`, everything checked that can be before anything starts.
+    """The `Suite`; everything is checked before anything starts.
 
     Raises:
-      UserError: an unknown suite, a problem without data, a role that no problem plays, a metric that can't be
+      UserError: an unknown suite, a problem without data, a role without a problem, a metric that can't be
         compared.
     """
     plan.check_suite(name)
@@ -286,6 +286,6 @@ def open_suite(
 
 
 def _digest(store):
-    """What training sees of a store, and what decides how it is scored."""
+    """The digest of a store's training data and of its scoring settings."""
     scoring = ("metrics", "evaluation_split", "target_grammar", "decode_hparams")
     return plan.digest({"data": store.digest, **{name: store.manifest.get(name) for name in scoring}})

@@ -125,7 +125,7 @@ class MultiModel(Layer):
               gates: 0 for experts not chosen; a real position's sum to 1, a padded one's are 0},
            "source_real": float32 [batch, positions], 1 where an encoded input position is no padding,
            "grid": (height, width) of the encoded positions of a picture, or None}.
-          `training/observing.py` sums gates up over batches.
+          `training/expert_usage.py` sums gates up over batches.
         """
         with intermediates.capture_intermediates() as noted:
             self(batch, spec=spec)

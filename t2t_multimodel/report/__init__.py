@@ -1,1 +1,1 @@
-"""Reports: one HTML file that opens from disk, and its twin in Markdown. Knows nothing of models or storage."""
+"""Reports: one self-contained HTML file, and the same report in Markdown. Does not use models or storage."""

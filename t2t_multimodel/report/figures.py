@@ -1,7 +1,7 @@
 """The figures of reports: curves in small panels, heat maps, shares over time; each is a matplotlib Figure.
 
-Lines and text are drawn in `INK`, which `svg` turns into the reader's colour: dark on a light page, light on a dark
-one. Text is drawn as it is: a dollar sign is no formula.
+Lines and text are drawn in `INK`, which `svg` replaces by the text colour of the page (light or dark). A dollar sign in
+text does not start a formula.
 """
 
 import dataclasses
@@ -11,15 +11,15 @@ import textwrap
 
 import numpy as np
 
-INK = "#010203"  # stands for the page's text colour
-FAINT = "#808a96"  # grid and frames: readable on both pages
-# Okabe and Ito's colours, told apart by most colour-blind readers, the pale ones darkened; on a dark page readable too.
+INK = "#010203"  # placeholder for the page's text colour
+FAINT = "#808a96"  # grid and frames: readable on light and dark pages
+# Okabe and Ito's colours, which most colour-blind readers can distinguish; pale ones are darkened.
 COLOURS = ("#2f7fc1", "#d1600a", "#0a9a70", "#c46a9b", "#8f6fd6", "#b58900", "#3aa6b9", "#7f8c4f", "#a0522d", "#808a96")
 
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A curve: values over x, maybe with a band from `low` to `high`."""
+    """A curve: values over x, with an optional band from `low` to `high`."""
 
     label: str
     x: list
@@ -27,27 +27,27 @@ class Line:
     low: list | None = None
     high: list | None = None
     colour: str = ""  # "": the next of `COLOURS`
-    right: bool = False  # drawn on a scale of its own at the right
-    faint: bool = False  # thin and pale: measurements under their smoothed curve
-    marks: bool = False  # a dot at each value: for few of them
+    right: bool = False  # drawn on a second scale at the right
+    faint: bool = False  # thin and pale: raw values under their smoothed curve
+    marks: bool = False  # a dot at each value
 
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """One small diagram: its title, curves, and names of its axes."""
+    """One small diagram: title, curves, and axis labels."""
 
     title: str
     lines: list
     x_label: str = "step"
     y_label: str = ""
     right_label: str = ""
-    y_range: tuple | None = None  # (low, high); None: what the values need
+    y_range: tuple | None = None  # (low, high); None: the range of the values
     right_range: tuple | None = None
-    remark: str = ""  # at the right of the title
+    remark: str = ""  # right of the title
 
 
 def curves(panels, columns=3, legend=True):
-    """Small diagrams side by side, `columns` at most in a row, and one legend: a label has one colour everywhere."""
+    """Small diagrams side by side, at most `columns` per row, with one legend: a label has one colour everywhere."""
     columns = max(1, min(columns, len(panels)))
     rows = -(-len(panels) // columns)
     figure, axes = _figure(rows, columns, 3.6 * columns, 2.7 * rows)
@@ -69,9 +69,9 @@ def heat_map(values, row_names, column_names, label="", digits=2, centre=None, l
     """A matrix as coloured cells with their values.
 
     Args:
-      values: [rows, columns]; a NaN is left blank.
-      label: what the values are, beside the colour scale.
-      centre: a value that is neutral (0 for differences): colours go to both sides of it. None: from dark to bright.
+      values: [rows, columns]; NaN is left blank.
+      label: the label of the colour scale.
+      centre: the neutral value of a diverging colour map (0 for differences); None: a sequential colour map.
       limits: (low, high) of the colours; None: of the values.
     """
     values = np.asarray(values, np.float64)
@@ -104,7 +104,7 @@ def heat_map(values, row_names, column_names, label="", digits=2, centre=None, l
 
 
 def shares(series, x_label="step"):
-    """Shares over time as bands that add up to 1, planned left and actual right: {name: (x, planned, actual)}."""
+    """Shares over time as stacked bands, planned left and actual right: {name: (x, planned, actual)}."""
     figure, axes = _figure(1, 2, 9.0, 3.4)
     colours = list(itertools.islice(itertools.cycle(COLOURS), len(series)))
     x = next(iter(series.values()))[0]
@@ -118,10 +118,10 @@ def shares(series, x_label="step"):
 
 
 def attention(weights, column_names, row_names, title="", seconds=None):
-    """Attention of written pieces (rows) over input positions (columns), [rows, columns], each row sums to 1.
+    """Attention of output pieces (rows) over input positions (columns), [rows, columns]; each row sums to 1.
 
     Args:
-      column_names: names of the positions; [] where they have none.
+      column_names: names of the positions; [] without names.
       seconds: length of the recording that the positions cover, for an axis in seconds.
     """
     rows, columns = np.shape(weights)
@@ -139,10 +139,10 @@ def attention(weights, column_names, row_names, title="", seconds=None):
 
 
 def attention_over_picture(picture, weights, names, columns=6):
-    """A picture for each written piece, bright where the piece's attention lies.
+    """One picture per output piece, bright where the piece attends.
 
     Args:
-      picture: uint8 [height, width, channels]. weights: [pieces, rows, columns] over the encoded positions, laid over
+      picture: uint8 [height, width, channels]. weights: [pieces, rows, columns] over the encoded positions, which cover
         the whole picture. names: of the pieces.
     """
     height, width, channels = picture.shape
@@ -151,7 +151,7 @@ def attention_over_picture(picture, weights, names, columns=6):
     figure, axes = _figure(rows, columns, 1.5 * columns, (1.5 * height / width + 0.25) * rows)
     grey = picture.mean(axis=-1) / 255.0
     for axis, piece, name in zip(axes, weights, names):
-        seen = piece / max(float(piece.max()), 1e-9)  # the brightest place of each piece is its likeliest
+        seen = piece / max(float(piece.max()), 1e-9)  # scaled to a maximum of 1 for each piece
         axis.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="nearest")
         axis.imshow(
             seen,
@@ -169,14 +169,14 @@ def attention_over_picture(picture, weights, names, columns=6):
 
 
 def smoothed(values, weight=0.8):
-    """The moving average in which each value counts 1 - weight, corrected for the start."""
+    """The exponential moving average with decay `weight`, with bias correction."""
     from t2t_multimodel.training.reporting import smoothed as of_values
 
     return of_values(values, weight)
 
 
 def svg(figure):
-    """The figure as the text of an SVG file: no date in it, the same figure gives the same bytes."""
+    """The figure as SVG text without a date: the same figure gives the same bytes."""
     import matplotlib
 
     buffer = io.StringIO()
@@ -195,7 +195,7 @@ def svg(figure):
 
 
 def _figure(rows, columns, width, height):
-    """(figure, its axes in reading order), in ink."""
+    """(figure, its axes in reading order), in the colours of the page."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -209,7 +209,7 @@ def _figure(rows, columns, width, height):
 
 
 def _legend(figure, handles):
-    """A legend below all diagrams, of {label: what stands for it}."""
+    """A legend below all diagrams; `handles` is {label: artist}."""
     labels = [_short(label) for label in handles]
     legend = figure.legend(
         handles.values(),
@@ -226,7 +226,7 @@ def _legend(figure, handles):
 
 
 def _colour_bar(figure, axis, drawn, label=""):
-    """As thick in every figure, however tall it is."""
+    """Adds a colour bar of the same thickness in every figure."""
     thickness, height = 0.13, figure.get_figheight()  # inches
     bar = figure.colorbar(drawn, ax=axis, pad=0.02, fraction=0.04, aspect=height / thickness)
     bar.set_label(_short(label, 40), fontsize=8, color=INK, parse_math=False)
@@ -240,7 +240,7 @@ def _ink(axis):
 
 
 def _draw_panel(axis, panel, colours):
-    """Draws a panel; returns {label: what stands for it in the legend}."""
+    """Draws a panel; returns {label: artist} for the legend."""
     _title(axis, panel.title)
     axis.set_title(_short(panel.remark), fontsize=8, loc="right", color=INK, parse_math=False)
     axis.grid(True, color=FAINT, alpha=0.25, linewidth=0.6)
@@ -299,7 +299,7 @@ def _light(colour):
 
 
 def _without_glyph_warnings(draw):
-    """A sign that the font lacks is drawn as a box; that is no reason for a warning."""
+    """Draws a character that the font lacks as a box, without a warning."""
     import warnings
 
     with warnings.catch_warnings():

@@ -8,9 +8,8 @@
     page.write("run1/report.html")
     page.write_markdown("run1/report.md")
 
-Whatever text is given is shown as it is: it is escaped in both forms, so that data can't become markup. The page loads
-nothing from anywhere and runs no script (its content security policy forbids both); figures, pictures and sound stand
-in it as data URIs.
+All text is escaped in both formats, so data can't become markup. The page loads no external content and runs no script
+(its content security policy forbids both); figures, pictures and sound are embedded as data URIs.
 """
 
 import base64
@@ -28,13 +27,13 @@ import numpy as np
 from t2t_multimodel.training.reporting import format_cell, reads_as_number
 from t2t_multimodel.vocabulary import write_file
 
-MOODS = ("plain", "good", "bad", "unsure")  # of a note or of an example: neutral, right, wrong, can't tell
-_SMALLEST_SHOWN = 160  # pixels: smaller pictures are shown enlarged, in whole steps
-_PIXELS_AN_INCH = 96  # of a figure
+MOODS = ("plain", "good", "bad", "unsure")  # of a note or an example: neutral, right, wrong, undecided
+_SMALLEST_SHOWN = 160  # pixels: smaller pictures are enlarged by an integer factor
+_PIXELS_PER_INCH = 96  # of a figure
 
 
 class Section:
-    """A part of a page. Every method adds one thing below what is there; those that open a part return it."""
+    """A section of a page. Every method appends one element; `section` and `details` return the new section."""
 
     def __init__(self, title, level=2):
         self.title, self.level = title, level
@@ -42,11 +41,11 @@ class Section:
         self.blocks = []
 
     def section(self, title):
-        """A section inside this one → `Section`."""
+        """A subsection → `Section`."""
         return self._add(Section(title, self.level + 1))
 
     def details(self, summary):
-        """A part that is closed until it is clicked → `Section`. What it holds is in the Markdown too."""
+        """A section that is collapsed until it is clicked → `Section`. Its content is in the Markdown too."""
         return self._add(Details(summary, self.level + 1))
 
     def text(self, *paragraphs):
@@ -54,7 +53,7 @@ class Section:
             self._add(Text(str(paragraph)))
 
     def note(self, text, mood="plain"):
-        """A sentence that stands out, with a word for its mood: for a verdict, a warning."""
+        """A highlighted sentence, for a verdict or a warning; `mood` is one of `MOODS`."""
         self._add(Note(str(text), _checked(mood)))
 
     def items(self, texts):
@@ -62,10 +61,10 @@ class Section:
         self._add(Items([str(text) for text in texts]))
 
     def table(self, rows, caption="", moods=None):
-        """A table, the first of `rows` being its head (not shown where all its cells are ""); numbers stand right.
+        """A table; the first of `rows` is its head (hidden if all its cells are ""); numbers are right-aligned.
 
         Args:
-          rows: lists of cells: text, numbers (shown as `format_table` of training/reporting.py does), or None: blank.
+          rows: lists of cells: text, numbers (formatted as in `format_table` of training/reporting.py), or None: blank.
           moods: {(row, column): mood} of cells to colour; row 0 is the first below the head.
         """
         for mood in (moods or {}).values():
@@ -76,26 +75,26 @@ class Section:
         """A matplotlib `Figure` (see figures.py), drawn as SVG.
 
         Args:
-          alt: what a reader who can't see it should know.
+          alt: a description for readers who can't see the figure.
         """
-        width = round(_PIXELS_AN_INCH * figure.get_figwidth())
+        width = round(_PIXELS_PER_INCH * figure.get_figwidth())
         self._add(Picture(svg_uri(figure), alt, caption, width, drawn=True))
 
     def image(self, pixels, alt, caption=""):
-        """A picture, uint8 [height, width, channels], or the bytes of a PNG; small ones are enlarged by whole steps."""
+        """A picture, uint8 [height, width, channels], or the bytes of a PNG; small ones are enlarged by an integer."""
         uri, width = image_uri(pixels)
         self._add(Picture(uri, alt, caption, width))
 
     def audio(self, samples, rate, label):
-        """A recording to play: int16 [samples] at `rate` Hz; `label` says what it is."""
+        """An audio player: int16 [samples] at `rate` Hz, with a `label`."""
         self._add(Sound(wav_uri(samples, rate), label))
 
     def code(self, text, caption=""):
-        """Text as it is, in a fixed width: a command, a file."""
+        """Text in a monospaced font: a command, a file."""
         self._add(Code(text, caption))
 
     def examples(self, cards):
-        """`Card`s side by side, as many as there is room for."""
+        """`Card`s side by side."""
         self._add(Examples(list(cards)))
 
     def _add(self, block):
@@ -110,7 +109,7 @@ class Section:
 
 
 class Details(Section):
-    """A section that is closed until it is clicked."""
+    """A section that is collapsed until it is clicked."""
 
     kind = "details"
 
@@ -120,7 +119,7 @@ class Details(Section):
 
 
 class Page:
-    """The whole report. Sections appear in the table of contents in the order in which they were made."""
+    """The whole report. The table of contents lists the sections in the order of their creation."""
 
     def __init__(self, title, subtitle=""):
         self.title, self.subtitle = title, subtitle
@@ -132,7 +131,7 @@ class Page:
         return self.sections[-1]
 
     def html(self):
-        """The page as text of one HTML file."""
+        """The page as HTML text."""
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
         self._give_anchors()
@@ -148,16 +147,16 @@ class Page:
         return templates.get_template("page.html").render(page=self, style=style)
 
     def markdown(self):
-        """The page as Markdown: texts, tables, and the alternative text of what can't stand there."""
+        """The page as Markdown: texts, tables, and the alternative text of figures, pictures and sound."""
         head = [f"# {_plain(self.title)}", *([_paragraph(self.subtitle)] if self.subtitle else [])]
         return "\n\n".join([*head, *(section.markdown() for section in self.sections)]) + "\n"
 
     def write(self, path):
-        """Writes the HTML file, whole or not at all; returns its path."""
+        """Writes the HTML file atomically; returns its path."""
         return _write(path, self.html())
 
     def write_markdown(self, path):
-        """Writes the Markdown file, whole or not at all; returns its path."""
+        """Writes the Markdown file atomically; returns its path."""
         return _write(path, self.markdown())
 
     def _give_anchors(self):
@@ -177,10 +176,10 @@ class Page:
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """One example: what goes in, what comes out, what is right.
+    """One example: its input, the model's answer, the right answers.
 
     picture: uint8 [height, width, channels] or None. sound: (int16 [samples], rate) or None. fields: (name, text)
-    pairs. alt: what the picture shows, for readers who can't see it.
+    pairs. alt: a description of the picture for readers who can't see it.
     """
 
     title: str
@@ -189,7 +188,7 @@ class Card:
     sound: Any = None
     alt: str = ""
     mood: str = "plain"
-    verdict: str = ""  # the mood in a word, so that colour is not all that says it
+    verdict: str = ""  # the mood as a word, so that it is not shown by colour only
 
     def __post_init__(self):
         _checked(self.mood)
@@ -213,7 +212,7 @@ class Card:
         return "\n".join([head, "", *media, *(f"- {_plain(name)}: {_plain(text)}" for name, text in self.fields)])
 
 
-# ---- What a section is made of; the template draws each by its `kind`
+# ---- The elements of a section; the template draws each by its `kind`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,7 +260,7 @@ class Table:
 
     @property
     def right(self):
-        """For each column whether it stands right: all its cells are numbers, or blank, or text that is a number."""
+        """For each column, whether it is right-aligned: all its cells are numbers, numeric text or blank."""
         columns = ([row[i] for row in self.rows[1:]] for i in range(len(self.rows[0])))
         return [bool(c) and all(x is None or reads_as_number(x) for x in c) for c in columns]
 
@@ -278,8 +277,8 @@ class Picture:
     uri: str
     alt: str
     caption: str
-    width: int  # pixels, where there is room
-    drawn: bool = False  # a figure: lines and text, not pixels
+    width: int  # pixels, if there is room
+    drawn: bool = False  # a figure of lines and text, not pixels
     kind = "picture"
 
     def markdown(self):
@@ -320,7 +319,7 @@ class Examples:
 
 
 def image_uri(pixels):
-    """(data URI of a PNG, the width in pixels at which to show it) of uint8 [height, width, channels] or PNG bytes."""
+    """(data URI of a PNG, display width in pixels) of uint8 [height, width, channels] or PNG bytes."""
     from PIL import Image
 
     if isinstance(pixels, bytes):
@@ -345,7 +344,7 @@ def wav_uri(samples, rate):
 
 
 def svg_uri(figure):
-    """The data URI of a matplotlib figure; what it draws in `figures.INK` takes the page's colour, light or dark."""
+    """The data URI of a matplotlib figure; `figures.INK` becomes the text colour of the page."""
     from t2t_multimodel.report import figures
 
     return _uri("image/svg+xml", figures.svg(figure).encode())
@@ -358,24 +357,24 @@ def _uri(kind, content):
 # ---- Text
 
 
-# Control characters, which HTML may not hold, as the signs that stand for them; tabs and ends of lines stay.
+# Control characters, which HTML does not allow, as visible symbols; tabs and line ends stay.
 _CONTROLS = {code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)} | {127: 0x2421}
 _CONTROLS |= dict.fromkeys(range(128, 160), 0xFFFD)
 
 
 def _visible(value):
-    return value.translate(_CONTROLS) if type(value) is str else value  # not Markup, which is ours
+    return value.translate(_CONTROLS) if type(value) is str else value  # not Markup, which is our own
 
 
 def _plain(text):
-    """Text as Markdown that shows it as it is, inside a line. An underscore between letters means nothing there."""
+    """Text escaped for Markdown, inside a line. An underscore between letters needs no escape."""
     text = " ".join(_visible(str(text)).split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
 
 
 def _paragraph(text):
-    """`_plain` at the start of a line, where signs of lists and headings mean something too."""
+    """`_plain` at the start of a line, where list and heading characters need an escape too."""
     return re.sub(r"^(\d*)([.)](?=\s)|[#+=-])", r"\1\\\2", _plain(text))
 
 
@@ -388,6 +387,6 @@ def _checked(mood):
 def _write(path, text):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A lone surrogate, which no UTF-8 file can hold, is shown as a question mark.
+    # A lone surrogate, which UTF-8 can't encode, becomes a question mark.
     write_file(path, text.encode("utf-8", "replace"))
     return path

@@ -1,6 +1,6 @@
-"""The page of one run, section by section, from plain values: scores, curves, examples, attention, experts, mixing.
+"""The report of one run, section by section, from plain values: scores, curves, examples, attention, experts, mixing.
 
-Each function adds one section to a `Page`; what they are given is collected by `cli/report.py`.
+Each function adds one section to a `Page`; `cli/report.py` collects their arguments.
 """
 
 import numpy as np
@@ -10,11 +10,11 @@ from t2t_multimodel.report.figures import COLOURS, FAINT, Line, Panel
 from t2t_multimodel.training.reporting import format_score, format_seconds, learning_curves, smoothed
 
 _HUNDRED = ("bleu", "bracket_f1")  # metrics that run to 100
-_MOST_PIECES = 18  # of a sentence, in maps over pictures
+_MOST_PIECES = 18  # of a sentence, in attention maps over pictures
 
 
 def add_overview(page, facts, missing=""):
-    """Args: facts: [(name, text)] of the run as a whole. missing: what the page lacks and why, in a sentence or two."""
+    """Args: facts: [(name, text)] of the whole run. missing: what the page lacks and why, in a sentence or two."""
     section = page.section("Overview")
     section.table([("", ""), *facts])
     if missing:
@@ -26,8 +26,8 @@ def add_scores(page, scores, trivial, remark):
 
     Args:
       scores: {problem: {metric: value, "split", "examples"}}.
-      trivial: {problem: {metric: (value, name of the baseline)}}, the headline first; {} where none is known.
-      remark: on what was scored, a sentence.
+      trivial: {problem: {metric: (value, name of the baseline)}}, the headline first; {} if unknown.
+      remark: a sentence about what was scored.
     """
     section = page.section("Scores")
     if not scores:
@@ -42,7 +42,7 @@ def add_scores(page, scores, trivial, remark):
         beside = None if value is None else format_score(metric, value)
         if value is not None:
             moods[len(rows), 2] = "good" if _better(metric, values[metric], value) else "bad"
-        shown = format_score(metric, float(values[metric]))  # "nan" is text in a log
+        shown = format_score(metric, float(values[metric]))  # "nan" is a string in a log
         rows.append(
             (problem, metric, shown, beside, baseline.replace("_", " "), values.get("split"), values.get("examples"))
         )
@@ -55,15 +55,15 @@ def add_scores(page, scores, trivial, remark):
     head = ("problem", "metric", "score", "trivial", "trivial answer", "split", "examples")
     section.table(
         [head, *rows],
-        "The headline metric of each problem; green: better than the better of the trivial "
-        "answers (most frequent training target, copy of the input)",
+        "The headline metric of each problem; green: better than both trivial answers (most frequent training "
+        "target, copy of the input)",
         moods,
     )
     details = section.details("All metrics")
     details.table([("problem", "metric", "value", "trivial"), *all_rows])
     details.text(
-        "Rates are fractions of 1; BLEU and bracket F1 run to 100, CIDEr to 10. Teacher-forced metrics are of "
-        "each id when the ids before it are given: no measure of decoded output.",
+        "Rates are fractions of 1; the maximum of BLEU and bracket F1 is 100, of CIDEr 10. Teacher-forced metrics "
+        "score each id given the right ids before it; they do not measure decoded output.",
         *notes,
     )
 
@@ -108,18 +108,18 @@ def add_examples(page, cards):
         section.text("No example was asked for, or none was scored.")
         return
     section.text(
-        "Drawn at random from those that were scored: as many right as wrong ones, where there are. Right "
-        "means equal to a reference, character for character."
+        "Drawn at random from the scored examples, half of them right and half wrong if possible. Right means equal "
+        "to a reference, character for character."
     )
     for problem, of_problem in cards.items():
         section.section(problem).examples(of_problem)
 
 
 def add_attention(page, maps, without="No example was scored."):
-    """Where the decoder looks while it writes the right output.
+    """The attention of the decoder over the encoded input, with teacher forcing.
 
     Args:
-      without: why there are no maps, where there are none, in a sentence.
+      without: a sentence that says why there are no maps.
       maps: [{"problem", "title", "weights": {layer: [pieces, positions], mean over heads}, "pieces": [names], and of
         the input "positions": [names], or "picture" with "grid" (rows, columns), or "sound": (samples, rate)}].
     """
@@ -128,9 +128,9 @@ def add_attention(page, maps, without="No example was scored."):
         section.text(without)
         return
     section.text(
-        "Attention of the decoder to the encoded input while it writes the right output: a row for each written piece, "
-        "a column for each position of the input, mean over the heads and the decoder's blocks; the layers by "
-        "themselves are folded below. What a layer attends to is a hint at what it reads, no proof."
+        "Attention of the decoder over the encoded input, with teacher forcing: one row per output piece, one column "
+        "per input position, mean over the heads and the decoder's blocks. The single layers are in the details below. "
+        "Attention suggests what a layer reads, but does not prove it."
     )
     before = None
     for one in maps:
@@ -139,7 +139,7 @@ def add_attention(page, maps, without="No example was scored."):
         decoder = {name: weights for name, weights in one["weights"].items() if name.startswith("decoder/")}
         whole = np.mean(list((decoder or one["weights"]).values()), axis=0)
         _add_map(part, one, whole, one["title"])
-        layers = part.details("The layers by themselves")
+        layers = part.details("Single layers")
         for name, weights in one["weights"].items():
             _add_map(layers, one, weights, name)
 
@@ -155,7 +155,7 @@ def add_experts(page, loads, overflow):
     if not loads:
         section.text("This model has no mixture of experts.")
         return
-    section.text("Share of the assignments of tokens to experts, a row for each problem; columns in the model's order.")
+    section.text("Share of the assignments of tokens to experts: one row per problem, one column per expert.")
     for part in ("encoder", "decoder"):
         rows = {problem: load[part]["load"] for problem, load in loads.items() if part in load}
         if not rows:
@@ -183,8 +183,8 @@ def add_experts(page, loads, overflow):
         rows.append((problem, *used, overflow.get(problem)))
     section.table(
         rows,
-        "Effective experts: e to the entropy of a row; as many as there are where all are used alike, "
-        "1 where one does all. Overflow: assignments that found their expert full in training",
+        "Effective experts: e to the entropy of a row; the number of experts if all are used equally, 1 if only one is "
+        "used. Overflow: the share of assignments dropped in training because their expert was full",
     )
 
 
@@ -192,7 +192,7 @@ def add_mixing(page, records):
     section = page.section("Mixing")
     shares = series.mixing(records)
     if not shares:
-        section.text("The log tells no shares.")
+        section.text("The log has no shares.")
         return
     last = {problem: (planned[-1], actual[-1]) for problem, (_, planned, actual) in shares.items()}
     said = "; ".join(f"{p} {planned:.0%} planned, {actual:.0%} drawn" for p, (planned, actual) in last.items())
@@ -211,7 +211,7 @@ def add_mixing(page, records):
 
 
 def add_configuration(page, resolved, run, files):
-    """The hyper-parameters with where each came from, the problems, and configuration files as they are.
+    """The hyper-parameters with the source of each, the problems, and the configuration files.
 
     Args: resolved: `Resolved`. run: [(name, text)]. files: {name: text}.
     """
@@ -227,7 +227,7 @@ def add_configuration(page, resolved, run, files):
 
 
 def add_environment(page, trained, now):
-    """Args: trained: [{name: text}] of each time that training was started; now: the same of this report."""
+    """Args: trained: [{name: text}], one per start of training. now: the same for this report."""
     section = page.section("Environment")
     first = trained[0] if trained else {}
     last = trained[-1] if len(trained) > 1 else {}
@@ -236,7 +236,7 @@ def add_environment(page, trained, now):
     rows = [[name, *(facts.get(name) for facts in (first, last) if facts), now.get(name)] for name in names]
     section.table([head, *rows])
     if not trained:
-        section.text("Where it was trained is not known: the run is older than that record.")
+        section.text("The training environment is not known: the run directory has no record of it.")
 
 
 # ---- Pieces of sections
@@ -302,6 +302,6 @@ def _add_map(section, one, weights, title):
 
 
 def run_time(records):
-    """How long training took, in words; "" where the log does not tell."""
+    """The training time as text; "" if the log does not have it."""
     seconds = series.training_seconds(records)
     return format_seconds(seconds) if seconds else ""

@@ -1,12 +1,12 @@
-"""What the figures of a run are drawn from: records of metrics.jsonl as series over steps."""
+"""The data of a run's figures: records of metrics.jsonl as series over steps."""
 
 import numpy as np
 
-_BINS = 40  # of the steps of a run: shares of fewer draws are mostly chance
+_BINS = 40  # of the steps of a run: shares in smaller bins would be mostly noise
 
 
 def run_series(records, names):
-    """{name: ([step], [value])} of values that belong to the run as a whole, such as tokens_per_second."""
+    """{name: ([step], [value])} of values of the whole run, such as tokens_per_second."""
     series = {}
     for record in records:
         if "problem" not in record and record["split"] == "train":
@@ -19,7 +19,7 @@ def run_series(records, names):
 
 
 def training_seconds(records):
-    """About how long training took, evaluations included: from the steps a second of each line of the log."""
+    """The estimated training time including evaluations, from the steps per second in each line of the log."""
     total, before = 0.0, 0
     steps, speeds = run_series(records, ["steps_per_second"]).get("steps_per_second", ([], []))
     for step, speed in zip(steps, speeds):
@@ -29,11 +29,11 @@ def training_seconds(records):
 
 
 def mixing(records):
-    """Shares of the draws over time, from what the log says of all draws so far.
+    """Shares of the draws over time, from the numbers of draws in the log.
 
     Returns:
-      {problem: ([step], [planned share], [actual share])}, each share of the draws between that step and the one
-      before it (there are 40 at most).
+      {problem: ([step], [planned share], [actual share])}; each share is of the draws since the previous step (at most
+      40 steps).
     """
     drawn, planned, totals = {}, {}, {}
     for record in records:
@@ -47,20 +47,22 @@ def mixing(records):
     steps = np.array(sorted(totals), np.float64)
     if not len(steps):
         return {}
-    so_far = np.cumsum([totals[step] for step in steps])  # draws until each line of the log
+    so_far = np.cumsum([totals[step] for step in steps])  # draws up to each line of the log
     ends = np.unique(np.linspace(0, len(steps), min(_BINS, len(steps)) + 1).round().astype(int))[1:] - 1
     window = lambda total: np.diff(total[ends], prepend=0.0) / np.maximum(np.diff(so_far[ends], prepend=0), 1)
     shares = {}
     for problem in sorted(drawn):
         known = sorted(planned[problem])
-        share = np.interp(steps, known, [planned[problem][step] for step in known])  # no draw, no line in the log
+        share = np.interp(
+            steps, known, [planned[problem][step] for step in known]
+        )  # a step without a draw has no line in the log
         actual = np.cumsum([drawn[problem].get(step, 0) for step in steps])
         shares[problem] = (steps[ends].tolist(), window(share * so_far).tolist(), window(actual).tolist())
     return shares
 
 
 def effective_number(shares):
-    """How many experts a distribution amounts to: e to its entropy; all of n used evenly give n."""
+    """The effective number of experts: e to the entropy of the shares; n if n experts are used evenly."""
     shares = np.asarray(shares, np.float64)
     shares = shares[shares > 0]
     return float(np.exp(-(shares * np.log(shares)).sum()))

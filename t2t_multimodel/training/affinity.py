@@ -1,36 +1,37 @@
-"""How problems pull at the body they share: cosines between their gradients, at a state of the weights."""
+"""Cosine similarity of task gradients in the shared body, at given weights."""
 
 import numpy as np
 
 from t2t_multimodel.input.batching import evaluation_batches
 from t2t_multimodel.training.backend import adapter
 
-BATCHES = 4  # of each problem; the diagonal compares the first half of them with the second
+BATCHES = 4  # of each problem; the diagonal compares one half of them with the other
 
 
 def gradient_cosines(step, hparams, stores, specs, split=None):
-    """Cosines between the problems' gradients in the shared body.
+    """Cosine similarities between the problems' gradients in the shared body.
 
-    A problem's gradient is that of its cross entropy, summed over a few batches of a split that is not trained on. Two
-    problems are compared on the variables of the body that both touch: with a class target the encoder alone.
+    The gradient of a problem is that of its cross entropy, summed over a few batches of a split without training data.
+    Two problems are compared on the variables of the body that both use; a problem with class targets uses the encoder
+    only.
 
     Args:
       step: the backend's `Step` of the model.
-      hparams: the model's. stores: {problem: ExampleStore}. specs: {problem: ProblemSpec}.
-      split: name; None: "dev" where a problem has one.
+      hparams: of the model. stores: {problem: ExampleStore}. specs: {problem: ProblemSpec}.
+      split: name; None: "dev" if a problem has one.
 
     Returns:
-      {"problems": names, "cosines": [[…]] in their order, None where nothing is shared}. The diagonal is the cosine
-      between two halves of a problem's own batches: what the noise of so few batches leaves of a perfect agreement.
+      {"problems": names, "cosines": [[…]] in the order of the names, None without common variables}. The diagonal is
+      the cosine between two halves of a problem's batches: the highest value that the noise of so few batches allows.
     """
     body = {id(v): v.path for v in step.model.body_variables}
     halves = {}
     for name, store in stores.items():
         place = split or ("dev" if "dev" in store.manifest["splits"] else store.evaluation_split)
-        touched = step.model.trainable_variables_for(specs[name])
+        variables = step.model.trainable_variables_for(specs[name])
         sums = [{}, {}]
         for number, batch in enumerate(_few(store, place, hparams)):
-            for variable, gradient in zip(touched, step.gradients(specs[name], batch.arrays)):
+            for variable, gradient in zip(variables, step.gradients(specs[name], batch.arrays)):
                 if id(variable) in body:
                     into, path = sums[number % 2], body[id(variable)]
                     into[path] = into.get(path, 0.0) + gradient.astype(np.float64)
@@ -59,7 +60,7 @@ def _sum(pair):
 
 
 def _cosine(one, other):
-    """The cosine of two gradients, {path: array}, over the variables of both; None where there is none."""
+    """The cosine of two gradients, {path: array}, over their common variables; None without any."""
     common = one.keys() & other.keys()
     product = sum(float(np.vdot(one[path], other[path])) for path in common)
     norms = [sum(float(np.vdot(x[path], x[path])) for path in common) ** 0.5 for x in (one, other)]

@@ -1,1 +1,1 @@
-"""Tuning: search over hyper-parameters with Optuna. Knows neither models nor data; trials are runs of their own."""
+"""Tuning: search over hyper-parameters with Optuna. It does not use models or data; each trial is a separate run."""

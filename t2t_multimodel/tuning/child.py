@@ -1,4 +1,4 @@
-"""A trial as a process of its own: whatever training leaves behind in memory is gone with it."""
+"""Runs a trial in a separate process, so that all its memory is freed at the end."""
 
 import subprocess
 import sys
@@ -7,14 +7,14 @@ from pathlib import Path
 from t2t_multimodel.training.reporting import read_metrics
 
 LOG_FILE = "log.txt"
-_PATIENCE = 120.0  # seconds for a trial that is to save what it has
+_PATIENCE = 120.0  # seconds to wait for a trial to save a checkpoint
 
 
 class ChildRun:
-    """`t2t-trainer` in a child process (see cli/trial.py), which ends when this process ends, however that happens."""
+    """`t2t-trainer` in a child process (see cli/trial.py), which ends when this process ends."""
 
     def __init__(self, arguments, folder, problems):
-        """Args: arguments: of t2t-trainer, its --output_dir being `folder`. problems: names of all that it trains."""
+        """Args: arguments: of t2t-trainer, with --output_dir=`folder`. problems: names of the trained problems."""
         self._folder, self._problems = Path(folder), set(problems)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._log = self._folder / LOG_FILE
@@ -27,7 +27,7 @@ class ChildRun:
             )
 
     def evaluations(self):
-        """All evaluations so far that have every problem: [(step, {problem: {metric: value}})], by step."""
+        """All complete evaluations so far (with every problem): [(step, {problem: {metric: value}})], by step."""
         by_step = {}
         for record in read_metrics(self._folder):
             if record["split"] != "train" and record.get("problem"):
@@ -35,7 +35,7 @@ class ChildRun:
         return [(step, scores) for step, scores in sorted(by_step.items()) if set(scores) == self._problems]
 
     def ended(self):
-        """None, or (whether it reached its end, the last line that it said)."""
+        """None, or (whether it succeeded, the last line of its output)."""
         status = self._process.poll()
         if status is None:
             return None
@@ -45,7 +45,7 @@ class ChildRun:
         return status == 0, said if status > 0 else f"{said} (killed by signal {-status})"
 
     def stop(self, save=False):
-        """Ends the process and waits until it is gone; `save`: after it has saved a checkpoint."""
+        """Ends the process and waits for its end; with `save`, it first saves a checkpoint."""
         if self._process.poll() is None:
             try:
                 if save:

@@ -1,4 +1,4 @@
-"""What is tuned for: one metric of one problem, or a metric's mean over all problems that have it."""
+"""The objective of tuning: one metric of one problem, or the mean of a metric over all problems that have it."""
 
 import math
 
@@ -7,7 +7,7 @@ from t2t_multimodel.metrics.scores import METRICS, TEACHER_FORCED
 
 
 class Objective:
-    """`teacher_forced_log_perplexity`, or `tiny_ende:bleu`; `problem/metric` is understood too."""
+    """`teacher_forced_log_perplexity`, or `tiny_ende:bleu`; `problem/metric` is accepted too."""
 
     def __init__(self, text, metrics):
         """Args: text: as above. metrics: {problem: names of its metrics on decoded output}.
@@ -36,8 +36,8 @@ class Objective:
         return "maximize" if METRICS[self.metric].higher_is_better else "minimize"
 
     def value(self, scores):
-        """The value of an evaluation, {problem: {metric: value}}; None where it is not finite."""
+        """The value of an evaluation, {problem: {metric: value}}; None if it is not finite."""
         found = [s[self.metric] for p, s in scores.items() if self.metric in s and self._problem in ("", p)]
-        numbers = [float(value) for value in found]  # a log holds "nan" as text
+        numbers = [float(value) for value in found]  # in a log "nan" is a string
         mean = sum(numbers) / len(numbers) if numbers else math.nan
         return mean if math.isfinite(mean) else None

@@ -1,11 +1,11 @@
-"""A search that can be killed at any moment: its trials in SQLite, each trial a run directory of its own.
+"""A search that can be killed at any time: its trials are in SQLite, and each trial has its own run directory.
 
     OUTPUT_DIR/study.sqlite          Optuna's storage: parameters, evaluations, states of all trials
                trials/0007/          the run directory of trial 7, made by t2t-trainer, and its log.txt
 
-A trial that was under way when the search was killed is taken up again: with its parameters, from its checkpoint. What
-a trial tries follows from the seed, its number and the trials before it, so a search that was interrupted proposes what
-an undisturbed one would have.
+A trial that was running when the search was killed is continued with its parameters, from its checkpoint. The values of
+a trial depend on the seed, its number and the trials before it, so an interrupted search proposes the same values as an
+uninterrupted one.
 """
 
 import dataclasses
@@ -19,12 +19,12 @@ from t2t_multimodel.errors import UserError
 STORAGE_FILE, LOCK_FILE, TRIALS_FOLDER = "study.sqlite", "tune.lock", "trials"
 _STUDY = "t2t-tune"
 _MOST_FAILURES = 3  # in a row, before the search gives up
-_PAUSE = 0.2  # seconds between looks at a running trial
+_PAUSE = 0.2  # seconds between polls of a running trial
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What became of a trial: "complete", "pruned", "failed" or "unfinished" (out of time: goes on next time)."""
+    """The result of a trial: "complete", "pruned", "failed" or "unfinished" (out of time, to be continued)."""
 
     number: int
     values: dict
@@ -34,22 +34,22 @@ class Result:
 
 
 class Search:
-    """Opens or continues the search of a folder; one process at a time may do so."""
+    """Opens or continues the search in a folder; only one process at a time."""
 
     def __init__(
         self, output_dir, dimensions, objective, settings, seed=0, startup_trials=4, warmup_steps=0, keep_checkpoints=0
     ):
         """
         Args:
-          output_dir: its folder. dimensions: list of `Dimension`. objective: `Objective`.
-          settings: {name: plain value} that trials depend on; a search is not continued with others.
+          output_dir: the folder of the search. dimensions: list of `Dimension`. objective: `Objective`.
+          settings: {name: plain value} that the trials depend on; a search can't be continued with other ones.
           seed: of the proposals.
-          startup_trials: so many trials are random, and as many must have ended before one is cut short.
-          warmup_steps: no trial is cut short at evaluations before this update.
-          keep_checkpoints: the checkpoints of so many of the best trials are kept; 0: of all.
+          startup_trials: number of random trials at the start; no trial is pruned before they have ended.
+          warmup_steps: no trial is pruned before this step.
+          keep_checkpoints: number of best trials that keep their checkpoints; 0: all.
 
         Raises:
-          UserError: optuna is missing, another process is at work here, other settings than before.
+          UserError: optuna is missing, another process uses the folder, or the settings differ.
         """
         import fcntl
 
@@ -65,7 +65,7 @@ class Search:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
-            raise UserError(f"{output_dir}: another t2t-tune is at work there; wait, or give another one") from None
+            raise UserError(f"{output_dir}: another t2t-tune uses this folder; wait, or give another one") from None
         self.study = self._open(warmup_steps)
         self._check(settings)
 
@@ -79,35 +79,35 @@ class Search:
     def __exit__(self, *exception):
         self.close()
 
-    def run(self, start, trials, deadline=None, report=print):
+    def run(self, start, trials, deadline=None, on_result=print):
         """Runs trials until `trials` of them have ended in this folder, or until `deadline`.
 
         Args:
-          start: function (values, folder) → a trial under way: `evaluations()`, the list of all (step, scores) so far;
-            `ended()`, None or (whether it reached its end, what it said); `stop(save=False)`, which waits until it is
-            gone; `save`: so that it can go on.
-          deadline: time.monotonic() at which to stop. report: is called with the `Result` of each.
+          start: function (values, folder) → a running trial with the methods of `ChildRun`: `evaluations()`, all
+            (step, scores) so far; `ended()`, None or (whether it succeeded, its last line); `stop(save=False)`, which
+            waits for its end.
+          deadline: time.monotonic() at which to stop. on_result: called with the `Result` of each trial.
 
         Raises:
-          UserError: trials fail one after the other; what the last one said.
+          UserError: several trials failed in a row; the message has the last line of the last one.
         """
         failures = 0
         while self.ended() < trials and (deadline is None or time.monotonic() < deadline):
             trial = self._next()
             result = self._try(trial, start, deadline)
-            report(result)
+            on_result(result)
             failures = failures + 1 if result.state == "failed" else 0
             if failures == _MOST_FAILURES:
                 raise UserError(f"{failures} trials failed one after the other, the last: {result.said}")
             self._tidy()
 
     def ended(self):
-        """How many trials were completed or cut short."""
+        """The number of complete and pruned trials."""
         states = self._optuna.trial.TrialState
         return len(self.study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED)))
 
     def results(self):
-        """`Result`s of all trials that ended, best first, those cut short after the complete ones."""
+        """The `Result`s of all ended trials, best first, pruned ones after complete ones."""
         states = self._optuna.trial.TrialState
         trials = self.study.get_trials(states=(states.COMPLETE, states.PRUNED))
         results = [
@@ -151,7 +151,7 @@ class Search:
             )
 
     def _next(self):
-        """The trial that was under way when the search was killed, or a new one."""
+        """The trial that was running when the search was killed, or a new one."""
         optuna = self._optuna
         waiting = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
         number = waiting[0].number if waiting else len(self.study.get_trials(deepcopy=False))
@@ -160,19 +160,19 @@ class Search:
         return optuna.trial.Trial(self.study, waiting[0]._trial_id) if waiting else self.study.ask()
 
     def _try(self, trial, start, deadline):
-        """Runs one trial to its end, and writes that down."""
+        """Runs one trial and stores its result."""
         values = {d.name: d.suggest(trial) for d in self._dimensions}
         states = self._optuna.trial.TrialState
         done = lambda state, value=None, said="": Result(trial.number, values, state, value, said)
         try:
             running = start(values, self.folder_of(trial.number))
-        except UserError as error:  # values that contradict each other
+        except UserError as error:  # an invalid combination of values
             self.study.tell(trial.number, state=states.PRUNED)
             return done("pruned", None, str(error))
         seen, value = set(), None
         try:
             while True:
-                end = running.ended()  # before the evaluations, so that the last one is not missed
+                end = running.ended()  # before reading the evaluations, so that the last one is not missed
                 for step, scores in running.evaluations():
                     if step in seen:
                         continue
@@ -184,14 +184,14 @@ class Search:
                         return done("pruned", None, f"{self._objective.metric} is not finite at step {step}")
                     self._report(trial, step, value)
                     if end is None and trial.should_prune():
-                        running.stop(save=True)  # what was cut short can still be continued and reported on
+                        running.stop(save=True)  # so that a report of the run is possible
                         self.study.tell(trial.number, state=states.PRUNED)
                         return done("pruned", value, f"worse than the median at step {step}")
                 if end is not None:
                     break
                 if deadline is not None and time.monotonic() >= deadline:
                     running.stop(save=True)
-                    return done("unfinished", value, "out of time; it goes on next time")
+                    return done("unfinished", value, "out of time; the next search continues it")
                 time.sleep(_PAUSE)
         except BaseException:
             running.stop()
@@ -206,16 +206,16 @@ class Search:
 
     def _report(self, trial, step, value):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a trial that is taken up again reports some evaluations twice
+            warnings.simplefilter("ignore")  # a continued trial reports some evaluations twice
             trial.report(value, step)
 
     def _values(self, frozen):
-        """The values that a trial tried, from what is stored of it."""
+        """The values of a stored trial."""
         fixed = self._optuna.trial.FixedTrial(frozen.params)
         return {d.name: d.suggest(fixed) for d in self._dimensions if d.name in frozen.params}
 
     def _tidy(self):
-        """Removes the checkpoints of trials that ended, but for the best ones', where not all are kept."""
+        """Removes the checkpoints of ended trials except the best ones, if `keep_checkpoints` limits them."""
         if not self._keep:
             return
         kept = {result.number for result in self.results()[: self._keep]}

@@ -1,10 +1,10 @@
-"""Where to look: what `--hparams_range` says, as one `Dimension` for each hyper-parameter.
+"""The search space: `--hparams_range` as one `Dimension` per hyper-parameter.
 
-hidden_size=64:256            whole numbers from 64 to 256, in the steps that the field declares (32)
+hidden_size=64:256            integers from 64 to 256, at the increment that the field declares (32)
 hidden_size=64:256:64         64, 128, 192, 256
-learning_rate=1e-4:1e-2:log   evenly by its logarithm
-image_norm=features|picture   one of several values; also of truth values and of tuples: (16,32)|(32,64)
-dropout                       the range that is declared beside the field, in hyperparameters.py
+learning_rate=1e-4:1e-2:log   uniform in the logarithm
+image_norm=features|picture   one of several values; also booleans and tuples: (16,32)|(32,64)
+dropout                       the range that the field declares in hyperparameters.py
 """
 
 import ast
@@ -18,12 +18,12 @@ from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.hyperparameters import HParams, Range
 
 _FLAG = "--hparams_range"
-_DIGITS = 4  # of a number that is tried: what is printed is what was tried
+_DIGITS = 4  # significant digits of a value, so that the printed value is the one used
 
 
 @dataclasses.dataclass(frozen=True)
 class Dimension:
-    """One hyper-parameter's values: a `Range`, or `choices`."""
+    """The values of one hyper-parameter: a `Range`, or `choices`."""
 
     name: str
     range: Range | None = None
@@ -35,11 +35,11 @@ class Dimension:
 
     @property
     def ends(self):
-        """Values that must be valid for all to have a chance: both ends, or every choice."""
+        """The values to validate: both ends, or every choice."""
         return self.choices or (self._value(self.range.low), self._value(self.range.high))
 
     def suggest(self, trial):
-        """A value to try, of an Optuna trial; the same one again for a trial that was asked before."""
+        """The value for an Optuna trial; the same value if it is called again for this trial."""
         if self.choices:
             return self.choices[trial.suggest_categorical(self.name, list(range(len(self.choices))))]
         low, high, log, step = dataclasses.astuple(self.range)
@@ -50,14 +50,14 @@ class Dimension:
         return self._value(trial.suggest_float(self.name, low, high, log=log))
 
     def written(self):
-        """The dimension as it is written, complete: what a study remembers and compares."""
+        """The complete text form of the dimension, which a study stores and compares."""
         if self.choices:
             return f"{self.name}={'|'.join(map(repr, self.choices))}"
         low, high, log, step = dataclasses.astuple(self.range)
         return f"{self.name}={low:g}:{high:g}" + (f":{step:g}" if step else "") + (":log" if log else "")
 
     def _value(self, number):
-        """A suggested number as it is tried: on its step, whole where the field is, of few digits."""
+        """A suggested number, rounded to the increment, to an integer if the field is one, and to few digits."""
         low, high, _, step = dataclasses.astuple(self.range)
         if self.whole:
             step = int(step) or 1
@@ -67,14 +67,14 @@ class Dimension:
 
 
 def parse(text, base):
-    """The dimensions that `--hparams_range` names.
+    """The dimensions of `--hparams_range`.
 
     Args:
-      text: as the head of this file shows, several with commas between them.
-      base: the `HParams` that the search starts from; every end of a range must be valid in it.
+      text: in the form shown at the top of this file, several separated by commas.
+      base: the `HParams` that the search starts from; the ends of every range must be valid in it.
 
     Raises:
-      UserError: an unknown hparam, a malformed or empty range, a value that the field can't have.
+      UserError: an unknown hparam, a malformed or empty range, an invalid value.
     """
     dimensions = {}
     for part in hyperparameters.split(text):
@@ -138,7 +138,7 @@ def _dimension(name, said, part):
     if step > high - low:
         raise UserError(f"{_FLAG}: {part!r} has no room for a step of {step:g}")
     if step:
-        high = low + step * math.floor((high - low) / step + 1e-9)  # Optuna warns where steps don't reach the end
+        high = low + step * math.floor((high - low) / step + 1e-9)  # Optuna warns if `high` is not on the grid
     return Dimension(name, Range(low, high, log, step))
 
 
@@ -160,21 +160,21 @@ def _literal(text):
 
 
 def as_source(name, base_name, base_value, changes, story):
-    """A ready `@register_hparams` function, as the text of a Python file for a `--t2t_usr_dir` folder.
+    """A `@register_hparams` function as the text of a Python file for a `--t2t_usr_dir` folder.
 
     Args:
-      name: of the function, and so of the set. base_name, base_value: the set that it changes, and what is registered
-        under that name. changes: {field: value}. story: its docstring, a line.
+      name: of the function and of the set. base_name, base_value: name and registered value of the parent set.
+      changes: {field: value}. story: its docstring, one line.
     """
     module = getattr(base_value, "__module__", "")
     if module.startswith("t2t_multimodel.hparams.") and getattr(base_value, "__name__", "") == base_name:
         imports, parent = f"from {module} import {base_name}\n", f"{base_name}()"
         registry = "from t2t_multimodel.registry import register_hparams"
-    else:  # a user's own module may not be importable from another file
+    else:  # a user's module may not be importable from another file
         imports, parent = "", f"hparams_sets.get({base_name!r})()"
         registry = "from t2t_multimodel.registry import hparams_sets, register_hparams"
     values = "".join(f"        {field}={_written(value)},\n" for field, value in changes.items())
-    said = " ".join(story.split()).replace("\\", "\\\\").replace('"', "'")  # no text ends the docstring
+    said = " ".join(story.split()).replace("\\", "\\\\").replace('"', "'")  # so that no text can end the docstring
     said = "\n    ".join(textwrap.wrap(said, 110))
     head = "An hparams set that t2t-tune found; use it with --t2t_usr_dir."
     return (

@@ -1,4 +1,4 @@
-"""What a trained model does inside, read over examples of a problem: how much each expert is used."""
+"""Expert usage: how much each expert of a trained model is used by a problem."""
 
 import numpy as np
 
@@ -7,16 +7,16 @@ from t2t_multimodel.training.backend import adapter
 
 
 def expert_load(model, hparams, store, split, most_examples=64):
-    """How a problem uses the experts, over the first examples of a split (the right outputs given).
+    """The expert load of a problem, over the first examples of a split (with teacher forcing).
 
     Args:
       model: a `MultiModel`. hparams: its `HParams`. store: the problem's `ExampleStore`. split: name.
-      most_examples: so many at most; 0 = all.
+      most_examples: the most examples to use; 0 = all.
 
     Returns:
-      {"encoder" and, where the target is text, "decoder": {"load": float64 [experts], the share of the assignments of
-      tokens to experts, "importance": float64 [experts], the share of the gates' sum}}, each of which sums to 1; {} for
-      a model without experts.
+      {"encoder" and, for text targets, "decoder": {"load": float64 [experts], each expert's share of the token
+      assignments, "importance": float64 [experts], its share of the sum of gates}}; each array sums to 1. {} for a
+      model without experts.
     """
     sums = {}
     for batch in evaluation_batches(store, split, hparams, most_examples, bucket=adapter().STATIC_SHAPES):

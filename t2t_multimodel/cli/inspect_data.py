@@ -1,11 +1,11 @@
-"""Shows what is in a data folder: examples decoded back, how long they are, and what training would leave out.
+"""Shows the content of a data folder: decoded examples, their lengths, and what training would leave out.
 
-Of each problem the first examples of its store are shown (their order there is a random one): text beside its ids and
-pieces, pictures in one PNG, sound as WAV files and a PNG of spectrograms; a table and a PNG of the lengths of both
-sides tell what an hparams set would leave out of training.
+It shows the first examples of each problem's store (they are shuffled): text with its ids and pieces, pictures in one
+PNG, sound as WAV files and a PNG of spectrograms. A table and a PNG show the lengths of both sides, and what an hparams
+set would leave out of training.
 
-With --text nothing is read but the vocabulary: the text goes to ids and back, and the exit status is 1 if it comes
-back changed.
+With --text only the vocabulary is read: the text is encoded and decoded, and the exit status is 1 if the result is
+different.
 
 Examples:
   t2t-inspect --problem=tiny8 --data_dir=data
@@ -21,8 +21,8 @@ from t2t_multimodel import startup
 from t2t_multimodel.cli.command import Command
 from t2t_multimodel.errors import UserError
 
-CHANGED = 1  # exit status: a text did not survive the round trip
-FOLDER = "inspect"  # of the data folder
+CHANGED = 1  # exit status: the decoded text differs from the input
+FOLDER = "inspect"  # in the data folder
 _MOST_IDS = 60  # of one side of an example, shown
 _MOST_REFERENCES = 5
 
@@ -31,16 +31,16 @@ command = Command("t2t-inspect", __doc__)
 command.group("What to show")
 command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True, alias="problems")
 command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
-command.integer("n", 5, "so many examples of each problem", at_least=0)
-command.text("split", "train", "split that the examples are of; lengths are told of every split", metavar="SPLIT")
+command.integer("n", 5, "number of examples of each problem", at_least=0)
+command.text("split", "train", "split of the examples; lengths are shown for every split", metavar="SPLIT")
 command.text("output_dir", None, "folder for pictures and sound; default: DATA_DIR/inspect", metavar="DIR")
-command.text("text", None, "put this text through the problem's vocabulary and back; - is standard input")
+command.text("text", None, "encode and decode this text with the problem's vocabulary; - is standard input")
 
 command.group("What training would leave out")
 command.text(
     "hparams_set",
     "multimodel_base",
-    "set whose max_input_length, max_target_length and max_audio_seconds count",
+    "set that decides max_input_length, max_target_length and max_audio_seconds",
     metavar="NAME",
 )
 command.text("hparams", "", 'changes to the set: "name=value,name=value"', metavar="CHANGES")
@@ -79,7 +79,7 @@ def _inspect(flags):
 
 
 def _given(text):
-    """The text of the flag, or of standard input, of which every byte counts."""
+    """The text of the flag, or all of standard input, unchanged."""
     if text != "-":
         return text
     try:
@@ -103,7 +103,7 @@ def _round_trip(store, text):
 
 
 def shown(text):
-    """`text` in quotes on one line; what a terminal would not show, or obey, is written as an escape."""
+    """`text` in quotes on one line; control and invisible characters are escaped."""
     return repr(text)
 
 
@@ -159,20 +159,20 @@ def _caption(store, side, example):
 
 
 def _show_lengths(store, hparams, set_name, folder):
-    from t2t_multimodel.cli import inspection
+    from t2t_multimodel.cli import dataset_statistics
     from t2t_multimodel.training.reporting import format_table
 
-    lengths = inspection.lengths_of(store, hparams)
+    lengths = dataset_statistics.lengths_of(store, hparams)
     if lengths:
         rows = [("split", "side", "examples", "unit", "shortest", "mean", "median", "99 %", "longest", "too long")]
         print(format_table(rows + [row.cells() for row in lengths]))
-    for line in inspection.left_out(store, hparams, set_name):
+    for line in dataset_statistics.left_out(store, hparams, set_name):
         print(f"  {line}")
-    for line in inspection.targets_in_words(store):
+    for line in dataset_statistics.targets_in_words(store):
         print(f"  {line}")
     if lengths:
         path = folder / f"{store.name}-lengths.png"
-        inspection.draw_lengths(lengths, f"{store.name}: lengths; red: the most that {set_name} trains on", path)
+        dataset_statistics.draw_lengths(lengths, f"{store.name}: lengths; red: the limit of {set_name}", path)
         print(f"  wrote {path}")
 
 

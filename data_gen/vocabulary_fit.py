@@ -1,23 +1,23 @@
-"""How well a vocabulary fits the text of problems: tokens a character, side by side, on text it was not trained on."""
+"""How well a vocabulary fits the text of problems: tokens per character on text that it was not trained on."""
 
 import dataclasses
 import itertools
 
 from t2t_multimodel.data_gen.vocabulary_training import texts_of
 
-MOST_TEXTS = 4000  # of a problem, measured
+MOST_TEXTS = 4000  # measured, of each problem
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """What a vocabulary makes of the texts of one side of a problem."""
+    """The counts of a vocabulary on the texts of one side of a problem."""
 
     characters: int
     tokens: int
-    byte_tokens: int  # of them, single bytes: what the vocabulary does not know
+    byte_tokens: int  # tokens that are single bytes: characters that the vocabulary lacks
 
     @property
-    def tokens_a_character(self):
+    def tokens_per_character(self):
         return self.tokens / self.characters
 
     @property
@@ -26,12 +26,12 @@ class Fit:
 
 
 def measured_split(problem):
-    """The split that is measured: dev or test, whose text the vocabulary has not seen, else train."""
+    """The split that is measured: dev or test, which the vocabulary is not trained on, else train."""
     return next((split for split in ("dev", "test", "train") if split in problem.splits), problem.splits[0])
 
 
 def sample_texts(problem, most=MOST_TEXTS):
-    """{side: [text]} of the first texts of the measured split; a side without text is not in it."""
+    """{side: [text]} of the first texts of the measured split; only sides that are text."""
     texts = {}
     for side, text in itertools.islice(texts_of(problem, measured_split(problem)), most):
         texts.setdefault(side, []).append(text)

@@ -1,4 +1,4 @@
-"""Forms of decoded text: whatever the model says, a tree is well-formed and has a leaf for each word of the input."""
+"""Grammars of decoded text: for any logits, a tree is well-formed and has one leaf per word of the input."""
 
 import functools
 import json
@@ -61,8 +61,8 @@ def target(tree, with_words):
 
 @pytest.fixture(params=[False, True], ids=["tags", "words"])
 def made(request, tmp_path_factory):
-    """(vocabulary, form, whether leaves are words)"""
-    words = vocabulary(tmp_path_factory.getbasetemp() / f"forms{request.param}", request.param)
+    """(vocabulary, grammar, whether leaves are words)"""
+    words = vocabulary(tmp_path_factory.getbasetemp() / f"grammars{request.param}", request.param)
     return words, Tree.of(words, words.size), request.param
 
 
@@ -73,9 +73,9 @@ def examples(words, with_words, trees=TREES):
     ]
 
 
-def test_every_tree_keeps_to_the_form(made):
-    words, form, with_words = made
-    assert misfit(form, examples(words, with_words)) is None
+def test_every_tree_is_in_the_grammar(made):
+    words, grammar, with_words = made
+    assert misfit(grammar, examples(words, with_words)) is None
 
 
 @pytest.mark.parametrize(
@@ -93,10 +93,10 @@ def test_every_tree_keeps_to_the_form(made):
 )
 def test_what_is_no_tree_of_three_words_does_not(wrong, tmp_path_factory):
     words = vocabulary(tmp_path_factory.getbasetemp() / "formsFalse", False)
-    form = Tree.of(words, words.size)
+    grammar = Tree.of(words, words.size)
     right = {"inputs": words.encode("the dog barks"), "targets": words.encode("(S (NP DT NN )NP (VP VBZ )VP )S")}
-    assert misfit(form, [right]) is None
-    assert misfit(form, [right, right | {"targets": words.encode(wrong)}]) == 1
+    assert misfit(grammar, [right]) is None
+    assert misfit(grammar, [right, right | {"targets": words.encode(wrong)}]) == 1
 
 
 @pytest.mark.parametrize("alpha", [0.6, 2.0])
@@ -106,34 +106,34 @@ def test_any_model_writes_trees(made, beam, length, alpha):
     """Random logits, which change with time and the last id, stand for the worst of models: the end is unlikely."""
     if beam is None and alpha != 0.6:
         pytest.skip("greedy search has no length penalty")
-    words, form, with_words = made
+    words, grammar, with_words = made
     noise = np.random.default_rng(3).normal(size=(LENGTH, words.size)).astype("float32") * 3.0
     after = np.random.default_rng(4).normal(size=(words.size, words.size)).astype("float32")
     inputs = ["dog", "the dog barks", "a dog in the street of X", "the dog barks and it is a dog in the street"]
-    asked = form.rows([words.encode(text) for text in inputs])
-    assert asked.tolist() == [1, 3, 7, 11]
+    wanted = grammar.rows([words.encode(text) for text in inputs])
+    assert wanted.tolist() == [1, 3, 7, 11]
     tables = ops.convert_to_tensor(noise), ops.convert_to_tensor(after)
 
-    def search(asked):
+    def search(wanted):
         def step(ids, state, time, beams):
             return ops.take(tables[0], time, axis=0)[None] + ops.take(tables[1], ids, axis=0), state
 
-        first = ops.zeros_like(asked) + 2
+        first = ops.zeros_like(wanted) + 2
         if beam is None:
-            return greedy_search(step, {}, first, LENGTH, length, form=form, asked=asked)
-        return beam_search(step, {}, first, LENGTH, length, beam, alpha, words.size, form=form, asked=asked)
+            return greedy_search(step, {}, first, LENGTH, length, grammar=grammar, wanted=wanted)
+        return beam_search(step, {}, first, LENGTH, length, beam, alpha, words.size, grammar=grammar, wanted=wanted)
 
-    ids, scores = program(Layer(name="no_variables"), search)(asked)
+    ids, scores = program(Layer(name="no_variables"), search)(wanted)
     ids, scores = ids.reshape(len(inputs), -1, LENGTH), scores.reshape(len(inputs), -1)
-    for rows, row_scores, wanted in zip(ids, scores, asked):
+    for rows, row_scores, leaves in zip(ids, scores, wanted):
         assert row_scores[0] > -1e5  # the others may be hypotheses that never were
         for row in rows[row_scores > -1e5]:
             text = words.decode(row.tolist())
             assert EOS_ID in row[:length], text
-            assert len(parse(text).leaves) == wanted, text
+            assert len(parse(text).leaves) == leaves, text
 
 
-def test_a_vocabulary_without_the_brackets_has_no_such_form(tmp_path):
+def test_a_vocabulary_without_the_brackets_has_no_such_grammar(tmp_path):
     words = train_vocabulary(tmp_path, ["the dog barks ( or not )"] * 3, size=450)
     assert Tree.of(words, words.size) is None
     part = train_vocabulary(tmp_path / "part", [target(TREES[0], False)] * 3, size=450, symbols=["(NP", ")NP"])
@@ -157,7 +157,7 @@ def test_shipped_trees_declare_it():
                 assert not other_way.target_grammar and not other_way.decode_hparams
     assert "tree" in GRAMMARS
     assert PunctuatedTree.leaves("it spins, then: stops...") == 9 and PunctuatedTree.leaves("1,5 km/h. Well") == 4
-    with pytest.raises(UserError, match="two forms are called 'tree'"):
+    with pytest.raises(UserError, match="two grammars are called 'tree'"):
         register_grammar(type("Other", (), {"name": "tree"}))
 
 
@@ -177,13 +177,13 @@ def test_a_change_of_it_makes_no_data_anew(tmp_path):
     old = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
     assert old.problem("tiny_parse").decoding == {}
     lines = []
-    generate([problem], data, workers=1, report=lines.append, progress=False)
+    generate([problem], data, workers=1, log=lines.append, progress=False)
     assert any("target_grammar" in line and "decode_hparams" in line for line in lines), lines
     assert ExampleStore(data, "tiny_parse").spec.grammar == "punctuated_tree"
 
 
 def test_a_model_that_knows_nothing_writes_trees(tmp_path):
-    """From the command's side: the problem's form and beam are used, and `constrained=0` switches the form off."""
+    """Through the commands: the problem's grammar and beam are used, and `constrained=0` disables the grammar."""
     data = small_trees(tmp_path)
     make_trainer(data, tmp_path / "run", replace(HPARAMS, train_steps=1), problems=("tiny_parse",)).run()
     model = load(tmp_path / "run")
@@ -200,7 +200,7 @@ def test_a_model_that_knows_nothing_writes_trees(tmp_path):
         model.decode("tiny_parse", sentences, constrained=2)
     scores = evaluate_run(tmp_path / "run", ["tiny_parse"], data)["tiny_parse"]
     assert (scores["bracket_f1_unparsed"], scores["bracket_f1_wrong_length"]) == (0, 0)
-    assert scores["decoding"] == "beam of 4, alpha 0.6, held to the form of a punctuated tree"
+    assert scores["decoding"] == "beam of 4, alpha 0.6, constrained by grammar punctuated_tree"
     scores = evaluate_run(tmp_path / "run", ["tiny_parse"], data, decode_hparams={"constrained": 0, "beam_size": 1})
     assert scores["tiny_parse"]["bracket_f1_unparsed"] > 0 and scores["tiny_parse"]["decoding"] == "greedy"
 
@@ -226,7 +226,7 @@ def small_problem():
 
 def small_trees(folder):
     """A data folder with a few examples of tiny_parse."""
-    generate([small_problem()], folder / "data", workers=1, report=lambda line: None, progress=False)
+    generate([small_problem()], folder / "data", workers=1, log=lambda line: None, progress=False)
     return folder / "data"
 
 

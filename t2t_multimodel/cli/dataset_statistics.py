@@ -11,17 +11,17 @@ _MOST_COUNTED = 20_000  # examples of a split whose classes are counted
 
 @dataclasses.dataclass(frozen=True)
 class Lengths:
-    """The lengths of one side of one split, in the unit that people think in."""
+    """The lengths of one side of one split, in ids or seconds."""
 
     split: str
     side: str
     unit: str  # e.g. "tokens" or "seconds"
     values: np.ndarray  # [examples]
-    most: float  # longer ones are left out of training
+    most: float  # longer examples are left out of training
     too_long: int
 
     def cells(self):
-        """A row of the table of lengths."""
+        """One row of the table of lengths."""
         v = self.values
         numbers = [v.min(), v.mean(), np.median(v), np.quantile(v, 0.99), v.max()]
         rounded = [round(float(n), 2) for n in numbers]
@@ -46,7 +46,7 @@ def lengths_of(store, hparams):
 
 
 def left_out(store, hparams, set_name):
-    """Lines that say what of the training data the hparams leave out, and what they would have to be."""
+    """Lines about the training data that the hparams leave out, and the values that would keep all of it."""
     if "train" not in store.manifest["splits"]:
         return ["warning: there is no split 'train'; nothing can be trained on this data"]
     split, rules = store.split("train"), _rules(store, hparams)
@@ -85,7 +85,7 @@ def targets_in_words(store):
 
 
 def draw_lengths(lengths, title, path):
-    """Draws a histogram for each of `lengths`; a red line stands at the most that is trained on, if within reach."""
+    """Draws a histogram for each of `lengths`; a red line marks the maximum length for training, if near."""
     splits, sides = (list(dict.fromkeys(getattr(row, name) for row in lengths)) for name in ("split", "side"))
     figure, panels = panels_of(len(splits), len(sides), width=4.5 * len(sides) + 0.5, height=2.2 * len(splits) + 0.6)
     for panel, row in zip(panels, lengths):

@@ -1,4 +1,4 @@
-"""What `t2t-report` collects of a trained model with data: scores, chosen examples, attention, the use of experts."""
+"""Collects what `t2t-report` shows of a trained model and its data: scores, examples, attention, use of experts."""
 
 import dataclasses
 
@@ -10,14 +10,14 @@ from t2t_multimodel.input.padding import columns_of, make_batch
 from t2t_multimodel.modalities.text import readable_pieces
 from t2t_multimodel.report.page import Card
 
-_LOAD_EXAMPLES = 64  # of each problem, whose use of experts is counted
+_LOAD_EXAMPLES = 64  # of each problem, for the use of experts
 _MOST_REFERENCES = 3  # shown
 _END = "⟨end⟩"
 
 
 @dataclasses.dataclass(frozen=True)
-class Looked:
-    """By problem: scores and baselines of `evaluate_run` and `baselines`, cards, loads; and attention maps."""
+class ModelReport:
+    """For each problem: its scores, baselines, example cards and expert loads; and attention maps."""
 
     scores: dict
     trivial: dict
@@ -26,40 +26,40 @@ class Looked:
     maps: list
 
 
-def look(model, run, hparams, stores, split, eval_batches, decode, examples, attention, attention_rows=None):
-    """Scores every problem of `stores`, chooses examples and looks inside.
+def collect(model, run, hparams, stores, split, eval_batches, decode, examples, attention, attention_rows=None):
+    """Scores every problem of `stores`, chooses examples, and reads attention and expert loads: a `ModelReport`.
 
     Args:
-      model, run, hparams: of `load_model`. stores: of `open_stores`. split: None: each problem's own.
-      eval_batches, decode: as `Evaluator.evaluate` takes them.
-      examples: cards of each problem. attention: maps of so many examples, of problems that write text by attention;
-        those on the cards first.
-      attention_rows: maps of these examples instead, as `rows_of` gives them.
+      model, run, hparams: from `load_model`. stores: from `open_stores`. split: None: each problem's evaluation split.
+      eval_batches, decode: arguments of `Evaluator.evaluate`.
+      examples: number of cards of each problem. attention: number of attention maps of each problem that writes text
+        with attention; examples on the cards come first.
+      attention_rows: rows of the examples for attention maps instead, from `rows_of`.
     """
     from t2t_multimodel.training.evaluation import Evaluator
-    from t2t_multimodel.training.observing import expert_load
+    from t2t_multimodel.training.expert_usage import expert_load
 
     evaluator = Evaluator(model, run, hparams)
-    looked = Looked({}, {}, {}, {}, [])
+    found = ModelReport({}, {}, {}, {}, [])
     for name, store in stores.items():
         print(f"{name}: scoring", flush=True)
         its_split, decoded = split or store.evaluation_split, []
-        looked.scores[name] = evaluator.evaluate(store, its_split, eval_batches, decode, decoded)
-        looked.trivial[name] = baselines(store.data_dir, name, its_split)
+        found.scores[name] = evaluator.evaluate(store, its_split, eval_batches, decode, decoded)
+        found.trivial[name] = baselines(store.data_dir, name, its_split)
         chosen = choose(store.spec.targets, decoded, examples)
         if chosen:
             stored = store.split(its_split).examples([e["row"] for e in chosen])
-            looked.cards[name] = [_card(store, e, s) for e, s in zip(chosen, stored)]
+            found.cards[name] = [_card(store, e, s) for e, s in zip(chosen, stored)]
         load = expert_load(model, hparams, store, its_split, _LOAD_EXAMPLES)
         if load:
-            looked.loads[name] = load
+            found.loads[name] = load
         if writes_by_attention(hparams, store):
             rows = (attention_rows or {}).get(name, [])
             if attention_rows is None:
                 rows = [e["row"] for e in choose(store.spec.targets, decoded, max(examples, attention))[:attention]]
-            looked.maps.extend(_map(model, store, s) for s in store.split(its_split).examples(rows))
+            found.maps.extend(_map(model, store, s) for s in store.split(its_split).examples(rows))
         store.close()
-    return looked
+    return found
 
 
 def writes_by_attention(hparams, store):
@@ -68,10 +68,10 @@ def writes_by_attention(hparams, store):
 
 
 def rows_of(keys, hparams, stores, split):
-    """Where the examples called `keys` are: {problem: row numbers in the split, in the order of `keys`}.
+    """The rows of the examples with these `keys`: {problem: row numbers in the split, in the order of `keys`}.
 
     Raises:
-      UserError: no problem that has attention maps has an example of that key; the near ones.
+      UserError: no problem with attention maps has an example with this key; the message has the nearest keys.
     """
     writing = {name: store for name, store in stores.items() if writes_by_attention(hparams, store)}
     if not writing:
@@ -80,7 +80,7 @@ def rows_of(keys, hparams, stores, split):
     rows = {name: {key: row for row, key in enumerate(of_problem)} for name, of_problem in known.items()}
     for key in keys:
         if not any(key in of_problem for of_problem in rows.values()):
-            hint = f"--attention_keys: of the split that is scored of {' or '.join(writing)}"
+            hint = f"--attention_keys: in the scored split of {' or '.join(writing)}"
             raise unknown_name("key of an example", key, set().union(*rows.values()), hint)
     return {name: [of_problem[key] for key in keys if key in of_problem] for name, of_problem in rows.items()}
 
@@ -125,7 +125,7 @@ def _card(store, example, stored):
 
 
 def _map(model, store, stored):
-    """One example's attention, as `run_page.add_attention` takes it."""
+    """The attention of one example, for `run_page.add_attention`."""
     spec, vocabulary = store.spec, store.vocabulary()
     targets = np.asarray(stored["targets"])
     batch = make_batch(spec, columns_of([stored["inputs"]]), columns_of([targets]))

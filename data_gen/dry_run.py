@@ -1,4 +1,4 @@
-"""What data generation would do, for `--dry_run`: looks at the first samples, guesses the rest, writes nothing."""
+"""The plan of data generation for `--dry_run`: estimates sizes and times from the first samples; writes nothing."""
 
 import itertools
 import time
@@ -9,35 +9,35 @@ from t2t_multimodel.data_gen.progress import count_samples
 from t2t_multimodel.data_gen.store import VOCABULARY_FOLDER, uses_text, why_not_current
 from t2t_multimodel.errors import UserError
 
-_LOOKED_AT = 200  # samples of a split that are made
+_MOST_SAMPLES = 200  # of a split, that are prepared
 _COUNTING_SECONDS = 3.0  # spent on counting the samples of a split
 
 
-def describe_plan(problems, data_dir, vocabulary, vocabulary_size, settings, report):
-    """Reports, line by line, what `generate` would do with the same arguments."""
-    report(f"dry run: nothing is written to {data_dir}")
+def describe_plan(problems, data_dir, vocabulary, vocabulary_size, settings, log):
+    """Logs, line by line, what `generate` would do with the same arguments."""
+    log(f"dry run: nothing is written to {data_dir}")
     made = 0
     for problem in problems:
         own_vocabulary = vocabulary if uses_text(problem) else None
         why = why_not_current(data_dir / problem.name, fingerprint(problem, own_vocabulary, settings))
         if why == []:
-            report(f"{problem.name}: complete and unchanged, nothing to do")
+            log(f"{problem.name}: complete and unchanged, nothing to do")
             continue
         made += 1
         if why:
-            report(f"{problem.name}: has to be made again with --overwrite: {'; '.join(why[:5])}")
+            log(f"{problem.name}: must be generated again with --overwrite: {'; '.join(why[:5])}")
         for split in problem.splits:
-            report(f"{problem.name} {split}: {_estimate(problem, split, own_vocabulary)}")
+            log(f"{problem.name} {split}: {_estimate(problem, split, own_vocabulary)}")
     if made and any(uses_text(problem) for problem in problems):
         if vocabulary is None:
-            report(f"vocabulary: to be trained on these problems' text, {vocabulary_size:,} ids")
+            log(f"vocabulary: would be trained on the text of these problems, {vocabulary_size:,} ids")
         else:
-            report(f"vocabulary: the {vocabulary.size:,} ids of {data_dir / VOCABULARY_FOLDER} are reused")
+            log(f"vocabulary: the {vocabulary.size:,} ids of {data_dir / VOCABULARY_FOLDER} are reused")
 
 
 def _estimate(problem, split, vocabulary):
     samples = iter(problem.samples(split))
-    first = list(itertools.islice(samples, _LOOKED_AT))
+    first = list(itertools.islice(samples, _MOST_SAMPLES))
     if not first:
         return "no examples, which is an error"
     start = time.monotonic()
@@ -63,7 +63,7 @@ def _estimate(problem, split, vocabulary):
 
 
 def _size(problem, sample, vocabulary):
-    """About how many bytes a prepared sample will take."""
+    """The estimated size of a prepared sample in bytes."""
     size = 80  # keys, names and checksums
     for side in examples.SIDES:
         feature, value = getattr(problem, side), sample[side]

@@ -1,8 +1,8 @@
-"""Pieces: the records of a run of consecutive samples, sorted by hash, in one file; what a stopped run has finished.
+"""Partitions: the records of a range of consecutive samples, sorted by hash, in one file; the unit that is resumed.
 
-A piece's file holds a table (a column after another: the two halves of the hash, size, input length, target length) and
-then the records themselves, both in the order of the hashes. Beside it, written last, a small JSON file says which
-samples it holds, its size and its sha256: with that, the piece is finished.
+A partition file holds a table, column by column (the two halves of the hash, size, input length, target length), and
+then the records, both in hash order. A small JSON file beside it, written last, holds the range of samples, the size
+and the sha256. A partition is finished when its JSON file exists.
 """
 
 import dataclasses
@@ -14,16 +14,16 @@ import numpy as np
 
 from t2t_multimodel.data_gen import examples
 
-PIECE_BYTES = 64 << 20  # a piece is closed when it is this large, or a shard's size where that is less …
-PIECE_SECONDS = 30.0  # … or this old: a run that is stopped loses no more
+PARTITION_BYTES = 64 << 20  # a partition is closed at this size (at most the size of a shard) …
+PARTITION_SECONDS = 30.0  # … or after this time: an interrupted job loses no more
 COLUMNS = {"high": "<u8", "low": "<u8", "size": "<i4", "input_length": "<i4", "target_length": "<i4"}
 ROW_BYTES = sum(np.dtype(dtype).itemsize for dtype in COLUMNS.values())
-RECORDS, ABOUT = ".records", ".json"  # the two files of a piece
+RECORDS, ABOUT = ".records", ".json"  # the two files of a partition
 
 
 @dataclasses.dataclass(frozen=True)
 class Packed:
-    """Records as arrays: {column: array} and their content one after another."""
+    """Records as arrays: {column: array}, and their contents concatenated."""
 
     columns: dict
     content: bytes
@@ -33,7 +33,7 @@ class Packed:
 
 
 def pack(records, seed):
-    """Makes `Packed` of a list of `examples.Record`; `seed` decides the hashes and so the order on disk."""
+    """The `Packed` of a list of `examples.Record`; `seed` decides the hashes, and so the order on disk."""
     salt = int(seed).to_bytes(8, "little", signed=True)
     digests = b"".join(hashlib.blake2b(r.key.encode(), digest_size=16, salt=salt).digest() for r in records)
     high, low = np.frombuffer(digests, ">u8").reshape(-1, 2).T
@@ -49,17 +49,17 @@ def pack(records, seed):
 
 
 def in_hash_order(columns):
-    """The numbers of the rows in the order of their hashes."""
+    """The row indices in the order of the hashes."""
     return np.lexsort((columns["low"], columns["high"]))
 
 
 def joined(tables):
-    """Several {column: array} as one."""
+    """Several {column: array} concatenated."""
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
-class Run:
-    """A piece in the making: chunks of consecutive samples, from sample number `first` on."""
+class PartitionBuilder:
+    """Collects chunks of consecutive samples, from sample number `first` on, for one partition."""
 
     def __init__(self, first):
         self.first, self.samples, self.bytes = first, 0, 0
@@ -76,7 +76,7 @@ class Run:
         self._characters += chunk.characters
 
     def finished(self):
-        """(content of its file as an iterable of bytes, what its JSON file says)."""
+        """(content of the partition file as a list of bytes, content of its JSON file)."""
         columns = joined([packed.columns for packed in self._packed])
         contents = [packed.content for packed in self._packed]
         order = in_hash_order(columns)
@@ -89,7 +89,7 @@ class Run:
         return parts, self.about(len(order), size, digest)
 
     def about(self, records, size, digest):
-        """What the JSON file of the piece says."""
+        """The content of the partition's JSON file."""
         return {
             "first": self.first,
             "samples": self.samples,
@@ -103,7 +103,7 @@ class Run:
 
 
 def records_in(order, sizes, contents, rows):
-    """Yields the records of several contents in `order`; `rows` says how many of all rows each content has."""
+    """Yields the records of several contents in `order`; `rows` is the number of rows of each content."""
     first = 0
     starts = np.empty(len(sizes), np.int64)
     for count in rows:
@@ -116,8 +116,8 @@ def records_in(order, sizes, contents, rows):
 
 
 @dataclasses.dataclass(frozen=True)
-class Piece:
-    """A finished piece: where it lies, and what its JSON file says."""
+class Partition:
+    """A finished partition: its path, and the content of its JSON file."""
 
     path: str
     about: dict
@@ -137,18 +137,18 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """Consecutive rows of a piece."""
+    """Consecutive rows of a partition."""
 
     path: str
-    piece_rows: int  # of the whole piece: the records begin behind its table
+    partition_rows: int  # of the whole partition: the records start after its table
     first_row: int
     rows: int
-    first_byte: int  # of the records' part
+    first_byte: int  # from the start of the records
     bytes: int
 
 
 def columns_in(table, rows):
-    """{column: array} of the bytes of a whole table, an array of uint8."""
+    """{column: array} from the bytes of a whole table, an array of uint8."""
     columns, at = {}, 0
     for name, dtype in COLUMNS.items():
         end = at + rows * np.dtype(dtype).itemsize
@@ -158,14 +158,14 @@ def columns_in(table, rows):
 
 
 def read_slice(file, part):
-    """({column: array}, the records' content) of a `Slice` of an open piece; of the columns hash and size only."""
+    """({column: array}, content of the records) of a `Slice` of an open partition; only the hash and size columns."""
     columns, at = {}, 0
     for name in ("high", "low", "size"):  # the first three
         width = np.dtype(COLUMNS[name]).itemsize
         file.seek(at + part.first_row * width)
         columns[name] = np.frombuffer(file.read(part.rows * width), COLUMNS[name])
-        at += part.piece_rows * width
-    file.seek(ROW_BYTES * part.piece_rows + part.first_byte)
+        at += part.partition_rows * width
+    file.seek(ROW_BYTES * part.partition_rows + part.first_byte)
     return columns, file.read(part.bytes)
 
 
@@ -177,7 +177,7 @@ def to_json(about):
     return (json.dumps(about, ensure_ascii=False) + "\n").encode()
 
 
-def contiguous(pieces):
-    """Of pieces in the order of their samples those that leave no sample out, from the first on."""
-    ends = itertools.accumulate((piece.about["samples"] for piece in pieces), initial=0)
-    return [p for p, _ in itertools.takewhile(lambda pair: pair[0].about["first"] == pair[1], zip(pieces, ends))]
+def contiguous(partitions):
+    """The leading partitions that follow each other without a gap; `partitions` are in sample order."""
+    ends = itertools.accumulate((partition.about["samples"] for partition in partitions), initial=0)
+    return [p for p, _ in itertools.takewhile(lambda pair: pair[0].about["first"] == pair[1], zip(partitions, ends))]

@@ -1,4 +1,4 @@
-"""The figures of a suite's report: learning curves, heat maps of who helps whom and of experts, shares of draws."""
+"""The figures of a suite's report: learning curves, heat maps of transfer and of experts, shares of draws."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from t2t_multimodel.training.reporting import short_names
 
 
 class Map(NamedTuple):
-    """A heat map for a page, and the same numbers as rows of a table."""
+    """A heat map, and the same numbers as rows of a table."""
 
     figure: Any
     alt: str
@@ -22,8 +22,9 @@ class Map(NamedTuple):
 
 
 def learning_curves(measured, problem, metric):
-    """(figure, its description) of a problem's score over examples seen and over seconds, every kind of run in one
-    frame; (None, "") where nothing was evaluated.
+    """(figure, description) of a problem's score over examples seen and over seconds, for all kinds of runs.
+
+    (None, "") if nothing was evaluated.
     """
     panels = []
     said = []
@@ -50,27 +51,27 @@ def learning_curves(measured, problem, metric):
 
 
 def _shown_kinds(measured, problem):
-    """The kinds of runs that a problem takes part in, joint and alone first; of those that leave one out none."""
+    """The kinds of runs that train a problem, joint and alone first, without the leave-one-out runs."""
     first = [plan.JOINT, plan.alone(problem)]
     others = [kind for kind in measured.kinds if kind not in first and not kind.startswith("without ")]
     return [*first, *others]
 
 
 def _stacked(curve):
-    """[seeds, points] of both sides, as many points as all seeds have."""
+    """[seeds, points] of both axes, cut to the shortest seed."""
     count = min(len(xs) for xs, _ in curve.values())
     return tuple(np.array([side[i][:count] for side in curve.values()], np.float64) for i in (0, 1))
 
 
 def _range(metric, lines):
-    """Rates and scores from 0 to a little over their best; error rates from 0."""
+    """The y range: scores from 0 to a little over their maximum; error rates from 0."""
     if METRICS[metric].perfect:
         return (0.0, 1.04 * METRICS[metric].perfect if metric != "cider" else None)
     return (0.0, 1.05 * max(1e-6, max(float(np.max(line.high)) for line in lines)))
 
 
 def left_out(measured):
-    """The heat map of what each problem loses when another is left out; None where the suite has no such runs."""
+    """The heat map of the loss of each problem when another one is left out; None without such runs."""
     problems = measured.plan["problems"]
     values = np.full((len(problems), len(problems)), np.nan)
     for row, missing in enumerate(problems):
@@ -87,7 +88,7 @@ def left_out(measured):
 
 
 def left_out_table(measured):
-    """Rows of a table: for each pair of problems the loss in points with its interval over seeds."""
+    """The same as table rows: the loss in points with its interval over seeds, for each pair of problems."""
     problems = measured.plan["problems"]
     rows = [("left out", *problems)]
     for missing in problems:
@@ -101,7 +102,7 @@ def left_out_table(measured):
 
 
 def _loss(measured, missing, problem):
-    """The `Comparison` of the joint run with the one that lacks `missing`, on another problem."""
+    """The `Comparison` of the joint run with the run without `missing`, on another problem."""
     if missing == problem:
         return None
     kind = plan.without(missing, measured.plan["problems"])
@@ -109,7 +110,7 @@ def _loss(measured, missing, problem):
 
 
 def cosines(measured):
-    """Yields a `Map` of the gradients' cosines for each step that was probed, means over the seeds."""
+    """Yields a `Map` of the gradient cosines for each probed step, means over seeds."""
     for step in sorted({probe["step"] for probe in measured.probes}):
         probes = [probe for probe in measured.probes if probe["step"] == step]
         values = _mean([np.array(probe["cosines"], np.float64) for probe in probes])
@@ -120,7 +121,7 @@ def cosines(measured):
 
 
 def expert_use(measured):
-    """Yields a `Map` of which experts serve which problems, and of how much problems share them, for each part."""
+    """Yields, for encoder and decoder, a `Map` of expert loads by problem and a `Map` of their overlap."""
     if not measured.probes:
         return
     last = max(probe["step"] for probe in measured.probes)
@@ -142,23 +143,23 @@ def expert_use(measured):
 
 
 def _rows(values, names, columns):
-    """A matrix as rows of a table, two digits."""
+    """A matrix as table rows, with two digits."""
     cells = [[None if np.isnan(value) else round(float(value), 2) for value in row] for row in values]
     return [("", *columns), *((name, *row) for name, row in zip(names, cells))]
 
 
 def _loads(probe, part):
-    """{problem: [experts]} of a part of the body; problems that do not pass it are left out."""
+    """{problem: [experts]} of a part of the body, without problems that do not use it."""
     return {problem: used[part]["load"] for problem, used in probe["loads"].items() if part in used}
 
 
 def _overlap(loads):
-    """[problems, problems]: the sum over experts of the smaller share."""
+    """[problems, problems]: the sum over experts of the smaller of two shares."""
     return np.minimum(loads[:, None], loads[None]).sum(axis=-1)
 
 
 def mixing(measured):
-    """Planned and actual shares over updates in the joint run of the first seed; None where nothing was logged."""
+    """Planned and actual shares over steps in the joint run of the first seed; None if nothing was logged."""
     logged = {}  # problem → {step: (planned, actual)}
     for line in measured.curves:
         if line["kind"] == plan.JOINT and line["split"] == "train" and line["seed"] == 0 and "share_planned" in line:
@@ -168,7 +169,7 @@ def mixing(measured):
         return None
     series = {}
     for problem in measured.plan["problems"]:
-        shares, at = [], (measured.plan["shares"][problem], 0.0)  # a line is missing where it was not drawn meanwhile
+        shares, at = [], (measured.plan["shares"][problem], 0.0)  # the log has no line if it was not drawn
         for step in steps:
             at = logged.get(problem, {}).get(step, at)
             shares.append(at)
@@ -177,7 +178,7 @@ def mixing(measured):
 
 
 def _mean(matrices):
-    """The mean of matrices, cell by cell over those that have a number there."""
+    """The element-wise mean of matrices, ignoring NaN."""
     stacked = np.array(matrices, np.float64)
     known = np.isfinite(stacked)
     total = np.where(known, stacked, 0.0).sum(axis=0)
