@@ -8,7 +8,7 @@ _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _WRITTEN = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
 
 
-def parse_budget(text):
+def parse_budget(text: str | None) -> float:
     """ "90s", "20m", "1.5h", "1h30m" → seconds; raises `UserError` for anything else, and for no time at all."""
     text = (text or "").strip().lower()
     found = _WRITTEN.fullmatch(text)

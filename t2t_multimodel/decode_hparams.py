@@ -1,8 +1,11 @@
 """How answers are decoded: everybody's defaults, then the problem's, then what was asked for; and saying so."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from t2t_multimodel.errors import UserError, unknown_name
 
-DECODE_DEFAULTS = {
+DECODE_DEFAULTS: dict[str, Any] = {
     "beam_size": 1,
     "alpha": 0.6,
     "max_length": 0,  # 0: a little over the longest training target
@@ -10,7 +13,9 @@ DECODE_DEFAULTS = {
 }
 
 
-def decode_settings(asked=None, of_problem=None, where=""):
+def decode_settings(
+    asked: Mapping[str, Any] | None = None, of_problem: Mapping[str, Any] | None = None, where: str = ""
+) -> dict[str, Any]:
     """All of `DECODE_DEFAULTS`, with a problem's own values and then those of `asked` put in.
 
     Raises:
@@ -24,8 +29,9 @@ def decode_settings(asked=None, of_problem=None, where=""):
     settings = DECODE_DEFAULTS | values
     for name, least in (("beam_size", 1), ("max_length", 0)):
         if not isinstance(settings[name], int) or settings[name] < least:
-            least = f"a whole number of at least {least}"
-            raise UserError(f"{where}decode hparam {name}={settings[name]!r} must be {least}")
+            raise UserError(
+                f"{where}decode hparam {name}={settings[name]!r} must be a whole number of at least {least}"
+            )
     if settings["constrained"] not in (0, 1):
         raise UserError(f"{where}decode hparam constrained={settings['constrained']!r} must be 0 or 1")
     if not isinstance(settings["alpha"], (int, float)) or settings["alpha"] < 0:
@@ -33,7 +39,7 @@ def decode_settings(asked=None, of_problem=None, where=""):
     return settings
 
 
-def describe(settings, grammar=""):
+def describe(settings: Mapping[str, Any], grammar: str = "") -> str:
     """`settings` in words, for text with a `target_grammar`: "beam of 4, alpha 0.6, constrained by grammar tree"."""
     beam = f"beam of {settings['beam_size']}, alpha {settings['alpha']}"
     words = ["greedy" if settings["beam_size"] == 1 else beam]

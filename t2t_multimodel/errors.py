@@ -3,6 +3,7 @@
 import difflib
 import os
 import shlex
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -13,12 +14,12 @@ class DivergedError(UserError):
     """Training that came to a loss which is not finite."""
 
 
-def nearest(name, valid, most=3):
+def nearest(name: object, valid: Iterable[object], most: int = 3) -> list[str]:
     """The `most` entries of `valid` that look most like `name`, best first."""
     return difflib.get_close_matches(str(name), [str(v) for v in valid], n=most, cutoff=0.5)
 
 
-def unknown_name(kind, name, valid, hint=""):
+def unknown_name(kind: str, name: object, valid: Iterable[str], hint: str = "") -> UserError:
     """Makes the error for a `name` that is not among `valid`.
 
     Args:
@@ -41,7 +42,7 @@ def unknown_name(kind, name, valid, hint=""):
     return UserError(f"unknown {kind} {name!r}; {said}" + (f" ({hint})" if hint else ""))
 
 
-def datagen_command(problem_name, data_dir):
+def datagen_command(problem_name: str, data_dir: str | os.PathLike[str]) -> str:
     """The command that makes the data of a problem, as it is typed, with the user's folder where one is used."""
     words = ["t2t-datagen", f"--problem={problem_name}", f"--data_dir={data_dir}"]
     usr_dir = os.environ.get("T2T_USR_DIR")  # left there by cli/user_code.py

@@ -7,7 +7,9 @@ came from.
 
 import ast
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from t2t_multimodel.errors import UserError, unknown_name
 
@@ -22,7 +24,7 @@ class Range:
     step: float = 0  # only low, low + step, …; 0 = any
 
 
-def tuned(default, low, high, **more):
+def tuned(default: Any, low: float, high: float, **more: Any) -> Any:
     """A field with its declared `Range`."""
     return field(default=default, metadata={"range": Range(low, high, **more)})
 
@@ -107,30 +109,30 @@ class Resolved:
     """HParams together with where each value came from."""
 
     hparams: HParams
-    sources: dict = field(default_factory=dict)  # field name → "set multimodel_tiny", "gin", "--hparams", …
+    sources: dict[str, str] = field(default_factory=dict)  # field name → "set multimodel_tiny", "gin", "--hparams", …
 
-    def to_json(self):
+    def to_json(self) -> dict[str, dict[str, Any]]:
         """{name: {"value", "source"}} of every field, as a run directory's `hparams.json` holds it."""
         values = dataclasses.asdict(self.hparams)
         return {name: {"value": value, "source": self.sources.get(name, "default")} for name, value in values.items()}
 
     @classmethod
-    def from_json(cls, stored, where="hparams.json"):
+    def from_json(cls, stored: Mapping[str, Mapping[str, Any]], where: str = "hparams.json") -> Self:
         """The inverse of `to_json`; a field that `stored` lacks (written by an older version) has its default."""
         values = {name: entry["value"] for name, entry in stored.items()}
         return cls(override(HParams(), values, where), {name: entry["source"] for name, entry in stored.items()})
 
 
-def declared_ranges():
+def declared_ranges() -> dict[str, Range]:
     """{field name: `Range`} of the fields that declare one."""
     return {f.name: f.metadata["range"] for f in dataclasses.fields(HParams) if "range" in f.metadata}
 
 
-def field_types():
+def field_types() -> dict[str, Any]:
     return {f.name: f.type for f in dataclasses.fields(HParams)}
 
 
-def override(hparams, values, where):
+def override(hparams: HParams, values: Mapping[str, Any], where: str) -> HParams:
     """`hparams` with `values` ({name: value}) put in; each is checked against its field's type.
 
     Raises:
@@ -141,7 +143,7 @@ def override(hparams, values, where):
     return new
 
 
-def check(values, where):
+def check(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """`values` ({name: value}) with each value brought to its field's type; raises `UserError` as `override` does."""
     names = field_types()
     for name in values:
@@ -150,11 +152,11 @@ def check(values, where):
     return {name: _checked(name, value, getattr(HParams, name), where) for name, value in values.items()}
 
 
-def parse(text, where="--hparams"):
+def parse(text: str, where: str = "--hparams") -> dict[str, Any]:
     """ "hidden_size=128,image_stem_filters=(16,32)" → {"hidden_size": 128, …}; values are Python literals or bare
     words.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for part in split(text):
         name, equals, value = part.partition("=")
         if not equals:
@@ -167,7 +169,7 @@ def parse(text, where="--hparams"):
     return values
 
 
-def validate(hparams):
+def validate(hparams: HParams) -> None:
     """Raises `UserError` where values contradict each other or lie outside their range."""
     h = hparams
     if h.hidden_size % h.num_heads or h.hidden_size % 2:
@@ -202,7 +204,7 @@ def validate(hparams):
             raise UserError(f"{name}={getattr(h, name)} must be at least 1")
 
 
-def split(text):
+def split(text: str) -> list[str]:
     """Splits at commas that stand outside brackets."""
     parts, depth, start = [], 0, 0
     for i, c in enumerate(text):
@@ -213,7 +215,7 @@ def split(text):
     return [p for p in (*parts, text[start:]) if p.strip()]
 
 
-def _checked(name, value, default, where):
+def _checked(name: str, value: Any, default: Any, where: str) -> Any:
     wanted = type(default)
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

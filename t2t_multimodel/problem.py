@@ -1,10 +1,15 @@
 """A problem: two modalities, samples of them, a command token and metrics. It knows nothing of models."""
 
 import copy
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Modality
+
+Sample = dict[str, Any]  # "inputs", "targets"; may have "references", "key"; see `Problem.samples`
 
 
 class Problem:
@@ -13,19 +18,19 @@ class Problem:
     A subclass says `inputs`, `targets` and `samples`; the rest has defaults.
     """
 
-    name = None  # set by @register_problem
-    inputs = None  # a Modality
-    targets = None  # a Modality
-    command = None  # name of the command token, e.g. "to_german"; None: "to_" + the problem's name
-    metrics = None  # of decoded output, the headline first; None: by the target feature
+    name: str = ""  # set by @register_problem
+    inputs: Modality | None = None
+    targets: Modality | None = None
+    command: str | None = None  # name of the command token, e.g. "to_german"; None: "to_" + the problem's name
+    metrics: Sequence[str] | None = None  # of decoded output, the headline first; None: by the target's modality
     # What decoding keeps its answers to: "tree", well-formed brackets with a leaf for each word of the input. They must
     # be one id each (`Text.symbols`); see docs/own_problem.md.
-    target_grammar = ""
-    decode_hparams = {}  # how its answers are decoded unless asked otherwise, e.g. {"beam_size": 4}
-    splits = ("train", "dev", "test")
-    vocabulary_size = None  # asked for when this problem is the first of its data folder
+    target_grammar: str = ""
+    decode_hparams: Mapping[str, Any] = {}  # how its answers are decoded unless asked otherwise, e.g. {"beam_size": 4}
+    splits: Sequence[str] = ("train", "dev", "test")
+    vocabulary_size: int | None = None  # asked for when this problem is the first of its data folder
 
-    def samples(self, split):
+    def samples(self, split: str) -> Iterable[Sample]:
         """Yields the raw samples of a split, lazily and always in the same order.
 
         A sample is a dict with "inputs" and "targets" (str, bytes, numpy array, or whatever `prepare`
@@ -37,18 +42,18 @@ class Problem:
         """
         raise NotImplementedError(f"{type(self).__name__} must define samples(split)")
 
-    def prepare(self, sample):
+    def prepare(self, sample: Sample) -> Sample:
         """The costly part of making one sample (decode a file, render); runs in the worker processes.
 
         Returns a sample whose sides satisfy `inputs.check` and `targets.check`.
         """
         return sample
 
-    def source_files(self):
+    def source_files(self) -> Iterable[str | os.PathLike[str]]:
         """Paths of the files the samples come from; their sizes and times enter the store's fingerprint."""
         return []
 
-    def arguments(self):
+    def arguments(self) -> dict[str, str]:
         """What, besides code and files, decides what the samples are: {name: plain value}; for the fingerprint."""
         names = sorted({n for cls in type(self).__mro__ for n in vars(cls)} | set(vars(self)))
         plain = (str, int, float, bool, tuple, type(None))
@@ -60,23 +65,23 @@ class Problem:
         } | {"inputs": repr(self.inputs), "targets": repr(self.targets)}
 
     @property
-    def command_name(self):
+    def command_name(self) -> str:
         return self.command or f"to_{self.name}"
 
     @property
-    def metric_names(self):
+    def metric_names(self) -> tuple[str, ...]:
         """Names of the metrics on decoded output, the headline first."""
         if self.metrics is not None:
             return tuple(self.metrics)
         return self.targets.default_metrics
 
     @property
-    def evaluation_split(self):
+    def evaluation_split(self) -> str:
         """The split that final scores are taken on: "test" where there is one, else "dev"."""
         return "test" if "test" in self.splits else "dev"
 
 
-def declaration_faults(problem):
+def declaration_faults(problem: Problem) -> list[str]:
     """What is wrong with what `problem` declares: a list of clauses, [] where nothing is.
 
     Does not look at its samples; may read its files, where its features or splits depend on them.
@@ -121,7 +126,7 @@ def declaration_faults(problem):
     return faults
 
 
-def samples_of(problem, split):
+def samples_of(problem: Problem, split: str) -> Iterator[Sample]:
     """Yields `problem.samples(split)`; what is no sample at all raises `UserError` with its number."""
     samples = problem.samples(split)
     if not hasattr(samples, "__iter__"):
@@ -135,7 +140,7 @@ def samples_of(problem, split):
         yield sample
 
 
-def missing_side(sample):
+def missing_side(sample: object) -> str:
     """Why `sample`, as `prepare` left it, is none; "" where it has both sides."""
     if not isinstance(sample, dict):
         return f"a prepared sample must be a dict with 'inputs' and 'targets', not of type {type(sample).__name__}"
@@ -146,21 +151,22 @@ def missing_side(sample):
     return ""
 
 
-def both_are_text(problem):
+def both_are_text(problem: Problem) -> bool:
     """Whether both sides of a problem are strings written in a vocabulary."""
     return problem.inputs.uses_vocabulary and problem.targets.uses_vocabulary
 
 
-def reversed_problem(problem):
+def reversed_problem(problem: Problem) -> Problem:
     """`problem` with its two sides swapped, named `<name>_rev`; both sides must be text."""
     if not both_are_text(problem):
         raise UserError(f"{problem.name}_rev: only problems from text to text can be reversed, {problem.name} is not")
     base = problem
 
-    class Reversed(type(base)):
-        target_grammar, decode_hparams = "", {}
+    class Reversed(type(base)):  # type: ignore[misc]  # a class made on demand, of whichever class is reversed
+        target_grammar: str = ""
+        decode_hparams: Mapping[str, Any] = {}
 
-        def samples(self, split):
+        def samples(self, split: str) -> Iterator[Sample]:
             for sample in base.samples(split):
                 if "bad" in sample:
                     yield sample
@@ -169,11 +175,11 @@ def reversed_problem(problem):
                     {"key": sample["key"]} if "key" in sample else {}
                 )
 
-        def prepare(self, sample):
+        def prepare(self, sample: Sample) -> Sample:
             swap = base.prepare({**sample, "inputs": sample["targets"], "targets": sample["inputs"]})
             return {**swap, "inputs": swap["targets"], "targets": swap["inputs"]}
 
-        def __reduce__(self):  # the class is made on demand, so workers get it by this function
+        def __reduce__(self) -> tuple[Any, ...]:  # the class is made on demand, so workers get it by this function
             return reversed_problem, (base,)
 
     new = copy.copy(base)

@@ -16,30 +16,46 @@ import importlib
 import inspect
 import re
 import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from t2t_multimodel import packages
 from t2t_multimodel.errors import UserError, unknown_name
 
+if TYPE_CHECKING:
+    from t2t_multimodel.features import ProblemSpec
+    from t2t_multimodel.hyperparameters import HParams
+    from t2t_multimodel.mixture import Mixture
+    from t2t_multimodel.problem import Problem
+
+T = TypeVar("T")
+MakesProblem = TypeVar("MakesProblem", bound="Callable[[], Problem]")  # a Problem class, or an object that makes one
+MakesHParams = TypeVar("MakesHParams", bound="Callable[[], HParams]")
+MakesModel = TypeVar("MakesModel", bound="Callable[[HParams, Sequence[ProblemSpec]], Any]")
+
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class Entry(Generic[T]):
     """One registered thing: what it is, what it says of itself, where it was written."""
 
     name: str
-    value: object
+    value: T
     description: str
     source: str  # "file:line"
 
 
-class Registry:
+Snapshot = tuple[dict[str, Entry[T]], dict[str, str]]  # entries and aliases
+
+
+class Registry(Generic[T]):
     """Names → entries of one kind, with aliases for names that users of old still type."""
 
-    def __init__(self, kind):
+    def __init__(self, kind: str) -> None:
         self.kind = kind
-        self._entries = {}
-        self._aliases = {}
+        self._entries: dict[str, Entry[T]] = {}
+        self._aliases: dict[str, str] = {}
 
-    def add(self, name, value, source=None):
+    def add(self, name: str, value: T, source: str | None = None) -> None:
         """Registers `value`, written at `source` ("file:line"); a second one of that name is refused, naming both."""
         entry = Entry(name, value, _first_line(value), source or _source(value))
         before = self._entries.get(name)
@@ -56,7 +72,7 @@ class Registry:
             )
         self._entries[name] = entry
 
-    def alias(self, old, name):
+    def alias(self, old: str, name: str) -> None:
         """Makes `old` resolve to `name`; refused where `old` stands for something else already."""
         taken = self._entries.get(self._aliases.get(old, old))
         if taken and taken.name != name:
@@ -67,19 +83,19 @@ class Registry:
             )
         self._aliases[old] = name
 
-    def snapshot(self):
+    def snapshot(self) -> Snapshot[T]:
         """What is registered now; for `restore` and `added_since`."""
         return dict(self._entries), dict(self._aliases)
 
-    def restore(self, snapshot):
+    def restore(self, snapshot: Snapshot[T]) -> None:
         """Forgets what was registered since `snapshot` was taken."""
         self._entries, self._aliases = dict(snapshot[0]), dict(snapshot[1])
 
-    def added_since(self, snapshot):
+    def added_since(self, snapshot: Snapshot[T]) -> list[str]:
         """The names registered since `snapshot` was taken, sorted."""
         return sorted(self._entries.keys() - snapshot[0].keys())
 
-    def resolve(self, name):
+    def resolve(self, name: str) -> str:
         """The registered name that `name` stands for; raises `UserError` with the nearest names."""
         _load_shipped()
         target = self._aliases.get(name, name)
@@ -94,34 +110,34 @@ class Registry:
         failed = "; ".join(f"package {p.distribution} is left out: {p.failure}" for p in _packages if p.failure)
         raise unknown_name(self.kind, name, [*self._entries, *shipped_aliases], failed)
 
-    def __contains__(self, name):
+    def __contains__(self, name: str) -> bool:
         _load_shipped()
         return self._aliases.get(name, name) in self._entries
 
-    def entry(self, name):
+    def entry(self, name: str) -> Entry[T]:
         return self._entries[self.resolve(name)]
 
-    def get(self, name):
+    def get(self, name: str) -> T:
         return self.entry(name).value
 
-    def names(self):
+    def names(self) -> list[str]:
         _load_shipped()
         return sorted(self._entries)
 
-    def entries(self):
+    def entries(self) -> list[Entry[T]]:
         return [self._entries[name] for name in self.names()]
 
-    def aliases_of(self, name):
+    def aliases_of(self, name: str) -> list[str]:
         """The other names under which the registered `name` resolves."""
         _load_shipped()
         return sorted(old for old, new in self._aliases.items() if new == name)
 
 
-problems = Registry("problem")
-mixtures = Registry("mixture")
-models = Registry("model")
-hparams_sets = Registry("hparams set")
-modalities = Registry("modality")
+problems: Registry["Callable[[], Problem]"] = Registry("problem")
+mixtures: Registry["Mixture"] = Registry("mixture")
+models: Registry["Callable[[HParams, Sequence[ProblemSpec]], Any]"] = Registry("model")
+hparams_sets: Registry["Callable[[], HParams]"] = Registry("hparams set")
+modalities: Registry["type[Modality]"] = Registry("modality")
 
 _SHIPPED = (
     "t2t_multimodel.modalities",
@@ -130,13 +146,17 @@ _SHIPPED = (
     "t2t_multimodel.models",
 )
 _loaded = False
-_packages = []  # what became of the installed packages that register something
+_packages: list[packages.InstalledPackage] = []  # what became of the installed packages that register something
 
 
-def register_problem(cls=None, *, aliases=()):
+@overload
+def register_problem(cls: MakesProblem) -> MakesProblem: ...
+@overload
+def register_problem(*, aliases: Iterable[str] = ()) -> Callable[[MakesProblem], MakesProblem]: ...
+def register_problem(cls: Any = None, *, aliases: Iterable[str] = ()) -> Any:
     """Class decorator: registers a `Problem` class under its `name`, or its own name in snake_case."""
 
-    def register(cls):
+    def register(cls: Any) -> Any:
         from t2t_multimodel.problem import Problem
 
         is_class = inspect.isclass(cls) and issubclass(cls, Problem)
@@ -153,10 +173,14 @@ def register_problem(cls=None, *, aliases=()):
     return register(cls) if cls is not None else register
 
 
-def register_hparams(function=None, *, aliases=()):
+@overload
+def register_hparams(function: MakesHParams) -> MakesHParams: ...
+@overload
+def register_hparams(*, aliases: Iterable[str] = ()) -> Callable[[MakesHParams], MakesHParams]: ...
+def register_hparams(function: Any = None, *, aliases: Iterable[str] = ()) -> Any:
     """Function decorator: registers a function that returns an `HParams`, under the function's name."""
 
-    def register(function):
+    def register(function: Any) -> Any:
         hparams_sets.add(function.__name__, function)
         for alias in aliases:
             hparams_sets.alias(alias, function.__name__)
@@ -165,10 +189,10 @@ def register_hparams(function=None, *, aliases=()):
     return register(function) if function is not None else register
 
 
-def register_model(name, *, aliases=()):
+def register_model(name: str, *, aliases: Iterable[str] = ()) -> Callable[[MakesModel], MakesModel]:
     """Decorator: registers a function `(hparams, specs) -> keras model`; see `model_names.py`."""
 
-    def register(factory):
+    def register(factory: MakesModel) -> MakesModel:
         models.add(name, factory)
         for alias in aliases:
             models.alias(alias, name)
@@ -177,7 +201,7 @@ def register_model(name, *, aliases=()):
     return register
 
 
-def register_modality(cls=None, *, aliases=()):
+def register_modality(cls=None, *, aliases: Iterable[str] = ()):
     """Class decorator: registers a `Modality` class under its `modality_name`, or its own name in snake_case."""
 
     def register(cls):
@@ -191,7 +215,7 @@ def register_modality(cls=None, *, aliases=()):
     return register(cls) if cls is not None else register
 
 
-def register_mixture(mixture, *, aliases=()):
+def register_mixture(mixture: "Mixture", *, aliases: Iterable[str] = ()) -> "Mixture":
     """Registers a `Mixture` under its name."""
     mixtures.add(mixture.name, mixture)
     for alias in aliases:
@@ -199,7 +223,7 @@ def register_mixture(mixture, *, aliases=()):
     return mixture
 
 
-def problem(name):
+def problem(name: str) -> "Problem":
     """The problem registered as `name`, made; `<name>_rev` is any reversible problem with its sides swapped."""
     if name not in problems and name.endswith("_rev") and name[: -len("_rev")] in problems:
         from t2t_multimodel.problem import reversed_problem
@@ -208,19 +232,19 @@ def problem(name):
     return problems.get(name)()
 
 
-def snake_case(name):
+def snake_case(name: str) -> str:
     """ "CityBirds" → "city_birds"; "TinyENDE8k" → "tiny_ende8k"."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()
 
 
-def installed_packages():
+def installed_packages() -> list[packages.InstalledPackage]:
     """What became of the installed packages that register problems: a list of `packages.InstalledPackage`."""
     _load_shipped()
     return list(_packages)
 
 
-def _load_shipped():
+def _load_shipped() -> None:
     """Registers what ships and what installed packages add, once, at the first look-up (so that imports stay light)."""
     global _loaded
     if not _loaded:
@@ -230,20 +254,20 @@ def _load_shipped():
         _packages[:] = packages.load((problems, mixtures, models, hparams_sets, modalities))
 
 
-def _called_from():
+def _called_from() -> str:
     """The "file:line" outside of this module that the call came from."""
     frame = sys._getframe(1)
-    while frame.f_code.co_filename == __file__:
+    while frame.f_code.co_filename == __file__ and frame.f_back:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-def _first_line(value):
+def _first_line(value: object) -> str:
     text = getattr(value, "description", None) or inspect.getdoc(value) or ""
     return text.strip().split("\n")[0]
 
 
-def _source(value):
+def _source(value: Any) -> str:
     source = getattr(value, "source", None)
     if source:
         return source

@@ -12,8 +12,13 @@ import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from t2t_multimodel.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
 
 PAD_ID, EOS_ID, UNKNOWN_ID = 0, 1, 2  # the same in every vocabulary
 MODEL_FILE, TABLE_FILE = "bpe.model", "vocabulary.json"
@@ -31,7 +36,7 @@ ESCAPES = (("\ue000", "\ue0000"), ("\u2581", "\ue0001"))
 class Vocabulary:
     """Text ⇄ ids. Ids: 0 padding, 1 end of sequence, 2 unknown, commands, newline, bytes, subwords."""
 
-    def __init__(self, model, commands):
+    def __init__(self, model: bytes, commands: Mapping[str, int]) -> None:
         """Makes it from the bytes of a sentencepiece `model` and a `commands` table {name: id}; see `load`."""
         import sentencepiece
 
@@ -47,7 +52,7 @@ class Vocabulary:
         self._first_words, self._words = _Words(self._processor, ""), _Words(self._processor, " ")
 
     @classmethod
-    def load(cls, folder):
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
         """Reads the vocabulary in `folder` (a data folder's `vocabulary/`, or a run's copy of it).
 
         Raises:
@@ -74,7 +79,7 @@ class Vocabulary:
             raise _damaged(folder / MODEL_FILE, f"it is not the model that {TABLE_FILE} describes")
         return vocabulary
 
-    def encode(self, text):
+    def encode(self, text: str) -> list[int]:
         """The ids of `text`, a list of int, without end-of-sequence; `decode` gives exactly `text` back.
 
         Raises:
@@ -82,11 +87,11 @@ class Vocabulary:
         """
         return self._processor.encode(_escape(text))
 
-    def encode_batch(self, texts):
+    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """`[encode(t) for t in texts]`, faster."""
         return self._processor.encode([_escape(text) for text in texts], num_threads=1)
 
-    def encode_packed(self, texts):
+    def encode_packed(self, texts: Iterable[str]) -> list[bytes]:
         """The ids of each of `texts` as bytes, `varints` of what `encode` gives; several times as fast.
 
         A word that came before is looked up, since no subword reaches from one word into the next.
@@ -101,7 +106,7 @@ class Vocabulary:
                 packed.append(self._first_words[first] + b"".join(map(self._words.__getitem__, words)))
         return packed
 
-    def decode(self, ids):
+    def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids` (any iterable of whole numbers) up to the first end-of-sequence.
 
         Padding, commands, unknown and ids out of range (a model's embedding may have more rows) stand for nothing.
@@ -115,21 +120,21 @@ class Vocabulary:
                 kept.append(i)
         return _unescape(self._processor.decode(kept))
 
-    def is_text(self, i):
+    def is_text(self, i: int) -> bool:
         """Whether the id `i` stands for text: not padding, end of sequence, unknown or a command."""
         return self._is_text[i]
 
-    def pieces(self, ids):
+    def pieces(self, ids: Iterable[int]) -> list[str]:
         """What each of `ids` stands for, as the vocabulary file spells it: U+2581 is a space, "<0xE2>" a byte."""
         return [self._processor.id_to_piece(int(i)) if 0 <= int(i) < self.size else "<out of range>" for i in ids]
 
-    def command_id(self, name):
+    def command_id(self, name: str) -> int:
         """The id of the command token `name`; raises `UserError` with the nearest names."""
         if name not in self.commands:
             raise unknown_name("command", name, self.commands, hint="a command gets its id when its data is generated")
         return self.commands[name]
 
-    def copy_to(self, folder):
+    def copy_to(self, folder: str | os.PathLike[str]) -> None:
         """Writes this vocabulary into `folder` (made if need be), for a run to keep: `load(folder)` gives it back."""
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -137,22 +142,23 @@ class Vocabulary:
         table = {"format_version": FORMAT_VERSION, "size": self.size, "digest": self.digest, "commands": self.commands}
         write_file(folder / TABLE_FILE, (json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode())
 
-    def in_graph(self):
+    def in_graph(self) -> "GraphTokenizer":
         """The same tokenisation as TensorFlow operations; see `GraphTokenizer`."""
         return self._graph
 
     @functools.cached_property
-    def _graph(self):
+    def _graph(self) -> "GraphTokenizer":
         return GraphTokenizer(self._model, self._is_text)
 
 
-class _Words(dict):
+class _Words(dict[str, bytes]):
     """{word: `varints` of it with `before` in front}, made when asked for; keeps those that came lately."""
 
-    def __init__(self, processor, before):
-        self._processor, self._before, self._earlier = processor, before, {}
+    def __init__(self, processor: "SentencePieceProcessor", before: str) -> None:
+        self._processor, self._before = processor, before
+        self._earlier: dict[str, bytes] = {}
 
-    def __missing__(self, word):
+    def __missing__(self, word: str) -> bytes:
         if len(self) >= _MOST_WORDS:
             self._earlier = dict(self)
             self.clear()
@@ -169,7 +175,7 @@ class GraphTokenizer:
     as U+FFFD here, without an error: a graph can not refuse single strings.
     """
 
-    def __init__(self, model, is_text):
+    def __init__(self, model: bytes, is_text: Sequence[bool]) -> None:
         import tensorflow as tf
         import tensorflow_text
 
@@ -177,7 +183,7 @@ class GraphTokenizer:
         self._tokenizer = tensorflow_text.SentencepieceTokenizer(model=model, out_type=tf.int32)
         self._is_text = tuple(is_text)
 
-    def tokenize(self, strings):
+    def tokenize(self, strings: Any) -> Any:
         """Strings, a tensor [batch] → ids, a ragged int32 tensor [batch, (length)], without end-of-sequence."""
         import tensorflow as tf
 
@@ -185,7 +191,7 @@ class GraphTokenizer:
             strings = tf.strings.regex_replace(strings, plain, escaped)
         return self._tokenizer.tokenize(strings)
 
-    def detokenize(self, ids):
+    def detokenize(self, ids: Any) -> Any:
         """Ids, a ragged (or padded) int32 tensor [batch, (length)] → strings, a tensor [batch]; as `decode`."""
         import tensorflow as tf
 
@@ -202,7 +208,7 @@ class GraphTokenizer:
         return strings
 
 
-def varints(numbers):
+def varints(numbers: Iterable[int]) -> bytes:
     """Whole numbers from 0 on as protobuf writes them: seven bits a byte, lowest first, the high bit: more follows."""
     content = bytearray()
     for number in numbers:
@@ -213,7 +219,7 @@ def varints(numbers):
     return bytes(content)
 
 
-def digest_of(processor):
+def digest_of(processor: "SentencePieceProcessor") -> str:
     """The sha256 that names a vocabulary: of the piece list, which ids stand for, and of the escape rules.
 
     Not of the model file: the file also holds how many threads trained it, and the commands table grows later.
@@ -222,7 +228,7 @@ def digest_of(processor):
     return hashlib.sha256(json.dumps([FORMAT_VERSION, ESCAPES, pieces]).encode()).hexdigest()
 
 
-def write_file(path, content):
+def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     """Writes `content` (bytes) to `path` so that a reader sees the old file or the new one, never a part."""
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -237,7 +243,7 @@ def write_file(path, content):
         raise
 
 
-def _escape(text):
+def _escape(text: str) -> str:
     try:
         text.encode("utf-8")  # sentencepiece would stop with a message that names neither the text nor the place
     except UnicodeEncodeError as error:
@@ -249,11 +255,11 @@ def _escape(text):
     return text
 
 
-def _unescape(text):
+def _unescape(text: str) -> str:
     for plain, escaped in reversed(ESCAPES):
         text = text.replace(escaped, plain)
     return text
 
 
-def _damaged(path, why):
+def _damaged(path: pathlib.Path, why: object) -> UserError:
     return UserError(f"the vocabulary file {path} is damaged ({why}); put it back, or make the whole data folder again")

@@ -10,7 +10,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SHARED = REPOSITORY.parent / "shared"  # golden numbers and real corpora, where they are at hand
+GOLDEN = REPOSITORY / "tests" / "golden"  # numbers that Tensor2Tensor computed
+SHARED = REPOSITORY.parent / "shared"  # real corpora, where they are at hand
 
 # Files that take minutes begin first, so that no process is left with one at the end while the others are done.
 LONGEST = (
@@ -48,7 +49,7 @@ def repository():
 
 @pytest.fixture
 def shared():
-    """The folder of golden numbers and real corpora; tests that need it are skipped where it is absent."""
+    """The folder of real corpora; tests that need it are skipped where it is absent."""
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not here")
     return SHARED

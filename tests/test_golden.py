@@ -1,11 +1,11 @@
-"""Numbers of Tensor2Tensor 1.9.0 (shared/golden): where a function is the same, so are its results."""
+"""Numbers of Tensor2Tensor 1.9.0 (tests/golden): where a function is the same, so are its results."""
 
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
-from conftest import SHARED
+from conftest import GOLDEN
 from keras import ops
 from models import HPARAMS, LABEL, WAVEFORM, program, to_numpy
 
@@ -29,9 +29,6 @@ from t2t_multimodel.modalities.text_nets import TextNet
 from t2t_multimodel.model import experts as experts_module
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.optimizer import learning_rate, make_optimizer
-
-GOLDEN = SHARED / "golden"
-pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"{GOLDEN} with the reference numbers is not here")
 
 
 def golden(name):

@@ -1,10 +1,10 @@
 """Metrics: right on known answers, equal to their oracles, honest where an example can't be scored."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import GOLDEN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +12,6 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.metrics.scores import METRICS, TeacherForced, best_trivial, score, trivial_baselines
 from t2t_multimodel.problem import TEACHER_FORCED
 
-GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden" / "bleu.npz"
 TEXT_METRICS = ("bleu", "exact_match", "wer", "cer", "cider")
 
 
@@ -55,7 +54,6 @@ def test_references_are_lists_with_something_in_them(references):
 # ---- Text
 
 
-@pytest.mark.skipif(not GOLDEN.exists(), reason=f"the golden numbers are not beside the checkout: {GOLDEN}")
 def test_bleu_is_that_of_tensor2tensor_where_both_mean_the_same():
     """On blank-separated tokens both are Papineni's, smoothed alike, as long as every order has n-grams to count.
 
@@ -64,7 +62,7 @@ def test_bleu_is_that_of_tensor2tensor_where_both_mean_the_same():
     """
     from sacrebleu.metrics import BLEU
 
-    golden = np.load(GOLDEN)
+    golden = np.load(GOLDEN / "bleu.npz")
     right, decoded = [str(s) for s in golden["refs"]], [str(s) for s in golden["hyps"]]
     assert score(("bleu",), decoded, [[r] for r in right])["bleu"] / 100 == pytest.approx(float(golden["corpus_bleu"]))
     for i in range(5):

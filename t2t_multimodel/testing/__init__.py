@@ -84,7 +84,7 @@ def _made(problem):
         if not issubclass(problem, Problem):
             raise UserError(f"{problem.__name__} is not derived from Problem")
         problem = problem()
-    if problem.name is None:  # not registered: a test may look at a class before it is
+    if not problem.name:  # not registered: a test may look at a class before it is
         problem.name = _called(problem)
     return problem
 

@@ -22,7 +22,7 @@ _MOST_ENTRIES = 50  # the first and the newest are kept
 def describe():
     """What this process runs on, {name: text}, ready to be shown."""
     facts = {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": _processor(),
         "cores": str(processors()),
         "memory": _memory(),
