@@ -140,7 +140,7 @@ class Original(Layer):
     def _timed(self, x):
         return x + ops.cast(timing_signal(ops.arange(ops.shape(x)[1]), self.hparams.hidden_size), x.dtype)
 
-    def touched(self, spec):
+    def trainable_variables_for(self, spec):
         unused = {id(self.input_net.softmax), id(self.input_net.bias)} if spec.inputs.modality == "text" else set()
         return [v for v in self.trainable_variables if id(v) not in unused]
 

@@ -26,7 +26,7 @@ from t2t_multimodel.layers.experts import BLOCK, MixtureOfExperts, cv_squared, p
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.layers.normalization import LayerNorm
 from t2t_multimodel.modalities.text import TextNet
-from t2t_multimodel.model import experts as experts_module
+from t2t_multimodel.layers import experts as experts_module
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.optimizer import learning_rate, make_optimizer
 
@@ -397,5 +397,5 @@ class Bowl(Layer):
         loss = ops.sum(ops.square(self.w - batch["inputs"]))
         return loss, {name: ops.zeros(()) for name in ("cross_entropy", "weight", "balance", "overflow")}
 
-    def touched(self, spec):
+    def trainable_variables_for(self, spec):
         return self.trainable_variables

@@ -30,7 +30,7 @@ class Experts(Layer):
         loss = loss + ops.sum(self.shared * batch["example_weights"][:, None])
         return loss, {name: ops.zeros(()) for name in ("cross_entropy", "weight", "balance", "overflow")}
 
-    def touched(self, spec):
+    def trainable_variables_for(self, spec):
         return [self.rows, self.shared]
 
 

@@ -134,7 +134,7 @@ def test_weight_decay_shrinks_matrices_that_are_updated():
             loss = 0.0 * (ops.sum(self.matrix) + ops.sum(self.vector))
             return loss, {name: ops.zeros(()) for name in ("cross_entropy", "weight", "balance", "overflow")}
 
-        def touched(self, spec):
+        def trainable_variables_for(self, spec):
             return [self.matrix, self.vector]
 
     model, hparams = Still(), replace(HPARAMS, weight_decay=0.5)

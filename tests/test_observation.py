@@ -34,7 +34,7 @@ def test_rows_of_attention_and_gates_sum_to_one_where_something_is(name):
 def test_the_weights_seen_are_those_that_make_the_output():
     """Recomputes one attention from what was seen of it."""
     model, batch = make_model(FEW_EXPERTS, [TRANSLATION]), make_batch(TRANSLATION)
-    layer = model.decoder.readers[0]
+    layer = model.decoder.cross_attentions[0]
     inside = {}
     before = layer.attention.call
 

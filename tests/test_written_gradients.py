@@ -39,7 +39,7 @@ def test_layer_norm(argument, rows):
 
 @pytest.mark.parametrize("length", [1, 4, 10])
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("taps, dilation", [(1, 1), (3, 1), (5, 1), (3, 2), (5, 4)], ids=str)
+@pytest.mark.parametrize("kernel_size, dilation", [(1, 1), (3, 1), (5, 1), (3, 2), (5, 4)], ids=str)
 @pytest.mark.parametrize("argument", ["x", "kernel"])
 @pytest.mark.parametrize("masked", [True, False])
 def test_depthwise_convolution(masked, argument, kernel_size, dilation, causal, length):
