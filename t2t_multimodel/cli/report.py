@@ -137,8 +137,12 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     if stores:
         run_page.add_examples(page, looked.cards)
         run_page.add_attention(page, looked.maps, _why_no_maps(flags, hparams, stores))
-        overflow = {r["problem"]: r["overflow"] for r in records if r["split"] == "train" and "overflow" in r}
-        run_page.add_experts(page, looked.loads, overflow)
+        dropped = {
+            r["problem"]: r["dropped_token_fraction"]
+            for r in records
+            if r["split"] == "train" and "dropped_token_fraction" in r
+        }
+        run_page.add_experts(page, looked.loads, dropped)
     run_page.add_mixing(page, records)
     gin = output_dir / "operative_config.gin"
     files = {gin.name: gin.read_text(encoding="utf-8")} if gin.is_file() else {}

@@ -30,11 +30,11 @@ class BatchDecoder:
         """
         rows = len(arrays["command"])
         filled = self._filled(arrays, rows)
-        memory = self._reader(spec)(filled)
+        cross_attention_cache = self._reader(spec)(filled)
         length = -(-limit // BUFFER_STEP) * BUFFER_STEP
         writer = self._writer(spec.targets, length, beam_size, form)
         asked = form.rows(filled["inputs"].tolist()) if form else np.int32(0)
-        ids, scores = writer(memory, filled["command"], np.int32(limit), np.float32(alpha), asked)
+        ids, scores = writer(cross_attention_cache, filled["command"], np.int32(limit), np.float32(alpha), asked)
         return np.asarray(ids)[:rows], np.asarray(scores)[:rows]
 
     def texts(self, problem, arrays, vocabulary, settings):
@@ -71,8 +71,10 @@ class BatchDecoder:
         key = (targets.name, length, beam_size, form and form.name)
         if key not in self._writers:
 
-            def write(memory, command, limit, alpha, asked):
-                return write_text(self._model, targets, memory, command, limit, length, beam_size, alpha, form, asked)
+            def write(cross_attention_cache, command, limit, alpha, asked):
+                return write_text(
+                    self._model, targets, cross_attention_cache, command, limit, length, beam_size, alpha, form, asked
+                )
 
             self._writers[key] = self._backend.fused(self._model, write)
         return self._writers[key]

@@ -16,11 +16,13 @@ def read_source(model, spec, batch):
     return model.prepare(source, ops.pad(padding_mask, [[0, 0], [0, more]]))
 
 
-def write_text(model, targets, memory, command, limit, length, beam_size=1, alpha=0.6, form=None, asked=None):
+def write_text(
+    model, targets, cross_attention_cache, command, limit, length, beam_size=1, alpha=0.6, form=None, asked=None
+):
     """The ids of a text, found by greedy or beam search.
 
     Args:
-      targets: the `FeatureSpec` that is written. memory: of `read_source`. command: int32 [batch].
+      targets: the `FeatureSpec` that is written. cross_attention_cache: of `read_source`. command: int32 [batch].
       limit: scalar tensor, at most so many ids. length: size of the output buffer, a Python int ≥ limit.
       beam_size: 1 is greedy. alpha: exponent of the length penalty.
       form: what the text keeps to, see `grammars.py`. asked: of its `rows`.
@@ -35,7 +37,7 @@ def write_text(model, targets, memory, command, limit, length, beam_size=1, alph
 
     def step(ids, state, time, beams):
         with keras.StatelessScope(state_mapping=weights):
-            return model.step(ids, targets, constants, memory, state, time, beams)
+            return model.step(ids, targets, constants, cross_attention_cache, state, time, beams)
 
     keeping = {"form": form, "asked": asked}
     if beam_size == 1:

@@ -4,9 +4,9 @@ import keras
 from keras import ops
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.kernels.cross_entropy import cross_entropy, cross_entropy_in_halves
+from t2t_multimodel.kernels.cross_entropy import cross_entropy, cross_entropy_split
 from t2t_multimodel.layers import intermediates
-from t2t_multimodel.layers.convolution_cache import ConvolutionHistory
+from t2t_multimodel.layers.convolution_cache import ConvolutionCache
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.modalities import INPUTS, OUTPUTS, make_net
 from t2t_multimodel.models.body import Decoder, Encoder, Mixer
@@ -35,7 +35,7 @@ class MultiModel(Layer):
             self.mixer = Mixer(hparams, name="mixer") if autoregressive else None
             self.decoder = Decoder(hparams, name="decoder") if autoregressive else None
         writers = [self.mixer, self.decoder] if autoregressive else []
-        self._history = ConvolutionHistory(
+        self._history = ConvolutionCache(
             [step for part in writers for step in part.steps], [layer for part in writers for layer in part.prepared]
         )
         self.built = True  # every weight exists from here on
@@ -77,8 +77,8 @@ class MultiModel(Layer):
 
         Returns:
           loss: mean cross entropy of a target id in nats (smoothed in training) + the experts' balancing losses.
-          report: {"cross_entropy", "weight" (targets counted), "balance", "overflow", "correct", "log_probability",
-            "weights", "logits"}; the last four of every position.
+          report: {"cross_entropy", "weight" (targets counted), "load_balance_loss", "dropped_token_fraction",
+            "correct", "log_probability", "weights", "logits"}; the last four of every position.
         """
         outputs, reports = self._outputs(batch, spec, training)
         targets = batch["targets"]
@@ -87,7 +87,7 @@ class MultiModel(Layer):
             weights = ops.cast(ops.not_equal(targets, 0), "float32") * weights[:, None]
         smoothing = self.hparams.label_smoothing if training else 0.0
         if spec.targets.modality == "text":
-            losses = cross_entropy_in_halves(self.nets[spec.targets.name].logits, outputs, targets, weights, smoothing)
+            losses = cross_entropy_split(self.nets[spec.targets.name].logits, outputs, targets, weights, smoothing)
             total, log_probability, correct, logits = losses
         else:
             logits = outputs
@@ -95,13 +95,13 @@ class MultiModel(Layer):
         count = ops.sum(weights)
         mean = total / ops.maximum(count, 1.0)
         zero = ops.zeros((), dtype="float32")
-        balance = sum((report["balance"] for report in reports), zero)
-        overflow = sum((report["overflow"] for report in reports), zero) / max(len(reports), 1)
-        return mean + balance, {
+        load_balance_loss = sum((report["load_balance_loss"] for report in reports), zero)
+        dropped = sum((report["dropped_token_fraction"] for report in reports), zero) / max(len(reports), 1)
+        return mean + load_balance_loss, {
             "cross_entropy": mean,
             "weight": count,
-            "balance": balance,
-            "overflow": overflow,
+            "load_balance_loss": load_balance_loss,
+            "dropped_token_fraction": dropped,
             "correct": correct,
             "log_probability": log_probability,
             "weights": weights,
@@ -159,18 +159,18 @@ class MultiModel(Layer):
             "history": self._history.initial_state(batch * beam),
         }
 
-    def step(self, ids, targets, constants, memory, state, time, beams=None):
+    def step(self, ids, targets, constants, cross_attention_cache, state, time, beams=None):
         """Logits of the next id: ids [rows] just written (the command at time 0) → (float32 [rows, vocabulary], state).
 
         Args:
-          targets: the `FeatureSpec` that is written. memory: of `prepare`. constants, state: see there.
-          beams: `incremental.Beams` where the rows are hypotheses of a beam search.
+          targets: the `FeatureSpec` that is written. cross_attention_cache: of `prepare`. constants, state: see there.
+          beams: `convolution_cache.Beams` where the rows are hypotheses of a beam search.
         """
         net = self.nets[targets.name]
         position = self._history.position(state["history"], constants, time, beams)
         x = ops.cast(net.embed(ids), "float32")
-        x, mixer_state = self.mixer.step(x, memory["mixer"], state["mixer"], position)
-        x = self.decoder.step(x, memory["decoder"], position)
+        x, mixer_state = self.mixer.step(x, cross_attention_cache["mixer"], state["mixer"], position)
+        x = self.decoder.step(x, cross_attention_cache["decoder"], position)
         return net.logits(x), {"mixer": mixer_state, "history": self._history.after(position)}
 
     @property
