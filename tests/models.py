@@ -326,19 +326,24 @@ def block_inputs(batch=2, length=18, positions=7, seed=0):
     return x, source, padding_mask
 
 
-def gradient(function, x):
-    """d function / d x as numpy, by the backend's own differentiation."""
+def gradient(function, x, any_length=False):
+    """d function / d x as numpy, by the backend's own differentiation.
+
+    any_length: whether TensorFlow knows no side of x but the last while it traces.
+    """
     if BACKEND == "jax":
         import jax
 
         return np.asarray(jax.jit(jax.grad(function))(x))
     import tensorflow as tf
 
-    @tf.function
+    shape = [*[None] * (x.ndim - 1), x.shape[-1]] if any_length else x.shape
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)])
     def differentiate(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
             y = function(x)
         return tape.gradient(y, x)
 
-    return differentiate(tf.constant(x)).numpy()
+    return tf.convert_to_tensor(differentiate(tf.constant(x))).numpy()
