@@ -339,7 +339,7 @@ def gradient(function, x, any_length=False):
 
     shape = [*[None] * (x.ndim - 1), x.shape[-1]] if any_length else x.shape
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)])
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)
     def differentiate(x):
         with tf.GradientTape() as tape:
             tape.watch(x)

@@ -65,7 +65,8 @@ def entropy(smoothing, shape):
 
 
 def entropy_of_halves(rows):
-    targets, weights = np.arange(rows * 5, dtype="int32").reshape(rows, 5) % 7, np.ones((rows, 5), "float32")
+    targets = np.arange(rows * 5, dtype="int32").reshape(rows, 5) % 7
+    targets, weights = ops.convert_to_tensor(targets), ops.ones((rows, 5))
     joined = lambda loss, *arrays: loss + sum(ops.sum(ops.cos(array)) for array in arrays)
     return Pair(
         cross_entropy_split,
@@ -172,7 +173,7 @@ def variants():
                 yield pytest.param(pair, variant, id=f"{name}: {where}")
 
 
-@pytest.mark.parametrize("pair, variant", variants())
+@pytest.mark.parametrize("pair, variant", list(variants()))
 def test_a_variant_has_the_values_and_gradients_of_the_reference(pair, variant):
     """Gradients in programs for any length too, where there are such."""
     random = np.random.default_rng(0)
@@ -281,14 +282,14 @@ def test_references_train_the_same(name, monkeypatch):
             np.testing.assert_allclose(found, fast["gradients"][path], rtol=1e-3, atol=1e-5, err_msg=path)
 
 
-def test_references_evaluate_the_same_in_programs_for_any_length(monkeypatch):
+def test_references_have_the_same_gradients_in_programs_for_any_length(monkeypatch):
     """A wide body too, which is computed in halves where that is faster."""
     monkeypatch.setattr(body, "WIDE", 1)
     model, batch, results = make_model(HPARAMS, [TRANSLATION]), make_batch(TRANSLATION), []
     for setting in select.SETTINGS:
         monkeypatch.setenv("T2T_KERNELS", setting)
         step = adapter().Step(model, make_optimizer(HPARAMS, model.trainable_variables), HPARAMS)
-        results.append([*step.evaluate(TRANSLATION, batch), *step.gradients(TRANSLATION, batch)])
+        results.append(step.gradients(TRANSLATION, batch))
     for fast, plain in zip(*results, strict=True):
         np.testing.assert_allclose(plain, fast, rtol=1e-3, atol=1e-5)
 
