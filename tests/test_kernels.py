@@ -11,6 +11,7 @@ from keras import ops
 from models import BACKEND, HPARAMS, SPECS, TRANSLATION, gradient, make_batch, make_model, to_numpy, training_outputs
 
 import t2t_multimodel
+from t2t_multimodel import registry
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.kernels import select
 from t2t_multimodel.kernels.cross_entropy import cross_entropy_split, entropies
@@ -265,7 +266,7 @@ def test_the_device_is_the_one_that_computes():
 def test_an_unknown_setting_is_refused_with_one_line(monkeypatch):
     monkeypatch.setenv("T2T_KERNELS", "referense")
     with pytest.raises(UserError, match=r"^unknown value of T2T_KERNELS 'referense'; did you mean 'reference'\?$"):
-        residual_add(1.0, 2.0)
+        registry.models.get("multimodel")(HPARAMS, [TRANSLATION])
 
 
 @pytest.mark.parametrize("name", ["text_to_text", "image_to_label"])
