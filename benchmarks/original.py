@@ -15,14 +15,17 @@ import keras
 from common import body
 from keras import ops
 
-from t2t_multimodel.kernels.cross_entropy import cross_entropy, cross_entropy_in_halves
+from t2t_multimodel.kernels.cross_entropy import cross_entropy, cross_entropy_split
 from t2t_multimodel.kernels.dense import dense
 from t2t_multimodel.kernels.depthwise import depthwise_1d
+from t2t_multimodel.kernels.shapes import shape_of
 from t2t_multimodel.kernels.split_batch import cached_for_split
-from t2t_multimodel.layers.attention import MultiHeadAttention, causal_bias, padding_bias, timing_signal
-from t2t_multimodel.layers.convolution import ConvStep2D, zero_mean_columns
+from t2t_multimodel.kernels.zero_mean import zero_mean_columns
+from t2t_multimodel.layers.attention import MultiHeadAttention, timing_signal
+from t2t_multimodel.layers.convolution import ConvStep2D
 from t2t_multimodel.layers.experts import MixtureOfExperts
 from t2t_multimodel.layers.layer import Layer
+from t2t_multimodel.layers.masks import causal_bias, padding_bias
 from t2t_multimodel.layers.normalization import LayerNorm
 from t2t_multimodel.modalities import Label, ProblemSpec, Text
 from t2t_multimodel.modalities.text_nets import TextNet
@@ -122,15 +125,15 @@ class Original(Layer):
                 y, more = layer(y, x, padding_mask, training=training)
                 balance = balance + more
             weights = ops.cast(ops.not_equal(targets, 0), "float32") * weights[:, None]
-            losses = cross_entropy_in_halves(self.output_net.logits, y, targets, weights, self.hparams.label_smoothing)
+            losses = cross_entropy_split(self.output_net.logits, y, targets, weights, self.hparams.label_smoothing)
             total, log_probability, correct, logits = losses
         count = ops.sum(weights)
         mean = total / count
         return mean + balance, {
             "cross_entropy": mean,
             "weight": count,
-            "balance": balance,
-            "overflow": ops.zeros(()),
+            "load_balance_loss": balance,
+            "dropped_token_fraction": ops.zeros(()),
             "correct": correct,
             "log_probability": log_probability,
             "weights": weights,
@@ -140,7 +143,7 @@ class Original(Layer):
     def _timed(self, x):
         return x + ops.cast(timing_signal(ops.arange(ops.shape(x)[1]), self.hparams.hidden_size), x.dtype)
 
-    def touched(self, spec):
+    def trainable_variables_for(self, spec):
         unused = {id(self.input_net.softmax), id(self.input_net.bias)} if isinstance(spec.inputs, Text) else set()
         return [v for v in self.trainable_variables if id(v) not in unused]
 
@@ -172,7 +175,7 @@ class EncoderLayer(Layer):
     def call(self, x, padding_mask, training=False):
         y = split_if_wide(self._convolutions, self.hparams, x, padding_mask[..., None])
         with_experts, report = self.experts(x, padding_mask, training=training)  # x is in it already
-        return self.norm(with_experts + y), report["balance"]
+        return self.norm(with_experts + y), report["load_balance_loss"]
 
     def _convolutions(self, x, padding_mask):
         for step in self.steps:
@@ -201,7 +204,7 @@ class DecoderLayer(Layer):
         y, report = self.experts(
             split_if_wide(self._attended, self.hparams, x, source, padding_mask), training=training
         )
-        return self.norm2(y), report["balance"]
+        return self.norm2(y), report["load_balance_loss"]
 
     def _attended(self, x, source, padding_mask):
         y = self.self_attention(x, x, causal_bias(ops.shape(x)[1]))
@@ -224,10 +227,10 @@ class WideStep(Layer):
             self.norm = LayerNorm(after, name="norm")
 
     def call(self, x, padding_mask):
-        shape = ops.shape(x)
+        shape = shape_of(x)
         rows = depthwise_1d(ops.relu(x), self.kernel, shape, self.dilation, padding_mask=padding_mask)
-        weights, bias = cached_for_split(self, lambda: zero_mean_columns(self.pointwise.value, self.bias.value))
-        return self.norm.scale_centred_rows(ops.add(ops.matmul(rows, weights), bias), [*shape[:2], bias.shape[0]])
+        weights, bias = cached_for_split(self, lambda: zero_mean_columns(self.pointwise, self.bias))
+        return self.norm.scale_zero_mean_rows(ops.add(ops.matmul(rows, weights), bias), [*shape[:2], bias.shape[0]])
 
 
 class Dense(Layer):

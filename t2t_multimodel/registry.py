@@ -23,9 +23,9 @@ from t2t_multimodel import packages
 from t2t_multimodel.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from t2t_multimodel.features import ProblemSpec
     from t2t_multimodel.hyperparameters import HParams
     from t2t_multimodel.mixture import Mixture
+    from t2t_multimodel.modalities import Modality, ProblemSpec
     from t2t_multimodel.problem import Problem
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from keras import ops
 from t2t_multimodel.hyperparameters import HParams
 from t2t_multimodel.layers.attention import AttentionBlock, CrossAttention, CrossWithoutAttention
 from t2t_multimodel.layers.convolution import ConvBlock, ConvStep
-from t2t_multimodel.layers.convolution_cache import ConvolutionHistory, Position
+from t2t_multimodel.layers.convolution_cache import ConvolutionCache, Position
 from t2t_multimodel.layers.experts import MixtureOfExperts
 from t2t_multimodel.modalities import Audio, Image, Label, ProblemSpec, Text
 from t2t_multimodel.models.body import Decoder, Mixer
@@ -32,7 +32,7 @@ HPARAMS = HParams(
     large_kernel=5,
     large_dilation=3,
     dropout=0.0,
-    # More than 4 · k experts: evaluation takes them in blocks, training in runs or slots (see experts.py).
+    # More than 4 · K experts: evaluation takes them in blocks, training with a capacity (see layers/experts).
     num_experts=10,
     experts_per_token=2,
     expert_filter_size=8,
@@ -215,8 +215,8 @@ def differentiate(model, spec, batch):
 
 @dataclass(frozen=True)
 class CausalBlock:
-    """`full(x, source, real)` on [batch, length, features]; `start(source, real, batch, length)` → (memory, state);
-    `step(x, memory, state, time)` on [batch, features] → (y, state)."""
+    """`full(x, source, padding_mask)` on [B, T, d]; `start(source, padding_mask, batch, length)` →
+    (cross_attention_cache, state); `step(x, cross_attention_cache, state, time)` on [B, d] → (y, state)."""
 
     layer: Any
     full: Any
@@ -224,21 +224,21 @@ class CausalBlock:
     step: Any
 
 
-def _one_position(history, step, state, time):
-    """`step(own state, position)` → (y, own state), with the history of its convolutions: → (y, state)."""
-    position = history.position(state[0], history.constants(), time)
+def _one_position(cache, step, state, time):
+    """`step(own state, position)` → (y, own state), with the cache of its convolutions: → (y, state)."""
+    position = cache.position(state[0], cache.constants(), time)
     y, own = step(state[1], position)
-    return y, (history.after(position), own)
+    return y, (cache.after(position), own)
 
 
 def _convolution(layer):
-    history = ConvolutionHistory(layer.steps if isinstance(layer, ConvBlock) else [layer])
+    cache = ConvolutionCache(layer.steps if isinstance(layer, ConvBlock) else [layer])
     return CausalBlock(
         layer,
         full=lambda x, source, padding_mask: layer(x),
-        start=lambda source, padding_mask, batch, length: ((), (history.initial_state(batch), ())),
-        step=lambda x, memory, state, time: _one_position(
-            history, lambda own, position: (layer.step(x, position), own), state, time
+        start=lambda source, padding_mask, batch, length: ((), (cache.initial_state(batch), ())),
+        step=lambda x, cross_attention_cache, state, time: _one_position(
+            cache, lambda own, position: (layer.step(x, position), own), state, time
         ),
     )
 
@@ -248,7 +248,10 @@ def _reader(layer):
         layer,
         full=layer,
         start=lambda source, padding_mask, batch, length: (layer.prepare(source, padding_mask), ()),
-        step=lambda x, memory, state, time: (layer.step(x, memory, Position(time)), state),
+        step=lambda x, cross_attention_cache, state, time: (
+            layer.step(x, cross_attention_cache, Position(time)),
+            state,
+        ),
     )
 
 
@@ -257,36 +260,36 @@ def _experts(layer):
         layer,
         full=lambda x, source, padding_mask: layer(x)[0],
         start=lambda source, padding_mask, batch, length: ((), ()),
-        step=lambda x, memory, state, time: (layer.step(x, Position(time)), state),
+        step=lambda x, cross_attention_cache, state, time: (layer.step(x, Position(time)), state),
     )
 
 
 def _mixer(layer):
-    history = ConvolutionHistory(layer.steps)
+    cache = ConvolutionCache(layer.steps)
     return CausalBlock(
         layer,
         full=layer,
         start=lambda source, padding_mask, batch, length: (
             layer.prepare(source, padding_mask),
-            (history.initial_state(batch), layer.initial_state(batch, length)),
+            (cache.initial_state(batch), layer.initial_state(batch, length)),
         ),
-        step=lambda x, memory, state, time: _one_position(
-            history, lambda own, position: layer.step(x, memory, own, position), state, time
+        step=lambda x, cross_attention_cache, state, time: _one_position(
+            cache, lambda own, position: layer.step(x, cross_attention_cache, own, position), state, time
         ),
     )
 
 
 def _decoder(layer):
-    history = ConvolutionHistory(layer.steps)
+    cache = ConvolutionCache(layer.steps)
     return CausalBlock(
         layer,
         full=lambda x, source, padding_mask: layer(x, ops.ones_like(x[:, :, 0]), source, padding_mask)[0],
         start=lambda source, padding_mask, batch, length: (
             layer.prepare(source, padding_mask),
-            (history.initial_state(batch), ()),
+            (cache.initial_state(batch), ()),
         ),
-        step=lambda x, memory, state, time: _one_position(
-            history, lambda own, position: (layer.step(x, memory, position), own), state, time
+        step=lambda x, cross_attention_cache, state, time: _one_position(
+            cache, lambda own, position: (layer.step(x, cross_attention_cache, position), own), state, time
         ),
     )
 
@@ -317,7 +320,7 @@ def causal_block(name):
 
 
 def block_inputs(batch=2, length=18, positions=7, seed=0):
-    """x [batch, length, features], source [batch, positions, features], real [batch, positions]: some padding."""
+    """x [B, T, d], source [B, S, d], padding_mask [B, S]: some padding."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(batch, length, SIZE)).astype(np.float32)
     source = rng.normal(size=(batch, positions, SIZE)).astype(np.float32)
@@ -326,19 +329,24 @@ def block_inputs(batch=2, length=18, positions=7, seed=0):
     return x, source, padding_mask
 
 
-def gradient(function, x):
-    """d function / d x as numpy, by the backend's own differentiation."""
+def gradient(function, x, any_length=False):
+    """d function / d x as numpy, by the backend's own differentiation.
+
+    any_length: whether TensorFlow knows no side of x but the last while it traces.
+    """
     if BACKEND == "jax":
         import jax
 
         return np.asarray(jax.jit(jax.grad(function))(x))
     import tensorflow as tf
 
-    @tf.function
+    shape = [*[None] * (x.ndim - 1), x.shape[-1]] if any_length else x.shape
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)
     def differentiate(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
             y = function(x)
         return tape.gradient(y, x)
 
-    return differentiate(tf.constant(x)).numpy()
+    return tf.convert_to_tensor(differentiate(tf.constant(x))).numpy()

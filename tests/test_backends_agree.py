@@ -22,7 +22,7 @@ OTHER = {"tensorflow": "jax", "jax": "tensorflow"}[BACKEND]
 CHOSEN = (
     "test_golden.py",
     "test_loss.py",
-    "test_written_gradients.py",
+    "test_kernels.py",
     "test_grammars.py::test_every_tree_is_in_the_grammar",
     "test_grammars.py::test_any_model_writes_trees",
     "test_lazy_adam.py",

@@ -69,7 +69,7 @@ def test_full_experts_never_turn_away_an_earlier_word_for_a_later_one():
 
     def train(x):
         y, report = layer(x, training=True)
-        return y, report["overflow"]
+        return y, report["dropped_token_fraction"]
 
     run = program(layer, train)
 
@@ -77,8 +77,8 @@ def test_full_experts_never_turn_away_an_earlier_word_for_a_later_one():
         layer.noise_seed.state.assign(np.array([1, 0], layer.noise_seed.state.dtype))
         return run(x)
 
-    before, overflow = fresh(x)
-    assert 0.2 < overflow < 0.9
+    before, dropped = fresh(x)
+    assert 0.2 < dropped < 0.9
     changed = x.copy()
     changed[:, 20:] = np.random.default_rng(3).normal(size=(1, 20, SIZE))
     after, _ = fresh(changed)

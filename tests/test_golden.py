@@ -12,21 +12,16 @@ from models import HPARAMS, LABEL, WAVEFORM, program, to_numpy
 from t2t_multimodel.decoding.search import EMPTY, beam_search
 from t2t_multimodel.kernels.cross_entropy import cross_entropy
 from t2t_multimodel.kernels.depthwise import depthwise_1d
-from t2t_multimodel.layers.attention import (
-    MASKED,
-    MultiHeadAttention,
-    causal_bias,
-    padding_bias,
-    scaled_dot_product,
-    timing_signal,
-)
+from t2t_multimodel.layers.attention import MultiHeadAttention, scaled_dot_product, timing_signal
 from t2t_multimodel.layers.convolution import ConvStep, ConvStep2D
-from t2t_multimodel.layers.experts import BLOCK, MixtureOfExperts, cv_squared, probability_in_top_k, top_k_gates
+from t2t_multimodel.layers.experts import MixtureOfExperts, dispatch
+from t2t_multimodel.layers.experts.mixture import BLOCK
+from t2t_multimodel.layers.experts.router import cv_squared, probability_in_top_k, top_k_gates
 from t2t_multimodel.layers.layer import Layer
+from t2t_multimodel.layers.masks import MASKED, causal_bias, padding_bias
 from t2t_multimodel.layers.normalization import LayerNorm
 from t2t_multimodel.modalities import ProblemSpec, Text
 from t2t_multimodel.modalities.text_nets import TextNet
-from t2t_multimodel.model import experts as experts_module
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.optimizer import learning_rate, make_optimizer
 
@@ -118,7 +113,7 @@ def test_noisy_gates(k):
     close(ops.sum(probability, axis=0), numbers[f"load_k{k}"])
 
 
-def test_squared_variation():
+def test_cv_squared():
     numbers = golden("moe")
     close([float(cv_squared(ops.convert_to_tensor(row))) for row in numbers["cv_in"]], numbers["cv_squared"])
 
@@ -149,17 +144,16 @@ def test_gates_and_load_in_evaluation(k):
     numbers = golden("moe")
     layer = experts(numbers, k, f"gating_k{k}")
     tokens = ops.convert_to_tensor(numbers["x"])
-    gates, ids, balance, load = layer._gating(tokens, ops.ones((24, 1)), training=False)
-    dense = to_numpy(layer._dense_gates(gates, ids))
-    close(dense, numbers[f"eval_gates_k{k}"])
+    routing, loss, load = layer.router(tokens, ops.ones((24, 1)), training=False)
+    close(routing.dense_gates(), numbers[f"eval_gates_k{k}"])
     expected = numbers[f"eval_load_k{k}"]
     close(load, expected / expected.sum())
     # The balancing loss of these gates: CV² of the importance and of the load.
     importance = numbers[f"eval_gates_k{k}"].sum(axis=0)
-    close(balance, sum(v.var() / v.mean() ** 2 for v in (importance, expected)))
+    close(loss, sum(v.var() / v.mean() ** 2 for v in (importance, expected)))
 
 
-@pytest.mark.parametrize("path", ["all experts", "runs", "slots", "blocks", "blocks of one"])
+@pytest.mark.parametrize("path", ["all experts", "ragged", "padded", "blocks", "blocks of one"])
 @pytest.mark.parametrize("k", [2, 4])
 def test_mixture_of_experts(k, path, monkeypatch):
     """Every way of evaluating the experts has T2T's result, and the loss is T2T's.
@@ -168,21 +162,22 @@ def test_mixture_of_experts(k, path, monkeypatch):
     """
     numbers = golden("moe")
     layer = experts(numbers, k, f"moe_k{k}/noisy_top_k_gating")
-    monkeypatch.setattr(experts_module, "MOST_RUNS", 0 if path == "slots" else 64)  # "runs" are slots on JAX
+    most = 0 if path == "padded" else 64  # "ragged" is padded on JAX
+    monkeypatch.setattr(dispatch, "MAX_RAGGED_EXPERTS", most)
 
     def evaluate(tokens):
         padding_mask = ops.ones((24, 1))
-        gates, ids, balance, _ = layer._gating(tokens, padding_mask, training=False)
+        routing, loss, _ = layer.router(tokens, padding_mask, training=False)
         if path == "all experts":
-            return layer._all_experts(tokens, gates, ids, layer._side_by_side()), balance
-        if path in ("runs", "slots"):
-            y, overflow = layer._limited(tokens, gates, ids, padding_mask)
-            return y + overflow, balance  # nothing overflows
-        return layer._blocks(tokens, gates, ids, BLOCK if path == "blocks" else 1), balance
+            return layer.experts.all(tokens, routing.dense_gates()), loss
+        if path in ("ragged", "padded"):
+            y, dropped = dispatch.capacity_dispatch(tokens, routing, padding_mask, layer.experts, layer.capacity_factor)
+            return y + dropped, loss  # nothing is dropped
+        return dispatch.block_dispatch(tokens, routing, layer.experts, BLOCK if path == "blocks" else 1), loss
 
-    y, balance = program(layer, evaluate)(numbers["x"])
+    y, loss = program(layer, evaluate)(numbers["x"])
     close(y.reshape(4, 6, 12), numbers[f"moe_y_k{k}"])
-    close(balance, numbers[f"moe_loss_k{k}"])
+    close(loss, numbers[f"moe_loss_k{k}"])
 
 
 # ---- Convolutions, normalisation, text, loss
@@ -392,7 +387,9 @@ class Bowl(Layer):
 
     def loss(self, batch, spec, training=False):
         loss = ops.sum(ops.square(self.w - batch["inputs"]))
-        return loss, {name: ops.zeros(()) for name in ("cross_entropy", "weight", "balance", "overflow")}
+        return loss, {
+            name: ops.zeros(()) for name in ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
+        }
 
-    def touched(self, spec):
+    def trainable_variables_for(self, spec):
         return self.trainable_variables

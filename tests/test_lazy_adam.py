@@ -28,9 +28,11 @@ class Experts(Layer):
     def loss(self, batch, spec, training=False):
         loss = ops.sum(self.rows * batch["example_weights"][:, None, None])
         loss = loss + ops.sum(self.shared * batch["example_weights"][:, None])
-        return loss, {name: ops.zeros(()) for name in ("cross_entropy", "weight", "balance", "overflow")}
+        return loss, {
+            name: ops.zeros(()) for name in ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
+        }
 
-    def touched(self, spec):
+    def trainable_variables_for(self, spec):
         return [self.rows, self.shared]
 
 

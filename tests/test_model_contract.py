@@ -31,8 +31,7 @@ from models import (
 )
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.layers import experts
-from t2t_multimodel.layers.experts import MixtureOfExperts
+from t2t_multimodel.layers.experts import MixtureOfExperts, dispatch
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.modalities import ProblemSpec
 from t2t_multimodel.modalities.image_nets import ImageEncoder
@@ -132,9 +131,12 @@ def test_weight_decay_shrinks_matrices_that_are_updated():
 
         def loss(self, batch, spec, training=False):
             loss = 0.0 * (ops.sum(self.matrix) + ops.sum(self.vector))
-            return loss, {name: ops.zeros(()) for name in ("cross_entropy", "weight", "balance", "overflow")}
+            return loss, {
+                name: ops.zeros(())
+                for name in ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
+            }
 
-        def touched(self, spec):
+        def trainable_variables_for(self, spec):
             return [self.matrix, self.vector]
 
     model, hparams = Still(), replace(HPARAMS, weight_decay=0.5)
@@ -249,24 +251,25 @@ def test_nets_of_two_sizes_have_random_states_of_their_own():
 # ---- Experts
 
 
-@pytest.mark.parametrize("most_runs", [0, 64])
+@pytest.mark.parametrize("most_ragged", [0, 64])
 @pytest.mark.parametrize("factor", [0.25, 1.0])
-def test_full_experts_pass_words_by(factor, most_runs, monkeypatch):
+def test_full_experts_pass_words_by(factor, most_ragged, monkeypatch):
     """In training an expert takes its first words, up to its capacity; the rest have their other experts alone.
 
     Padding is neither routed nor does it take a place. By brute force, word by word.
     """
-    monkeypatch.setattr(experts, "MOST_RUNS", most_runs)
+    monkeypatch.setattr(dispatch, "MAX_RAGGED_EXPERTS", most_ragged)
     layer = randomise(MixtureOfExperts(replace(HPARAMS, expert_capacity_factor=factor), name="full_experts"))
     rng = np.random.default_rng(2)
     tokens = rng.normal(size=(60, HPARAMS.hidden_size)).astype(np.float32)
     padding_mask = (rng.uniform(size=(60, 1)) < 0.8).astype(np.float32)
 
     def run(tokens, padding_mask):
-        gates, ids, _, load = layer._gating(tokens, padding_mask, training=False)
-        return *layer._limited(tokens, gates, ids, padding_mask), gates, ids, load
+        routing, _, load = layer.router(tokens, padding_mask, training=False)
+        y, fraction = dispatch.capacity_dispatch(tokens, routing, padding_mask, layer.experts, factor)
+        return y, fraction, routing.gates, routing.ids, load
 
-    y, overflow, gates, ids, load = program(layer, run)(tokens, padding_mask)
+    y, fraction, gates, ids, load = program(layer, run)(tokens, padding_mask)
     first, second = to_numpy(layer.first), to_numpy(layer.second)
     capacity = max(4, int(np.ceil(60 * 2 * factor / 10)))
     expected, taken, dropped = np.zeros_like(tokens), np.zeros(10, int), 0
@@ -279,22 +282,22 @@ def test_full_experts_pass_words_by(factor, most_runs, monkeypatch):
                 expected[word] += gate * (np.maximum(tokens[word] @ first[expert], 0) @ second[expert])
     assert dropped > 0
     np.testing.assert_allclose(y, expected, atol=1e-5)
-    np.testing.assert_allclose(overflow, dropped / (2 * padding_mask.sum()), rtol=1e-5)
+    np.testing.assert_allclose(fraction, dropped / (2 * padding_mask.sum()), rtol=1e-5)
     np.testing.assert_allclose(load, taken / taken.sum(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("most_runs", [0, 64])
-def test_gradients_of_full_experts(most_runs, monkeypatch):
+@pytest.mark.parametrize("most_ragged", [0, 64])
+def test_gradients_of_full_experts(most_ragged, monkeypatch):
     """Of words, gates and experts, where some words find no place and some are padding: those of the plain formula,
     every expert on every word, times the gates of the experts that took it.
     """
-    monkeypatch.setattr(experts, "MOST_RUNS", most_runs)
+    monkeypatch.setattr(dispatch, "MAX_RAGGED_EXPERTS", most_ragged)
     layer = randomise(MixtureOfExperts(replace(HPARAMS, expert_capacity_factor=0.5), name="full_experts"))
     rng = np.random.default_rng(2)
     words = keras.Variable(rng.normal(size=(60, HPARAMS.hidden_size)).astype(np.float32), name="words")
     padding_mask = (rng.uniform(size=(60, 1)) < 0.8).astype(np.float32)
     factor = rng.normal(size=words.shape).astype(np.float32)
-    gates, ids, _, _ = program(layer, lambda words, padding_mask: layer._gating(words, padding_mask, False))(
+    ids = program(layer, lambda words, mask: layer.router(words, mask, training=False)[0].ids)(
         to_numpy(words), padding_mask
     )
     taken, takes = np.zeros(10, int), np.zeros((60, 10), np.float32)
@@ -304,25 +307,27 @@ def test_gradients_of_full_experts(most_runs, monkeypatch):
             takes[word, expert] = taken[expert] <= max(4, 60 * 2 * 0.5 / 10)
     assert 0 < takes.sum() < 2 * padding_mask.sum()
 
-    def plain(gates, ids):
+    def plain(routing):
         hidden = ops.relu(ops.einsum("td,edf->tef", words.value, layer.first.value))
-        hidden = hidden * (layer._dense_gates(gates, ids) * takes)[..., None]
+        hidden = hidden * (routing.dense_gates() * takes)[..., None]
         return ops.einsum("tef,efd->td", hidden, layer.second.value)
 
-    limited = lambda gates, ids: layer._limited(words.value, gates, ids, ops.convert_to_tensor(padding_mask))[0]
+    def dispatched(routing):
+        mask = ops.convert_to_tensor(padding_mask)
+        return dispatch.capacity_dispatch(words.value, routing, mask, layer.experts, 0.5)[0]
 
     def gradients_of(function):
         class Weighed:
             trainable_variables = [words, layer.gate_weight, layer.first, layer.second]
 
             def loss(self, batch, spec, training):
-                gates, ids, _, _ = layer._gating(words.value, ops.convert_to_tensor(padding_mask), training=False)
-                y = function(gates, ids)
+                routing, _, _ = layer.router(words.value, ops.convert_to_tensor(padding_mask), training=False)
+                y = function(routing)
                 return ops.sum(y * factor), {"logits": y}
 
         return to_numpy(differentiate(Weighed(), None, {})[2])
 
-    for found, expected in zip(gradients_of(limited), gradients_of(plain)):
+    for found, expected in zip(gradients_of(dispatched), gradients_of(plain)):
         assert np.abs(expected).max() > 0.1
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 

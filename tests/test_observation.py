@@ -32,9 +32,9 @@ def test_rows_of_attention_and_gates_sum_to_one_where_something_is(name):
 
 
 def test_the_weights_seen_are_those_that_make_the_output():
-    """Recomputes one attention from what was seen of it."""
+    """Recomputes one attention from its captured weights."""
     model, batch = make_model(FEW_EXPERTS, [TRANSLATION]), make_batch(TRANSLATION)
-    layer = model.decoder.readers[0]
+    layer = model.decoder.cross_attentions[0]
     inside = {}
     before = layer.attention.call
 
@@ -44,7 +44,7 @@ def test_the_weights_seen_are_those_that_make_the_output():
 
     layer.attention.call = spy
     seen = model.observe(batch, TRANSLATION)["attention"]["decoder/source0/attention"]
-    _, values = layer.attention.memory(inside["source"])
+    _, values = layer.attention.keys_and_values(inside["source"])
     heads = ops.transpose(ops.matmul(seen, values), [0, 2, 1, 3])
     out = ops.matmul(ops.reshape(heads, [3, -1, FEW_EXPERTS.hidden_size]), layer.attention.output_weight)
     np.testing.assert_allclose(np.asarray(out), np.asarray(inside["out"]), atol=1e-5)
@@ -56,13 +56,13 @@ def test_a_model_without_these_parts_shows_none():
     assert make_model(NO_ATTENTION, [TRANSLATION]).observe(batch, TRANSLATION)["attention"] == {}
 
 
-def test_nothing_is_computed_where_nobody_looks():
+def test_nothing_is_computed_outside_of_a_capture():
     def fail():
         raise AssertionError("computed")
 
     weight = make_model(HPARAMS, [TRANSLATION]).encoder.experts.gate_weight
     intermediates.sow(weight, fail)
-    with intermediates.capture_intermediates() as noted:
+    with intermediates.capture_intermediates() as captured:
         intermediates.sow(weight, lambda: 7)
-    assert noted == {"encoder/experts": 7}
+    assert captured == {"encoder/experts": 7}
     intermediates.sow(weight, fail)

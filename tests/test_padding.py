@@ -51,7 +51,7 @@ def decode(layer, x, source, padding_mask):
     return layer(x, ops.ones_like(x[:, :, 0]), source, padding_mask)[0]
 
 
-# name → how to make the layer; its call on x [rows, positions, SIZE] and real [rows, positions]; and its stride: it
+# name → how to make the layer; its call on x [B, T, SIZE] and a padding_mask [B, T]; and its stride: it
 # returns something of every so many positions. All in evaluation mode.
 OVER_POSITIONS = {
     "conv_step": (lambda name: ConvStep(SIZE, 5, name=name), convolve, 1),
@@ -66,7 +66,7 @@ OVER_POSITIONS = {
     "residual_2d": (lambda name: ConvRes(SIZE, 6, strides=(2, 1), name=name), convolve_2d, 2),
 }
 
-# name → how to make the layer, and its call on a target [rows, length, SIZE], a source, and what of the source is real.
+# name → how to make the layer, and its call on a target [B, T, SIZE], a source and its padding_mask.
 OVER_SOURCES = {
     "source_attention": (lambda name: CrossAttention(HPARAMS, name=name), read),
     "source_without_attention": (lambda name: CrossWithoutAttention(NO_ATTENTION, name=name), read),

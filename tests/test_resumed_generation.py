@@ -1,4 +1,4 @@
-"""A killed t2t-datagen is continued: finished partitions and shards stay, the end is the same, and nothing is believed."""
+"""A stopped data generation continues where it was stopped and ends in the same bytes."""
 
 import json
 import os

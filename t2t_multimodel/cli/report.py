@@ -135,8 +135,9 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     if stores:
         run_page.add_examples(page, collected.cards)
         run_page.add_attention(page, collected.maps, _why_no_maps(flags, hparams, stores))
-        overflow = {r["problem"]: r["overflow"] for r in records if r["split"] == "train" and "overflow" in r}
-        run_page.add_experts(page, collected.loads, overflow)
+        name = "dropped_token_fraction"
+        dropped = {r["problem"]: r[name] for r in records if r["split"] == "train" and name in r}
+        run_page.add_experts(page, collected.loads, dropped)
     run_page.add_mixing(page, records)
     gin = output_dir / "operative_config.gin"
     files = {gin.name: gin.read_text(encoding="utf-8")} if gin.is_file() else {}

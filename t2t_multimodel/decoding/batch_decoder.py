@@ -30,11 +30,11 @@ class BatchDecoder:
         """
         rows = len(arrays["command"])
         filled = self._filled(arrays, rows)
-        memory = self._reader(spec)(filled)
+        cross_attention_cache = self._reader(spec)(filled)
         length = -(-limit // BUFFER_STEP) * BUFFER_STEP
         writer = self._writer(spec.targets, length, beam_size, grammar)
         wanted = grammar.rows(filled["inputs"].tolist()) if grammar else np.int32(0)
-        ids, scores = writer(memory, filled["command"], np.int32(limit), np.float32(alpha), wanted)
+        ids, scores = writer(cross_attention_cache, filled["command"], np.int32(limit), np.float32(alpha), wanted)
         return np.asarray(ids)[:rows], np.asarray(scores)[:rows]
 
     def answers(self, problem, arrays, vocabulary, settings):
@@ -78,9 +78,18 @@ class BatchDecoder:
         key = (targets.weights_name, length, beam_size, grammar and grammar.name)
         if key not in self._writers:
 
-            def write(memory, command, limit, alpha, wanted):
+            def write(cross_attention_cache, command, limit, alpha, wanted):
                 return write_text(
-                    self._model, targets, memory, command, limit, length, beam_size, alpha, grammar, wanted
+                    self._model,
+                    targets,
+                    cross_attention_cache,
+                    command,
+                    limit,
+                    length,
+                    beam_size,
+                    alpha,
+                    grammar,
+                    wanted,
                 )
 
             self._writers[key] = self._backend.fused(self._model, write)

@@ -16,11 +16,13 @@ def read_source(model, spec, batch):
     return model.prepare(source, ops.pad(padding_mask, [[0, 0], [0, more]]))
 
 
-def write_text(model, targets, memory, command, limit, length, beam_size=1, alpha=0.6, grammar=None, wanted=None):
+def write_text(
+    model, targets, cross_attention_cache, command, limit, length, beam_size=1, alpha=0.6, grammar=None, wanted=None
+):
     """Decodes ids by greedy or beam search.
 
     Args:
-      targets: the `Modality` that is written. memory: of `read_source`. command: int32 [batch].
+      targets: the `Modality` that is written. cross_attention_cache: of `read_source`. command: int32 [batch].
       limit: scalar tensor, at most so many ids. length: size of the output buffer, a Python int ≥ limit.
       beam_size: 1 is greedy. alpha: exponent of the length penalty.
       grammar: the grammar of the text, see `grammars.py`. wanted: from its `rows`.
@@ -35,7 +37,7 @@ def write_text(model, targets, memory, command, limit, length, beam_size=1, alph
 
     def step(ids, state, time, beams):
         with keras.StatelessScope(state_mapping=weights):
-            return model.step(ids, targets, constants, memory, state, time, beams)
+            return model.step(ids, targets, constants, cross_attention_cache, state, time, beams)
 
     constraint = {"grammar": grammar, "wanted": wanted}
     if beam_size == 1:

@@ -6,6 +6,10 @@ each hypothesis was computed. Nothing else here depends on the model. A grammar 
 come next; the scores are those of the model.
 """
 
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
 from keras import ops
 
 from t2t_multimodel.layers.convolution_cache import Beams
@@ -15,8 +19,37 @@ EMPTY = -1e7  # score of an empty beam
 POSSIBLE = 0.01 * EMPTY  # every hypothesis that the grammar allows has a higher score
 
 
+@dataclass(frozen=True)
+class GreedyState:
+    """Greedy search before a position."""
+
+    time: Any  # int32 scalar: the position
+    last: Any  # int32 [rows]: the ids just written
+    ids: Any  # int32 [length, rows]: all ids written
+    done: Any  # bool [rows]: whether a row has ended
+    score: Any  # float32 [rows]: log-probability of what is written
+    state: Any  # of the step function
+    written: Any  # of the grammar; () without one
+
+
+@dataclass(frozen=True)
+class BeamState:
+    """Beam search before a position: the growing hypotheses of each example, and apart from them the finished ones."""
+
+    time: Any  # int32 scalar: the position
+    last: Any  # int32 [batch · beam]: the ids just written
+    growing: Any  # int32 [batch, beam, length]: ids, best first
+    growing_score: Any  # float32 [batch, beam]: log-probability
+    finished: Any  # int32 [batch, beam, length]: ids, best first
+    finished_score: Any  # float32 [batch, beam]: log-probability over the length penalty; `EMPTY` where there is none
+    done: Any  # bool [batch, beam]: whether `finished` holds a hypothesis
+    rows: Any  # int32 [length, batch · beam]: of `Beams`
+    state: Any  # of the step function
+    written: Any  # of the grammar; () without one
+
+
 def greedy_search(step, state, first_ids, length, limit, grammar=None, wanted=None):
-    """Writes the most likely id at every step, until every row has written end-of-sequence.
+    """The likeliest id, again and again, until every row has written the end-of-sequence.
 
     Args:
       first_ids: int32 [rows], the input at time 0 (the command).
@@ -28,30 +61,36 @@ def greedy_search(step, state, first_ids, length, limit, grammar=None, wanted=No
     """
     rows = ops.shape(first_ids)[0]
 
-    def going_on(time, last, ids, done, score, state, written):
-        return ops.logical_and(time < limit, ops.logical_not(ops.all(done)))
+    def going_on(search):
+        return ops.logical_and(search.time < limit, ops.logical_not(ops.all(search.done)))
 
-    def write(time, last, ids, done, score, state, written):
-        logits, state = step(last, state, time, None)
-        allowed = logits + grammar.mask(written, limit - time) if grammar else logits
+    def write(search):
+        time, done = search.time, search.done
+        logits, state = step(search.last, search.state, time, None)
+        allowed = logits + grammar.mask(search.written, limit - time) if grammar else logits
         highest, best = _likeliest(allowed)
-        score = score + ops.where(done, 0.0, highest - ops.logsumexp(logits, axis=-1))
         best = ops.where(done, 0, best)
-        ids = ops.slice_update(ids, [time, 0], best[None])
-        written = grammar.after(written, best) if grammar else written
-        return time + 1, best, ids, ops.logical_or(done, best == EOS_ID), score, state, written
+        return GreedyState(
+            time=time + 1,
+            last=best,
+            ids=ops.slice_update(search.ids, [time, 0], best[None]),
+            done=ops.logical_or(done, best == EOS_ID),
+            score=search.score + ops.where(done, 0.0, highest - ops.logsumexp(logits, axis=-1)),
+            state=state,
+            written=grammar.after(search.written, best) if grammar else search.written,
+        )
 
-    start = (
-        ops.zeros((), dtype="int32"),
-        first_ids,
-        ops.zeros((length, rows), dtype="int32"),
-        ops.zeros((rows,), dtype="bool"),
-        ops.zeros((rows,), dtype="float32"),
-        state,
-        grammar.start(wanted) if grammar else (),
+    start = GreedyState(
+        time=ops.zeros((), dtype="int32"),
+        last=first_ids,
+        ids=ops.zeros((length, rows), dtype="int32"),
+        done=ops.zeros((rows,), dtype="bool"),
+        score=ops.zeros((rows,), dtype="float32"),
+        state=state,
+        written=grammar.start(wanted) if grammar else (),
     )
-    _, _, ids, _, score, *_ = ops.while_loop(going_on, write, start)
-    return ops.transpose(ids), score
+    end = _while(going_on, write, start)
+    return ops.transpose(end.ids), end.score
 
 
 def length_penalty(length, alpha):
@@ -80,66 +119,89 @@ def beam_search(
     alpha = ops.cast(alpha, "float32")
     each = min(2 * beam, vocabulary)  # candidates of a row
 
-    def going_on(time, last, growing, growing_score, finished, finished_score, done, rows, state, written):
-        more = time < limit
+    times = ops.arange(length, dtype="int32")[:, None]
+    own_rows = ops.broadcast_to(ops.arange(batch * beam, dtype="int32")[None], [length, batch * beam])
+
+    def going_on(search):
+        more = search.time < limit
         if not stop_early:
             return more
-        bound = growing_score[:, 0] / length_penalty(limit, alpha)
-        worst = ops.min(finished_score * ops.cast(done, "float32"), axis=1)
-        worst = ops.where(ops.any(done, axis=1), worst, EMPTY)
+        bound = search.growing_score[:, 0] / length_penalty(limit, alpha)
+        worst = ops.min(search.finished_score * ops.cast(search.done, "float32"), axis=1)
+        worst = ops.where(ops.any(search.done, axis=1), worst, EMPTY)
         return ops.logical_and(more, ops.logical_not(ops.all(worst > bound)))
 
-    def grow(time, last, growing, growing_score, finished, finished_score, done, rows, state, written):
-        logits, state = step(last, state, time, Beams(beam, rows))
-        # The overall best are among the best of each row, so few candidates are scored.
-        highest, candidates = ops.top_k(logits + grammar.mask(written, limit - time) if grammar else logits, each)
+    def grow(search):
+        time = search.time
+        logits, state = step(search.last, search.state, time, Beams(beam, search.rows))
+        # The best of all are among the best of each row, of which few are left to be scored.
+        allowed = logits + grammar.mask(search.written, limit - time) if grammar else logits
+        highest, candidates = ops.top_k(allowed, each)
         log_probabilities = highest - ops.logsumexp(logits, axis=-1, keepdims=True)
-        log_probabilities = ops.reshape(log_probabilities, [batch, beam, each]) + growing_score[..., None]
+        log_probabilities = ops.reshape(log_probabilities, [batch, beam, each]) + search.growing_score[..., None]
         penalty = length_penalty(time + 1, alpha)
         score, index = ops.top_k(ops.reshape(log_probabilities / penalty, [batch, beam * each]), 2 * beam)
         index = ops.cast(index, "int32")
         parent = index // each
         last = ops.cast(_pick(ops.reshape(candidates, [batch, beam * each]), index), "int32")
         ends = ops.logical_and(last == EOS_ID, score * penalty > POSSIBLE)
-        ids = _write(_pick(growing, parent), last, time)  # [batch, 2·beam, length]
-        # The best that continue …
+        ids = _write(_pick(search.growing, parent), last, time)  # [batch, 2·beam, length]
+        # The best that go on …
         _, go_on = ops.top_k(ops.where(ends, score + EMPTY, score), beam)
         go_on = ops.cast(go_on, "int32")
-        growing, growing_score = _pick(ids, go_on), _pick(score, go_on) * penalty
-        growing_score = growing_score + ops.where(_pick(ends, go_on), EMPTY, 0.0)
-        parent, last = _pick(parent, go_on), _pick(last, go_on)
-        parent = ops.reshape(parent + ops.arange(batch, dtype="int32")[:, None] * beam, [-1])
-        last = ops.reshape(last, [-1])
+        growing_score = _pick(score, go_on) * penalty + ops.where(_pick(ends, go_on), EMPTY, 0.0)
+        parent = ops.reshape(_pick(parent, go_on) + ops.arange(batch, dtype="int32")[:, None] * beam, [-1])
+        going_last = ops.reshape(_pick(last, go_on), [-1])
+        written = search.written
         if grammar:
-            written = grammar.after({name: ops.take(value, parent, axis=0) for name, value in written.items()}, last)
-        rows = ops.where(times <= time, ops.take(rows, parent, axis=1), own)
+            written = grammar.after(
+                {name: ops.take(value, parent, axis=0) for name, value in written.items()}, going_last
+            )
         # … and the best that have ended, old and new.
-        all_score = ops.concatenate([finished_score, ops.where(ends, score, score + EMPTY)], axis=1)
+        all_score = ops.concatenate([search.finished_score, ops.where(ends, score, score + EMPTY)], axis=1)
         finished_score, best = ops.top_k(all_score, beam)
         best = ops.cast(best, "int32")
-        finished = _pick(ops.concatenate([finished, ids], axis=1), best)
-        done = _pick(ops.concatenate([done, ends], axis=1), best)
-        return time + 1, last, growing, growing_score, finished, finished_score, done, rows, state, written
+        return BeamState(
+            time=time + 1,
+            last=going_last,
+            growing=_pick(ids, go_on),
+            growing_score=growing_score,
+            finished=_pick(ops.concatenate([search.finished, ids], axis=1), best),
+            finished_score=finished_score,
+            done=_pick(ops.concatenate([search.done, ends], axis=1), best),
+            rows=ops.where(times <= time, ops.take(search.rows, parent, axis=1), own_rows),
+            state=state,
+            written=written,
+        )
 
     empty = ops.zeros((batch, beam, length), dtype="int32")
-    times = ops.arange(length, dtype="int32")[:, None]
-    own = ops.broadcast_to(ops.arange(batch * beam, dtype="int32")[None], [length, batch * beam])
-    first_score = ops.where(ops.arange(beam) == 0, 0.0, EMPTY)[None] * ops.ones((batch, 1))
-    start = (
-        ops.zeros((), dtype="int32"),
-        ops.repeat(first_ids, beam, axis=0),
-        empty,
-        first_score,
-        empty,
-        ops.full((batch, beam), EMPTY, dtype="float32"),
-        ops.zeros((batch, beam), dtype="bool"),
-        own,
-        state,
-        grammar.start(ops.repeat(wanted, beam, axis=0)) if grammar else (),
+    start = BeamState(
+        time=ops.zeros((), dtype="int32"),
+        last=ops.repeat(first_ids, beam, axis=0),
+        growing=empty,
+        growing_score=ops.where(ops.arange(beam) == 0, 0.0, EMPTY)[None] * ops.ones((batch, 1)),
+        finished=empty,
+        finished_score=ops.full((batch, beam), EMPTY, dtype="float32"),
+        done=ops.zeros((batch, beam), dtype="bool"),
+        rows=own_rows,
+        state=state,
+        written=grammar.start(ops.repeat(wanted, beam, axis=0)) if grammar else (),
     )
-    _, _, growing, growing_score, finished, finished_score, done, *_ = ops.while_loop(going_on, grow, start)
-    some = ops.any(done, axis=1)
-    return ops.where(some[:, None, None], finished, growing), ops.where(some[:, None], finished_score, growing_score)
+    end = _while(going_on, grow, start)
+    some = ops.any(end.done, axis=1)
+    ids = ops.where(some[:, None, None], end.finished, end.growing)
+    return ids, ops.where(some[:, None], end.finished_score, end.growing_score)
+
+
+def _while(going_on, body, start):
+    """`ops.while_loop` over a dataclass: `going_on` and `body` take one, `body` returns the next."""
+    kind = type(start)
+    # Not `astuple`, which would copy arrays.
+    unpacked = lambda search: tuple(getattr(search, field.name) for field in dataclasses.fields(search))
+    end = ops.while_loop(
+        lambda *values: going_on(kind(*values)), lambda *values: unpacked(body(kind(*values))), unpacked(start)
+    )
+    return kind(*end)
 
 
 def _likeliest(logits):

@@ -5,6 +5,8 @@ import math
 
 from keras import ops
 
+from t2t_multimodel.kernels.custom_vjp import custom_vjp
+from t2t_multimodel.kernels.select import Kernel
 from t2t_multimodel.kernels.split_batch import halved
 
 LEAST = 1e-30  # a probability whose logarithm float32 still has in full
@@ -22,44 +24,66 @@ def cross_entropy(logits, targets, weights, label_smoothing=0.0):
     Returns:
       loss (sum), log_probability [...] of the right id, correct [...] (1.0 where the right id is the likeliest).
     """
-    loss, nats = ops.unstack(_entropies(label_smoothing)(logits, targets))
+    loss, nats = ops.unstack(entropies(logits, targets, label_smoothing))
     correct = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), targets.dtype), targets), "float32")
     return ops.sum(loss * weights), -nats, correct
 
 
-def cross_entropy_in_halves(logits_of, outputs, targets, weights, label_smoothing=0.0):
-    """`cross_entropy` of `logits_of(outputs)`, which is computed for each half of the batch by itself.
+def _cross_entropy_of(logits_of, outputs, targets, weights, label_smoothing=0.0):
+    """`cross_entropy` of `logits_of(outputs)`, and the logits. Rows are independent until their losses are summed."""
+    logits = logits_of(outputs)
+    return *cross_entropy(logits, targets, weights, label_smoothing), logits
 
-    The halves have nothing to do with each other until their losses are summed: a backend that runs operations side by
-    side has two of this size at a time, the largest of a small model.
 
-    Returns:
-      those of `cross_entropy`, and the logits, put together where somebody asks for them.
+def _cross_entropy_of_halves(logits_of, outputs, targets, weights, label_smoothing=0.0):
+    """For each half of the batch by itself: TensorFlow on a CPU runs both at once.
+
+    They are the largest operations of a small model. The logits are put together where somebody asks for them.
     """
     half = ops.shape(outputs)[0] // 2
-    parts = []
-    for part, rows in zip(halved(outputs, half), (slice(None, half), slice(half, None))):
-        logits = logits_of(part)
-        parts.append((*cross_entropy(logits, targets[rows], weights[rows], label_smoothing), logits))
+    parts = [
+        _cross_entropy_of(logits_of, part, targets[rows], weights[rows], label_smoothing)
+        for part, rows in zip(halved(outputs, half), (slice(None, half), slice(half, None)))
+    ]
     (first, *arrays), (second, *others) = parts
     return first + second, *(ops.concatenate(pair, axis=0) for pair in zip(arrays, others))
 
 
-@functools.cache
-def _entropies(smoothing):
-    """The function (logits, targets) → [2, ...]: cross entropies with smoothing, and without.
+cross_entropy_split = Kernel(_cross_entropy_of, tensorflow_cpu=_cross_entropy_of_halves)
 
-    Its gradient is written out, probabilities less the target distribution, so one softmax is all that is computed:
-    the backends' own operation takes several times as long on a CPU, and smoothing would need two more passes.
+
+def _entropies(logits, targets, smoothing):
+    """Cross entropies [2, ...], with smoothing and without: logits [..., classes], targets [...]."""
+    log_probabilities = ops.log_softmax(logits)
+    nats = -_at(log_probabilities, ops.cast(targets, "int32")[..., None])
+    if not smoothing:
+        return ops.stack([nats, nats])
+    classes = logits.shape[-1]
+    high, low, entropy = _target_distribution(smoothing, classes)
+    loss = (high - low) * nats - low * ops.sum(log_probabilities, axis=-1) - entropy
+    return ops.stack([loss, nats])
+
+
+def _entropies_with_gradient(logits, targets, smoothing):
+    """The gradient is the probabilities less the target distribution, so one softmax is all that is computed.
+
+    The backends' own operation takes several times as long on a CPU, and smoothing would need two more passes.
     """
+    return _written_entropies(smoothing)(logits, targets)
 
-    @ops.custom_gradient
-    def entropies(logits, targets):
-        classes = logits.shape[-1]
-        high, low = 1.0 - smoothing, smoothing / max(classes - 1, 1)
+
+entropies = Kernel(_entropies, everywhere=_entropies_with_gradient)
+
+
+@functools.cache
+def _written_entropies(smoothing):
+    """(logits, targets) → [2, ...] for one value of the smoothing."""
+
+    def forward(logits, targets):
+        high, low, entropy = _target_distribution(smoothing, logits.shape[-1])
         here = ops.cast(targets, "int32")[..., None]
         probabilities = ops.softmax(logits)
-        logit, probability = (ops.take_along_axis(x, here, axis=-1)[..., 0] for x in (logits, probabilities))
+        logit, probability = (_at(x, here) for x in (logits, probabilities))
         # log Σ exp, from the right id; where that one is all but impossible, from the likeliest, which takes two passes
         # over all logits.
         likely = probability > LEAST
@@ -71,21 +95,34 @@ def _entropies(smoothing):
         )
         nats = loss = log_sum - logit
         if smoothing:
-            entropy = -(high * math.log(high) + (classes - 1) * low * math.log(low))
-            loss = (high - low) * nats - low * (ops.sum(logits, axis=-1) - classes * log_sum) - entropy
+            loss = (high - low) * nats - low * (ops.sum(logits, axis=-1) - logits.shape[-1] * log_sum) - entropy
+        return ops.stack([loss, nats]), (here, probabilities, probability)
 
-        def gradient(*arguments, upstream=None):
-            of_loss, of_nats = ops.unstack(upstream if upstream is not None else arguments[0])
-            both = (of_loss + of_nats)[..., None]
-            right = probability[..., None] * both - (high * of_loss + of_nats)[..., None]
-            everywhere = probabilities * both
-            if smoothing:
-                everywhere = everywhere - low * of_loss[..., None]
-            return _put_along_last_axis(everywhere, here, right), None
+    def backward(residuals, upstream):
+        here, probabilities, probability = residuals
+        high, low, _ = _target_distribution(smoothing, probabilities.shape[-1])
+        of_loss, of_nats = ops.unstack(upstream)
+        both = (of_loss + of_nats)[..., None]
+        right = probability[..., None] * both - (high * of_loss + of_nats)[..., None]
+        everywhere = probabilities * both
+        if smoothing:
+            everywhere = everywhere - low * of_loss[..., None]
+        return _put_along_last_axis(everywhere, here, right), None
 
-        return ops.stack([loss, nats]), gradient
+    return custom_vjp(forward, backward)
 
-    return entropies
+
+def _target_distribution(smoothing, classes):
+    """Its probability of the right id, that of every other id, and its entropy."""
+    high, low = 1.0 - smoothing, smoothing / max(classes - 1, 1)
+    if not smoothing:
+        return high, low, 0.0
+    return high, low, -(high * math.log(high) + (classes - 1) * low * math.log(low))
+
+
+def _at(x, index):
+    """x [..., n], index [..., 1] → [...]."""
+    return ops.take_along_axis(x, index, axis=-1)[..., 0]
 
 
 def _put_along_last_axis(array, index, values):

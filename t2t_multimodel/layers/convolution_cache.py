@@ -1,8 +1,8 @@
-"""One position at a time: what the causal convolutions of a model remember of the positions before.
+"""One position at a time: what the causal convolutions of a model read of the positions before, cached.
 
-All taps of a causal convolution but the last see the past only. So what they add to a position is known before the
-position is computed, and it is computed for all convolution steps of one kind at once: decoding costs a few
-operations a kind where it would cost as many a step.
+All of the kernel of a causal convolution but its last entry reads the past only. So what the past adds to a position
+is known before the position is computed, and it is computed for all convolution steps of one kind at once: decoding
+costs a few operations for each kind instead of for each step.
 
 Beam search moves nothing: a hypothesis that goes on in another row reads its past from the rows where it was written.
 """
@@ -15,18 +15,18 @@ from keras import ops
 class Beams(NamedTuple):
     """Where the hypotheses of a beam search have their past: `size` rows an example, next to each other.
 
-    rows: int32 [length, batch · size], the row in which what stands in a row now was computed at each time before.
+    rows: int32 [T, B], the row in which what stands in a row now was computed at each time before.
     """
 
     size: int
     rows: Any
 
 
-class ConvolutionHistory:
-    """The past inputs of causal `ConvStep`s: a ring buffer [past, batch, steps, features] for each kind of step.
+class ConvolutionCache:
+    """The past inputs of causal `ConvStep`s: a ring buffer [past, B, steps, d] for each kind of step.
 
-    A kind is (taps, dilation); its buffer holds the last (taps − 1)·dilation inputs, after ReLU, of its steps. What a
-    position adds is written when the next one starts: a compiler sees that it may write in place, before anybody reads.
+    A kind is (k, dilation); its buffer holds the last (k − 1)·dilation inputs, after ReLU, of its steps. The input of a
+    position is written when the next one starts: a compiler sees that it may write in place, before anybody reads.
     """
 
     def __init__(self, steps, prepared=()):
@@ -53,7 +53,7 @@ class ConvolutionHistory:
         kernels = [
             ops.stack([ops.cast(step.kernel, "float32")[-2::-1] for step in steps], axis=1)[:, None]
             for steps in self._kinds.values()
-        ]  # of each kind [taps − 1, 1, steps, features], the nearest past first
+        ]  # of each kind [k − 1, 1, steps, d], the nearest past first
         return {"kernels": kernels, "layers": [layer.constants() for layer in self._layers]}
 
     def position(self, state, constants, time, beams=None):
@@ -63,8 +63,8 @@ class ConvolutionHistory:
             slot = (time - 1) % ((kernel_size - 1) * dilation)
             ring = ops.slice_update(old["ring"], [slot, 0, 0, 0], old["last"][None])
             rings.append(ring)
-            # One term a tap: gathered together, their sum would be a slow reduction.
-            total = sum(_read(ring, time - tap * dilation, beams) * kernel[tap - 1] for tap in range(1, kernel_size))
+            # One term for each entry of the kernel: gathered together, their sum would be a slow reduction.
+            total = sum(_read(ring, time - i * dilation, beams) * kernel[i - 1] for i in range(1, kernel_size))
             past |= {id(step): part for step, part in zip(steps, ops.unstack(total, len(steps), axis=1))}
         known = {id(layer): c for layer, c in zip(self._layers, constants["layers"])}
         return Position(time, rings, past, known, beams)
@@ -76,7 +76,7 @@ class ConvolutionHistory:
 
 
 def _read(ring, time, beams):
-    """What a ring [past, batch, …] holds of a time, each row's own past: [batch, …]."""
+    """What a ring [past, B, …] holds of a time, each row's own past: [B, …]."""
     slot = time % ring.shape[0]
     entry = ops.slice(ring, [slot, 0, 0, 0], [1, *ops.shape(ring)[1:]])[0]
     if beams is None:
@@ -97,10 +97,10 @@ class Position:
         return self._constants[id(layer)] if id(layer) in self._constants else layer.constants()
 
     def through(self, step, x):
-        """A `ConvStep` here, from its ReLU to its norm: x [batch, features] → the same."""
+        """A `ConvStep` here, from its ReLU to its norm: x [B, d] → the same."""
         self.inputs[id(step)] = x
-        last_tap, weights, bias = self.constants_of(step)
-        x = x * last_tap
+        last_of_kernel, weights, bias = self.constants_of(step)
+        x = x * last_of_kernel
         if id(step) in self._past:
             x = x + self._past[id(step)]
         return ops.matmul(x, weights) + bias

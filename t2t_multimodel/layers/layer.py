@@ -7,7 +7,8 @@ class Layer(keras.layers.Layer):
     """Sizes are known from the hparams, so nothing waits for a first call: a model can be counted, saved and loaded at
     once.
 
-    Masks are passed as `real` (1 = real, 0 = padding): Keras gives an argument called `mask` a meaning of its own.
+    Masks are passed as `padding_mask` (1 = real, 0 = padding): Keras gives an argument called `mask` a meaning of its
+    own.
     """
 
     def build(self, *shapes):

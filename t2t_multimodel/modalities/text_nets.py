@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from t2t_multimodel.kernels.cross_entropy import cross_entropy_in_halves
+from t2t_multimodel.kernels.cross_entropy import cross_entropy_split
 from t2t_multimodel.kernels.dense import dense
 from t2t_multimodel.modalities.heads import AutoregressiveHead
 
@@ -48,7 +48,7 @@ class TextNet(AutoregressiveHead):
         """Cross entropy of each id, computed for the two halves of the batch by themselves; see `Head.loss`."""
         ids = self.ids(targets)
         weights = self.padding_mask(targets) * example_weights[:, None]
-        total, log_probability, correct, logits = cross_entropy_in_halves(
+        total, log_probability, correct, logits = cross_entropy_split(
             self.logits, outputs, ids, weights, label_smoothing
         )
         statistics = {"log_probability": log_probability, "correct": correct, "weights": weights}

@@ -19,6 +19,8 @@ for _old, _name in _OLD_PROBLEM_NAMES.items():
 @register_model("multimodel", aliases=("multi_model",))
 def multimodel(hparams, specs):
     """One model for text, pictures, sound and classes: Kaiser et al. 2017, "One Model To Learn Them All"."""
+    from t2t_multimodel.kernels import select
     from t2t_multimodel.models.multimodel import MultiModel
 
+    select.setting()  # refused here: within a layer's call Keras would wrap the error
     return MultiModel(hparams, specs)

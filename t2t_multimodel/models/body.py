@@ -1,7 +1,7 @@
-"""The body all tasks share: encoder, mixer, decoder; paper §2.3. Every part keeps [batch, length, hidden].
+"""The body all tasks share: encoder, mixer, decoder; paper §2.3. Every part keeps [B, T, d].
 
-Between the experts, which look at all tokens of a batch, rows have nothing to do with each other: a wide body takes
-such a stretch of blocks in two halves of the batch.
+Rows are independent but for the experts, which take the tokens of all rows: between them, a wide body computes the two
+halves of a batch side by side.
 """
 
 import functools
@@ -9,6 +9,7 @@ import functools
 import keras
 from keras import ops
 
+from t2t_multimodel.kernels.shapes import shape_of
 from t2t_multimodel.kernels.split_batch import split_batch
 from t2t_multimodel.layers import intermediates
 from t2t_multimodel.layers.attention import AttentionBlock, cross_attention, timing_signal
@@ -17,13 +18,13 @@ from t2t_multimodel.layers.experts import MixtureOfExperts
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.layers.normalization import LayerNorm
 
-WIDE = 128  # features from which operations on half a batch take longer than it takes to call twice as many
+WIDE = 128  # features from which splitting the batch gains more than calling twice as many operations costs
 
 
 def split_if_wide(function, hparams, *arrays):
-    """`function(*arrays)`, [batch, …] each, rows apart from each other: in halves where that is quicker.
+    """`function(*arrays)`, arrays [B, …] whose rows are independent: by `split_batch` where that is faster.
 
-    Whole too while somebody looks: layers would note each half under the same name.
+    No splitting while capturing intermediates: layers would sow each half under the same name.
     """
     if hparams.hidden_size < WIDE or intermediates.capturing():
         return function(*arrays)
@@ -42,10 +43,10 @@ class Encoder(Layer):
             self.norm = LayerNorm(h.hidden_size, name="norm")
 
     def call(self, x, padding_mask, training=False):
-        """x [batch, length, hidden], real [batch, length] → (encoded, zero at padding; the experts' report or None)."""
+        """x [B, S, d], padding_mask [B, S] → (encoded [B, S, d], zero at padding; the experts' report or None)."""
         report = None
         mask = ops.cast(padding_mask, x.dtype)[..., None]
-        x = x + ops.cast(timing_signal(ops.arange(ops.shape(x)[1]), self.hparams.hidden_size), x.dtype)
+        x = x + ops.cast(timing_signal(ops.arange(shape_of(x)[1]), self.hparams.hidden_size), x.dtype)
         middle = len(self.blocks) // 2 if self.experts is not None else 0
         if middle:
             x = split_if_wide(functools.partial(self._blocks, self.blocks[:middle], training), self.hparams, x, mask)
@@ -94,12 +95,12 @@ class Mixer(Layer):
     def initial_state(self, batch, length, beam=1):
         return self.attention_block.initial_state(batch, length, beam)
 
-    def step(self, x, memory, state, position):
-        """One position: x [batch, hidden] → ([batch, hidden], new state)."""
-        x, state = self.attention_block.step(x, memory, state, position)
+    def step(self, x, cross_attention_cache, self_attention_cache, position):
+        """One position: x [B, d] → ([B, d], the new self-attention cache)."""
+        x, self_attention_cache = self.attention_block.step(x, cross_attention_cache, self_attention_cache, position)
         for block in self.blocks:
             x = block.step(x, position)
-        return x, state
+        return x, self_attention_cache
 
 
 class Decoder(Layer):
@@ -115,7 +116,7 @@ class Decoder(Layer):
             self.norm = LayerNorm(h.hidden_size, name="norm")
 
     def call(self, x, target_padding_mask, source, source_padding_mask, training=False):
-        """→ ([batch, length, hidden], the experts' report or None). Only the experts need the target's padding."""
+        """x [B, T, d] → ([B, T, d], the experts' report or None). Only the experts need the target's padding."""
         report = None
         middle = len(self.blocks) // 2 if self.experts is not None else 0
         if middle:
@@ -127,12 +128,12 @@ class Decoder(Layer):
         return split_if_wide(ending, self.hparams, x, source, source_padding_mask), report
 
     def _blocks(self, which, training, x, source, source_padding_mask):
-        for block, reader in zip(self.blocks[which], self.cross_attentions[which]):
-            x = reader(block(x, training=training), source, source_padding_mask)
+        for block, attend in zip(self.blocks[which], self.cross_attentions[which]):
+            x = attend(block(x, training=training), source, source_padding_mask)
         return x
 
     def prepare(self, source, source_padding_mask):
-        return [reader.prepare(source, source_padding_mask) for reader in self.cross_attentions]
+        return [layer.prepare(source, source_padding_mask) for layer in self.cross_attentions]
 
     @property
     def steps(self):
@@ -141,13 +142,13 @@ class Decoder(Layer):
     @property
     def prepared(self):
         """The layers besides `steps` whose `constants` decoding computes once."""
-        attentions = [attention for reader in self.cross_attentions for attention in reader.attentions]
+        attentions = [attention for layer in self.cross_attentions for attention in layer.attentions]
         return [*attentions, *([self.experts] if self.experts is not None else [])]
 
-    def step(self, x, memory, position):
-        """One position: x [batch, hidden] → the same."""
-        for i, (block, reader) in enumerate(zip(self.blocks, self.cross_attentions)):
+    def step(self, x, cross_attention_caches, position):
+        """One position: x [B, d] → the same. cross_attention_caches: of each block."""
+        for i, (block, attend) in enumerate(zip(self.blocks, self.cross_attentions)):
             if self.experts is not None and i == len(self.blocks) // 2:
                 x = self.experts.step(x, position)
-            x = reader.step(block.step(x, position), memory[i], position)
+            x = attend.step(block.step(x, position), cross_attention_caches[i], position)
         return self.norm.call(x)

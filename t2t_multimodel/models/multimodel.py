@@ -5,7 +5,7 @@ from keras import ops
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.layers import intermediates
-from t2t_multimodel.layers.convolution_cache import ConvolutionHistory
+from t2t_multimodel.layers.convolution_cache import ConvolutionCache
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.models.body import Decoder, Encoder, Mixer
 
@@ -39,7 +39,7 @@ class MultiModel(Layer):
             self.mixer = Mixer(hparams, name="mixer") if autoregressive else None
             self.decoder = Decoder(hparams, name="decoder") if autoregressive else None
         writers = [self.mixer, self.decoder] if autoregressive else []
-        self._history = ConvolutionHistory(
+        self._history = ConvolutionCache(
             [step for part in writers for step in part.steps], [layer for part in writers for layer in part.prepared]
         )
         self.built = True  # every weight exists from here on
@@ -88,9 +88,9 @@ class MultiModel(Layer):
 
         Returns:
           loss: the mean of the head's loss over targets (cross entropy in nats for text and classes, smoothed in
-            training) + the experts' balancing losses.
-          report: {"cross_entropy" (that mean), "weight" (targets counted), "balance", "overflow", and what the head
-            reports of every target: "weights" and its `statistics`}.
+            training) + the experts' load balancing losses.
+          report: {"cross_entropy" (that mean), "weight" (targets counted), "load_balance_loss",
+            "dropped_token_fraction", and what the head reports of every target: "weights" and its `statistics`}.
         """
         outputs, reports = self._outputs(batch, spec, training)
         smoothing = self.hparams.label_smoothing if training else 0.0
@@ -99,10 +99,15 @@ class MultiModel(Layer):
         count = ops.sum(of_targets["weights"])
         mean = total / ops.maximum(count, 1.0)
         zero = ops.zeros((), dtype="float32")
-        balance = sum((report["balance"] for report in reports), zero)
-        overflow = sum((report["overflow"] for report in reports), zero) / max(len(reports), 1)
-        report = {"cross_entropy": mean, "weight": count, "balance": balance, "overflow": overflow}
-        return mean + balance, report | of_targets
+        load_balance_loss = sum((report["load_balance_loss"] for report in reports), zero)
+        dropped = sum((report["dropped_token_fraction"] for report in reports), zero) / max(len(reports), 1)
+        report = {
+            "cross_entropy": mean,
+            "weight": count,
+            "load_balance_loss": load_balance_loss,
+            "dropped_token_fraction": dropped,
+        }
+        return mean + load_balance_loss, report | of_targets
 
     def evaluate(self, batch, spec):
         """Teacher-forced: {"weights": [B, …], and each of the head's `statistics`, of that shape}."""
@@ -160,18 +165,18 @@ class MultiModel(Layer):
             "history": self._history.initial_state(batch * beam),
         }
 
-    def step(self, ids, targets, constants, memory, state, time, beams=None):
+    def step(self, ids, targets, constants, cross_attention_cache, state, time, beams=None):
         """Logits of the next id: ids [rows] just written (the command at time 0) → (float32 [rows, vocabulary], state).
 
         Args:
-          targets: the `Modality` that is written. memory: of `prepare`. constants, state: see there.
-          beams: `incremental.Beams` where the rows are hypotheses of a beam search.
+          targets: the `Modality` that is written. cross_attention_cache: of `prepare`. constants, state: see there.
+          beams: `convolution_cache.Beams` where the rows are hypotheses of a beam search.
         """
         net = self.nets[self._heads[targets.weights_name]]
         position = self._history.position(state["history"], constants, time, beams)
         x = ops.cast(net.embed(ids), "float32")
-        x, mixer_state = self.mixer.step(x, memory["mixer"], state["mixer"], position)
-        x = self.decoder.step(x, memory["decoder"], position)
+        x, mixer_state = self.mixer.step(x, cross_attention_cache["mixer"], state["mixer"], position)
+        x = self.decoder.step(x, cross_attention_cache["decoder"], position)
         return net.logits(x), {"mixer": mixer_state, "history": self._history.after(position)}
 
     @property

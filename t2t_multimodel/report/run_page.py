@@ -144,12 +144,12 @@ def add_attention(page, maps, without="No example was scored."):
             _add_map(layers, one, weights, name)
 
 
-def add_experts(page, loads, overflow):
+def add_experts(page, loads, dropped):
     """How each problem uses the experts.
 
     Args:
       loads: {problem: {"encoder", "decoder": {"load": [experts], …}}} (see `expert_load`).
-      overflow: {problem: share of assignments that found their expert full, last of training}.
+      dropped: {problem: share of assignments that found their expert full, last of training}.
     """
     section = page.section("Experts")
     if not loads:
@@ -175,12 +175,12 @@ def add_experts(page, loads, overflow):
         section.figure(
             figure, f"Expert load in the {part}: " + "; ".join(said), f"{part}: an even share is {1 / experts:.3g}"
         )
-    rows = [("problem", *(f"{part}: effective experts" for part in ("encoder", "decoder")), "overflow in training")]
+    rows = [("problem", *(f"{part}: effective experts" for part in ("encoder", "decoder")), "dropped in training")]
     for problem, load in loads.items():
         used = [
             round(series.effective_number(load[p]["load"]), 2) if p in load else None for p in ("encoder", "decoder")
         ]
-        rows.append((problem, *used, overflow.get(problem)))
+        rows.append((problem, *used, dropped.get(problem)))
     section.table(
         rows,
         "Effective experts: e to the entropy of a row; the number of experts if all are used equally, 1 if only one is "

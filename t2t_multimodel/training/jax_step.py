@@ -7,7 +7,7 @@ import numpy as np
 from t2t_multimodel.modalities.arrays import joined_name
 
 STATIC_SHAPES = True  # every shape is compiled anew
-REPORTED = ("cross_entropy", "weight", "balance", "overflow")
+REPORTED = ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
 
 
 class Step:

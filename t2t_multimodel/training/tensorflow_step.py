@@ -9,7 +9,7 @@ from t2t_multimodel.training.adam import LazyAdam, by_expert
 from t2t_multimodel.training.tensorflow_program import program
 
 STATIC_SHAPES = False  # one trace serves every length
-REPORTED = ("cross_entropy", "weight", "balance", "overflow")
+REPORTED = ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
 
 
 class Step:
@@ -34,8 +34,7 @@ class Step:
         """One update from the average over `draws`, a list of (spec, batch of numpy arrays).
 
         Returns:
-          for each draw a dict of floats: loss, cross_entropy, weight, balance, overflow; and the gradient's norm
-          before clipping.
+          for each draw a dict of floats: loss and what `REPORTED` names; and the gradient's norm before clipping.
         """
         rate = tf.constant(learning_rate, tf.float32)
         if len(draws) == 1:

@@ -247,7 +247,10 @@ class LossWindow:
         tokens = 0
         for problem, sums in self._sums.items():
             planned, actual = shares[problem]
-            means = {name: sums[name] / sums["draws"] for name in ("loss", "cross_entropy", "balance", "overflow")}
+            means = {
+                name: sums[name] / sums["draws"]
+                for name in ("loss", "cross_entropy", "load_balance_loss", "dropped_token_fraction")
+            }
             log.write(
                 step,
                 means
