@@ -1,4 +1,4 @@
-"""The registries: problems, mixtures, models and hparams sets, each by name.
+"""The registries: everything that a user may add, each by name; `ALL` lists them.
 
 Adding a problem, from a user's own folder (`--t2t_usr_dir`), an installed package (`packages.py`) or here:
 
@@ -34,8 +34,14 @@ class Entry:
 class Registry:
     """Names → entries of one kind, with aliases for names that users of old still type."""
 
-    def __init__(self, kind):
-        self.kind = kind
+    def __init__(self, kind, title, ships_in=""):
+        """Args:
+        kind: what an entry is called. title: what all are called, and where their names are given.
+        ships_in: a heavy module that registers what ships of this kind, imported at the first look-up of this
+          kind; kinds without one are registered by `_SHIPPED`.
+        """
+        self.kind, self.title = kind, title
+        self._ships_in = ships_in
         self._entries = {}
         self._aliases = {}
 
@@ -72,16 +78,26 @@ class Registry:
         return dict(self._entries), dict(self._aliases)
 
     def restore(self, snapshot):
-        """Forgets what was registered since `snapshot` was taken."""
-        self._entries, self._aliases = dict(snapshot[0]), dict(snapshot[1])
+        """Forgets what was registered since `snapshot` was taken, but not what ships."""
+        shipped = {name: entry for name, entry in self._entries.items() if self._ships(entry)}
+        self._entries, self._aliases = snapshot[0] | shipped, dict(snapshot[1])
 
     def added_since(self, snapshot):
-        """The names registered since `snapshot` was taken, sorted."""
-        return sorted(self._entries.keys() - snapshot[0].keys())
+        """The names registered since `snapshot` was taken, sorted; without what ships."""
+        return sorted(n for n in self._entries.keys() - snapshot[0].keys() if not self._ships(self._entries[n]))
+
+    def _ships(self, entry):
+        """Whether the heavy module registered it, which may be imported at any time."""
+        return bool(self._ships_in) and getattr(entry.value, "__module__", "") == self._ships_in
+
+    def _load(self):
+        load()
+        if self._ships_in:
+            importlib.import_module(self._ships_in)
 
     def resolve(self, name):
         """The registered name that `name` stands for; raises `UserError` with the nearest names."""
-        _load_shipped()
+        self._load()
         target = self._aliases.get(name, name)
         if target in self._entries:
             return target
@@ -95,7 +111,7 @@ class Registry:
         raise unknown_name(self.kind, name, [*self._entries, *shipped_aliases], failed)
 
     def __contains__(self, name):
-        _load_shipped()
+        self._load()
         return self._aliases.get(name, name) in self._entries
 
     def entry(self, name):
@@ -105,7 +121,7 @@ class Registry:
         return self.entry(name).value
 
     def names(self):
-        _load_shipped()
+        self._load()
         return sorted(self._entries)
 
     def entries(self):
@@ -113,16 +129,28 @@ class Registry:
 
     def aliases_of(self, name):
         """The other names under which the registered `name` resolves."""
-        _load_shipped()
+        self._load()
         return sorted(old for old, new in self._aliases.items() if new == name)
 
 
-problems = Registry("problem")
-mixtures = Registry("mixture")
-models = Registry("model")
-hparams_sets = Registry("hparams set")
+problems = Registry("problem", "Problems (--problem; <name>_rev swaps the sides of one from text to text)")
+mixtures = Registry("mixture", "Mixtures (--problem; or written: --problem=a,b:2)")
+models = Registry("model", "Models (--model)")
+hparams_sets = Registry("hparams set", "Hparams sets (--hparams_set)")
+modalities = Registry("modality", "Modalities (a problem's inputs and targets)")
+metrics = Registry("metric", "Metrics (a problem's metrics)")
+optimizers = Registry("optimizer", "Optimizers (--hparams=optimizer=…)")
+schedules = Registry("learning rate schedule", "Learning rate schedules (--hparams=learning_rate_schedule=…)")
+grammars = Registry("grammar", "Grammars (a problem's target_grammar)", "t2t_multimodel.decoding.grammars")
+ALL = (problems, mixtures, models, hparams_sets, modalities, metrics, optimizers, schedules, grammars)
 
-_SHIPPED = ("t2t_multimodel.problems", "t2t_multimodel.hparams", "t2t_multimodel.models")
+_SHIPPED = (
+    "t2t_multimodel.problems",
+    "t2t_multimodel.hparams",
+    "t2t_multimodel.models",
+    "t2t_multimodel.metrics",
+    "t2t_multimodel.training.optimizer",
+)
 _loaded = False
 _packages = []  # what became of the installed packages that register something
 
@@ -138,45 +166,80 @@ def register_problem(cls=None, *, aliases=()):
             raise UserError(f"@register_problem stands before {_source(cls)}, which is no class derived from Problem")
         if not cls.__dict__.get("name"):
             cls.name = snake_case(cls.__name__)
-        # Python's `inspect` would look the class up by its name, and find the first of two in one file.
-        problems.add(cls.name, cls, _called_from())
-        for alias in aliases:
-            problems.alias(alias, cls.name)
-        return cls
+        return _add(problems, cls.name, cls, aliases)
 
     return register(cls) if cls is not None else register
 
 
 def register_hparams(function=None, *, aliases=()):
     """Function decorator: registers a function that returns an `HParams`, under the function's name."""
-
-    def register(function):
-        hparams_sets.add(function.__name__, function)
-        for alias in aliases:
-            hparams_sets.alias(alias, function.__name__)
-        return function
-
-    return register(function) if function is not None else register
+    return _by_its_name(hparams_sets, function, aliases)
 
 
 def register_model(name, *, aliases=()):
-    """Decorator: registers a function `(hparams, specs) -> keras model`; see `model_names.py`."""
-
-    def register(factory):
-        models.add(name, factory)
-        for alias in aliases:
-            models.alias(alias, name)
-        return factory
-
-    return register
+    """Decorator: registers a function `(hparams, specs) -> keras model`; see `models/__init__.py`."""
+    return lambda factory: _add(models, name, factory, aliases)
 
 
 def register_mixture(mixture, *, aliases=()):
     """Registers a `Mixture` under its name."""
-    mixtures.add(mixture.name, mixture)
-    for alias in aliases:
-        mixtures.alias(alias, mixture.name)
-    return mixture
+    return _add(mixtures, mixture.name, mixture, aliases, mixture.source)
+
+
+def register_modality(cls=None, *, aliases=()):
+    """Class decorator: registers a modality under its `modality_name`, or its own name in snake_case."""
+
+    def register(cls):
+        if not inspect.isclass(cls):
+            raise UserError(f"@register_modality stands before {_source(cls)}, which is no class")
+        return _add(modalities, cls.__dict__.get("modality_name") or snake_case(cls.__name__), cls, aliases)
+
+    return register(cls) if cls is not None else register
+
+
+def register_metric(metric=None, *, aliases=()):
+    """Registers a `Metric`, a class or an instance, under its `name`, or the class's in snake_case; see
+    `metrics/base.py`. `metrics.get(name)` is the instance.
+    """
+
+    def register(metric):
+        is_class = inspect.isclass(metric)
+        if is_class and not metric.__dict__.get("name"):
+            metric.name = snake_case(metric.__name__)
+        made = metric() if is_class else metric
+        if not getattr(made, "name", None):
+            made.name = snake_case(type(made).__name__)
+        if not (callable(getattr(made, "score", None)) and hasattr(made, "higher_is_better")):
+            raise UserError(f"@register_metric stands before {_source(metric)}, which is no Metric")
+        _add(metrics, made.name, made, aliases)
+        return metric
+
+    return register(metric) if metric is not None else register
+
+
+def register_optimizer(function=None, *, aliases=()):
+    """Function decorator: registers, under its name, a function `(hparams, variables) -> Keras optimizer`.
+
+    The optimizer's own name must be the function's: `keras.optimizers.SGD(hparams.learning_rate, name="my_sgd")`.
+    """
+    return _by_its_name(optimizers, function, aliases)
+
+
+def register_schedule(function=None, *, aliases=()):
+    """Function decorator: registers, under its name, a function `(hparams, step, train_steps) -> learning rate`.
+
+    Steps count from 0; `hparams.learning_rate` is the peak.
+    """
+    return _by_its_name(schedules, function, aliases)
+
+
+def register_grammar(cls=None, *, aliases=()):
+    """Class decorator: registers a grammar of targets under its `name`; see `decoding/grammars.py`."""
+
+    def register(cls):
+        return _add(grammars, cls.__dict__.get("name") or snake_case(cls.__name__), cls, aliases)
+
+    return register(cls) if cls is not None else register
 
 
 def problem(name):
@@ -196,18 +259,33 @@ def snake_case(name):
 
 def installed_packages():
     """What became of the installed packages that register problems: a list of `packages.InstalledPackage`."""
-    _load_shipped()
+    load()
     return list(_packages)
 
 
-def _load_shipped():
-    """Registers what ships and what installed packages add, once, at the first look-up (so that imports stay light)."""
+def load():
+    """Registers what ships and what installed packages add, once. Look-ups do it, so that imports stay light."""
     global _loaded
     if not _loaded:
         _loaded = True
         for module in _SHIPPED:
             importlib.import_module(module)
-        _packages[:] = packages.load((problems, mixtures, models, hparams_sets))
+        _packages[:] = packages.load(ALL)
+
+
+def _add(registry, name, value, aliases, source=None):
+    # Python's `inspect` would look a class up by its name, and find the first of two in one file.
+    registry.add(name, value, source or _called_from())
+    for alias in aliases:
+        registry.alias(alias, name)
+    return value
+
+
+def _by_its_name(registry, function, aliases):
+    """What a decorator of functions returns, with its arguments or without."""
+    if function is None:
+        return lambda function: _add(registry, function.__name__, function, aliases)
+    return _add(registry, function.__name__, function, aliases)
 
 
 def _called_from():

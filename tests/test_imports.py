@@ -122,7 +122,13 @@ def test_the_registry_is_all_that_loads_what_ships():
         for node in tree.body
         if isinstance(node, ast.Assign) and node.targets[0].id == "_SHIPPED"
     )
-    assert shipped == ("t2t_multimodel.problems", "t2t_multimodel.hparams", "t2t_multimodel.models")
+    assert shipped == (
+        "t2t_multimodel.problems",
+        "t2t_multimodel.hparams",
+        "t2t_multimodel.models",
+        "t2t_multimodel.metrics",
+        "t2t_multimodel.training.optimizer",
+    )
 
 
 def test_nets_and_training_know_keras_only(file):

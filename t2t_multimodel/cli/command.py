@@ -103,7 +103,9 @@ class Command:
         if backend:
             meaning = "what Keras computes with; default: $KERAS_BACKEND, else tensorflow"
             self.choice("backend", None, startup.BACKENDS, meaning)
-        self.switch("registry_help", "list every problem, mixture, model and hparams set, and stop")
+        self.switch(
+            "registry_help", "list everything that is registered: problems, models, hparams sets, metrics, …; and stop"
+        )
         self.switch("help", "show this text, and stop")
 
     # ---- Running

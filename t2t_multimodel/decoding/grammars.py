@@ -10,7 +10,7 @@ A form is a small automaton over ids, one state a row, made of `keras.ops` so th
                             `left` ids, a scalar, are still to be written
     after(state, ids)       the state once `ids` [rows] are written
 
-One of your own is a class with these and `@register_grammar`, in a module that is imported with its problem.
+One of your own is a class with these and `@register_grammar` of `t2t_multimodel.registry`.
 """
 
 import functools
@@ -19,24 +19,17 @@ import re
 import numpy as np
 from keras import ops
 
+from t2t_multimodel import registry
 from t2t_multimodel.decoding.search import EMPTY
-from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.errors import unknown_name
 from t2t_multimodel.features import EOS_ID
+from t2t_multimodel.registry import register_grammar
 
 FORBIDDEN = EMPTY  # added to the logits of ids that may not come next
 DEEPEST = 64  # brackets open at a time
-GRAMMARS = {}  # name → class
 _SPACE = "\u2581"  # as the vocabulary spells it
 # Kinds of ids. A space alone begins a leaf and stands for none of it; a _BRACKET may be part of the first one only.
 _NEVER, _OPENS, _CLOSES, _LEAF, _SPACE_ALONE, _GOES_ON, _BRACKET, _ENDS = range(8)
-
-
-def register_grammar(cls):
-    """Class decorator: problems may name the form. Raises `UserError` where another class has its name."""
-    other = GRAMMARS.setdefault(cls.name, cls)
-    if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-        raise UserError(f"two forms are called {cls.name!r}, one in {other.__module__} and one in {cls.__module__}")
-    return cls
 
 
 def grammar_of(spec, vocabulary):
@@ -50,8 +43,8 @@ def grammar_of(spec, vocabulary):
     name = spec.targets.form
     if not name or spec.inputs.modality != "text":
         return None
-    if name not in GRAMMARS:
-        raise unknown_name(f"problem {spec.name}: target_grammar", name, GRAMMARS)
+    if name not in registry.grammars:
+        raise unknown_name(f"problem {spec.name}: target_grammar", name, registry.grammars.names())
     return _form(name, vocabulary, spec.targets.vocabulary_size)
 
 
@@ -72,7 +65,7 @@ def misfit(form, examples):
 
 @functools.lru_cache(maxsize=8)
 def _form(name, vocabulary, size):
-    return GRAMMARS[name].of(vocabulary, size)
+    return registry.grammars.get(name).of(vocabulary, size)
 
 
 @register_grammar

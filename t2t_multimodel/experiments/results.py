@@ -1,7 +1,7 @@
 """The raw results of a suite: results.jsonl, curves.jsonl and probes.jsonl, collected from the runs; and read again.
 
 results.jsonl has a line for each run × problem × metric: the value on the test split (dev where there is none), on how
-many examples, and each example's part of it (`scores`, see training/example_scores.py). The reports need these files,
+many examples, and each example's part of it (`scores`, see metrics/). The reports need these files,
 plan.json and environment.json, not the runs; a file may be there compressed, as results.jsonl.gz.
 """
 

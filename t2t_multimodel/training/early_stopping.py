@@ -3,7 +3,7 @@
 import math
 
 from t2t_multimodel.errors import unknown_name
-from t2t_multimodel.metrics.scores import METRICS
+from t2t_multimodel.metrics import get as get_metric
 from t2t_multimodel.problem import TEACHER_FORCED
 
 
@@ -29,7 +29,7 @@ class EarlyStopping:
         valid = {*TEACHER_FORCED, *(name for problem in of for name in problem.metrics)}
         if self._name not in valid:
             raise unknown_name("metric in --early_stopping_metric", self._name, valid)
-        self._sign = 1.0 if METRICS[self._name].higher_is_better else -1.0
+        self._sign = 1.0 if get_metric(self._name).higher_is_better else -1.0
 
     @property
     def reason(self):

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from t2t_multimodel import metrics
 from t2t_multimodel.decode_hparams import decode_settings, describe
 from t2t_multimodel.decoding.batch_decoder import BatchDecoder
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.batching import evaluation_batches
 from t2t_multimodel.input.store import ExampleStore
-from t2t_multimodel.metrics import scores as metrics
 from t2t_multimodel.training.backend import adapter
 
 
