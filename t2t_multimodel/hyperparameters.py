@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from t2t_multimodel import registry
 from t2t_multimodel.errors import UserError, unknown_name
 
 
@@ -73,9 +74,9 @@ class HParams:
 
     # ---- Loss and optimiser
     label_smoothing: float = tuned(0.0, 0.0, 0.2)  # share of the target's probability spread over all ids
-    optimizer: str = "adam"  # or lazy_adam, which leaves experts without a gradient in a step as they are
+    optimizer: str = "adam"  # registered: adam, lazy_adam (leaves experts without a gradient in a step as they are), …
     learning_rate: float = tuned(1e-3, 1e-4, 1e-2, log=True)  # the peak, for every schedule
-    learning_rate_schedule: str = "noam"  # constant, noam (∝ 1/√step), cosine (to zero at train_steps), exponential
+    learning_rate_schedule: str = "noam"  # registered: constant, noam (∝ 1/√step), cosine (to zero), exponential, …
     learning_rate_warmup_steps: int = tuned(4000, 50, 8000, log=True)  # linear from zero
     learning_rate_decay_rate: float = 0.5  # exponential: factor …
     learning_rate_decay_steps: int = 50000  # … every so many steps
@@ -120,7 +121,9 @@ class Resolved:
     def from_json(cls, stored: Mapping[str, Mapping[str, Any]], where: str = "hparams.json") -> Self:
         """The inverse of `to_json`; a field that `stored` lacks (written by an older version) has its default."""
         values = {name: entry["value"] for name, entry in stored.items()}
-        return cls(override(HParams(), values, where), {name: entry["source"] for name, entry in stored.items()})
+        hparams = dataclasses.replace(HParams(), **check(values, where))
+        _validate_values(hparams)  # to use a model takes no optimizer, whose module may not be there
+        return cls(hparams, {name: entry["source"] for name, entry in stored.items()})
 
 
 def declared_ranges() -> dict[str, Range]:
@@ -170,7 +173,14 @@ def parse(text: str, where: str = "--hparams") -> dict[str, Any]:
 
 
 def validate(hparams: HParams) -> None:
-    """Raises `UserError` where values contradict each other or lie outside their range."""
+    """Raises `UserError` where values contradict each other, are out of range, or name what is not registered."""
+    _validate_values(hparams)
+    for name, known in (("optimizer", registry.optimizers), ("learning_rate_schedule", registry.schedules)):
+        if getattr(hparams, name) not in known:
+            raise unknown_name(name, getattr(hparams, name), known.names())
+
+
+def _validate_values(hparams: HParams) -> None:
     h = hparams
     if h.hidden_size % h.num_heads or h.hidden_size % 2:
         raise UserError(f"hidden_size={h.hidden_size} must be even and a multiple of num_heads={h.num_heads}")
@@ -181,8 +191,6 @@ def validate(hparams: HParams) -> None:
     if not 0 <= h.dropout < 1:
         raise UserError(f"dropout={h.dropout} must lie in [0, 1)")
     choices = {
-        "learning_rate_schedule": ("constant", "noam", "cosine", "exponential"),
-        "optimizer": ("adam", "lazy_adam"),
         "precision": ("float32", "mixed_bfloat16"),
         "image_norm": ("features", "picture"),
         "mixture": ("fixed", "size", "adaptive", "schedule"),

@@ -1,4 +1,4 @@
-"""Installed packages that register problems: the entry point group `t2t_multimodel.problems`.
+"""Installed packages that register problems and more: the entry point group `t2t_multimodel.problems`.
 
 In the package's pyproject.toml, a module to import; whatever that registers is there:
 

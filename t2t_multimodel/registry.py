@@ -1,4 +1,4 @@
-"""The registries: problems, mixtures, models and hparams sets, each by name.
+"""The registries: everything that a user may add, each by name; `ALL` lists them.
 
 Adding a problem, from a user's own folder (`--t2t_usr_dir`), an installed package (`packages.py`) or here:
 
@@ -50,8 +50,14 @@ Snapshot = tuple[dict[str, Entry[T]], dict[str, str]]  # entries and aliases
 class Registry(Generic[T]):
     """Names → entries of one kind, with aliases for names that users of old still type."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, title: str, ships_in: str = "") -> None:
+        """Args:
+        kind: what an entry is called. title: what all are called, and where their names are given.
+        ships_in: a heavy module that registers what ships of this kind, imported at the first look-up of this
+          kind; kinds without one are registered by `_SHIPPED`.
+        """
+        self.kind, self.title = kind, title
+        self._ships_in = ships_in
         self._entries: dict[str, Entry[T]] = {}
         self._aliases: dict[str, str] = {}
 
@@ -88,16 +94,26 @@ class Registry(Generic[T]):
         return dict(self._entries), dict(self._aliases)
 
     def restore(self, snapshot: Snapshot[T]) -> None:
-        """Forgets what was registered since `snapshot` was taken."""
-        self._entries, self._aliases = dict(snapshot[0]), dict(snapshot[1])
+        """Forgets what was registered since `snapshot` was taken, but not what ships."""
+        shipped = {name: entry for name, entry in self._entries.items() if self._ships(entry)}
+        self._entries, self._aliases = snapshot[0] | shipped, dict(snapshot[1])
 
     def added_since(self, snapshot: Snapshot[T]) -> list[str]:
-        """The names registered since `snapshot` was taken, sorted."""
-        return sorted(self._entries.keys() - snapshot[0].keys())
+        """The names registered since `snapshot` was taken, sorted; without what ships."""
+        return sorted(n for n in self._entries.keys() - snapshot[0].keys() if not self._ships(self._entries[n]))
+
+    def _ships(self, entry: Entry[T]) -> bool:
+        """Whether the heavy module registered it, which may be imported at any time."""
+        return bool(self._ships_in) and getattr(entry.value, "__module__", "") == self._ships_in
+
+    def _load(self) -> None:
+        load()
+        if self._ships_in:
+            importlib.import_module(self._ships_in)
 
     def resolve(self, name: str) -> str:
         """The registered name that `name` stands for; raises `UserError` with the nearest names."""
-        _load_shipped()
+        self._load()
         target = self._aliases.get(name, name)
         if target in self._entries:
             return target
@@ -111,7 +127,7 @@ class Registry(Generic[T]):
         raise unknown_name(self.kind, name, [*self._entries, *shipped_aliases], failed)
 
     def __contains__(self, name: str) -> bool:
-        _load_shipped()
+        self._load()
         return self._aliases.get(name, name) in self._entries
 
     def entry(self, name: str) -> Entry[T]:
@@ -121,7 +137,7 @@ class Registry(Generic[T]):
         return self.entry(name).value
 
     def names(self) -> list[str]:
-        _load_shipped()
+        self._load()
         return sorted(self._entries)
 
     def entries(self) -> list[Entry[T]]:
@@ -129,21 +145,44 @@ class Registry(Generic[T]):
 
     def aliases_of(self, name: str) -> list[str]:
         """The other names under which the registered `name` resolves."""
-        _load_shipped()
+        self._load()
         return sorted(old for old, new in self._aliases.items() if new == name)
 
 
-problems: Registry["Callable[[], Problem]"] = Registry("problem")
-mixtures: Registry["Mixture"] = Registry("mixture")
-models: Registry["Callable[[HParams, Sequence[ProblemSpec]], Any]"] = Registry("model")
-hparams_sets: Registry["Callable[[], HParams]"] = Registry("hparams set")
-modalities: Registry["type[Modality]"] = Registry("modality")
+problems: Registry["Callable[[], Problem]"] = Registry(
+    "problem", "Problems (--problem; <name>_rev swaps the sides of one from text to text)"
+)
+mixtures: Registry["Mixture"] = Registry("mixture", "Mixtures (--problem; or written: --problem=a,b:2)")
+models: Registry["Callable[[HParams, Sequence[ProblemSpec]], Any]"] = Registry("model", "Models (--model)")
+hparams_sets: Registry["Callable[[], HParams]"] = Registry("hparams set", "Hparams sets (--hparams_set)")
+modalities: Registry["type[Modality]"] = Registry("modality", "Modalities (a problem's inputs and targets)")
+metrics: Registry[Any] = Registry("metric", "Metrics (a problem's metrics)")
+optimizers: Registry[Any] = Registry("optimizer", "Optimizers (--hparams=optimizer=…)")
+schedules: Registry[Any] = Registry(
+    "learning rate schedule", "Learning rate schedules (--hparams=learning_rate_schedule=…)"
+)
+grammars: Registry[Any] = Registry(
+    "grammar", "Grammars (a problem's target_grammar)", "t2t_multimodel.decoding.grammars"
+)
+ALL: tuple[Registry[Any], ...] = (
+    problems,
+    mixtures,
+    models,
+    hparams_sets,
+    modalities,
+    metrics,
+    optimizers,
+    schedules,
+    grammars,
+)
 
 _SHIPPED = (
     "t2t_multimodel.modalities",
     "t2t_multimodel.problems",
     "t2t_multimodel.hparams",
     "t2t_multimodel.models",
+    "t2t_multimodel.metrics",
+    "t2t_multimodel.training.optimizer",
 )
 _loaded = False
 _packages: list[packages.InstalledPackage] = []  # what became of the installed packages that register something
@@ -164,11 +203,7 @@ def register_problem(cls: Any = None, *, aliases: Iterable[str] = ()) -> Any:
             raise UserError(f"@register_problem stands before {_source(cls)}, which is no class derived from Problem")
         if not cls.__dict__.get("name"):
             cls.name = snake_case(cls.__name__)
-        # Python's `inspect` would look the class up by its name, and find the first of two in one file.
-        problems.add(cls.name, cls, _called_from())
-        for alias in aliases:
-            problems.alias(alias, cls.name)
-        return cls
+        return _add(problems, cls.name, cls, aliases)
 
     return register(cls) if cls is not None else register
 
@@ -179,48 +214,73 @@ def register_hparams(function: MakesHParams) -> MakesHParams: ...
 def register_hparams(*, aliases: Iterable[str] = ()) -> Callable[[MakesHParams], MakesHParams]: ...
 def register_hparams(function: Any = None, *, aliases: Iterable[str] = ()) -> Any:
     """Function decorator: registers a function that returns an `HParams`, under the function's name."""
-
-    def register(function: Any) -> Any:
-        hparams_sets.add(function.__name__, function)
-        for alias in aliases:
-            hparams_sets.alias(alias, function.__name__)
-        return function
-
-    return register(function) if function is not None else register
+    return _by_its_name(hparams_sets, function, aliases)
 
 
-def register_model(name: str, *, aliases: Iterable[str] = ()) -> Callable[[MakesModel], MakesModel]:
-    """Decorator: registers a function `(hparams, specs) -> keras model`; see `model_names.py`."""
-
-    def register(factory: MakesModel) -> MakesModel:
-        models.add(name, factory)
-        for alias in aliases:
-            models.alias(alias, name)
-        return factory
-
-    return register
-
-
-def register_modality(cls=None, *, aliases: Iterable[str] = ()):
-    """Class decorator: registers a `Modality` class under its `modality_name`, or its own name in snake_case."""
-
-    def register(cls):
-        if not cls.__dict__.get("modality_name"):
-            cls.modality_name = snake_case(cls.__name__)
-        modalities.add(cls.modality_name, cls, _called_from())
-        for alias in aliases:
-            modalities.alias(alias, cls.modality_name)
-        return cls
-
-    return register(cls) if cls is not None else register
+def register_model(name, *, aliases=()):
+    """Decorator: registers a function `(hparams, specs) -> keras model`; see `models/__init__.py`."""
+    return lambda factory: _add(models, name, factory, aliases)
 
 
 def register_mixture(mixture: "Mixture", *, aliases: Iterable[str] = ()) -> "Mixture":
     """Registers a `Mixture` under its name."""
-    mixtures.add(mixture.name, mixture)
-    for alias in aliases:
-        mixtures.alias(alias, mixture.name)
-    return mixture
+    return _add(mixtures, mixture.name, mixture, aliases, mixture.source)
+
+
+def register_modality(cls=None, *, aliases=()):
+    """Class decorator: registers a modality under its `modality_name`, or its own name in snake_case."""
+
+    def register(cls):
+        if not inspect.isclass(cls):
+            raise UserError(f"@register_modality stands before {_source(cls)}, which is no class")
+        return _add(modalities, cls.__dict__.get("modality_name") or snake_case(cls.__name__), cls, aliases)
+
+    return register(cls) if cls is not None else register
+
+
+def register_metric(metric=None, *, aliases=()):
+    """Registers a `Metric`, a class or an instance, under its `name`, or the class's in snake_case; see
+    `metrics/base.py`. `metrics.get(name)` is the instance.
+    """
+
+    def register(metric):
+        is_class = inspect.isclass(metric)
+        if is_class and not metric.__dict__.get("name"):
+            metric.name = snake_case(metric.__name__)
+        made = metric() if is_class else metric
+        if not getattr(made, "name", None):
+            made.name = snake_case(type(made).__name__)
+        if not (callable(getattr(made, "score", None)) and hasattr(made, "higher_is_better")):
+            raise UserError(f"@register_metric stands before {_source(metric)}, which is no Metric")
+        _add(metrics, made.name, made, aliases)
+        return metric
+
+    return register(metric) if metric is not None else register
+
+
+def register_optimizer(function=None, *, aliases=()):
+    """Function decorator: registers, under its name, a function `(hparams, variables) -> Keras optimizer`.
+
+    The optimizer's own name must be the function's: `keras.optimizers.SGD(hparams.learning_rate, name="my_sgd")`.
+    """
+    return _by_its_name(optimizers, function, aliases)
+
+
+def register_schedule(function=None, *, aliases=()):
+    """Function decorator: registers, under its name, a function `(hparams, step, train_steps) -> learning rate`.
+
+    Steps count from 0; `hparams.learning_rate` is the peak.
+    """
+    return _by_its_name(schedules, function, aliases)
+
+
+def register_grammar(cls=None, *, aliases=()):
+    """Class decorator: registers a grammar of targets under its `name`; see `decoding/grammars.py`."""
+
+    def register(cls):
+        return _add(grammars, cls.__dict__.get("name") or snake_case(cls.__name__), cls, aliases)
+
+    return register(cls) if cls is not None else register
 
 
 def problem(name: str) -> "Problem":
@@ -240,18 +300,33 @@ def snake_case(name: str) -> str:
 
 def installed_packages() -> list[packages.InstalledPackage]:
     """What became of the installed packages that register problems: a list of `packages.InstalledPackage`."""
-    _load_shipped()
+    load()
     return list(_packages)
 
 
-def _load_shipped() -> None:
-    """Registers what ships and what installed packages add, once, at the first look-up (so that imports stay light)."""
+def load():
+    """Registers what ships and what installed packages add, once. Look-ups do it, so that imports stay light."""
     global _loaded
     if not _loaded:
         _loaded = True
         for module in _SHIPPED:
             importlib.import_module(module)
-        _packages[:] = packages.load((problems, mixtures, models, hparams_sets, modalities))
+        _packages[:] = packages.load(ALL)
+
+
+def _add(registry, name, value, aliases, source=None):
+    # Python's `inspect` would look a class up by its name, and find the first of two in one file.
+    registry.add(name, value, source or _called_from())
+    for alias in aliases:
+        registry.alias(alias, name)
+    return value
+
+
+def _by_its_name(registry, function, aliases):
+    """What a decorator of functions returns, with its arguments or without."""
+    if function is None:
+        return lambda function: _add(registry, function.__name__, function, aliases)
+    return _add(registry, function.__name__, function, aliases)
 
 
 def _called_from() -> str:

@@ -76,9 +76,8 @@ def user_folder(tmp_path, monkeypatch):
     """user_folder(**{"file.py": "source"}) → a folder of user code; what it registers is forgotten afterwards."""
     from t2t_multimodel import registry
 
-    registries = (registry.problems, registry.mixtures, registry.models, registry.hparams_sets)
-    for each in registries:
-        each.names()  # loads what ships, so that this stays
+    registry.load()  # what ships, so that this stays
+    for each in registry.ALL:
         monkeypatch.setattr(each, "_entries", dict(each._entries))
         monkeypatch.setattr(each, "_aliases", dict(each._aliases))
     modules, path = set(sys.modules), list(sys.path)

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from small_world import HPARAMS, make_data, make_trainer
 
+from t2t_multimodel import registry
 from t2t_multimodel.cli import experiment
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import claims, estimate, plan, queue, statistics
 from t2t_multimodel.experiments.results import Results, Score
-from t2t_multimodel.metrics import scores as metrics
-from t2t_multimodel.metrics.example_sums import example_sums, totals, value_of
+from t2t_multimodel.metrics import comparable, decoded, example_sums, score, totals, value_of
 from t2t_multimodel.mixture import Mixture, parse
 from t2t_multimodel.training.affinity import gradient_cosines
 from t2t_multimodel.training.clock import TrainingClock, seconds_logged
@@ -120,6 +120,9 @@ def test_sums_over_examples_give_the_metric_of_the_corpus():
         ["(S (NP DT NN) VB)", "(S (NP DT JJ NN) VB)", "(S NN"],
         [["(S (NP DT NN) VB)"], ["(S NP (X JJ NN) VB)"], ["(S NN)"]],
     )
+    draw = np.random.default_rng(1)
+    numbers = list(draw.normal(3e4, 2.0, [5, 2])), [[row] for row in draw.normal(3e4, 2.0, [5, 2])]
+    labels = [dict(zip("abc", row)) for row in draw.random([6, 3]).round(1)], [[set("ab")], [set("c")], [set()]] * 2
     ranked = [["a", "b", "c"], ["b", "a"], ["c"]], [["b"], ["b"], ["a"]]
     cases = {
         "bleu": (said, right),
@@ -128,14 +131,16 @@ def test_sums_over_examples_give_the_metric_of_the_corpus():
         "exact_match": (said, right),
         "cider": (said, right),
         "bracket_f1": trees,
+        **dict.fromkeys(("mae", "rmse", "r2"), numbers),
+        **dict.fromkeys(("f1_micro", "f1_macro"), labels),
         "accuracy_top1": ranked,
         "accuracy_top5": ranked,
     }
-    assert set(cases) == set(metrics._FUNCTIONS)
+    assert set(cases) == set(comparable(decoded(registry.metrics.names())))
     for name, (predictions, references) in cases.items():
         sums = example_sums((name,), predictions, references)[name]
         assert len(sums) == len(references)
-        whole = metrics.score((name,), predictions, references)[name]
+        whole = score((name,), predictions, references)[name]
         assert value_of(name, totals(sums)) == pytest.approx(whole, rel=1e-9), name
 
 

@@ -19,7 +19,7 @@ from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.data_gen.readers.trees import linearised, parse_tree, symbols
 from t2t_multimodel.data_gen.vocabulary_training import train_vocabulary
 from t2t_multimodel.decode_hparams import decode_settings
-from t2t_multimodel.decoding.grammars import GRAMMARS, PunctuatedTree, Tree, misfit, register_grammar
+from t2t_multimodel.decoding.grammars import PunctuatedTree, Tree, misfit
 from t2t_multimodel.decoding.search import beam_search, greedy_search
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.store import ExampleStore
@@ -151,14 +151,14 @@ def test_shipped_trees_declare_it():
     for name in registry.problems.names():
         problem = registry.problem(name)
         if "bracket_f1" in problem.metric_names:
-            assert problem.target_grammar in GRAMMARS and problem.decode_hparams == {"beam_size": 4}, name
+            assert problem.target_grammar in registry.grammars and problem.decode_hparams == {"beam_size": 4}, name
             if isinstance(problem.inputs, Text):
                 other_way = reversed_problem(problem)
                 assert not other_way.target_grammar and not other_way.decode_hparams
-    assert "tree" in GRAMMARS
+    assert "tree" in registry.grammars
     assert PunctuatedTree.leaves("it spins, then: stops...") == 9 and PunctuatedTree.leaves("1,5 km/h. Well") == 4
-    with pytest.raises(UserError, match="two grammars are called 'tree'"):
-        register_grammar(type("Other", (), {"name": "tree"}))
+    with pytest.raises(UserError, match="grammar 'tree' is registered twice: in .*grammars.py"):
+        registry.register_grammar(type("Other", (), {"name": "tree"}))
 
 
 def test_a_change_of_it_makes_no_data_anew(tmp_path):

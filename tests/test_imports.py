@@ -124,7 +124,10 @@ def test_the_registry_is_all_that_loads_what_ships():
         for node in tree.body
         if isinstance(node, ast.Assign) and node.targets[0].id == "_SHIPPED"
     )
-    assert shipped == tuple(f"t2t_multimodel.{part}" for part in ("modalities", "problems", "hparams", "models"))
+    assert shipped == tuple(
+        f"t2t_multimodel.{part}"
+        for part in ("modalities", "problems", "hparams", "models", "metrics", "training.optimizer")
+    )
 
 
 def test_nets_and_training_know_keras_only(file):

@@ -8,9 +8,26 @@ from conftest import GOLDEN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from t2t_multimodel import registry
+from t2t_multimodel.cli.user_code import load_user_code
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.metrics.scores import METRICS, TeacherForced, best_trivial, score, trivial_baselines
-from t2t_multimodel.problem import TEACHER_FORCED
+from t2t_multimodel.metrics import (
+    TeacherForced,
+    best_trivial,
+    check_names,
+    comparable,
+    decoded,
+    example_sums,
+    get,
+    score,
+    teacher_forced_example_sums,
+    teacher_forced_sums,
+    totals,
+    trivial_baselines,
+    value_of,
+)
+from t2t_multimodel.metrics.answers import LABELS, NUMBERS
+from t2t_multimodel.metrics.teacher_forced import TEACHER_FORCED
 
 TEXT_METRICS = ("bleu", "exact_match", "wer", "cer", "cider")
 
@@ -20,14 +37,14 @@ TEXT_METRICS = ("bleu", "exact_match", "wer", "cer", "cider")
 
 def test_a_perfect_prediction_has_the_perfect_value_of_every_metric():
     texts = [f"(S (NP (DT the) (NN {noun})) (VP (VBZ {verb})))" for noun, verb in (("dog", "barks"), ("cat", "sits"))]
-    names = [name for name in METRICS if name not in TEACHER_FORCED]
+    names = [name for name in decoded(registry.metrics.names()) if get(name).answers not in (NUMBERS, LABELS)]
     references = [[text] for text in texts]
     values = score(names, texts, references)
-    assert {name: values[name] for name in names} == pytest.approx({name: METRICS[name].perfect for name in names})
+    assert {name: values[name] for name in names} == pytest.approx({name: get(name).perfect for name in names})
     assert values["examples"] == 2
     worst = score(names, ["("] * 2, references)
     for name in names:
-        assert (worst[name] < values[name]) == METRICS[name].higher_is_better, name
+        assert (worst[name] < values[name]) == get(name).higher_is_better, name
 
 
 def test_an_unknown_metric_names_the_nearest():
@@ -187,6 +204,16 @@ def test_the_baseline_of_classes_is_ranked_by_frequency():
     assert (scores["accuracy_top1"], scores["accuracy_top5"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
 
 
+def test_of_ids_given_those_before_nothing_is_trivial():
+    names = ("perplexity", "exact_match")
+    baselines = trivial_baselines(names, ["a"], None, [["a"]])
+    assert best_trivial(names, baselines) == {"exact_match": (1.0, "most_frequent")}
+    assert decoded(names) == ("exact_match",)
+    check_names(names)
+    with pytest.raises(UserError, match="unknown metric 'perplexity'.*of decoded output"):
+        score(("perplexity",), ["a"], [["a"]])
+
+
 def test_no_training_targets_is_an_error():
     with pytest.raises(UserError, match="no training target"):
         trivial_baselines(("bleu",), [], None, [["a"]])
@@ -242,3 +269,75 @@ def test_batches_without_targets_do_not_go_unnoticed():
     sums.add(np.zeros((2, 3)), np.zeros((2, 3)), np.zeros((2, 3)))
     with pytest.raises(UserError, match="no token was counted"):
         sums.result()
+
+
+def test_a_language_model_is_measured_by_perplexity_and_bits_per_character():
+    """Two texts of 3 and 1 characters: ids with probabilities ½ and ¼, and of the second ⅛; the last row fills up."""
+    arrays = (
+        np.log([[0.5, 0.25], [0.125, np.nan], [np.nan, np.nan]]),
+        [[True, False], [True, False], [False] * 2],
+        [[1, 1], [1, 0], [0, 0]],
+    )
+    characters = [3, 1, 7]
+    names = ("perplexity", "bits_per_character")
+    forced = TeacherForced()
+    forced.add(*arrays, characters)
+    values = forced.result(names)
+    assert values["perplexity"] == pytest.approx(64 ** (1 / 3))
+    assert values["bits_per_character"] == pytest.approx(6 / 4)
+    rows = [list(row) for row in teacher_forced_sums(*arrays, characters)]
+    sums = teacher_forced_example_sums(rows[:2], names)
+    assert {name: value_of(name, totals(sums[name])) for name in names} == pytest.approx({n: values[n] for n in names})
+    without = TeacherForced()
+    without.add(*arrays)
+    with pytest.raises(UserError, match="bits_per_character: .* their number was not told"):
+        without.result(names)
+
+
+# ---- Of one's own
+
+
+def test_a_metric_of_ones_own(user_folder):
+    source = """
+from t2t_multimodel.metrics import Metric
+from t2t_multimodel.registry import register_metric
+
+@register_metric(aliases=("too_long",))
+class LengthError(Metric):
+    '''Characters too many or too few.'''
+    higher_is_better, perfect, scale = False, 0.0, None
+
+    def per_example(self, predictions, references):
+        return [abs(len(text) - len(right[0])) for text, right in zip(predictions, references)]
+
+class Longest(Metric):
+    '''The longest answer.'''
+
+    def score(self, predictions, references):
+        return {self.name: max(map(len, predictions)), "who": "me"}
+
+register_metric(Longest())
+"""
+    added = load_user_code(user_folder({"my_metrics.py": source})).added
+    assert added == ("metric length_error", "metric longest")
+    arguments = ["four", "to"], [["seven"], ["one"]]
+    assert score(("length_error", "longest"), *arguments) == {
+        "examples": 2,
+        "length_error": 1.0,
+        "longest": 4,
+        "who": "me",
+    }
+    assert get("too_long") is get("length_error") and get("length_error").format(12345.6) == "1.23e+04"
+    assert example_sums(("length_error",), *arguments) == {"length_error": [[1, 1], [1, 1]]}
+    assert comparable(("length_error", "longest")) == ("length_error",)
+    best = best_trivial(("length_error",), trivial_baselines(("length_error",), ["abc"], None, arguments[1]))
+    assert best == {"length_error": (1.0, "most_frequent")}
+    with pytest.raises(UserError, match="did you mean 'length_error'"):
+        get("lenght_error")
+    with pytest.raises(UserError, match="metric 'bleu' is registered twice"):
+        registry.register_metric(type("Bleu", (type(get("longest")),), {}))
+
+
+def test_what_is_no_metric_is_refused():
+    with pytest.raises(UserError, match="@register_metric stands before .* no Metric"):
+        registry.register_metric(lambda predictions, references: 1.0)

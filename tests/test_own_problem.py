@@ -192,8 +192,7 @@ class {name}(Problem):
 
 
 def load():
-    everything = (registry.problems, registry.mixtures, registry.models, registry.hparams_sets)
-    return {package.distribution: package for package in packages.load(everything)}
+    return {package.distribution: package for package in packages.load(registry.ALL)}
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from own_files import prepared
 from t2t_multimodel import registry
 from t2t_multimodel.cli import user_code
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.metrics.scores import METRICS, score
-from t2t_multimodel.problem import TEACHER_FORCED
+from t2t_multimodel.metrics import get, score
+from t2t_multimodel.metrics.teacher_forced import TEACHER_FORCED
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples" / "real8"
 SIZES = {  # (train, dev), as the corpora's own README says; digits counted
@@ -55,7 +55,9 @@ def test_the_folder_registers_eight_problems_and_their_mixture(real8):
 
 def test_every_problem_is_scored_by_known_metrics(real8, shared):
     for name in SIZES:
-        assert set(registry.problem(name).metrics or registry.problem(name).metric_names) <= METRICS.keys()
+        assert set(registry.problem(name).metrics or registry.problem(name).metric_names) <= set(
+            registry.metrics.names()
+        )
 
 
 def test_every_problem_has_a_data_sheet(real8):
@@ -92,7 +94,7 @@ def test_the_right_answers_score_perfectly(name, samples):
     assert not set(names) & set(TEACHER_FORCED)
     right = [sample["targets"] for sample in samples[name]["dev"]]
     values = score(names, right, [[target] for target in right])
-    assert {metric: values[metric] for metric in names} == pytest.approx({m: METRICS[m].perfect for m in names})
+    assert {metric: values[metric] for metric in names} == pytest.approx({m: get(m).perfect for m in names})
 
 
 def test_pictures_share_one_feature_and_speech_keeps_its_length(samples):

@@ -12,7 +12,7 @@ from t2t_multimodel.data_gen.readers.corpora import MissingCorpus
 from t2t_multimodel.data_gen.readers.treebanks import read_treebank_file
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.store import ExampleStore
-from t2t_multimodel.metrics.scores import score
+from t2t_multimodel.metrics import score
 from t2t_multimodel.vocabulary import Vocabulary
 
 # As on the disc: an empty line first, an outer bracket without a label, traces, function tags, indices, gaps "=2".

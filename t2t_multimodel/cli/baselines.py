@@ -4,8 +4,8 @@ from collections import Counter
 
 import numpy as np
 
+from t2t_multimodel import metrics
 from t2t_multimodel.input.store import ExampleStore
-from t2t_multimodel.metrics import scores as metrics
 
 _ROWS = 4096  # read at once
 

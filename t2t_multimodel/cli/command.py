@@ -103,7 +103,7 @@ class Command:
         if backend:
             meaning = "backend of Keras; default: $KERAS_BACKEND, else tensorflow"
             self.choice("backend", None, startup.BACKENDS, meaning)
-        self.switch("registry_help", "list every problem, mixture, model and hparams set, and exit")
+        self.switch("registry_help", "list everything registered: problems, models, hparams sets, metrics, …; and exit")
         self.switch("help", "show this text, and exit")
 
     # ---- Running

@@ -81,9 +81,9 @@ def _generate(flags):
     runner = _beam_runner(flags)
 
     startup.import_tensorflow()
+    from t2t_multimodel import metrics
     from t2t_multimodel.data_gen import generate, summary, verify
     from t2t_multimodel.data_gen.readers import corpora
-    from t2t_multimodel.metrics import scores as metrics
 
     corpora.set_folders(flags.data_dir, flags.manual_dir, flags.download_dir, may_write=not flags.dry_run)
 

@@ -1,27 +1,20 @@
-"""`--registry_help`: every problem, mixture, model and hparams set with a line on each."""
+"""`--registry_help`: everything that is registered, by kind, with a line on each."""
 
 import textwrap
 
 from t2t_multimodel import registry
 
-_TITLES = {
-    "Problems (--problem; <name>_rev swaps the sides of one from text to text)": registry.problems,
-    "Mixtures (--problem; or written: --problem=a,b:2)": registry.mixtures,
-    "Models (--model)": registry.models,
-    "Hparams sets (--hparams_set)": registry.hparams_sets,
-}
-
 
 def registry_help(width=110):
     """The whole table as text, aligned and grouped; names of old stand behind what they resolve to."""
-    names = [name for r in _TITLES.values() for name in r.names()]
+    names = [name for kind in registry.ALL for name in kind.names()]
     column = max([len(name) for name in names if len(name) <= 32], default=0) + 2
     groups = []
-    for title, entries in _TITLES.items():
+    for kind in registry.ALL:
         lines = []
-        for entry in entries.entries():
-            lines += _lines(entry, entries.aliases_of(entry.name), column, width)
-        groups.append("\n".join([title, *(lines or ["  (none)"])]))
+        for entry in kind.entries():
+            lines += _lines(entry, kind.aliases_of(entry.name), column, width)
+        groups.append("\n".join([kind.title, *(lines or ["  (none)"])]))
     return "\n\n".join(groups)
 
 

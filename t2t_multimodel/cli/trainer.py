@@ -83,7 +83,7 @@ def make_trainer(flags):
     from t2t_multimodel import mixture, registry
     from t2t_multimodel.cli import settings
     from t2t_multimodel.errors import UserError
-    from t2t_multimodel.metrics.scores import TEACHER_FORCED
+    from t2t_multimodel.metrics.teacher_forced import TEACHER_FORCED
 
     if bool(flags.early_stopping_metric) != bool(flags.early_stopping_patience):
         raise UserError("--early_stopping_metric and --early_stopping_patience need each other: give both or neither")

@@ -1,4 +1,4 @@
-"""`--t2t_usr_dir`: imports a folder of Python files, which register problems, hparams sets and models.
+"""`--t2t_usr_dir`: imports a folder of the user's Python, which registers problems, hparams sets, metrics and more.
 
 The import executes the user's code, so give only folders you trust. A folder with an `__init__.py` is imported as a
 package and may use relative imports. In any other folder each `*.py` (not `_*.py`) is imported, and the files can
@@ -50,7 +50,7 @@ class UserCode:
             return said + "added " + ", ".join(self.added)
         return (
             f"warning: {said}it registers nothing (decorate with @register_problem, @register_hparams or "
-            "@register_model of t2t_multimodel.registry)"
+            "another of t2t_multimodel.registry)"
         )
 
 
@@ -68,9 +68,11 @@ def load_user_code(directory):
     if not folder.is_dir():
         raise UserError(f"--t2t_usr_dir={directory}: {'not a folder' if folder.exists() else 'no such folder'}")
     if folder not in _loaded:
-        before = _registered()
+        registry.load()
+        before = [kind.snapshot() for kind in registry.ALL]
         modules = _import_package(folder) if (folder / "__init__.py").exists() else _import_files(folder)
-        _loaded[folder] = UserCode(str(folder), tuple(modules), tuple(n for n in _registered() if n not in before))
+        added = [f"{kind.kind} {name}" for kind, old in zip(registry.ALL, before) for name in kind.added_since(old)]
+        _loaded[folder] = UserCode(str(folder), tuple(modules), tuple(added))
     os.environ[ENVIRONMENT_VARIABLE] = str(folder)
     return _loaded[folder]
 
@@ -129,8 +131,3 @@ def _own_traceback(error):
     while frame and (frame.tb_frame.f_code.co_filename == __file__ or "importlib" in frame.tb_frame.f_code.co_filename):
         frame = frame.tb_next
     return "".join(traceback.format_exception(type(error), error, frame))
-
-
-def _registered():
-    registries = (registry.problems, registry.mixtures, registry.models, registry.hparams_sets)
-    return [f"{r.kind} {name}" for r in registries for name in r.names()]

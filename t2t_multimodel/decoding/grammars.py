@@ -10,8 +10,7 @@ A grammar is a small automaton over ids with one state per row. It uses `keras.o
                             the number of ids that can still be written
     after(state, ids)       the state after `ids` [rows] are written
 
-To add a grammar, write a class with these members and `@register_grammar`, in a module that is imported with its
-problem.
+To add a grammar, write a class with these members and `@register_grammar` of `t2t_multimodel.registry`.
 """
 
 import functools
@@ -20,24 +19,17 @@ import re
 import numpy as np
 from keras import ops
 
+from t2t_multimodel import registry
 from t2t_multimodel.decoding.search import EMPTY
-from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.errors import unknown_name
+from t2t_multimodel.registry import register_grammar
 from t2t_multimodel.vocabulary import EOS_ID
 
 FORBIDDEN = EMPTY  # added to the logits of ids that may not come next
 DEEPEST = 64  # brackets open at a time
-GRAMMARS = {}  # name → class
 _SPACE = "\u2581"  # as the vocabulary spells it
 # Kinds of ids. A single space starts a leaf without any of its text; a _BRACKET may only be part of the first bracket.
 _NEVER, _OPENS, _CLOSES, _LEAF, _SPACE_ALONE, _GOES_ON, _BRACKET, _ENDS = range(8)
-
-
-def register_grammar(cls):
-    """Class decorator: registers a grammar by its name. Raises `UserError` if another class has the same name."""
-    other = GRAMMARS.setdefault(cls.name, cls)
-    if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-        raise UserError(f"two grammars are called {cls.name!r}, one in {other.__module__} and one in {cls.__module__}")
-    return cls
 
 
 def grammar_of(spec, vocabulary):
@@ -52,8 +44,8 @@ def grammar_of(spec, vocabulary):
     name = spec.grammar
     if not name or not spec.inputs.uses_vocabulary:
         return None
-    if name not in GRAMMARS:
-        raise unknown_name(f"problem {spec.name}: target_grammar", name, GRAMMARS)
+    if name not in registry.grammars:
+        raise unknown_name(f"problem {spec.name}: target_grammar", name, registry.grammars.names())
     return _grammar(name, vocabulary, spec.targets.vocabulary_size)
 
 
@@ -74,7 +66,7 @@ def misfit(grammar, examples):
 
 @functools.lru_cache(maxsize=8)
 def _grammar(name, vocabulary, size):
-    return GRAMMARS[name].of(vocabulary, size)
+    return registry.grammars.get(name).of(vocabulary, size)
 
 
 @register_grammar

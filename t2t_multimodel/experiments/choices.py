@@ -9,7 +9,7 @@ import json
 
 from t2t_multimodel import hyperparameters
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.metrics.scores import METRICS
+from t2t_multimodel.metrics import get as get_metric
 
 SEED = 1_000_000  # of all tries
 AS_GIVEN = "no change"  # besides the changes for all single-task runs
@@ -116,7 +116,7 @@ def outcome(tries, jobs, metrics):
         entry["split"] = entry["split"] or scores.get("split")
         entry["tries"][one.words] = scores.get(metric)
     for entry in found.values():
-        sign = 1 if METRICS[entry["metric"]].higher_is_better else -1
+        sign = 1 if get_metric(entry["metric"]).higher_is_better else -1
         ended = {words: sign * value for words, value in entry["tries"].items() if value is not None}
         entry["best"] = max(ended, key=ended.get, default=AS_GIVEN)  # the first of equal values
     return found

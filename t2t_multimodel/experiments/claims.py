@@ -3,9 +3,9 @@
 import dataclasses
 
 from t2t_multimodel.experiments import plan
-from t2t_multimodel.experiments.paper import LOG_PERPLEXITY, TOKEN_ACCURACY, WHOLE
+from t2t_multimodel.experiments.paper import TOKEN_ACCURACY, WHOLE
 from t2t_multimodel.experiments.statistics import compare, p_text
-from t2t_multimodel.metrics.scores import METRICS
+from t2t_multimodel.metrics import get as get_metric
 
 HOLDS, FAILS, UNSURE = "holds", "does not hold", "can't tell at this size"
 ALPHA = 0.05
@@ -43,8 +43,9 @@ class Verdict:
 
 
 def points(metric, value):
-    """A metric's value, or a difference, in points of 100."""
-    return value * 100.0 / METRICS[metric].perfect if METRICS[metric].perfect else value * 100.0
+    """A metric's value, or a difference, in points of 100; as it is where the metric has a unit of its own."""
+    scale = get_metric(metric).scale
+    return value if scale is None else value * 100.0 / scale
 
 
 def gains(comparison):
@@ -64,7 +65,7 @@ def harmless(comparison, tolerance=TOLERANCE, looks=1):
       looks: the number of comparisons made together, for the Bonferroni correction.
     """
     c = comparison
-    if c is None or c.gain.half is None or untaught(c):
+    if c is None or c.gain.half is None or untaught(c) or get_metric(c.metric).scale is None:
         return UNSURE
     low, high = points(c.metric, c.gain.low), points(c.metric, c.gain.at(1 - ALPHA / looks).high)
     return HOLDS if low > -tolerance else FAILS if high < -tolerance else UNSURE
@@ -72,7 +73,9 @@ def harmless(comparison, tolerance=TOLERANCE, looks=1):
 
 def saturated(comparison):
     """Whether both sides are within half a point of perfect, so that neither can be better."""
-    perfect = METRICS[comparison.metric].perfect
+    perfect = get_metric(comparison.metric).perfect
+    if perfect is None or get_metric(comparison.metric).scale is None:
+        return False
     return all(
         abs(points(comparison.metric, side.mean - perfect)) < 0.5 for side in (comparison.ours, comparison.theirs)
     )
@@ -80,8 +83,11 @@ def saturated(comparison):
 
 def untaught(comparison):
     """Whether neither side has learned anything, so that neither can be worse."""
-    sides = [points(comparison.metric, side.mean) for side in (comparison.ours, comparison.theirs)]
-    return max(sides) < 1.0 if METRICS[comparison.metric].higher_is_better else min(sides) > 90.0
+    metric = get_metric(comparison.metric)
+    sides = [points(metric.name, side.mean) for side in (comparison.ours, comparison.theirs)]
+    if metric.scale is None:
+        return False
+    return max(sides) < 1.0 if metric.higher_is_better else min(sides) > 90.0
 
 
 def on_all(verdicts):
@@ -178,10 +184,11 @@ def _evidence(c, ours, theirs, numbers):
     paper = f" The paper: {numbers[0]} → {numbers[1]} % (alone → together)." if numbers else ""
     p = "" if c.p is None else f", p {_equals(p_text(c.p))} on {c.examples} examples"
     unit = c.metric.replace("_", " ")
+    points_word = "" if get_metric(c.metric).scale is None else " points"
     seeds = f"{c.seeds} seed{'s' if c.seeds != 1 else ''}"
     return (
         f"{unit}: {_value(c.metric, c.theirs.mean)} with “{theirs}”, {_value(c.metric, c.ours.mean)} with "
-        f"“{ours}”; gain {_signed(c)} points over {seeds}{p}.{paper}"
+        f"“{ours}”; gain {_signed(c)}{points_word} over {seeds}{p}.{paper}"
     )
 
 
@@ -195,8 +202,10 @@ def _signed(c):
 
 
 def _value(metric, value):
-    perfect = METRICS[metric].perfect
-    return f"{value:.3f}" if metric == LOG_PERPLEXITY else f"{value:.1f}" if perfect > 1 else f"{100 * value:.1f} %"
+    metric = get_metric(metric)
+    if metric.scale == 1:
+        return f"{100 * value:.1f} %"
+    return metric.format(value) if metric.scale is None else f"{value:.1f}"
 
 
 def _whole(results, problem):

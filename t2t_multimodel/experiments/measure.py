@@ -4,7 +4,8 @@ import time
 
 import numpy as np
 
-from t2t_multimodel.metrics import example_sums as example_scores
+from t2t_multimodel import metrics
+from t2t_multimodel.metrics.teacher_forced import TEACHER_FORCED
 from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.affinity import gradient_cosines
 from t2t_multimodel.training.expert_usage import expert_load
@@ -21,7 +22,7 @@ def test_scores(trainer):
 
     Returns:
       {problem: {"split", "examples": number, "keys": list, "scores": {metric: value},
-                 "sums": {metric: for each example a list, see metrics/example_sums.py},
+                 "sums": {metric: for each example a list, see metrics/},
                  "predictions": for each example the text, or the five most likely classes}}, examples sorted by key.
     """
     measured = {}
@@ -30,8 +31,11 @@ def test_scores(trainer):
         scores = trainer.evaluator.evaluate(store, store.evaluation_split, examples=examples)
         examples.sort(key=lambda example: example["key"])
         predictions = [example["prediction"] for example in examples]
-        sums = example_scores.example_sums(store.metrics, predictions, [e["references"] for e in examples])
-        sums |= example_scores.teacher_forced_example_sums([example["teacher_forced"] for example in examples])
+        names = metrics.comparable(store.metrics)
+        decoded = metrics.decoded(names)
+        forced = dict.fromkeys((*TEACHER_FORCED, *(name for name in names if name not in decoded)))
+        sums = metrics.example_sums(decoded, predictions, [e["references"] for e in examples])
+        sums |= metrics.teacher_forced_example_sums([example["teacher_forced"] for example in examples], forced)
         measured[name] = {
             "split": scores["split"],
             "decoding": scores.get("decoding"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from t2t_multimodel.experiments import claims, paper, plan, results, suite_figures
 from t2t_multimodel.experiments.statistics import at_seconds, compare, interval, p_text
-from t2t_multimodel.metrics.scores import METRICS
+from t2t_multimodel.metrics import get as get_metric
 from t2t_multimodel.report.page import Page
 from t2t_multimodel.training.reporting import format_seconds
 
@@ -201,7 +201,7 @@ def _equal_time(page, measured):
         values = [at_seconds(curve, min(ends)) for curve in curves]
         seen = [at_seconds(_seen(measured, kind, problem), min(ends)) for kind in kinds]
         cells = [shown(metrics[0], _mean(v)) if v else "before the first evaluation" for v in values]
-        sign = 1 if METRICS[metrics[0]].higher_is_better else -1
+        sign = 1 if get_metric(metrics[0]).higher_is_better else -1
         both = {seed: sign * (values[0][seed] - values[1][seed]) for seed in values[0].keys() & values[1].keys()}
         gain = shown(metrics[0], _mean(both), sign=True) if both else None
         examples = [round(_mean(s).mean) if s else None for s in seen]
@@ -336,10 +336,11 @@ def _runs(page, measured):
 def shown(metric, value, sign=False):
     """An `Interval` as text: rates in per cent, log-perplexities and scores unchanged."""
     scale, unit, digits = 1.0, "", 3
-    if METRICS[metric].perfect > 1:
-        digits = 1
-    elif metric != paper.LOG_PERPLEXITY:
+    metric = get_metric(metric)
+    if metric.scale == 1:
         scale, unit, digits = 100.0, " %", 1
+    elif metric.scale:
+        digits = 1
     mean = f"{scale * value.mean:{'+' if sign else ''}.{digits}f}"
     half = "" if value.half is None else f" ± {scale * value.half:.{digits}f}"
     return f"{mean}{half}{unit}".replace(" ", "\u00a0")  # keeps it on one line

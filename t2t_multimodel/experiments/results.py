@@ -1,7 +1,7 @@
 """The raw results of a suite: collects results.jsonl, curves.jsonl and probes.jsonl from the runs, and reads them.
 
 results.jsonl has one line per run × problem × metric: the value on the test split (or dev without a test split), the
-number of examples, and the sums of each example (`scores`, see metrics/example_sums.py). The reports need only these
+number of examples, and the sums of each example (`scores`, see metrics/). The reports need only these
 files, plan.json and environment.json, not the runs; the files may be compressed, as results.jsonl.gz.
 """
 

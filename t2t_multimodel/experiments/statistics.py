@@ -5,8 +5,7 @@ import math
 
 import numpy as np
 
-from t2t_multimodel.metrics.example_sums import value_of
-from t2t_multimodel.metrics.scores import METRICS
+from t2t_multimodel.metrics import get as get_metric
 
 LEVEL = 0.95
 RESAMPLES = 1000
@@ -76,7 +75,7 @@ def compare(results, ours, theirs, problem, metric):
     first, second = results.of(ours, problem, metric), results.of(theirs, problem, metric)
     if not first or not second:
         return None
-    sign = 1.0 if METRICS[metric].higher_is_better else -1.0
+    sign = 1.0 if get_metric(metric).higher_is_better else -1.0
     common = sorted(first.keys() & second.keys())
     keys = {scores[seed].keys for scores in (first, second) for seed in common}
     p = examples = None
@@ -114,8 +113,10 @@ def resampled(metric, ours, theirs, resamples=RESAMPLES, seed=0):
         raise ValueError(f"{len(ours)} and {len(theirs)} examples can't be paired")
     from scipy import stats
 
+    value_of = get_metric(metric).value_of
+
     def difference(rows):
-        return value_of(metric, ours[rows].sum(axis=0)) - value_of(metric, theirs[rows].sum(axis=0))
+        return value_of(ours[rows].sum(axis=0)) - value_of(theirs[rows].sum(axis=0))
 
     rows = np.arange(len(ours))
     if len(rows) < 2:  # scipy needs two values

@@ -4,11 +4,11 @@ import dataclasses
 import json
 from pathlib import Path
 
+from t2t_multimodel import metrics
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import choices, estimate, plan, queue, roles
 from t2t_multimodel.input.plan import BatchPlan
 from t2t_multimodel.input.store import ExampleStore
-from t2t_multimodel.metrics import example_sums as example_scores
 from t2t_multimodel.vocabulary import write_file
 
 PLAN_FILE = "plan.json"
@@ -46,8 +46,8 @@ class Suite:
 
     @property
     def metrics(self):
-        """{problem: names of its metrics, the headline one first}."""
-        return {name: list(store.metrics) for name, store in self.stores.items()}
+        """{problem: names of its metrics that can be compared by example, the headline one first}."""
+        return {name: list(metrics.comparable(store.metrics)) for name, store in self.stores.items()}
 
     @property
     def sizes(self):
@@ -252,9 +252,14 @@ def open_suite(
     for problem, store in stores.items():
         store.vocabulary()
         try:
-            example_scores.check_names(store.metrics)
+            compared = metrics.comparable(store.metrics)
         except UserError as error:
             raise UserError(f"{problem}: {error}") from None
+        if not compared:
+            raise UserError(
+                f"{problem}: none of its metrics ({', '.join(store.metrics)}) is a sum over examples, and a suite "
+                "compares runs by example"
+            )
         for split in ("train", store.evaluation_split):
             if not store.manifest["splits"].get(split, {}).get("examples"):
                 raise UserError(f"{problem} has no {split} examples; a suite trains and scores every problem")

@@ -7,7 +7,7 @@ import numpy as np
 from t2t_multimodel.experiments import plan
 from t2t_multimodel.experiments.claims import points
 from t2t_multimodel.experiments.statistics import compare
-from t2t_multimodel.metrics.scores import METRICS
+from t2t_multimodel.metrics import get as get_metric
 from t2t_multimodel.report import figures
 from t2t_multimodel.training.reporting import short_names
 
@@ -64,10 +64,12 @@ def _stacked(curve):
 
 
 def _range(metric, lines):
-    """The y range: scores from 0 to a little over their maximum; error rates from 0."""
-    if METRICS[metric].perfect:
-        return (0.0, 1.04 * METRICS[metric].perfect if metric != "cider" else None)
-    return (0.0, 1.05 * max(1e-6, max(float(np.max(line.high)) for line in lines)))
+    """Rates and scores from 0 to a little over their best; error rates from 0."""
+    metric = get_metric(metric)
+    lowest = min(0.0, *(float(np.min(line.y)) for line in lines))
+    if metric.scale and metric.perfect:  # scores on another scale, as CIDEr's, seldom come near their perfect value
+        return (lowest, 1.04 * metric.perfect if metric.scale in (1, 100) else None)
+    return (lowest, 1.05 * max(1e-6, max(float(np.max(line.high)) for line in lines)))
 
 
 def left_out(measured):

@@ -5,11 +5,11 @@ Each function adds one section to a `Page`; `cli/report.py` collects their argum
 
 import numpy as np
 
+from t2t_multimodel.metrics import get as get_metric
 from t2t_multimodel.report import figures, series
 from t2t_multimodel.report.figures import COLOURS, FAINT, Line, Panel
-from t2t_multimodel.training.reporting import format_score, format_seconds, learning_curves, smoothed
+from t2t_multimodel.training.reporting import format_score, format_seconds, learning_curves, score_top, smoothed
 
-_HUNDRED = ("bleu", "bracket_f1")  # metrics that run to 100
 _MOST_PIECES = 18  # of a sentence, in attention maps over pictures
 
 
@@ -255,7 +255,7 @@ def _curve_panel(problem, losses, scores, headline):
         steps, values = scores
         lines.append(Line("evaluations", steps, values, colour=COLOURS[1], right=True, marks=True))
         remark = f"{label} {format_score(headline, values[-1])}"
-        top = 103 if headline in _HUNDRED else max(1.03, 1.03 * max(values))
+        top = score_top(headline, values)
     high = max(losses[1], default=1.0) if losses else 1.0
     return Panel(
         problem,
@@ -273,9 +273,7 @@ def _told(values, name):
 
 
 def _better(metric, value, baseline):
-    from t2t_multimodel.metrics.scores import METRICS
-
-    return (value > baseline) == METRICS[metric].higher_is_better and value != baseline
+    return (value > baseline) == get_metric(metric).higher_is_better and value != baseline
 
 
 def _add_map(section, one, weights, title):

@@ -3,7 +3,7 @@
 import math
 
 from t2t_multimodel.errors import unknown_name
-from t2t_multimodel.metrics.scores import METRICS
+from t2t_multimodel.metrics import get as get_metric
 
 
 class EarlyStopping:
@@ -28,7 +28,7 @@ class EarlyStopping:
         valid = {name for p in of for name in (*p.spec.targets.teacher_forced_metrics, *p.metrics)}
         if self._name not in valid:
             raise unknown_name("metric in --early_stopping_metric", self._name, valid)
-        self._sign = 1.0 if METRICS[self._name].higher_is_better else -1.0
+        self._sign = 1.0 if get_metric(self._name).higher_is_better else -1.0
 
     @property
     def reason(self):

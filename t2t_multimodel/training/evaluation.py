@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
+
+from t2t_multimodel import metrics
 from t2t_multimodel.decode_hparams import decode_settings, describe
 from t2t_multimodel.decoding.batch_decoder import BatchDecoder
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.batching import evaluation_batches
 from t2t_multimodel.input.store import ExampleStore
-from t2t_multimodel.metrics import scores as metrics
 from t2t_multimodel.training.backend import adapter
 
 
@@ -42,17 +44,26 @@ class Evaluator:
         """
         problem = self._run.problem(store.name)
         decode = decode_settings(decode_hparams, problem.decode_hparams)
-        teacher_forced = metrics.TeacherForced(problem.spec.targets.teacher_forced_metrics)
+        targets = problem.spec.targets
+        decoded = metrics.decoded(problem.metrics)
+        decoding = decoding and bool(decoded)  # a language model has teacher-forced metrics only
+        own = [name for name in problem.metrics if name not in decoded]
+        teacher_forced = metrics.TeacherForced()
         predictions, references = [], []
         reader = store.split(split)
         most = eval_batches * self._hparams.batch_examples
         for batch in evaluation_batches(store, split, self._hparams, most, bucket=self._static_shapes):
             forced = self._step.evaluate(problem.spec, batch.arrays)
-            teacher_forced.add(forced)
+            stored = reader.examples(batch.rows) if decoding or own else []
+            characters = None
+            if own and targets.uses_vocabulary:
+                characters = np.zeros(len(batch.arrays["command"]), int)
+                texts = [targets.reference(example["targets"], store.vocabulary()) for example in stored]
+                characters[: batch.examples] = [len(text) for text in texts]
+            teacher_forced.add(forced, characters)
             if not decoding:
                 continue
             predicted = self.predict(problem, batch.arrays, store, decode)[: batch.examples]
-            stored = reader.examples(batch.rows)
             right = [self._references(problem, store, example) for example in stored]
             predictions += predicted
             references += right
@@ -70,18 +81,11 @@ class Evaluator:
                         stored, batch.rows, predicted, right, metrics.teacher_forced_sums(forced)
                     )
                 ]
-        means = teacher_forced.result()
-        scores = (
-            metrics.score(problem.metrics, predictions, references) if decoding else {"examples": means["sequences"]}
-        )
-        said = {}
-        if decoding and problem.spec.targets.uses_vocabulary:
-            said["decoding"] = describe(decode, problem.spec.grammar)
-        return (
-            scores
-            | {name: value for name, value in means.items() if name.startswith("teacher_forced")}
-            | {"split": split, **said}
-        )
+        means = teacher_forced.result((*targets.teacher_forced_metrics, *own))
+        scores = metrics.score(decoded, predictions, references) if decoding else {"examples": means["sequences"]}
+        said = {"decoding": describe(decode, problem.spec.grammar)} if decoding and targets.uses_vocabulary else {}
+        counts = ("tokens", "sequences")
+        return scores | {n: v for n, v in means.items() if n not in counts} | {"split": split} | said
 
     def predict(self, problem, arrays, store, decode):
         """The answers to a batch, as `BatchDecoder.answers` gives them."""

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from t2t_multimodel import registry
+
 METRICS_FILE = "metrics.jsonl"
 CURVES_FILE = "learning_curves.png"
 EVENTS_FOLDER = "events"
@@ -148,7 +150,15 @@ def format_table(rows):
 
 def format_score(metric, value):
     """A metric as people write it: BLEU and F1, which run to 100, with one digit after the point, rates with three."""
-    return f"{value:.1f}" if metric in ("bleu", "bracket_f1") else f"{value:.3f}"
+    return registry.metrics.get(metric).format(value) if metric in registry.metrics else f"{value:.3f}"
+
+
+def score_top(metric, values):
+    """Where the axis of a metric's curve ends: above its perfect value, or all that was measured."""
+    scale = registry.metrics.get(metric).scale if metric in registry.metrics else 1.0
+    if scale is None:
+        return 1.03 * max(values) or 1.0
+    return 103 if scale == 100 else max(1.03, 1.03 * max(values))  # wer and cer can pass 1
 
 
 def format_seconds(seconds):
@@ -261,15 +271,9 @@ def _draw_panel(panel, problem, losses, scores, headline):
         right.set_ylabel(headline.replace("_", " "), fontsize=8, color=orange)
         right.tick_params(labelsize=7, colors=orange)
         right.spines["top"].set_visible(False)
-        right.set_ylim(0, _scale_top(headline, values))
+        right.set_ylim(0, score_top(headline, values))
         last = format_score(headline, values[-1])
         panel.set_title(f"{headline.replace('_', ' ')} {last}", fontsize=9, loc="right", color=orange)
-
-
-def _scale_top(headline, values):
-    if headline in ("bleu", "bracket_f1"):
-        return 103
-    return max(1.03, 1.03 * max(values))  # rates; wer and cer can pass 1
 
 
 def smoothed(values, weight=0.8):

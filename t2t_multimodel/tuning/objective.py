@@ -3,7 +3,8 @@
 import math
 
 from t2t_multimodel.errors import unknown_name
-from t2t_multimodel.metrics.scores import METRICS, TEACHER_FORCED
+from t2t_multimodel.metrics import get as get_metric
+from t2t_multimodel.metrics.teacher_forced import TEACHER_FORCED
 
 
 class Objective:
@@ -28,12 +29,12 @@ class Objective:
 
     @property
     def needs_decoding(self):
-        return self.metric not in TEACHER_FORCED
+        return not get_metric(self.metric).teacher_forced
 
     @property
     def direction(self):
         """ "maximize" or "minimize"."""
-        return "maximize" if METRICS[self.metric].higher_is_better else "minimize"
+        return "maximize" if get_metric(self.metric).higher_is_better else "minimize"
 
     def value(self, scores):
         """The value of an evaluation, {problem: {metric: value}}; None if it is not finite."""

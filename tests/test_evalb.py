@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.metrics import score
 from t2t_multimodel.metrics.evalb import parse
-from t2t_multimodel.metrics.scores import score
 
 
 def brackets(prediction, *references):
