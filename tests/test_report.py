@@ -341,7 +341,9 @@ def test_examples_are_chosen_by_key(where):
     with pytest.raises(UserError, match="unknown key of an example 'tset4'; did you mean .*'test4'"):
         find("test4", "tset4")
     with pytest.raises(UserError, match="no problem of this report writes text by attention"):
-        model_report.rows_of(["test4"], load_hparams(where["output_dir"]), {"report_tones": stores["report_tones"]}, None)
+        model_report.rows_of(
+            ["test4"], load_hparams(where["output_dir"]), {"report_tones": stores["report_tones"]}, None
+        )
 
 
 def test_attention_needs_no_cards_and_follows_the_keys(where, run_command, tmp_path):

@@ -1,4 +1,4 @@
-"""A killed t2t-datagen is continued: finished partitions and shards stay, the end is the same, and nothing is believed."""
+"""A killed t2t-datagen is continued: finished partitions and shards stay, after a check, and the result is the same."""
 
 import json
 import os
