@@ -52,7 +52,7 @@ class BeamRunner:
         for name, recipe in self._recipes.items():
             if recipe is None:
                 raise UserError(f"problem {name}: Beam's workers can't recreate it; define its class in a module")
-        self._written = []  # folders whose shards were copied; removed when the store is complete
+        self._written = []  # folders with copied shards; removed when the store is complete
 
     def __enter__(self):
         return self
@@ -197,7 +197,7 @@ def pipeline_options(text):
 
 @contextlib.contextmanager
 def _only_errors_logged():
-    """Beam logs a message for every cloud service whose library is not installed."""
+    """Beam logs a message for every cloud service without an installed library."""
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:

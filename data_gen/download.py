@@ -1,7 +1,7 @@
 """Downloads one file over https, and checks its digest at every later use.
 
-For a problem whose corpus is a file on the web: call `fetch` in its `source_files`; `unpacked` of data_gen/extract.py
-unpacks an archive:
+For a problem with a file on the web as its corpus: call `fetch` in its `source_files`; `unpacked` of
+data_gen/extract.py unpacks an archive:
 
     @register_problem
     class Menus(ParallelText):

@@ -180,7 +180,7 @@ def _imports(tree, module_name, is_package, is_ours):
             base = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*base, *([node.module] if node.module else [])])
             for alias in node.names:
-                # The sub-module, not its package, whose __init__ may import much more.
+                # The sub-module, not its package: the package's __init__ may import much more.
                 inside = f"{base}.{alias.name}" if base else alias.name
                 yield inside if is_ours(inside) and _file_of(inside) else base
 

@@ -86,7 +86,7 @@ def generate(
         do not match the problem's features.
       shard_bytes: size at which a shard is closed.
       seed: decides the order of the examples on disk.
-      skip_missing: skips the problems whose corpus is missing (`readers/corpora.py`), and logs them.
+      skip_missing: skips problems with a missing corpus (`readers/corpora.py`), and logs them.
       log: called with each line for the user.
       progress: whether to show progress bars on stderr; None: if it is a terminal.
       runner: problems → the runner that writes their examples (`beam.BeamRunner`); None: local processes.
@@ -149,7 +149,7 @@ def generate(
 
 
 def _present(problems, skip_missing, log):
-    """The problems whose corpora exist; raises `MissingCorpus` for the others unless `skip_missing`."""
+    """The problems with existing corpora; raises `MissingCorpus` for the others unless `skip_missing`."""
     present = []
     for problem in problems:
         try:

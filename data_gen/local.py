@@ -92,7 +92,7 @@ class LocalRunner:
 
 
 def check(staging, problem, bars):
-    """Removes the partitions of an interrupted job whose content has changed."""
+    """Removes the partitions of an interrupted job that have changed content."""
     total = sum(partition.about["bytes"] for split in problem.splits for partition in staging.partitions(split))
     if not total:
         return

@@ -67,7 +67,7 @@ class PartitionBuilder:
         self._text_ids = self._characters = 0
 
     def add(self, chunk):
-        """Takes an `examples.Chunk` whose records are `Packed`."""
+        """Adds an `examples.Chunk` with `Packed` records."""
         self.samples += len(chunk.records) + len(chunk.bad)
         self.bytes += len(chunk.records.content)
         self._packed.append(chunk.records)

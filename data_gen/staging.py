@@ -106,7 +106,7 @@ class StagingFolder:
         return sorted(found, key=lambda partition: partition.about["first"])
 
     def check_partitions(self, split, done):
-        """Removes partitions whose content has changed; calls `done` with the bytes of each."""
+        """Removes partitions with changed content; calls `done` with the bytes of each."""
         for partition in self.partitions(split):
             if not self._is_whole(partition.path, partition.about):
                 self._remove(split, partition)

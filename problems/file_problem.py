@@ -45,7 +45,7 @@ class FileProblem(Problem):
         return folder
 
     def base_folder(self):
-        """The folder that a relative `directory` starts from: that of the file whose class sets `directory`."""
+        """The folder that a relative `directory` starts from: that of the file that sets `directory`."""
         for cls in type(self).__mro__:
             if cls.__dict__.get("directory"):
                 file = getattr(sys.modules.get(cls.__module__), "__file__", None)

@@ -33,7 +33,7 @@ GUM = Corpus(
 
 @register_problem
 class GumParse(Treebank):
-    """English sentences (GUM: web texts and speech of sixteen kinds) into trees whose leaves are parts of speech.
+    """English sentences (GUM: web texts and speech of sixteen kinds) into trees with parts of speech as leaves.
 
     Train, dev and test are the lists of the release's `splits.md`; its `test2` (kinds that train lacks) is not read.
     """

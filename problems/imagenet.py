@@ -32,7 +32,7 @@ class Imagenet(Problem):
 
     Source: Russakovsky et al. 2015; from image-net.org after registration, for non-commercial research.
     Size: tars of 148 GB (1,281,167 pictures) and 6.7 GB (50,000); as examples 12,288 bytes a picture, 16 GB in all.
-    Splits: test is the official validation set, whose labels are known; dev is a hundredth of the training
+    Splits: test is the official validation set, with known labels; dev is a hundredth of the training
     pictures by SHA-256 of their file names (`readers/parts.py`); train is the rest.
     Files: `imagenet/` in the manual folder with the two official tars, which stay packed; or the tree
     train/<synset>/*.JPEG, val/<synset>/*.JPEG (val/*.JPEG too); or, in the download folder, the `imagenet2012` that

@@ -1,7 +1,7 @@
 """The mixtures of the paper's eight tasks: on the paper's corpora, and on free corpora.
 
 A mixture holds names only; its problems are looked up when it is used. `t2t-datagen --problem=paper8 --skip_missing`
-generates the problems whose corpora exist, and lists the others.
+generates the problems with existing corpora, and lists the others.
 """
 
 from t2t_multimodel.mixture import Mixture

@@ -20,7 +20,7 @@ class ParallelText(FileProblem):
             directory = "manuals"
             sides = ("en", "de")
 
-    Also read: files with .gz at the end; several training files (`train.news.en`, `train-law.en`: all whose names start
+    Also read: files with .gz at the end; several training files (`train.news.en`, `train-law.en`: all names that start
     with the split's name, also in subfolders); tab-separated files with the order of columns in the name
     (`train.en-de.tsv`); the test sets of WMT (`test-src.en.sgm` beside `test-ref.de.sgm`).
 

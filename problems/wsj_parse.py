@@ -29,7 +29,7 @@ PENN_TREEBANK = Corpus(
 
 @register_problem
 class WsjParse(Treebank):
-    """English sentences (Wall Street Journal, Penn Treebank) into trees whose leaves are parts of speech.
+    """English sentences (Wall Street Journal, Penn Treebank) into trees with parts of speech as leaves.
 
     "(S (NP DT NN )NP (VP VBZ )VP . )S" for "The dog barks .". Sections 02 to 21 train, 22 dev, 23 test; read from
     `parsed/mrg/wsj/NN/*.mrg`, `wsj/NN/*.mrg` or `NN/*.mrg`, in whatever case.

@@ -233,7 +233,9 @@ def register_modality(cls=None, *, aliases=()):
     def register(cls):
         if not inspect.isclass(cls):
             raise UserError(f"@register_modality stands before {_source(cls)}, which is no class")
-        return _add(modalities, cls.__dict__.get("modality_name") or snake_case(cls.__name__), cls, aliases)
+        if not cls.__dict__.get("modality_name"):
+            cls.modality_name = snake_case(cls.__name__)
+        return _add(modalities, cls.modality_name, cls, aliases)
 
     return register(cls) if cls is not None else register
 

@@ -132,6 +132,7 @@ def test_beam_in_its_own_environment_makes_the_same_files(tmp_path, repository, 
     assert not list((tmp_path / "work").iterdir())
     run(python, tmp_path / "elsewhere", "--verify")
 
+    # An interrupted job without shards, and one of its three partitions altered: only that one is made again.
     (tmp_path / "stopped.py").write_text(STOPPED)
     data_dir, log = tmp_path / "stopped", tmp_path / "prepared.log"
     subprocess.run([python, tmp_path / "stopped.py", usr_dir, data_dir], stderr=subprocess.DEVNULL, check=False)

@@ -248,9 +248,9 @@ def test_shards_depend_on_the_keys_alone(tmp_path_factory, keys, order, cuts, sh
     order.shuffle(records)
     made = []
     for start, end in itertools.pairwise([0, *sorted(min(cut, len(keys)) for cut in cuts), len(keys)]):
-        run = partitions.PartitionBuilder(start)
-        run.add(Chunk(partitions.pack(records[start:end], seed=1), []))
-        parts, about = run.finished()
+        builder = partitions.PartitionBuilder(start)
+        builder.add(Chunk(partitions.pack(records[start:end], seed=1), []))
+        parts, about = builder.finished()
         made.append(partitions.Partition(str(folder / f"{len(made)}.records"), about))
         Path(made[-1].path).write_bytes(b"".join(parts))
     with mock.patch.object(shards, "_ROWS_AT_ONCE", rows_at_once):

@@ -56,10 +56,10 @@ def test_a_class_in_a_folder_and_its_checks(sections, tmp_path, monkeypatch, use
     for start, split in enumerate(("train", "dev", "test")):
         rows = (f"the {a} with {b} and {split}\tdie {a} mit {b} und {split}" for a in words for b in words[start:])
         (tmp_path / "my_problems" / "menus" / f"{split}.tsv").write_text("\n".join(rows), encoding="utf-8")
-    for title in ("1. A class in a folder", "Is it right?"):
+    for title in ("1. A class in a folder", "Check it"):
         write_files(sections[title])
     ran = []
-    for title in ("1. A class in a folder", "Is it right?"):
+    for title in ("1. A class in a folder", "Check it"):
         for line in commands(sections[title]):
             if line[0] == "pytest":  # imported rather than started: an own process would only load all again
                 spec = importlib.util.spec_from_file_location("test_my_problems", tmp_path / line[1])

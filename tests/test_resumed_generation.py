@@ -1,4 +1,4 @@
-"""A stopped data generation continues where it was stopped and ends in the same bytes."""
+"""A killed t2t-datagen is continued: finished partitions and shards stay, after a check, and the result is the same."""
 
 import json
 import os

@@ -5,7 +5,7 @@ import pathlib
 
 
 def files_below(folder, *suffixes):
-    """Yields the `Path` of each file below `folder` whose name ends in one of `suffixes`, case ignored, sorted.
+    """Yields the `Path` of each file below `folder` with one of the `suffixes`, case ignored, sorted.
 
     Links to folders are followed, since discs are often joined by links; hidden files and folders are skipped.
     """

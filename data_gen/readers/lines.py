@@ -23,7 +23,7 @@ def bad_sample(reason):
 def read_lines(path, malformed=refuse):
     """Yields `(line number from 1, line)` of a UTF-8 text file; line ends are LF or CRLF, a byte order mark is dropped.
 
-    A file whose name ends in .gz is decompressed as it is read.
+    A file with the suffix .gz is decompressed while it is read.
 
     Args:
       malformed: called with "file:line: the reason"; its result is yielded instead of the line.

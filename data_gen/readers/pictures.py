@@ -73,7 +73,7 @@ def _in_mode(picture, mode):
     from PIL import Image
 
     if picture.mode == "F":
-        raise ValueError("its pixels are floating-point numbers, whose range is not known; save it with 8 or 16 bits")
+        raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
     if picture.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion cuts off above 255
         picture = Image.fromarray((np.clip(np.array(picture, np.int64), 0, 65535) // 257).astype(np.uint8))
     if mode != "RGBA" and ("A" in picture.mode or "transparency" in picture.info):

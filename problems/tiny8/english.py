@@ -1,4 +1,4 @@
-"""English: a meaning → a constituency tree, whose leaves are the sentence.
+"""English: a meaning → a constituency tree; its leaves are the sentence.
 
 A tree is `(label, children)`, a leaf `(tag, word)`; `bracketed` writes it without its words.
 """

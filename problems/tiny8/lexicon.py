@@ -1,7 +1,7 @@
 """The words of tiny8 in English, German and French, with what each grammar needs to know of them.
 
-`rare` words are left out of the training trees, so that the test trees contain words whose part of speech
-only the translation problems can teach.
+`rare` words are not in the training trees, so the test trees have words with a part of speech that only the translation
+problems teach.
 """
 
 import functools

@@ -1,8 +1,8 @@
-"""Draws sentences at random, and only such as can be understood in one way in all three languages.
+"""Draws random sentences that are unambiguous in all three languages.
 
-Each rule against a second reading stands where the choice is made. What remains looks ambiguous only to who does not
-know the words or the agreement: "with a hole" belongs to the thing, "with a hook" to the act; "the ring above the star
-and the moon" is followed by a singular verb or by a plural one.
+Each rule against a second reading is where the choice is made. Some sentences are ambiguous only without knowledge of
+the words or the agreement: "with a hole" belongs to the thing, "with a hook" to the act; "the ring above the star and
+the moon" is followed by a singular or a plural verb.
 """
 
 import functools
@@ -12,10 +12,10 @@ from t2t_multimodel.problems.tiny8 import lexicon
 from t2t_multimodel.problems.tiny8.scenes import Clause, Group, Place, Sentence, Thing, features, split_of, things
 
 MOST_THINGS = 3  # in a scene
-RARE_WEIGHT = 0.3  # of a word that the training trees lack, where an ordinary one has 1
-SHAPE_WEIGHT = 3.0  # of a shape, where another thing has 1
+RARE_WEIGHT = 0.3  # of a word that is not in the training trees; other words have 1
+SHAPE_WEIGHT = 3.0  # of a shape; other things have 1
 
-# Constructions whose parts the training trees contain, but never together in one sentence.
+# Constructions with parts that are in the training trees, but never together in one sentence.
 RARE_CONSTRUCTIONS = (
     {"relative", "subordinate"},
     {"relative_particle"},
@@ -298,7 +298,7 @@ class _Draw:
 
 
 def _attachable(draw, relations):
-    """Mostly the places whose English words say both where a thing is and where it goes: the verb decides."""
+    """Mostly places with English words for both position and direction, so that the verb decides."""
     shared = ("behind", "front", "beside", "to_behind", "to_front", "to_beside")
     return [r for r in relations if r.name in shared] if draw.chance(0.6) else relations
 

@@ -1,7 +1,7 @@
-"""What tiny8's sentences mean: things, where they are, what they do; and to which split such a scene belongs.
+"""The meaning of tiny8's sentences: things, their places and actions; and the split of each scene.
 
-A `Sentence` is a meaning together with the way of putting it (which clause is subordinate, which place stands first);
-`facts` takes the way of putting it off again, so that all sentences about one scene fall into one split.
+A `Sentence` is a meaning with a wording (which clause is subordinate, which place comes first). `facts` removes the
+wording, so that all sentences about one scene are in one split.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
-"""Speaks tiny8's sentences: a small formant synthesiser in which every letter is a sound of its own.
+"""Speech synthesis for tiny8: a small formant synthesiser with one sound per letter.
 
-A voice is a train of pulses, each of which rings in two resonances (the formants) that die away; letters such as "s"
-are mostly breath, noise around the second formant.
+A voice is a train of pulses that excite two decaying resonances (the formants); letters such as "s" are mostly noise
+around the second formant.
 """
 
 import numpy as np

@@ -33,7 +33,7 @@ command.integer("seed", 0, "seed of the order of the examples on disk", at_least
 command.integer(
     "max_bad_records", 0, "bad records of a problem (unreadable files, for example) that may be left out", at_least=0
 )
-command.switch("skip_missing", "skip the problems whose corpus is missing, and list them")
+command.switch("skip_missing", "skip problems with a missing corpus, and list them")
 command.text(
     "manual_dir",
     None,

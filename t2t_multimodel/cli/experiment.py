@@ -152,7 +152,7 @@ def _experiment(flags):
 
 
 def _check_same(flags, earlier, output_dir):
-    """Raises `UserError` for a folder of another suite, whose plan and reports would be overwritten."""
+    """Raises `UserError` for a folder of another suite: its plan and reports would be overwritten."""
     from t2t_multimodel import mixture
     from t2t_multimodel.errors import UserError
 

@@ -58,10 +58,10 @@ def load_user_code(directory):
     """Imports the folder `directory`.
 
     Returns:
-      A `UserCode`, whose `str` is the message for the user.
+      A `UserCode`; its `str` is the message for the user.
 
     Raises:
-      UserError: a missing or empty folder, or a file whose name would hide another module.
+      UserError: a missing or empty folder, or a file that would hide another module by its name.
       UserCodeError: the user's code raised; `details` is its traceback.
     """
     folder = Path(directory).expanduser().resolve()

@@ -50,7 +50,7 @@ def grammar_of(spec, vocabulary):
 
 
 def misfit(grammar, examples):
-    """The index of the first of `examples` ({"inputs", "targets"}, ids) whose target is not in the grammar, or None."""
+    """The index of the first of `examples` ({"inputs", "targets"}, ids) with a target outside the grammar, or None."""
     longest = max(len(example["targets"]) for example in examples) + 1  # with the end-of-sequence
     ids = np.zeros((len(examples), longest), np.int32)
     for row, example in zip(ids, examples):

@@ -60,7 +60,7 @@ def build(measured):
 
 def _claims(page, measured):
     of_the_paper = measured.plan["suite"] == "paper_tables"
-    section = page.section("The paper's claims" if of_the_paper else "Who gains")
+    section = page.section("The paper's claims" if of_the_paper else "Gains from joint training")
     for verdict in claims.paper_claims(measured) if of_the_paper else claims.transfer_claims(measured):
         section.note(verdict.sentence, verdict.mood)
     section.text(claims.RULE)

@@ -30,7 +30,7 @@ def parse_roles(text, problems):
       problems: {name: ExampleStore} of the suite.
 
     Raises:
-      UserError: an unknown role or problem, or a problem whose targets do not match the role.
+      UserError: an unknown role or problem, or a problem with targets that do not match the role.
     """
     named = {}
     for part in filter(None, (part.strip() for part in (text or "").split(","))):
