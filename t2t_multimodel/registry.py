@@ -50,14 +50,9 @@ Snapshot = tuple[dict[str, Entry[T]], dict[str, str]]  # entries and aliases
 class Registry(Generic[T]):
     """Names → entries of one kind, with aliases for names that users of old still type."""
 
-    def __init__(self, kind: str, title: str, ships_in: str = "") -> None:
-        """Args:
-        kind: what an entry is called. title: what all are called, and where their names are given.
-        ships_in: a heavy module that registers what ships of this kind, imported at the first look-up of this
-          kind; kinds without one are registered by `_SHIPPED`.
-        """
+    def __init__(self, kind: str, title: str) -> None:
+        """Args: kind: what an entry is called. title: what all are called, and where their names are given."""
         self.kind, self.title = kind, title
-        self._ships_in = ships_in
         self._entries: dict[str, Entry[T]] = {}
         self._aliases: dict[str, str] = {}
 
@@ -94,26 +89,16 @@ class Registry(Generic[T]):
         return dict(self._entries), dict(self._aliases)
 
     def restore(self, snapshot: Snapshot[T]) -> None:
-        """Forgets what was registered since `snapshot` was taken, but not what ships."""
-        shipped = {name: entry for name, entry in self._entries.items() if self._ships(entry)}
-        self._entries, self._aliases = snapshot[0] | shipped, dict(snapshot[1])
+        """Forgets what was registered since `snapshot` was taken."""
+        self._entries, self._aliases = dict(snapshot[0]), dict(snapshot[1])
 
     def added_since(self, snapshot: Snapshot[T]) -> list[str]:
-        """The names registered since `snapshot` was taken, sorted; without what ships."""
-        return sorted(n for n in self._entries.keys() - snapshot[0].keys() if not self._ships(self._entries[n]))
-
-    def _ships(self, entry: Entry[T]) -> bool:
-        """Whether the heavy module registered it, which may be imported at any time."""
-        return bool(self._ships_in) and getattr(entry.value, "__module__", "") == self._ships_in
-
-    def _load(self) -> None:
-        load()
-        if self._ships_in:
-            importlib.import_module(self._ships_in)
+        """The names registered since `snapshot` was taken, sorted."""
+        return sorted(self._entries.keys() - snapshot[0].keys())
 
     def resolve(self, name: str) -> str:
         """The registered name that `name` stands for; raises `UserError` with the nearest names."""
-        self._load()
+        load()
         target = self._aliases.get(name, name)
         if target in self._entries:
             return target
@@ -127,7 +112,7 @@ class Registry(Generic[T]):
         raise unknown_name(self.kind, name, [*self._entries, *shipped_aliases], failed)
 
     def __contains__(self, name: str) -> bool:
-        self._load()
+        load()
         return self._aliases.get(name, name) in self._entries
 
     def entry(self, name: str) -> Entry[T]:
@@ -137,7 +122,7 @@ class Registry(Generic[T]):
         return self.entry(name).value
 
     def names(self) -> list[str]:
-        self._load()
+        load()
         return sorted(self._entries)
 
     def entries(self) -> list[Entry[T]]:
@@ -145,7 +130,7 @@ class Registry(Generic[T]):
 
     def aliases_of(self, name: str) -> list[str]:
         """The other names under which the registered `name` resolves."""
-        self._load()
+        load()
         return sorted(old for old, new in self._aliases.items() if new == name)
 
 
@@ -161,9 +146,7 @@ optimizers: Registry[Any] = Registry("optimizer", "Optimizers (--hparams=optimiz
 schedules: Registry[Any] = Registry(
     "learning rate schedule", "Learning rate schedules (--hparams=learning_rate_schedule=…)"
 )
-grammars: Registry[Any] = Registry(
-    "grammar", "Grammars (a problem's target_grammar)", "t2t_multimodel.decoding.grammars"
-)
+grammars: Registry[Any] = Registry("grammar", "Grammars (a problem's target_grammar)")
 ALL: tuple[Registry[Any], ...] = (
     problems,
     mixtures,
@@ -183,6 +166,7 @@ _SHIPPED = (
     "t2t_multimodel.models",
     "t2t_multimodel.metrics",
     "t2t_multimodel.training.optimizer",
+    "t2t_multimodel.decoding.grammars",
 )
 _loaded = False
 _packages: list[packages.InstalledPackage] = []  # what became of the installed packages that register something

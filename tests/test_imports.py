@@ -14,6 +14,7 @@ FOLDERS = {  # folder → the package that it installs as
 }
 
 CORE = (
+    "lazy",
     "errors",
     "registry",
     "problem",
@@ -126,7 +127,15 @@ def test_the_registry_is_all_that_loads_what_ships():
     )
     assert shipped == tuple(
         f"t2t_multimodel.{part}"
-        for part in ("modalities", "problems", "hparams", "models", "metrics", "training.optimizer")
+        for part in (
+            "modalities",
+            "problems",
+            "hparams",
+            "models",
+            "metrics",
+            "training.optimizer",
+            "decoding.grammars",
+        )
     )
 
 

@@ -222,12 +222,19 @@ def test_no_training_targets_is_an_error():
 # ---- Teacher-forced
 
 
+def statistics(log_probability, correct, weights):
+    """What a head reports of each target."""
+    return {name: np.asarray(value) for name, value in locals().items()}
+
+
 def test_teacher_forced_by_hand():
     sums = TeacherForced()
     sums.add(
-        np.log([[0.5, 0.25, 1e-30], [0.5, np.nan, np.nan], [np.nan] * 3]),
-        [[True, False, True], [True, False, False], [False] * 3],
-        [[1, 1, 0], [1, 0, 0], [0, 0, 0]],
+        statistics(
+            np.log([[0.5, 0.25, 1e-30], [0.5, np.nan, np.nan], [np.nan] * 3]),
+            [[True, False, True], [True, False, False], [False] * 3],
+            [[1, 1, 0], [1, 0, 0], [0, 0, 0]],
+        )
     )
     assert sums.result() == {
         "teacher_forced_log_perplexity": pytest.approx((np.log(2) + np.log(4) + np.log(2)) / 3),
@@ -241,7 +248,7 @@ def test_teacher_forced_by_hand():
 
 def test_teacher_forced_of_labels():
     sums = TeacherForced()
-    sums.add(np.log([0.5, 0.5]), [True, False], [1.0, 1.0])
+    sums.add(statistics(np.log([0.5, 0.5]), [True, False], [1.0, 1.0]))
     assert sums.result()["teacher_forced_sequence_accuracy"] == 0.5
 
 
@@ -253,21 +260,21 @@ def test_teacher_forced_does_not_depend_on_batches(rows, length, cut, seed):
     mask[0, 0] = True
     arrays = (-draw.exponential(size=(rows, length)), draw.random((rows, length)) < 0.8, mask)
     whole, parts = TeacherForced(), TeacherForced()
-    whole.add(*arrays)
-    parts.add(*(a[:cut] for a in arrays))
-    parts.add(*(a[cut:] for a in arrays))
+    whole.add(statistics(*arrays))
+    parts.add(statistics(*(a[:cut] for a in arrays)))
+    parts.add(statistics(*(a[cut:] for a in arrays)))
     assert parts.result() == pytest.approx(whole.result())
 
 
 def test_teacher_forced_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="one shape"):
-        TeacherForced().add(np.zeros((2, 3)), np.zeros((2, 3)), np.zeros((2, 2)))
+        TeacherForced().add(statistics(np.zeros((2, 3)), np.zeros((2, 3)), np.zeros((2, 2))))
 
 
 def test_batches_without_targets_do_not_go_unnoticed():
     sums = TeacherForced()
-    sums.add(np.zeros((2, 3)), np.zeros((2, 3)), np.zeros((2, 3)))
-    with pytest.raises(UserError, match="no token was counted"):
+    sums.add(statistics(np.zeros((2, 3)), np.zeros((2, 3)), np.zeros((2, 3))))
+    with pytest.raises(UserError, match="no target was counted"):
         sums.result()
 
 
@@ -281,15 +288,15 @@ def test_a_language_model_is_measured_by_perplexity_and_bits_per_character():
     characters = [3, 1, 7]
     names = ("perplexity", "bits_per_character")
     forced = TeacherForced()
-    forced.add(*arrays, characters)
+    forced.add(statistics(*arrays), characters)
     values = forced.result(names)
     assert values["perplexity"] == pytest.approx(64 ** (1 / 3))
     assert values["bits_per_character"] == pytest.approx(6 / 4)
-    rows = [list(row) for row in teacher_forced_sums(*arrays, characters)]
+    rows = [list(row) for row in teacher_forced_sums(statistics(*arrays), characters)]
     sums = teacher_forced_example_sums(rows[:2], names)
     assert {name: value_of(name, totals(sums[name])) for name in names} == pytest.approx({n: values[n] for n in names})
     without = TeacherForced()
-    without.add(*arrays)
+    without.add(statistics(*arrays))
     with pytest.raises(UserError, match="bits_per_character: .* their number was not told"):
         without.result(names)
 

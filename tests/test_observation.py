@@ -13,7 +13,7 @@ def test_rows_of_attention_and_gates_sum_to_one_where_something_is(name):
     spec = SPECS[name]
     model, batch = make_model(HPARAMS, [spec]), make_batch(spec)
     batch["example_weights"][-1] = 0.0
-    seen = model.observe(batch, spec)
+    seen = model.capture(batch, spec)
     padding_mask = seen["source_real"]  # [batch, positions]
     assert padding_mask[0].any() and not padding_mask[-1].any()
     gates = seen["experts"]["encoder/experts"]
@@ -43,7 +43,7 @@ def test_the_weights_seen_are_those_that_make_the_output():
         return inside["out"]
 
     layer.attention.call = spy
-    seen = model.observe(batch, TRANSLATION)["attention"]["decoder/source0/attention"]
+    seen = model.capture(batch, TRANSLATION)["attention"]["decoder/source0/attention"]
     _, values = layer.attention.keys_and_values(inside["source"])
     heads = ops.transpose(ops.matmul(seen, values), [0, 2, 1, 3])
     out = ops.matmul(ops.reshape(heads, [3, -1, FEW_EXPERTS.hidden_size]), layer.attention.output_weight)
@@ -52,8 +52,8 @@ def test_the_weights_seen_are_those_that_make_the_output():
 
 def test_a_model_without_these_parts_shows_none():
     batch = make_batch(TRANSLATION)
-    assert make_model(NO_EXPERTS, [TRANSLATION]).observe(batch, TRANSLATION)["experts"] == {}
-    assert make_model(NO_ATTENTION, [TRANSLATION]).observe(batch, TRANSLATION)["attention"] == {}
+    assert make_model(NO_EXPERTS, [TRANSLATION]).capture(batch, TRANSLATION)["experts"] == {}
+    assert make_model(NO_ATTENTION, [TRANSLATION]).capture(batch, TRANSLATION)["attention"] == {}
 
 
 def test_nothing_is_computed_outside_of_a_capture():

@@ -129,7 +129,7 @@ def _map(model, store, stored):
     spec, vocabulary = store.spec, store.vocabulary()
     targets = np.asarray(stored["targets"])
     batch = make_batch(spec, columns_of([stored["inputs"]]), columns_of([targets]))
-    seen = model.observe(batch, spec)
+    seen = model.capture(batch, spec)
     real = int(seen["source_real"][0].sum())
     over_source = {name: array[0] for name, array in seen["attention"].items() if "self_attention" not in name}
     one = {

@@ -17,15 +17,14 @@ import functools
 import re
 
 import numpy as np
-from keras import ops
 
 from t2t_multimodel import registry
-from t2t_multimodel.decoding.search import EMPTY
 from t2t_multimodel.errors import unknown_name
+from t2t_multimodel.lazy import ops
 from t2t_multimodel.registry import register_grammar
 from t2t_multimodel.vocabulary import EOS_ID
 
-FORBIDDEN = EMPTY  # added to the logits of ids that may not come next
+FORBIDDEN = -1e7  # added to the logits of ids that may not come next
 DEEPEST = 64  # brackets open at a time
 _SPACE = "\u2581"  # as the vocabulary spells it
 # Kinds of ids. A single space starts a leaf without any of its text; a _BRACKET may only be part of the first bracket.
@@ -227,11 +226,11 @@ def _kind(piece):
 
 
 def _all(*conditions):
-    return functools.reduce(ops.logical_and, conditions)
+    return functools.reduce(lambda x, y: ops.logical_and(x, y), conditions)
 
 
 def _any(*conditions):
-    return functools.reduce(ops.logical_or, conditions)
+    return functools.reduce(lambda x, y: ops.logical_or(x, y), conditions)
 
 
 def _put(array, place, value, when):

@@ -12,10 +12,11 @@ from typing import Any
 
 from keras import ops
 
+from t2t_multimodel.decoding.grammars import FORBIDDEN
 from t2t_multimodel.layers.convolution_cache import Beams
 from t2t_multimodel.vocabulary import EOS_ID
 
-EMPTY = -1e7  # score of an empty beam
+EMPTY = FORBIDDEN  # score of an empty beam
 POSSIBLE = 0.01 * EMPTY  # every hypothesis that the grammar allows has a higher score
 
 

@@ -114,7 +114,7 @@ class MultiModel(Layer):
         _, report = self.loss(batch, spec, training=False)
         return {name: report[name] for name in ("weights", *self.head(spec).statistics)}
 
-    def observe(self, batch, spec):
+    def capture(self, batch, spec):
         """What a forward pass with the right outputs given (teacher forcing) looks at and whom it asks; numpy arrays.
 
         Runs without compilation, as in evaluation (no dropout, no gating noise): for some examples, not for all.

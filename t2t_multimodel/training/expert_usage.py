@@ -20,7 +20,7 @@ def expert_load(model, hparams, store, split, most_examples=64):
     """
     sums = {}
     for batch in evaluation_batches(store, split, hparams, most_examples, bucket=adapter().STATIC_SHAPES):
-        for name, gates in model.observe(batch.arrays, store.spec)["experts"].items():
+        for name, gates in model.capture(batch.arrays, store.spec)["experts"].items():
             gates = gates.reshape(-1, gates.shape[-1]).astype(np.float64)
             part = sums.setdefault(name.split("/")[0], {"load": 0.0, "importance": 0.0})
             part["load"] = part["load"] + (gates > 0).sum(axis=0)
