@@ -73,7 +73,7 @@ class Problem:
         """Names of the metrics on decoded output, the headline first."""
         if self.metrics is not None:
             return tuple(self.metrics)
-        return self.targets.default_metrics
+        return tuple(self.targets.default_metrics) if self.targets is not None else ()
 
     @property
     def evaluation_split(self) -> str:
@@ -153,7 +153,7 @@ def missing_side(sample: object) -> str:
 
 def both_are_text(problem: Problem) -> bool:
     """Whether both sides of a problem are strings written in a vocabulary."""
-    return problem.inputs.uses_vocabulary and problem.targets.uses_vocabulary
+    return all(side is not None and side.uses_vocabulary for side in (problem.inputs, problem.targets))
 
 
 def reversed_problem(problem: Problem) -> Problem:

@@ -201,7 +201,7 @@ def register_hparams(function: Any = None, *, aliases: Iterable[str] = ()) -> An
     return _by_its_name(hparams_sets, function, aliases)
 
 
-def register_model(name, *, aliases=()):
+def register_model(name: str, *, aliases: Iterable[str] = ()) -> Callable[[MakesModel], MakesModel]:
     """Decorator: registers a function `(hparams, specs) -> keras model`; see `models/__init__.py`."""
     return lambda factory: _add(models, name, factory, aliases)
 
@@ -211,10 +211,10 @@ def register_mixture(mixture: "Mixture", *, aliases: Iterable[str] = ()) -> "Mix
     return _add(mixtures, mixture.name, mixture, aliases, mixture.source)
 
 
-def register_modality(cls=None, *, aliases=()):
+def register_modality(cls: Any = None, *, aliases: Iterable[str] = ()) -> Any:
     """Class decorator: registers a modality under its `modality_name`, or its own name in snake_case."""
 
-    def register(cls):
+    def register(cls: Any) -> Any:
         if not inspect.isclass(cls):
             raise UserError(f"@register_modality stands before {_source(cls)}, which is no class")
         if not cls.__dict__.get("modality_name"):
@@ -224,12 +224,12 @@ def register_modality(cls=None, *, aliases=()):
     return register(cls) if cls is not None else register
 
 
-def register_metric(metric=None, *, aliases=()):
+def register_metric(metric: Any = None, *, aliases: Iterable[str] = ()) -> Any:
     """Registers a `Metric`, a class or an instance, under its `name`, or the class's in snake_case; see
     `metrics/base.py`. `metrics.get(name)` is the instance.
     """
 
-    def register(metric):
+    def register(metric: Any) -> Any:
         is_class = inspect.isclass(metric)
         if is_class and not metric.__dict__.get("name"):
             metric.name = snake_case(metric.__name__)
@@ -244,7 +244,7 @@ def register_metric(metric=None, *, aliases=()):
     return register(metric) if metric is not None else register
 
 
-def register_optimizer(function=None, *, aliases=()):
+def register_optimizer(function: Any = None, *, aliases: Iterable[str] = ()) -> Any:
     """Function decorator: registers, under its name, a function `(hparams, variables) -> Keras optimizer`.
 
     The optimizer's own name must be the function's: `keras.optimizers.SGD(hparams.learning_rate, name="my_sgd")`.
@@ -252,7 +252,7 @@ def register_optimizer(function=None, *, aliases=()):
     return _by_its_name(optimizers, function, aliases)
 
 
-def register_schedule(function=None, *, aliases=()):
+def register_schedule(function: Any = None, *, aliases: Iterable[str] = ()) -> Any:
     """Function decorator: registers, under its name, a function `(hparams, step, train_steps) -> learning rate`.
 
     Steps count from 0; `hparams.learning_rate` is the peak.
@@ -260,10 +260,10 @@ def register_schedule(function=None, *, aliases=()):
     return _by_its_name(schedules, function, aliases)
 
 
-def register_grammar(cls=None, *, aliases=()):
+def register_grammar(cls: Any = None, *, aliases: Iterable[str] = ()) -> Any:
     """Class decorator: registers a grammar of targets under its `name`; see `decoding/grammars.py`."""
 
-    def register(cls):
+    def register(cls: Any) -> Any:
         return _add(grammars, cls.__dict__.get("name") or snake_case(cls.__name__), cls, aliases)
 
     return register(cls) if cls is not None else register
@@ -290,7 +290,7 @@ def installed_packages() -> list[packages.InstalledPackage]:
     return list(_packages)
 
 
-def load():
+def load() -> None:
     """Registers what ships and what installed packages add, once. Look-ups do it, so that imports stay light."""
     global _loaded
     if not _loaded:
@@ -300,7 +300,7 @@ def load():
         _packages[:] = packages.load(ALL)
 
 
-def _add(registry, name, value, aliases, source=None):
+def _add(registry: Registry[Any], name: str, value: Any, aliases: Iterable[str], source: str | None = None) -> Any:
     # Python's `inspect` would look a class up by its name, and find the first of two in one file.
     registry.add(name, value, source or _called_from())
     for alias in aliases:
@@ -308,7 +308,7 @@ def _add(registry, name, value, aliases, source=None):
     return value
 
 
-def _by_its_name(registry, function, aliases):
+def _by_its_name(registry: Registry[Any], function: Any, aliases: Iterable[str]) -> Any:
     """What a decorator of functions returns, with its arguments or without."""
     if function is None:
         return lambda function: _add(registry, function.__name__, function, aliases)
