@@ -172,17 +172,22 @@ class TfdsProblem(Problem):
         )
 
     def _prepared(self, side, sample):
-        feature, value = getattr(self, side), sample[side]
-        if isinstance(feature, Image):
-            from t2t_multimodel.data_gen.readers.pictures import read_picture
+        prepare = _PREPARE.get(type(getattr(self, side)))
+        return prepare(self, getattr(self, side), sample[side], sample["key"]) if prepare else sample[side]
 
-            try:
-                return read_picture(io.BytesIO(value), feature.height, feature.width, feature.channels, fit=feature.fit)
-            except ValueError as error:
-                raise ValueError(f"{sample['key']}: {str(error).partition(': ')[2]}") from error
-        if isinstance(feature, Audio):
-            return _sound(value, sample["key"], self._rate, feature.rate)
-        return value
+
+def _picture(problem, feature, encoded, key):
+    """The pixels of an encoded picture, of the feature's size."""
+    from t2t_multimodel.data_gen.readers.pictures import read_picture
+
+    try:
+        return read_picture(io.BytesIO(encoded), feature.height, feature.width, feature.channels, fit=feature.fit)
+    except ValueError as error:
+        raise ValueError(f"{key}: {str(error).partition(': ')[2]}") from error
+
+
+def _recording(problem, feature, samples, key):
+    return _sound(samples, key, problem._rate, feature.rate)
 
 
 def _sound(samples, key, rate, wanted_rate):
@@ -208,8 +213,14 @@ def _sound(samples, key, rate, wanted_rate):
 
 def _raw(feature, value):
     """A stored value as the input of `prepare`, without slow decoding."""
-    if isinstance(feature, Text):
-        return value.decode("utf-8", "surrogateescape")  # the feature's check rejects surrogates
-    if isinstance(feature, Label):
-        return feature.classes[value] if 0 <= value < len(feature.classes) else f"class {value}"
-    return value
+    convert = _RAW.get(type(feature))
+    return convert(feature, value) if convert else value
+
+
+def _class_name(feature, number):
+    return feature.classes[number] if 0 <= number < len(feature.classes) else f"class {number}"
+
+
+# How TFDS's values become samples: on reading, and in the workers. (The check of text rejects surrogates.)
+_RAW = {Text: lambda feature, value: value.decode("utf-8", "surrogateescape"), Label: _class_name}
+_PREPARE = {Image: _picture, Audio: _recording}

@@ -217,9 +217,9 @@ def register_modality(cls: Any = None, *, aliases: Iterable[str] = ()) -> Any:
     def register(cls: Any) -> Any:
         if not inspect.isclass(cls):
             raise UserError(f"@register_modality stands before {_source(cls)}, which is no class")
-        if not cls.__dict__.get("modality_name"):
-            cls.modality_name = snake_case(cls.__name__)
-        return _add(modalities, cls.modality_name, cls, aliases)
+        name = cls.__dict__.get("modality_name") or snake_case(cls.__name__)
+        setattr(cls, "modality_name", name)  # noqa: B010, whose attributes type checkers can't know
+        return _add(modalities, name, cls, aliases)
 
     return register(cls) if cls is not None else register
 

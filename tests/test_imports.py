@@ -1,6 +1,7 @@
 """docs/architecture.md's walls: who may import whom, what nobody may do, and how long a file may be."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,20 @@ def test_a_file_tells_one_story(file):
     said = ast.get_docstring(tree)
     assert said and said.split("\n")[0].endswith((".", ":", "?", "!", ";")), f"{name}: {said!r}"
     assert text.startswith('"""'), f"{name} does not begin with its docstring"
+
+
+# What names a kind of data in order to branch on it: only the file of its modality may.
+BRANCHES = (
+    r"\bmodality(_name)?\s*(==|!=|\.startswith)",
+    r"(==|!=)\s*[\"'](text|image|audio|label)\b",
+    r"\bisinstance\([^)\n]*\b(Text|Image|Audio|Label)\b",
+)
+
+
+def test_only_a_modality_knows_its_kind_of_data(file):
+    name, text, _ = file
+    if not name.startswith("t2t_multimodel/modalities/"):
+        for number, line in enumerate(text.splitlines(), 1):
+            found = [pattern for pattern in BRANCHES if re.search(pattern, line)]
+            # (features of TFDS have such names too)
+            assert not found or "tfds.features." in line, f"{name}:{number} branches on a modality: {line.strip()}"
