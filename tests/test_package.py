@@ -1,14 +1,18 @@
 """The package works installed from a wheel, and the wheel holds everything."""
 
+import email
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import absl
 import numpy
 import pytest
+from packaging.specifiers import SpecifierSet
 
 FOLDERS = {"t2t_multimodel": "", "problems": "problems/", "hparams": "hparams/", "data_gen": "data_gen/"}
 
@@ -33,9 +37,9 @@ def test_the_wheel_holds_every_file_of_the_four_folders(wheel, repository):
     expected = {
         "t2t_multimodel/" + place + file.relative_to(repository / folder).as_posix()
         for folder, place in FOLDERS.items()
-        for pattern in ("*.py", "*.gin")
+        for pattern in ("*.py", "*.gin", "py.typed")
         for file in (repository / folder).rglob(pattern)
-        if pattern == "*.py" or folder == "hparams"
+        if pattern != "*.gin" or folder == "hparams"
     }
     assert expected - inside == set()
     top = {name.split("/")[0] for name in inside}
@@ -59,6 +63,31 @@ def test_the_wheel_works_in_an_empty_environment(wheel, tmp_path):
         assert run([environment / "bin" / command, "--help"], cwd=tmp_path).startswith(f"{command}: ")
     listed = run([environment / "bin" / "t2t-trainer", "--registry_help"], cwd=tmp_path)
     assert "multimodel_tiny" in listed and "  multimodel " in listed
+
+
+@pytest.fixture(scope="module")
+def declared(wheel):
+    """What the wheel says of itself: (python_requires, the classifiers' Python versions)."""
+    with zipfile.ZipFile(wheel) as file:
+        name = next(name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(file.read(name))
+    classified = [c.rpartition(" :: ")[2] for c in metadata.get_all("Classifier") if re.search(r"Python :: 3\.\d+$", c)]
+    return SpecifierSet(metadata["Requires-Python"]), classified
+
+
+def test_one_list_of_python_versions(declared, repository):
+    """python_requires, classifiers, the table of docs/installation.md, ruff's target and the Makefile agree."""
+    requires, classified = declared
+    supported = [version for version in (f"3.{minor}" for minor in range(30)) if f"{version}.5" in requires]
+    assert supported == classified
+    assert ".".join(map(str, sys.version_info[:2])) in supported
+    table = (repository / "docs" / "installation.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| (3\.\d+) \|", table, flags=re.MULTILINE) == supported
+    settings = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
+    assert settings["tool"]["ruff"]["target-version"] == "py" + supported[0].replace(".", "")
+    makefile = (repository / "Makefile").read_text(encoding="utf-8")
+    assert re.findall(r"\bpython(3\.\d+)(?= )", makefile.partition("; do")[0]) == supported
+    assert f"no Python between {supported[0]} and {supported[-1]} found" in makefile
 
 
 def run(command, **options):
