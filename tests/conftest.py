@@ -27,9 +27,13 @@ LONGEST = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by the markers
 def pytest_collection_modifyitems(items):
     place = {name: i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+    for item in items:
+        if "small_run" in item.fixturenames:  # the run takes longer to make than any one test of it
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

@@ -45,6 +45,7 @@ sys.exit(int(status))
 """
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec(OTHER) is None, reason=f"{OTHER} is not installed"),
     pytest.mark.timeout(1200),  # the child's compiling falls to whichever test comes first
 ]

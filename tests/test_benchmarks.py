@@ -56,6 +56,7 @@ def operations_of_graph(model, spec, batch):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experts", (4, 0))
 def test_the_arithmetic_is_that_of_the_graph(experts):
     """With as many experts as a token uses, every product of the graph is one that is counted."""
@@ -66,6 +67,7 @@ def test_the_arithmetic_is_that_of_the_graph(experts):
     assert operations_of_graph(common.make_model(hparams, [spec]), spec, batch) == counted
 
 
+@pytest.mark.slow
 def test_the_arithmetic_of_pictures_is_that_of_the_graph():
     hparams, spec = common.body(32, 4, **SMALL), common.picture_problem(32)
     batch = common.picture_batch(2, 32)
@@ -75,6 +77,7 @@ def test_the_arithmetic_of_pictures_is_that_of_the_graph():
     assert counted <= graph <= 1.05 * counted
 
 
+@pytest.mark.slow
 def test_a_training_step_is_measured_against_products(capsys):
     import training_step
 
@@ -210,6 +213,7 @@ def test_top_kernels_of_a_device_and_of_a_processor():
     assert accelerator.top_kernels(host + device) == [["gemm", 0.75], ["copy", 0.25]]
 
 
+@pytest.mark.slow
 def test_the_gpu_benchmark_runs_where_tensorflow_can_not_be_imported(tmp_path):
     """On a processor, with a TensorFlow in the way that fails: the JAX road must not touch it."""
     (tmp_path / "tensorflow.py").write_text("raise ImportError('no tensorflow here')")

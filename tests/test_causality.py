@@ -35,12 +35,14 @@ def test_blocks_do_not_look_ahead(name):
         assert np.abs(after[:, t] - before[:, t]).max() > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", TO_TEXT.values(), ids=TO_TEXT)
 def test_logits_do_not_see_their_target(spec):
     """Whatever the target is from position t on, the logits up to t, t's own included, stay as they are."""
     check_model(forward_of(spec), spec, positions=range(6))
 
 
+@pytest.mark.slow
 def test_logits_do_not_see_their_target_without_attention():
     model = make_model(NO_ATTENTION, [TRANSLATION])
     check_model(program(model, lambda batch: model(batch, spec=TRANSLATION)[0]), TRANSLATION, positions=(0, 2, 5))

@@ -19,6 +19,7 @@ from t2t_multimodel.testing import FaultyProblem, check_problem, find_faults
 # ---- Sound problems
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mixture.parse("tiny8").problem_names)
 def test_every_shipped_problem_passes(name):
     check_problem(name, prepared=8, read=300, worker=name in ("tiny_ende", "tiny_caption"))

@@ -110,6 +110,7 @@ def test_nothing_to_choose_means_no_tries():
             choices.parse(held_equal, HPARAMS)
 
 
+@pytest.mark.slow
 def test_a_suite_tries_chooses_and_reports_and_tries_nothing_again(data, tmp_path, user_folder, run_command):
     folder, exp = user_folder({"sets.py": SMALL_SET}), tmp_path / "exp"
     # One that diverges, and one that is what the set has, so that it is no run of its own.

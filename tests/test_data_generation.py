@@ -350,6 +350,7 @@ def test_a_later_problem_reuses_the_vocabulary_and_gets_the_next_command(own_dat
     verify(["test_later"], own_data_dir, log=silent)
 
 
+@pytest.mark.slow
 def test_the_vocabulary_is_asked_for_by_flag_then_by_problem(tmp_path):
     class Asks(Reverse):
         vocabulary_size = 410

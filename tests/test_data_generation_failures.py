@@ -94,6 +94,7 @@ def generate_and_hang(data_dir, marker, where):
     generate([problem], data_dir, workers=count)
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_nothing_that_looks_complete_and_the_next_run_succeeds(tmp_path):
     places, children = ("making records", "writing shards", "about to rename"), {}
     for number, where in enumerate(places):

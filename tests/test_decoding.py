@@ -119,6 +119,7 @@ def without_targets(batch):
     return {name: array for name, array in batch.items() if name != "targets"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TO_TEXT if BACKEND == "tensorflow" else ["text_to_text"])
 def test_greedy_is_the_likeliest_id_again_and_again(name):
     """Found by brute force: the whole forward pass for each id. Ends at the end-of-sequence, zeros behind it."""
@@ -345,6 +346,7 @@ def test_half_precision_is_near_full_precision(spec):
     assert half != full
 
 
+@pytest.mark.slow
 def test_half_precision_trains_and_decodes():
     """A few steps lower the loss; greedy and beam search run."""
     model = half_model(TRANSLATION)

@@ -251,6 +251,7 @@ def data(tmp_path_factory):
     return make_data(tmp_path_factory.mktemp("data"))
 
 
+@pytest.mark.slow
 def test_clock_counts_updates_without_tracing_and_goes_on():
     spec = SimpleNamespace(signature=("text", "label"))
     batch = {"inputs": np.zeros((2, 3))}
@@ -266,6 +267,7 @@ def test_clock_counts_updates_without_tracing_and_goes_on():
     assert (seconds_logged(records, 5), seconds_logged(records, 6), seconds_logged([], 6)) == (1.5, 3.0, 0.0)
 
 
+@pytest.mark.slow
 def test_gradients_are_compared_in_the_body_that_both_touch(data, tmp_path):
     trainer = make_trainer(data, tmp_path, replace(HPARAMS, train_steps=4))
     trainer.run()
@@ -323,6 +325,7 @@ def flags_of(data, output_dir, folder, *more):
     ]
 
 
+@pytest.mark.slow
 def test_a_suite_goes_on_after_a_kill_repeats_nothing_and_reports(data, tmp_path, user_folder, run_command):
     folder, exp = user_folder({"sets.py": SMALL_SET}), tmp_path / "exp"
     argv = flags_of(data, exp, folder, "--train_steps=300")

@@ -99,6 +99,7 @@ def test_what_is_no_tree_of_three_words_does_not(wrong, tmp_path_factory):
     assert misfit(grammar, [right, right | {"targets": words.encode(wrong)}]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.6, 2.0])
 @pytest.mark.parametrize("beam", [None, 4])
 @pytest.mark.parametrize("length", [40, LENGTH])
@@ -182,6 +183,7 @@ def test_a_change_of_it_makes_no_data_anew(tmp_path):
     assert ExampleStore(data, "tiny_parse").spec.grammar == "punctuated_tree"
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_nothing_writes_trees(tmp_path):
     """Through the commands: the problem's grammar and beam are used, and `constrained=0` disables the grammar."""
     data = small_trees(tmp_path)

@@ -232,6 +232,7 @@ def test_state_is_small_and_speaks_of_what_was_handed_out(data):
     assert_same(taken, take(batches, 3))
 
 
+@pytest.mark.slow
 def test_same_batches_in_a_new_process(data):
     code = (
         "import sys, zlib; from t2t_multimodel.input.batching import BatchStream;"

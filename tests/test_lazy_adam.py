@@ -102,6 +102,7 @@ def test_an_expert_that_is_used_moves_as_adam_moves_it():
     assert not np.allclose(lazy[path][2], adam[path][2])  # Adam moves it on in the second step, where nobody used it
 
 
+@pytest.mark.slow
 def test_a_model_trains_with_it():
     """As with Adam while every expert is used, and its weights by expert are found."""
     hparams = replace(HPARAMS, optimizer="lazy_adam")

@@ -57,6 +57,7 @@ def test_command_changes_the_output(spec):
     assert np.abs(first[:, 1:] - second[:, 1:]).max() > 1e-2  # … and behind
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="the batch stays whole elsewhere")
 @pytest.mark.parametrize("rows", [3, 1])
 def test_a_wide_body_in_halves_computes_what_a_narrow_one_does(rows, monkeypatch):
@@ -72,6 +73,7 @@ def test_a_wide_body_in_halves_computes_what_a_narrow_one_does(rows, monkeypatch
         np.testing.assert_allclose(halves, whole, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="the batch stays whole elsewhere")
 def test_a_body_in_halves_trains_the_same_twice(monkeypatch):
     """To the last bit, with dropout and the gates' noise, and batches of one row between others."""
@@ -165,6 +167,7 @@ def fresh_training():
     return model, step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_training_lowers_the_loss(name):
     """Thirty updates on one batch."""
@@ -176,6 +179,7 @@ def test_training_lowers_the_loss(name):
     assert np.mean(losses[-3:]) < 0.75 * losses[0], losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, other", [("text_to_text", "image_to_label"), ("image_to_label", "text_to_text")])
 def test_other_problems_stay_bit_identical(name, other):
     """An update moves its own variables and their optimiser state; everything else keeps every bit."""
@@ -200,6 +204,7 @@ def slots(variable):
     return [f"adam/{variable.path.replace('/', '_')}_{slot}" for slot in ("momentum", "velocity")]
 
 
+@pytest.mark.slow
 def test_update_over_several_draws_is_their_average():
     """Adam's first momentum is a multiple of the gradient: that of two draws is the mean of both's."""
     hparams = replace(NO_EXPERTS, clip_norm=0.0)  # no gating noise, no clipping

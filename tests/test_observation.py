@@ -8,6 +8,7 @@ from models import FEW_EXPERTS, HPARAMS, NO_ATTENTION, NO_EXPERTS, SPECS, TO_TEX
 from t2t_multimodel.layers import intermediates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SPECS))
 def test_rows_of_attention_and_gates_sum_to_one_where_something_is(name):
     spec = SPECS[name]

@@ -48,6 +48,7 @@ def run(words):
     assert COMMANDS[words[0]].main([*words[1:], *more]) in (0, None), words
 
 
+@pytest.mark.slow
 def test_a_class_in_a_folder_and_its_checks(sections, tmp_path, monkeypatch, user_folder, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("T2T_USR_DIR", "")

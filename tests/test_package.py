@@ -46,6 +46,7 @@ def test_the_wheel_holds_every_file_of_the_four_folders(wheel, repository):
     assert top == {"t2t_multimodel", next(n for n in top if n.endswith(".dist-info"))}, "would shadow others' modules"
 
 
+@pytest.mark.slow
 def test_the_wheel_works_in_an_empty_environment(wheel, tmp_path):
     """The package comes from the wheel alone; only its dependencies are lent by this environment."""
     environment = tmp_path / "environment"

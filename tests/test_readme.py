@@ -42,6 +42,7 @@ def code(readme):
     return re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_every_command_of_the_readme_runs(readme, tmp_path, monkeypatch, user_folder, capsys):
     """Takes a minute: it is the whole way of a new user, for eight problems."""
     from PIL import Image

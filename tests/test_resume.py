@@ -12,6 +12,7 @@ from small_world import make_data, weights
 
 from t2t_multimodel.training.trainer import RESUME_ME
 
+pytestmark = pytest.mark.slow
 STEPS = 30
 CHILD = Path(__file__).with_name("small_world.py")
 

@@ -17,6 +17,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Image, Text
 from t2t_multimodel.problem import Problem
 
+pytestmark = pytest.mark.slow
 SHARD_BYTES = 20_000
 
 

@@ -71,6 +71,7 @@ def test_functions_within_and_gradients():
     np.testing.assert_allclose(of_first, 3.0)
 
 
+@pytest.mark.slow
 def test_a_training_step_has_no_constant_twice(monkeypatch):
     graphs = []
     monkeypatch.setattr(tensorflow_program, "_without_graph", lambda concrete: graphs.append(concrete.graph))

@@ -10,6 +10,8 @@ from small_world import HPARAMS, PROBLEMS, make_data, make_trainer, weights
 
 from t2t_multimodel.errors import UserError
 
+pytestmark = pytest.mark.slow  # its runs of a dozen updates each compile their programs
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

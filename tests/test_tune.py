@@ -166,6 +166,7 @@ def test_the_objective_is_a_mean_or_one_problems_metric():
 # ---- The search
 
 
+@pytest.mark.slow
 def test_the_best_of_the_trials_is_found_and_bad_ones_are_cut_short(tmp_path):
     class Slow(Pretended):
         def __init__(self, *arguments):
@@ -237,6 +238,7 @@ with test_tune.search(sys.argv[1]) as tuning:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_search_takes_up_the_trial_that_was_under_way(tmp_path):
     def begin(how):
         words = [sys.executable, "-c", KILLED, str(tmp_path), os.path.dirname(__file__), how]
@@ -331,6 +333,7 @@ def where(small_run, tmp_path_factory):
     }
 
 
+@pytest.mark.slow
 def test_the_command_searches_goes_on_and_prints_a_set_that_trains(where, run_command, user_folder):
     status, out, error = run_command(tune.main, *arguments(where, trials=1))
     assert status == 0, error
