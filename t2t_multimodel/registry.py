@@ -236,7 +236,7 @@ def register_metric(metric: Any = None, *, aliases: Iterable[str] = ()) -> Any:
         made = metric() if is_class else metric
         if not getattr(made, "name", None):
             made.name = snake_case(type(made).__name__)
-        if not (callable(getattr(made, "score", None)) and hasattr(made, "higher_is_better")):
+        if not all(hasattr(made, each) for each in ("score", "higher_is_better", "perfect", "answers", "adds_up")):
             raise UserError(f"@register_metric stands before {_source(metric)}, which is no Metric")
         _add(metrics, made.name, made, aliases)
         return metric

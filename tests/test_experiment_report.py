@@ -9,7 +9,7 @@ import pytest
 from t2t_multimodel.cli import experiment
 from t2t_multimodel.experiments import claims, plan, report, suite_figures
 from t2t_multimodel.experiments.results import Results, Score, read
-from t2t_multimodel.metrics.example_sums import value_of
+from t2t_multimodel.metrics import value_of
 
 METRICS = {
     "my_trees": ("exact_match", "teacher_forced_accuracy"),

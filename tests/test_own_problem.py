@@ -263,7 +263,7 @@ def test_a_name_is_given_once_and_both_places_are_named(user_folder):
 
 
 def test_other_names_are_given_once_too():
-    names = Registry("problem")
+    names = Registry("problem", "Problems")
     names.add("one", object(), "a.py:1")
     names.add("two", object(), "b.py:2")
     names.alias("first", "one")

@@ -8,7 +8,7 @@ import numpy as np
 from t2t_multimodel.metrics import get as get_metric
 from t2t_multimodel.report import figures, series
 from t2t_multimodel.report.figures import COLOURS, FAINT, Line, Panel
-from t2t_multimodel.training.reporting import format_score, format_seconds, learning_curves, score_top, smoothed
+from t2t_multimodel.training.reporting import format_score, format_seconds, learning_curves, score_range, smoothed
 
 _MOST_PIECES = 18  # of a sentence, in attention maps over pictures
 
@@ -250,12 +250,12 @@ def _curve_panel(problem, losses, scores, headline):
             Line("loss, measured", steps, values, colour=FAINT, faint=True),
             Line("loss, smoothed", steps, smoothed(values), colour=COLOURS[0]),
         ]
-    remark, label, top = "", headline.replace("_", " "), None
+    remark, label, between = "", headline.replace("_", " "), None
     if scores:
         steps, values = scores
         lines.append(Line("evaluations", steps, values, colour=COLOURS[1], right=True, marks=True))
         remark = f"{label} {format_score(headline, values[-1])}"
-        top = score_top(headline, values)
+        between = score_range(headline, values)
     high = max(losses[1], default=1.0) if losses else 1.0
     return Panel(
         problem,
@@ -264,7 +264,7 @@ def _curve_panel(problem, losses, scores, headline):
         right_label=label,
         remark=remark,
         y_range=(0, 1.05 * high or 1.0),
-        right_range=(0, top) if top else None,
+        right_range=between,
     )
 
 

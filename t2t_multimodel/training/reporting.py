@@ -153,12 +153,11 @@ def format_score(metric, value):
     return registry.metrics.get(metric).format(value) if metric in registry.metrics else f"{value:.3f}"
 
 
-def score_top(metric, values):
-    """Where the axis of a metric's curve ends: above its perfect value, or all that was measured."""
+def score_range(metric, values):
+    """The (lowest, highest) of the axis of a metric's curve: from 0 to its perfect value, and all that was measured."""
     scale = registry.metrics.get(metric).scale if metric in registry.metrics else 1.0
-    if scale is None:
-        return 1.03 * max(values) or 1.0
-    return 103 if scale == 100 else max(1.03, 1.03 * max(values))  # wer and cer can pass 1
+    most = {None: 0.0, 100.0: 100.0}.get(scale, 1.0)
+    return min(0.0, *values), 1.03 * max(most, *values) or 1.0  # wer and cer can pass 1, r2 can be negative
 
 
 def format_seconds(seconds):
@@ -271,7 +270,7 @@ def _draw_panel(panel, problem, losses, scores, headline):
         right.set_ylabel(headline.replace("_", " "), fontsize=8, color=orange)
         right.tick_params(labelsize=7, colors=orange)
         right.spines["top"].set_visible(False)
-        right.set_ylim(0, score_top(headline, values))
+        right.set_ylim(*score_range(headline, values))
         last = format_score(headline, values[-1])
         panel.set_title(f"{headline.replace('_', ' ')} {last}", fontsize=9, loc="right", color=orange)
 
