@@ -45,14 +45,12 @@ class Numbers(Modality):
     # ---- A sample
 
     def check(self, value):
-        try:
-            array = np.asarray(value, np.float32)
-        except (TypeError, ValueError):
-            raise ValueError(f"{len(self.names)} numbers expected, got {value!r:.80}") from None
-        if value is None or isinstance(value, str) or array.shape != (len(self.names),):
-            raise ValueError(f"{len(self.names)} numbers expected, an array or list, got {value!r:.80}")
-        if np.isinf(array).any():
-            raise ValueError(f"finite numbers expected, or NaN for unknown, got {value!r:.80}")
+        array = np.asarray(value) if isinstance(value, np.ndarray | list | tuple) else None
+        if array is None or array.dtype.kind not in "fiu" or array.shape != (len(self.names),):
+            said = " ".join(repr(value).split())
+            raise ValueError(f"an array or list of {len(self.names)} numbers expected, got {said:.80}")
+        if np.isinf(array.astype(np.float32)).any():
+            raise ValueError(f"finite numbers expected, or NaN for unknown, got {array}")
 
     def from_line(self, line):
         """Numbers with commas or spaces between them; "?" or "nan": unknown."""

@@ -11,7 +11,7 @@ class NumbersEncoder(ModalityNet):
     """Number i is position i: x_i = z_i · w_i + b_i with z = (value − mean) / scale; x_i = m_i where it is unknown."""
 
     def __init__(self, modality, hparams, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # numbers stay float32 until they are vectors
         self.mean, self.deviation = modality.mean_array, modality.scale_array
         shape = (len(modality.names), hparams.hidden_size)
         normal = keras.initializers.RandomNormal(stddev=1.0)
@@ -24,9 +24,8 @@ class NumbersEncoder(ModalityNet):
         values = arrays["values"]
         known = values == values  # not NaN
         z = (ops.where(known, values, 0.0) - self.mean) / self.deviation
-        x = ops.cast(z, self.compute_dtype)[..., None] * self.weight + self.offset
-        x = ops.where(known[..., None], x, self.unknown)
-        return x, ops.ones_like(z, dtype="float32"), None
+        x = ops.where(known[..., None], z[..., None] * self.weight + self.offset, self.unknown)
+        return ops.cast(x, self.compute_dtype), ops.ones_like(z, dtype="float32"), None
 
 
 class NumbersHead(PooledHead):
