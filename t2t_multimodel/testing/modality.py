@@ -176,7 +176,7 @@ def _store(modality, samples, side, folder):
 
         name = f"checked_as_{side}"
         splits = ("train",)
-        vocabulary_size = 300
+        vocabulary_size = 400
         metrics = (modality if side == "targets" else _PARTNER).default_metrics
 
         def samples(self, split):
