@@ -1,6 +1,7 @@
 """The trivial baselines of a problem: scores without a model, computed from its example store."""
 
 from collections import Counter
+from collections.abc import Hashable
 
 import numpy as np
 
@@ -11,13 +12,13 @@ _ROWS = 4096  # read at once
 
 
 def baselines(data_dir, problem_name, split=None):
-    """The better of the two trivial answers (most frequent training target, copy of the input), for each metric.
+    """For each metric the best of the trivial answers of its kind, see `metrics.trivial_baselines`.
 
     Args:
       split: the split that is scored; None: the problem's evaluation split.
 
     Returns:
-      {metric: (value, "most_frequent" or "copy")}
+      {metric: (value, name of the trivial answer)}
 
     Raises:
       UserError: the data is missing or damaged.
@@ -25,10 +26,7 @@ def baselines(data_dir, problem_name, split=None):
     store = ExampleStore(data_dir, problem_name)
     vocabulary = store.vocabulary()
     targets, inputs = store.spec.targets, store.spec.inputs
-    counts = Counter(_key(example["targets"]) for example in _examples(store.split("train")))
-    train_targets = Counter()
-    for key, count in counts.items():
-        train_targets[targets.reference(_value(key), vocabulary)] += count
+    train_targets = _train_targets(store, vocabulary)
     copies, references = [], []
     for example in _examples(store.split(split or store.evaluation_split)):
         references.append(example.get("references") or [targets.reference(example["targets"], vocabulary)])
@@ -43,9 +41,22 @@ def _examples(split):
         yield from split.examples(np.arange(start, min(start + _ROWS, len(split))))
 
 
-def _key(targets):
-    return int(targets) if np.ndim(targets) == 0 else np.asarray(targets, np.int32).tobytes()
-
-
-def _value(key):
-    return key if isinstance(key, int) else np.frombuffer(key, np.int32)
+def _train_targets(store, vocabulary):
+    """The right answers of the train split: a `Counter` of them, or a list of those that can't be counted (arrays)."""
+    reference = store.spec.targets.reference
+    stored, counts, others = {}, Counter(), []  # equal ones are decoded once
+    for example in _examples(store.split("train")):
+        target = example["targets"]
+        if isinstance(target, dict):
+            others.append(reference(target, vocabulary))
+            continue
+        key = np.asarray(target).tobytes()
+        stored.setdefault(key, target)
+        counts[key] += 1
+    answers = [(reference(target, vocabulary), counts[key]) for key, target in stored.items()]
+    if others or not all(isinstance(answer, Hashable) for answer, _ in answers):
+        return others + [answer for answer, count in answers for _ in range(count)]
+    total = Counter()
+    for answer, count in answers:
+        total[answer] += count
+    return total

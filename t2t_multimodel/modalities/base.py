@@ -258,7 +258,8 @@ class Modality:
         """A person's answer in one line of text, as t2t-decoder writes it."""
         if isinstance(answer, str):
             return answer
-        return np.array2string(np.asarray(answer), separator=" ", max_line_width=10**9, threshold=10**6).strip("[]")
+        text = np.array2string(np.asarray(answer), separator=" ", max_line_width=10**9, threshold=10**6)
+        return " ".join(text.split()).removeprefix("[").removesuffix("]")
 
     # ---- 6. For people: t2t-inspect and reports
 

@@ -1,5 +1,7 @@
 """For tests of your own problems: `check_problem(MyProblem)` tries the whole contract and lists all that is wrong.
 
+`check_modality` (modality.py) does the same for your own modalities.
+
     from t2t_multimodel.testing import check_problem
 
     def test_my_problem():
@@ -13,20 +15,19 @@ In a script the call belongs under `if __name__ == "__main__":`, since a worker 
 import copy
 import inspect
 import itertools
-import pathlib
 import re
 import tempfile
-import traceback
 
 import numpy as np
 
 from t2t_multimodel import registry, startup
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.problem import Problem, declaration_faults, missing_side, samples_of
-from t2t_multimodel.testing.content import digest_of
-from t2t_multimodel.vocabulary import varints
+from t2t_multimodel.testing.content import digest_of, same_arrays
+from t2t_multimodel.testing.findings import few_of, said
+from t2t_multimodel.testing.modality import FaultyModality, check_modality
 
-_MOST_LISTED = 3  # findings of one kind, in one split
+__all__ = ["FaultyModality", "FaultyProblem", "check_modality", "check_problem", "find_faults"]
 
 
 class FaultyProblem(AssertionError):
@@ -58,7 +59,7 @@ def find_faults(problem, *, prepared=100, read=100_000, worker=True):
         findings = _declared(problem)
         problem.source_files()
     except Exception as error:
-        return [f"it can't be made: {_said(error)}"]
+        return [f"it can't be made: {said(error)}"]
     if findings:  # what follows would only say it again, less clearly
         return findings
     findings += _described(problem)
@@ -139,11 +140,11 @@ def _read(problem, split, most, findings):
         for sample in itertools.islice(samples_of(problem, split), most):
             found.append(sample)
     except Exception as error:
-        findings.append(f"samples({split!r}) failed after {len(found)} samples: {_said(error)}")
+        findings.append(f"samples({split!r}) failed after {len(found)} samples: {said(error)}")
     if not found:
         findings.append(f"samples({split!r}) yields nothing; take the split out of `splits`, or look at its files")
     bad = [sample["bad"] for sample in found if "bad" in sample]
-    findings += _few(bad, f"split {split!r}: a bad record: {{}}", "bad records")
+    findings += few_of(bad, f"split {split!r}: a bad record: {{}}", "bad records")
     return [sample for sample in found if "bad" not in sample]
 
 
@@ -153,7 +154,7 @@ def _order(problem, first):
         try:
             again = [s for s in itertools.islice(problem.samples(split), 2 * len(before) + 8) if "bad" not in s]
         except Exception as error:
-            yield f"samples({split!r}) failed at its second call: {_said(error)}"
+            yield f"samples({split!r}) failed at its second call: {said(error)}"
             continue
         different = next((i for i, (a, b) in enumerate(zip(before, again)) if digest_of(a) != digest_of(b)), None)
         if len(again) < len(before):
@@ -179,8 +180,8 @@ def _keys(samples):
                 twice.append(f"two samples of split {split!r} have the key {key!r}")
             else:
                 seen.add(key)
-        yield from _few(wrong, "{}", f"such keys in {split!r}")
-        yield from _few(twice, "{}", f"such keys in {split!r}")
+        yield from few_of(wrong, "{}", f"such keys in {split!r}")
+        yield from few_of(twice, "{}", f"such keys in {split!r}")
 
 
 def _prepared(problem, split, found, findings):
@@ -191,7 +192,7 @@ def _prepared(problem, split, found, findings):
         try:
             sample = problem.prepare(dict(raw))
         except Exception as error:
-            bad.append(f"{name!r}: prepare failed: {_said(error)}")
+            bad.append(f"{name!r}: prepare failed: {said(error)}")
             continue
         reasons = [missing_side(sample)] if missing_side(sample) else list(_feature_faults(problem, sample))
         if reasons:
@@ -200,7 +201,7 @@ def _prepared(problem, split, found, findings):
         made.append((raw, sample))
         if len(made) <= 5 and digest_of(problem.prepare(dict(raw))) != digest_of(sample):
             bad.append(f"{name!r}: prepare gives something else at its second call; seed what is random by the sample")
-    findings += _few(bad, f"split {split!r}, sample {{}}", f"samples of {split!r}")
+    findings += few_of(bad, f"split {split!r}, sample {{}}", f"samples of {split!r}")
     return made
 
 
@@ -258,7 +259,7 @@ def _in_a_worker(problem, made):
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             there = pool.submit(_prepared_there, recipe, [raw for raw, _ in some]).result()
     except Exception as error:
-        yield f"a worker process can't prepare its samples: {_said(error)}"
+        yield f"a worker process can't prepare its samples: {said(error)}"
         return
     different = [raw.get("key", "?") for (raw, sample), digest in zip(some, there) if digest != digest_of(sample)]
     if different:
@@ -284,14 +285,14 @@ def _stored(problem, made):
     few = _few_samples(problem, {split: _with_keys(split, pairs) for split, pairs in made.items()})
     with tempfile.TemporaryDirectory() as folder:
         try:
-            generate([few], folder, workers=1, max_bad_records=10**9, report=lambda line: None, progress=False)
+            generate([few], folder, workers=1, max_bad_records=10**9, log=lambda line: None, progress=False)
             store = ExampleStore(folder, few.name)
             vocabulary = store.vocabulary()
         except UserError as error:
             yield f"its samples can't be stored: {error}"
             return
         dropped = [f"{d['key']!r} can't be stored: {d['reason']}" for d in store.manifest["dropped"]]
-        yield from _few(dropped, "{}", "samples that can't be stored")
+        yield from few_of(dropped, "{}", "samples that can't be stored")
         for split in store.manifest["splits"]:
             reader = store.split(split)
             expected = {sample["key"]: sample for sample in few.samples(split)}
@@ -300,21 +301,9 @@ def _stored(problem, made):
                 for side in ("inputs", "targets"):
                     modality = getattr(store.spec, side)
                     written = modality.encode([expected[example["key"]][side]], vocabulary)[0]
-                    if not _same_arrays(modality, written, example[side]):
+                    if not same_arrays(modality, written, example[side]):
                         changed.append(f"{example['key']!r}: its {side} come back from the store changed")
-            yield from _few(changed, f"split {split!r}, sample {{}}", f"samples of {split!r}")
-
-
-def _same_arrays(modality, encoded, stored):
-    """Whether a sample came back from the store as it was encoded."""
-    stored = stored if isinstance(stored, dict) else {"values": stored}
-    if modality.uses_vocabulary:  # ids are stored packed: encode what came back
-        return encoded["values"] == varints(stored["values"])
-    return all(np.array_equal(encoded[name], stored[name], equal_nan=_has_nan(stored[name])) for name in encoded)
-
-
-def _has_nan(array):
-    return np.asarray(array).dtype.kind == "f"
+            yield from few_of(changed, f"split {split!r}, sample {{}}", f"samples of {split!r}")
 
 
 def _with_keys(split, pairs):
@@ -359,7 +348,7 @@ def _scored(problem, made):
         try:
             value = metrics.score((name,), right, references)[name]
         except Exception as error:
-            yield f"its metric {name} can't be computed on the right answers: {_said(error)}"
+            yield f"its metric {name} can't be computed on the right answers: {said(error)}"
             continue
         if metric.perfect is not None and abs(value - metric.perfect) > 1e-6:
             hint = ""
@@ -370,27 +359,7 @@ def _scored(problem, made):
             try:
                 scored = metrics.score((name,), answers, references)[name]
             except Exception as error:
-                yield f"its metric {name} can't be computed on {called}: {_said(error)}"
+                yield f"its metric {name} can't be computed on {called}: {said(error)}"
                 continue
             if called == "empty answers" and scored == metric.perfect:
                 yield f"its metric {name} is perfect for {called} too: it tells nothing"
-
-
-# ---- Words
-
-
-def _few(found, form, noun):
-    """The first findings of a kind, and how many more there are."""
-    yield from (form.format(each) for each in found[:_MOST_LISTED])
-    if len(found) > _MOST_LISTED:
-        yield f"… and {len(found) - _MOST_LISTED:,} more {noun}"
-
-
-def _said(error):
-    """An exception in one line; of a fault in code the place too."""
-    said = " ".join(str(error).split()) or "no reason given"
-    if isinstance(error, (UserError, OSError)):
-        return said
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
-    place = f" ({pathlib.Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {said}{place}"

@@ -1,8 +1,10 @@
-"""A digest of what a sample holds, to tell whether two samples are the same."""
+"""What a sample holds, to tell whether two samples are the same."""
 
 import hashlib
 
 import numpy as np
+
+from t2t_multimodel.vocabulary import varints
 
 
 def digest_of(value):
@@ -10,6 +12,18 @@ def digest_of(value):
     digest = hashlib.sha256()
     _add(digest, value)
     return digest.digest()
+
+
+def same_arrays(modality, encoded, stored):
+    """Whether a sample came back from the store as it was encoded."""
+    stored = stored if isinstance(stored, dict) else {"values": stored}
+    if modality.uses_vocabulary:  # ids are stored packed: encode what came back
+        return encoded["values"] == varints(stored["values"])
+    return all(np.array_equal(encoded[name], stored[name], equal_nan=_has_nan(stored[name])) for name in encoded)
+
+
+def _has_nan(array):
+    return np.asarray(array).dtype.kind == "f"
 
 
 def _add(digest, value):
