@@ -9,7 +9,21 @@ from t2t_multimodel.modalities.audio import Audio
 from t2t_multimodel.modalities.base import Modality
 from t2t_multimodel.modalities.image import Image
 from t2t_multimodel.modalities.label import Label
+from t2t_multimodel.modalities.no_input import NoInput
+from t2t_multimodel.modalities.several import Inputs, as_modality
 from t2t_multimodel.modalities.spec import ProblemSpec
 from t2t_multimodel.modalities.text import Text
 
-__all__ = ["ArraySpec", "Audio", "Image", "Label", "Modality", "ProblemSpec", "Ragged", "Text"]
+__all__ = [
+    "ArraySpec",
+    "Audio",
+    "Image",
+    "Inputs",
+    "Label",
+    "Modality",
+    "NoInput",
+    "ProblemSpec",
+    "Ragged",
+    "Text",
+    "as_modality",
+]
