@@ -244,7 +244,7 @@ class _MakePartition:
             problem, features, vocabulary = self._tools()
             chunk = examples.make_records(problem, features, vocabulary, split, start, samples)
             builder = partitions.PartitionBuilder(start)
-            builder.add(workers.packed(chunk, self._seed))
+            builder.add(workers.packed(problem, chunk, self._seed))
             parts, about = builder.finished()
             _write(path, parts)
         _write(_about(path), [partitions.to_json(about)])
@@ -297,8 +297,8 @@ def _columns(partition):
     from apache_beam.io.filesystems import FileSystems
 
     with FileSystems.open(partition.path) as file:
-        table = file.read(partition.rows * partitions.ROW_BYTES)
-    return partitions.columns_in(np.frombuffer(table, np.uint8), partition.rows)
+        table = file.read(partition.table_bytes)
+    return partition.columns_in(np.frombuffer(table, np.uint8))
 
 
 def _about(path):

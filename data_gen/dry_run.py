@@ -66,7 +66,7 @@ def _size(problem, sample, vocabulary):
     """The estimated size of a prepared sample in bytes."""
     size = 80  # keys, names and checksums
     for side in examples.SIDES:
-        feature, value = getattr(problem, side), sample[side]
+        feature, value = getattr(problem, side), sample.get(side)
         feature.check(value)
         size += feature.stored_bytes(value, vocabulary)
     return size + sum(len(reference.encode()) for reference in sample.get("references", ()))

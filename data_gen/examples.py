@@ -25,7 +25,7 @@ class Record:
 
     key: str
     content: bytes  # a serialised tf.train.Example, the same bytes on every run
-    input_length: int  # ids, samples of sound, or 1
+    input_length: int | tuple  # ids, samples of sound, or 1; one of each of several inputs
     target_length: int
 
 
@@ -95,7 +95,7 @@ def make_records(problem, features, vocabulary, split, start, samples):
         else:
             good.append((key, sample))
     chunk = Chunk([], bad)
-    columns = [_encode(problem, side, [sample[side] for _, sample in good], vocabulary, chunk) for side in SIDES]
+    columns = [_encode(problem, side, [sample.get(side) for _, sample in good], vocabulary, chunk) for side in SIDES]
     for (key, sample), (inputs, input_length), (targets, target_length) in zip(good, *columns):
         example = inputs | targets | {"key": key}
         if "references" in features:
@@ -154,11 +154,11 @@ def _checked_key(key):
 
 
 def _check(problem, sample, features):
-    if missing := missing_side(sample):
+    if missing := missing_side(problem, sample):
         raise ValueError(missing)
     for side in SIDES:
         try:
-            getattr(problem, side).check(sample[side])
+            getattr(problem, side).check(sample.get(side))
         except ValueError as error:
             raise ValueError(f"{side}: {error}") from None
     references = sample.get("references")
@@ -203,8 +203,9 @@ def _as_stored(spec, array):
 def _file_of(problem, raw):
     """The file that a raw sample names in place of a picture or sound; "" where it names none."""
     for side in SIDES:
-        if not getattr(problem, side).uses_vocabulary and isinstance(raw.get(side), (str, os.PathLike)):
-            path = os.fspath(raw[side])
-            if os.sep in path:  # else it is a class's name
-                return path
+        given = raw.get(side)
+        texts = [text for _, text in getattr(problem, side).texts(given) if isinstance(text, str)]
+        for value in given.values() if isinstance(given, dict) else [given]:
+            if isinstance(value, (str, os.PathLike)) and value not in texts and os.sep in os.fspath(value):
+                return os.fspath(value)  # without a separator it is a class's name
     return ""

@@ -11,6 +11,8 @@ import functools
 import pathlib
 import shutil
 
+import numpy as np
+
 from t2t_multimodel import startup
 from t2t_multimodel.data_gen import files
 from t2t_multimodel.data_gen.dry_run import describe_plan
@@ -303,6 +305,6 @@ def _counts(manifest):
 
 def mean_length(manifest, side):
     """The mean length of a side of a store, in words: "11.3 tokens", "1.8 s of sound", "image"."""
-    total = sum(split[f"{side[:-1]}_tokens"] for split in manifest["splits"].values())
+    total = sum(np.array(split[f"{side[:-1]}_tokens"]) for split in manifest["splits"].values())
     mean = total / sum(split["examples"] for split in manifest["splits"].values())
     return Modality.from_json(manifest[side]).mean_length_in_words(mean)

@@ -1,8 +1,8 @@
 """Partitions: the records of a range of consecutive samples, sorted by hash, in one file; the unit that is resumed.
 
-A partition file holds a table, column by column (the two halves of the hash, size, input length, target length), and
-then the records, both in hash order. A small JSON file beside it, written last, holds the range of samples, the size
-and the sha256. A partition is finished when its JSON file exists.
+A partition file holds a table, column by column (the two halves of the hash, size, input length, target length; of
+several inputs one length each), and then the records, both in hash order. A small JSON file beside it, written last,
+holds the range of samples, the size and the sha256. A partition is finished when its JSON file exists.
 """
 
 import dataclasses
@@ -17,7 +17,6 @@ from t2t_multimodel.data_gen import examples
 PARTITION_BYTES = 64 << 20  # a partition is closed at this size (at most the size of a shard) …
 PARTITION_SECONDS = 30.0  # … or after this time: an interrupted job loses no more
 COLUMNS = {"high": "<u8", "low": "<u8", "size": "<i4", "input_length": "<i4", "target_length": "<i4"}
-ROW_BYTES = sum(np.dtype(dtype).itemsize for dtype in COLUMNS.values())
 RECORDS, ABOUT = ".records", ".json"  # the two files of a partition
 
 
@@ -32,8 +31,11 @@ class Packed:
         return len(self.columns["size"])
 
 
-def pack(records, seed):
-    """The `Packed` of a list of `examples.Record`; `seed` decides the hashes, and so the order on disk."""
+def pack(records, seed, inputs=0):
+    """The `Packed` of a list of `examples.Record`; `seed` decides the hashes, and so the order on disk.
+
+    `inputs`: how many lengths the inputs of a record have; 0: a single one, which is no tuple.
+    """
     salt = int(seed).to_bytes(8, "little", signed=True)
     digests = b"".join(hashlib.blake2b(r.key.encode(), digest_size=16, salt=salt).digest() for r in records)
     high, low = np.frombuffer(digests, ">u8").reshape(-1, 2).T
@@ -44,7 +46,7 @@ def pack(records, seed):
         "input_length": [record.input_length for record in records],
         "target_length": [record.target_length for record in records],
     }
-    columns = {name: np.array(values[name], dtype) for name, dtype in COLUMNS.items()}
+    columns = {n: np.array(values[n], dtype).reshape(_shape(n, len(records), inputs)) for n, dtype in COLUMNS.items()}
     return Packed(columns, b"".join(record.content for record in records))
 
 
@@ -86,14 +88,15 @@ class PartitionBuilder:
         for part in parts:
             digest.update(part)
             size += len(part)
-        return parts, self.about(len(order), size, digest)
+        return parts, self.about(len(order), size, digest, *columns["input_length"].shape[1:])
 
-    def about(self, records, size, digest):
+    def about(self, records, size, digest, inputs=0):
         """The content of the partition's JSON file."""
         return {
             "first": self.first,
             "samples": self.samples,
             "records": records,
+            "inputs": inputs,
             "bytes": size,
             "sha256": digest.hexdigest(),
             "text_ids": self._text_ids,
@@ -127,6 +130,24 @@ class Partition:
         return self.about["records"]
 
     @property
+    def inputs(self):
+        """How many lengths the inputs of a row have; 0: a single one."""
+        return self.about["inputs"]
+
+    @property
+    def table_bytes(self):
+        return sum(np.dtype(dtype).itemsize * _count(name, self.rows, self.inputs) for name, dtype in COLUMNS.items())
+
+    def columns_in(self, table):
+        """{column: array} from the bytes of the whole table, an array of uint8."""
+        columns, at = {}, 0
+        for name, dtype in COLUMNS.items():
+            end = at + np.dtype(dtype).itemsize * _count(name, self.rows, self.inputs)
+            columns[name] = np.asarray(table[at:end]).view(dtype).reshape(_shape(name, self.rows, self.inputs))
+            at = end
+        return columns
+
+    @property
     def samples(self):
         return range(self.about["first"], self.about["first"] + self.about["samples"])
 
@@ -140,21 +161,12 @@ class Slice:
     """Consecutive rows of a partition."""
 
     path: str
-    partition_rows: int  # of the whole partition: the records start after its table
+    partition_rows: int  # of the whole partition
+    table_bytes: int  # of the whole partition: the records start after its table
     first_row: int
     rows: int
     first_byte: int  # from the start of the records
     bytes: int
-
-
-def columns_in(table, rows):
-    """{column: array} from the bytes of a whole table, an array of uint8."""
-    columns, at = {}, 0
-    for name, dtype in COLUMNS.items():
-        end = at + rows * np.dtype(dtype).itemsize
-        columns[name] = np.asarray(table[at:end]).view(dtype)
-        at = end
-    return columns
 
 
 def read_slice(file, part):
@@ -165,7 +177,7 @@ def read_slice(file, part):
         file.seek(at + part.first_row * width)
         columns[name] = np.frombuffer(file.read(part.rows * width), COLUMNS[name])
         at += part.partition_rows * width
-    file.seek(ROW_BYTES * part.partition_rows + part.first_byte)
+    file.seek(part.table_bytes + part.first_byte)
     return columns, file.read(part.bytes)
 
 
@@ -181,3 +193,12 @@ def contiguous(partitions):
     """The leading partitions that follow each other without a gap; `partitions` are in sample order."""
     ends = itertools.accumulate((partition.about["samples"] for partition in partitions), initial=0)
     return [p for p, _ in itertools.takewhile(lambda pair: pair[0].about["first"] == pair[1], zip(partitions, ends))]
+
+
+def _shape(name, rows, inputs):
+    """The shape of a column."""
+    return (rows, inputs) if inputs and name == "input_length" else (rows,)
+
+
+def _count(name, rows, inputs):
+    return int(np.prod(_shape(name, rows, inputs)))

@@ -88,9 +88,9 @@ def plan(problem_name, split, made, *, shard_bytes=SHARD_BYTES, open_partition=_
     """
     tables = [(columns_of or _mapped)(partition) for partition in made]
     rows = sum(partition.rows for partition in made)
-    planned = SplitPlan(
-        [], {name: np.empty(rows, dtype) for name, dtype in INDEX_DTYPES.items()}, np.empty((rows, 2), np.uint64)
-    )
+    shapes = {name: (rows, *column.shape[1:]) for name, column in (tables[0] if tables else {}).items()}
+    index = {name: np.empty(shapes.get(name, rows), dtype) for name, dtype in INDEX_DTYPES.items()}
+    planned = SplitPlan([], index, np.empty((rows, 2), np.uint64))
     cuts = _Cuts(split, made, shard_bytes, planned)
     for part, which in _in_order(tables, rows):
         same = np.flatnonzero((np.diff(part["high"]) == 0) & (np.diff(part["low"]) == 0))
@@ -154,10 +154,8 @@ def refuse_shared_keys(problem_name, splits, open_partition=_open):
 def _mapped(partition):
     """The memory-mapped table of a partition on this machine."""
     if not partition.rows:  # only bad records
-        return {name: np.empty(0, dtype) for name, dtype in partitions.COLUMNS.items()}
-    return partitions.columns_in(
-        np.memmap(partition.path, np.uint8, "r", 0, partition.rows * partitions.ROW_BYTES), partition.rows
-    )
+        return partition.columns_in(np.empty(0, np.uint8))
+    return partition.columns_in(np.memmap(partition.path, np.uint8, "r", 0, partition.table_bytes))
 
 
 def _in_order(tables, rows):
@@ -219,8 +217,8 @@ class _Cuts:
         if not self._at:
             return
         slices = tuple(
-            partitions.Slice(partition.path, partition.rows, int(done[0]), int(here[0]), int(done[1]), int(here[1]))
-            for partition, done, here in zip(self._made, self._done, self._open)
+            partitions.Slice(made.path, made.rows, made.table_bytes, *map(int, (done[0], here[0], done[1], here[1])))
+            for made, done, here in zip(self._made, self._done, self._open)
             if here[0]
         )
         number, examples = len(self._planned.shards), int(self._open[:, 0].sum())

@@ -210,8 +210,8 @@ def _manifest(problem, splits, vocabulary, fingerprint, bad):
             split: {
                 "examples": on_disk.planned.examples,
                 "bytes": sum(file["bytes"] for file in on_disk.files.values()),
-                "input_tokens": int(on_disk.planned.index["input_length"].sum(dtype="int64")),
-                "target_tokens": int(on_disk.planned.index["target_length"].sum(dtype="int64")),
+                "input_tokens": on_disk.planned.index["input_length"].sum(axis=0, dtype="int64").tolist(),
+                "target_tokens": on_disk.planned.index["target_length"].sum(axis=0, dtype="int64").tolist(),
                 "files": on_disk.files,
             }
             for split, on_disk in splits.items()

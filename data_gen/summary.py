@@ -68,8 +68,9 @@ def _bytes(manifest):
 
 def _tokens(manifest):
     """Ids of text, of both sides and all splits."""
-    sides = [side for side in ("inputs", "targets") if Modality.from_json(manifest[side]).uses_vocabulary]
-    return sum(split[f"{side[:-1]}_tokens"] for split in manifest["splits"].values() for side in sides)
+    sides = {side: Modality.from_json(manifest[side]) for side in ("inputs", "targets")}
+    splits = manifest["splits"].values()
+    return sum(m.text_ids(split[f"{side[:-1]}_tokens"]) for split in splits for side, m in sides.items())
 
 
 def _size(count):

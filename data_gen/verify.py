@@ -101,7 +101,7 @@ def _shard_damage(path, number, about, index, manifest, vocabulary_size):
         for count, (content, offset) in enumerate(_records(path), 1):
             row = None
             if index is not None and count <= len(index["size"]):
-                row = {column: int(values[count - 1]) for column, values in index.items()}
+                row = {column: values[count - 1].tolist() for column, values in index.items()}
             wrong = _record_damage(content, offset, number, row, manifest, vocabulary_size)
             if wrong:
                 yield f"{path}, record {count - 1}: {wrong}"
@@ -133,7 +133,7 @@ def _record_damage(content, offset, number, row, manifest, vocabulary_size):
         if wrong:
             return f"{side}: {wrong}"
         length = modality.stored_length(arrays)
-        if row is not None and row[f"{side[:-1]}_length"] != length:
+        if row is not None and not np.array_equal(row[f"{side[:-1]}_length"], length):
             return f"{side}: {length} long; the index says {row[f'{side[:-1]}_length']}"
     return None
 

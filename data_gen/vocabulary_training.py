@@ -12,7 +12,8 @@ import random
 import re
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.problem import Problem, missing_side, samples_of
+from t2t_multimodel.modalities.base import SIDES
+from t2t_multimodel.problem import Problem, both_are_text, missing_side, samples_of
 from t2t_multimodel.vocabulary import (
     COMMAND_PIECES,
     COMMAND_SLOTS,
@@ -158,13 +159,12 @@ def symbols_of(problem):
     Raises:
       UserError: there are more than `MOST_SYMBOLS`; the pattern matches ordinary words.
     """
-    patterns = {side: re.compile(getattr(problem, side).symbols) for side in _text_sides(problem)}
-    patterns = {side: pattern for side, pattern in patterns.items() if pattern.pattern}
     found = set()
-    for side, text in texts_of(problem, "train") if patterns else ():
-        if side in patterns:
+    declared = [kind for side in SIDES for kind, _ in getattr(problem, side).texts(None)]
+    for kind, text in _texts_of(problem, "train") if any(kind.symbols for kind in declared) else ():
+        if kind.symbols:
             text = text.encode("utf-8", "ignore").decode("utf-8")  # invalid records are reported at generation
-            found.update(word for word in text.split(" ") if word and patterns[side].fullmatch(word))
+            found.update(word for word in text.split(" ") if word and re.fullmatch(kind.symbols, word))
     if len(found) > MOST_SYMBOLS:
         raise UserError(
             f"problem {problem.name}: {len(found)} different words match its symbols; at most {MOST_SYMBOLS} words can "
@@ -176,30 +176,39 @@ def symbols_of(problem):
 def texts_of(problem, split):
     """Yields (side, text) for every text of both sides of a split, after `prepare`.
 
-    If only one side is text and it is a string already, `prepare` is not called: it would decode every picture or
-    recording of the other side. Records that `prepare` rejects are skipped here and counted when records are made.
+    If not all of a sample is text and its texts are strings already, `prepare` is not called: it would decode every
+    picture or recording. Records that `prepare` rejects are skipped here and counted when records are made.
     """
-    sides = _text_sides(problem)
+    return ((side, text) for side, _, text in _texts(problem, split))
+
+
+def _texts_of(problem, split):
+    """Yields (its `Text`, text) for every text of a split, as `texts_of`."""
+    return ((kind, text) for _, kind, text in _texts(problem, split))
+
+
+def _texts(problem, split):
+    """Yields (side, its `Text`, text); see `texts_of`."""
+    sides = [side for side in SIDES if getattr(problem, side).uses_vocabulary]
     if not sides:
         return
     needs_prepare = type(problem).prepare is not Problem.prepare
+    all_text = both_are_text(problem)
     for sample in samples_of(problem, split):
         if "bad" in sample:
             continue
-        if needs_prepare and not (len(sides) == 1 and isinstance(sample.get(sides[0]), str)):
+        raw = [text for side in sides for _, text in getattr(problem, side).texts(sample.get(side))]
+        if needs_prepare and (all_text or not all(isinstance(text, str) for text in raw)):
             try:
                 sample = problem.prepare(sample)
             except (ValueError, OSError, UserError):
                 continue
-        if missing := missing_side(sample):
+        if missing := missing_side(problem, sample):
             raise UserError(f"problem {problem.name}, split {split!r}: {missing}")
         for side in sides:
-            if isinstance(sample[side], str):
-                yield side, sample[side]
-
-
-def _text_sides(problem):
-    return [side for side in ("inputs", "targets") if getattr(problem, side).uses_vocabulary]
+            for kind, text in getattr(problem, side).texts(sample[side]):
+                if isinstance(text, str):
+                    yield side, kind, text
 
 
 def _as_piece(symbol):

@@ -67,7 +67,7 @@ class Workers:
             vocabulary = Vocabulary.load(vocabulary_folder) if vocabulary_folder else None
             features = examples.store_features(problem, with_references)
             for start, samples in batches:
-                yield packed(examples.make_records(problem, features, vocabulary, split, start, samples), seed)
+                yield packed(problem, examples.make_records(problem, features, vocabulary, split, start, samples), seed)
         else:
             yield from self._in_order(task, batches)
 
@@ -204,9 +204,9 @@ def _run_task(task, start, samples):
         vocabulary = Vocabulary.load(task.vocabulary_folder) if task.vocabulary_folder else None
         _made[task] = problem, examples.store_features(problem, task.with_references), vocabulary
     problem, features, vocabulary = _made[task]
-    return packed(examples.make_records(problem, features, vocabulary, task.split, start, samples), task.seed)
+    return packed(problem, examples.make_records(problem, features, vocabulary, task.split, start, samples), task.seed)
 
 
-def packed(chunk, seed):
+def packed(problem, chunk, seed):
     """`chunk` with its records as arrays: faster to send between processes than many small values."""
-    return dataclasses.replace(chunk, records=partitions.pack(chunk.records, seed))
+    return dataclasses.replace(chunk, records=partitions.pack(chunk.records, seed, len(problem.inputs.members)))

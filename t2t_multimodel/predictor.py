@@ -48,13 +48,18 @@ class Predictor:
         """Names of the problems that the model was trained on."""
         return sorted(self._run.problems)
 
+    def spec(self, problem):
+        """The `ProblemSpec` of a problem: what it reads and writes."""
+        return self._run.problem(problem).spec
+
     def decode(self, problem, inputs, long_inputs="error", **decode_hparams):
         """The model's answers to inputs of one problem, in their order.
 
         Args:
           problem: its name.
           inputs: what the problem's modality reads: strings for text; paths or uint8 arrays for pictures; paths or
-            int16 arrays (at the problem's rate) for sound.
+            int16 arrays (at the problem's rate) for sound; of several inputs a dict or a line with tabs between them;
+            None for a problem without inputs.
           long_inputs: what to do with an input longer than any the model was trained on: "error" or "warn". None is
             ever cut.
           decode_hparams: what differs from the problem's own: beam_size (1 = greedy), alpha (exponent of the length

@@ -7,7 +7,7 @@ from typing import Any
 
 from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.modalities import Modality
+from t2t_multimodel.modalities import Modality, as_modality
 
 Sample = dict[str, Any]  # "inputs", "targets"; may have "references", "key"; see `Problem.samples`
 
@@ -15,12 +15,14 @@ Sample = dict[str, Any]  # "inputs", "targets"; may have "references", "key"; se
 class Problem:
     """Base class of all problems; the class's first docstring line is its description.
 
-    A subclass says `inputs`, `targets` and `samples`; the rest has defaults.
+    A subclass says `inputs`, `targets` and `samples`; the rest has defaults. `inputs` may also be a dict of several
+    modalities, whose samples are dicts with the same names, or None: a language model, whose samples have "targets"
+    only. They are made one modality here, so that whoever reads `problem.inputs` finds one.
     """
 
     name: str = ""  # set by @register_problem
-    inputs: Modality | None = None
-    targets: Modality | None = None
+    inputs: Any = None  # a `Modality` once a subclass says it
+    targets: Any = None
     command: str | None = None  # name of the command token, e.g. "to_german"; None: "to_" + the problem's name
     metrics: Sequence[str] | None = None  # of decoded output, the headline first; None: by the target's modality
     # What decoding keeps its answers to: "tree", well-formed brackets with a leaf for each word of the input. They must
@@ -29,6 +31,14 @@ class Problem:
     decode_hparams: Mapping[str, Any] = {}  # how its answers are decoded unless asked otherwise, e.g. {"beam_size": 4}
     splits: Sequence[str] = ("train", "dev", "test")
     vocabulary_size: int | None = None  # asked for when this problem is the first of its data folder
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "inputs" in vars(cls):
+            cls.inputs = as_modality(vars(cls)["inputs"])
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, as_modality(value) if name == "inputs" else value)
 
     def samples(self, split: str) -> Iterable[Sample]:
         """Yields the raw samples of a split, lazily and always in the same order.
@@ -140,11 +150,11 @@ def samples_of(problem: Problem, split: str) -> Iterator[Sample]:
         yield sample
 
 
-def missing_side(sample: object) -> str:
-    """Why `sample`, as `prepare` left it, is none; "" where it has both sides."""
+def missing_side(problem: Problem, sample: object) -> str:
+    """Why `sample`, as `prepare` left it, is none; "" where it has both sides, or all that are not optional."""
     if not isinstance(sample, dict):
         return f"a prepared sample must be a dict with 'inputs' and 'targets', not of type {type(sample).__name__}"
-    absent = [side for side in ("inputs", "targets") if side not in sample]
+    absent = [s for s in ("inputs", "targets") if s not in sample and not getattr(problem, s).optional]
     if absent:
         has = ", ".join(map(repr, sample)) or "nothing"
         return f"the sample has no {' and no '.join(map(repr, absent))}; it has {has}"
@@ -153,7 +163,7 @@ def missing_side(sample: object) -> str:
 
 def both_are_text(problem: Problem) -> bool:
     """Whether both sides of a problem are strings written in a vocabulary."""
-    return all(side is not None and side.uses_vocabulary for side in (problem.inputs, problem.targets))
+    return all(side is not None and side.is_text for side in (problem.inputs, problem.targets))
 
 
 def reversed_problem(problem: Problem) -> Problem:

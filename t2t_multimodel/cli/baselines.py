@@ -30,7 +30,7 @@ def baselines(data_dir, problem_name, split=None):
     copies, references = [], []
     for example in _examples(store.split(split or store.evaluation_split)):
         references.append(example.get("references") or [targets.reference(example["targets"], vocabulary)])
-        if inputs.uses_vocabulary:
+        if inputs.is_text:
             copies.append(inputs.reference(example["inputs"], vocabulary))
     scores = metrics.trivial_baselines(store.metrics, train_targets, copies or None, references)
     return metrics.best_trivial(store.metrics, scores)

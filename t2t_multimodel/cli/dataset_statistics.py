@@ -14,7 +14,7 @@ class Lengths:
     """The lengths of one side of one split, in ids or seconds."""
 
     split: str
-    side: str
+    side: str  # or the name of one of several inputs
     unit: str  # e.g. "tokens" or "seconds"
     values: np.ndarray  # [examples]
     most: float  # longer examples are left out of training
@@ -33,15 +33,13 @@ def lengths_of(store, hparams):
     found = []
     for name in store.manifest["splits"]:
         split = store.split(name)
-        for side, rule in _rules(store, hparams).items():
-            modality = getattr(store.spec, side)
-            stored = split.input_length if side == "inputs" else split.target_length
+        for side, member, modality, stored in _sides(store.spec, split):
             if not len(stored) or not modality.variable_length:
                 continue
-            too_long = int(rule.too_long(stored).sum())
+            too_long = int(modality.lengths(hparams, side).too_long(stored).sum())
             values = np.asarray(stored, np.float64) / modality.length_per_unit
             most = getattr(hparams, modality.limit_hparam(side))
-            found.append(Lengths(name, side, modality.length_unit, values, most, too_long))
+            found.append(Lengths(name, member or side, modality.length_unit, values, most, too_long))
     return found
 
 
@@ -49,14 +47,13 @@ def left_out(store, hparams, set_name):
     """Lines about the training data that the hparams leave out, and the values that would keep all of it."""
     if "train" not in store.manifest["splits"]:
         return ["warning: there is no split 'train'; nothing can be trained on this data"]
-    split, rules = store.split("train"), _rules(store, hparams)
+    split = store.split("train")
     too_long = np.zeros(len(split), bool)
     needed = []
-    for side, rule in rules.items():
-        lengths = split.input_length if side == "inputs" else split.target_length
+    for side, _, modality, lengths in _sides(store.spec, split):
+        rule = modality.lengths(hparams, side)
         if rule.too_long(lengths).any():
             too_long |= rule.too_long(lengths)
-            modality = getattr(store.spec, side)
             name, needs = modality.limit_hparam(side), lengths.max() / modality.length_per_unit
             needs = int(needs) if needs == int(needs) else np.ceil(10 * needs) / 10
             needed.append(f"{name}={needs:g} (it is {getattr(hparams, name):g})")
@@ -104,5 +101,8 @@ def draw_lengths(lengths, title, path):
     save_figure(figure, path)
 
 
-def _rules(store, hparams):
-    return {side: getattr(store.spec, side).lengths(hparams, side) for side in ("inputs", "targets")}
+def _sides(spec, split):
+    """Yields (side, its member or "", modality, stored lengths) of both sides and of each of several inputs."""
+    for side, lengths in (("inputs", split.input_length), ("targets", split.target_length)):
+        for member, modality, own in getattr(spec, side).apart(lengths):
+            yield side, member, modality, own

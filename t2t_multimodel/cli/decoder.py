@@ -1,7 +1,8 @@
 """Decodes with a trained model: a file line by line, or lines typed on the terminal.
 
-A line is the input text, or the path of a picture or recording, depending on the problem. Output line n is the answer
-to input line n; blank lines stay blank.
+A line is the input text, or the path of a picture or recording, depending on the problem; several inputs stand in one
+line with tabs between them. Output line n is the answer to input line n; blank lines stay blank, but of a problem
+without inputs each asks for an answer.
 
 Examples:
   t2t-decoder --problem=tiny_ende --data_dir=data --output_dir=run --decode_from_file=in.txt --decode_to_file=out.txt
@@ -69,9 +70,10 @@ def _decode(flags):
             warnings.showwarning = lambda said, *_: print(f"{command.name}: warning: {said}", file=sys.stderr)
             return predictor.decode(flags.problem, inputs, flags.long_inputs, **decode_hparams)
 
+    blank = predictor.spec(flags.problem).inputs.optional
     if lines is None:
-        return _interact(decode)
-    text = "".join(line + "\n" for line in decode_lines(decode, lines))
+        return _interact(decode, blank)
+    text = "".join(line + "\n" for line in decode_lines(decode, lines, blank))
     if flags.decode_to_file:
         from t2t_multimodel.vocabulary import write_file
 
@@ -104,13 +106,14 @@ def read_lines(path):
     return decoded
 
 
-def decode_lines(decode, lines):
+def decode_lines(decode, lines, blank=False):
     """The output for each of `lines`, one line each; a blank line stays blank.
 
     Args:
       decode: function from a list of inputs to the list of their outputs.
+      blank: blank lines are inputs too.
     """
-    places = [i for i, line in enumerate(lines) if line.strip()]
+    places = [i for i, line in enumerate(lines) if blank or line.strip()]
     outputs = [""] * len(lines)
     if places:
         for place, output in zip(places, decode([lines[i] for i in places]), strict=True):
@@ -118,7 +121,7 @@ def decode_lines(decode, lines):
     return outputs
 
 
-def _interact(decode):
+def _interact(decode, blank):
     prompt = "> " if sys.stdin.isatty() else ""
     if prompt:
         print("Type an input, or the path of a picture or a recording; Ctrl-D ends.")
@@ -128,7 +131,7 @@ def _interact(decode):
         except EOFError:
             return
         try:
-            print(decode_lines(decode, [line])[0], flush=True)
+            print(decode_lines(decode, [line], blank)[0], flush=True)
         except UserError as error:  # for example a mistyped path: keep the loaded model
             print(f"{command.name}: error: {error}", file=sys.stderr)
 

@@ -115,8 +115,11 @@ def _about(store):
     manifest = store.manifest
     lines = [f"{store.name}: {manifest.get('description') or '(no description)'}"]
     for side in ("inputs", "targets"):
-        values = (f"{name} {value}" for name, value in manifest[side].items() if name not in ("modality", "name"))
-        lines.append(f"  {side:<8} {manifest[side]['modality']} ({', '.join(values)})")
+        whole = getattr(store.spec, side)
+        for name, modality in whole.members or [(side, whole)]:
+            fields = modality.to_json()
+            values = (f"{field} {value}" for field, value in fields.items() if field != "modality")
+            lines.append(f"  {name:<8} {fields['modality']} ({', '.join(values)})")
     lines.append(
         f"  command  {manifest['command']['name']}; metrics {', '.join(store.metrics)}; scored on "
         f"{store.evaluation_split}"

@@ -107,7 +107,7 @@ def _card(store, example, stored):
     inputs, targets = store.spec.inputs, store.spec.targets
     right = is_right(targets, example)
     fields, media = [], dict([inputs.media(stored["inputs"]) or ("text", None)])
-    if "text" in media:
+    if "text" in media or inputs.members:  # what is shown of several inputs is one of them
         fields.append(("input", example["input"]))
     prediction, ranked = example["prediction"], targets.ranked
     said = ", ".join(prediction[:3]) if ranked else targets.to_line(prediction)

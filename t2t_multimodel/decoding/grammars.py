@@ -41,7 +41,7 @@ def grammar_of(spec, vocabulary):
       UserError: an unknown grammar.
     """
     name = spec.grammar
-    if not name or not spec.inputs.uses_vocabulary:
+    if not name or not spec.inputs.is_text:
         return None
     if name not in registry.grammars:
         raise unknown_name(f"problem {spec.name}: target_grammar", name, registry.grammars.names())

@@ -29,6 +29,9 @@ class BatchPlan:
         self.target_padded = self.target_lengths.padded(split.target_length)
         self._input_positions = self.input_lengths.positions(self.input_padded)
         self._target_positions = self.target_lengths.positions(self.target_padded)
+        # The same of every input and the target: a batch is as long as the longest of each, one by one.
+        sides = (self.input_lengths.apart(self.input_padded), self.target_lengths.apart(self.target_padded))
+        self._apart = np.concatenate(sides, axis=1)
         positions = self._input_positions + self._target_positions
         self._rows = np.arange(len(split))
         if training:
@@ -63,13 +66,12 @@ class BatchPlan:
     def cut(self, rows):
         """Sorts `rows` by length and cuts them into batches that keep to the budget: a list of arrays."""
         rows = self._by_length(rows)
-        batches, start, inputs, targets = [], 0, 0, 0
-        lengths = zip(self._input_positions[rows].tolist(), self._target_positions[rows].tolist())
-        for end, (more_inputs, more_targets) in enumerate(lengths):
-            inputs, targets = max(inputs, more_inputs), max(targets, more_targets)
-            if end > start and not self._fits(end + 1 - start, inputs + targets):
+        batches, start, longest = [], 0, [0] * self._apart.shape[1]
+        for end, more in enumerate(self._apart[rows].tolist()):
+            longest = list(map(max, longest, more))
+            if end > start and not self._fits(end + 1 - start, sum(longest)):
                 batches.append(rows[start:end])
-                start, inputs, targets = end, more_inputs, more_targets
+                start, longest = end, more
         batches.append(rows[start:])
         return self._levelled(batches)
 
@@ -90,7 +92,7 @@ class BatchPlan:
 
     def full_rows(self, rows):
         """How many rows a full batch has at the padded lengths of these `rows`."""
-        positions = self._input_positions[rows].max() + self._target_positions[rows].max()
+        positions = self._apart[rows].max(axis=0).sum()
         return int(max(len(rows), min(self._batch_examples, self._batch_tokens // max(1, positions))))
 
     def _fits(self, count, positions):
@@ -103,6 +105,6 @@ class BatchPlan:
         rows = np.concatenate(batches[-2:])
         halves = rows[: len(rows) // 2], rows[len(rows) // 2 :]
         for half in halves:
-            if not self._fits(len(half), self._input_positions[half].max() + self._target_positions[half].max()):
+            if not self._fits(len(half), self._apart[half].max(axis=0).sum()):
                 return batches
         return [*batches[:-2], *halves]

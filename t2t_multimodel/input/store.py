@@ -161,7 +161,7 @@ class ExampleStore:
 class Split:
     """The examples of one split, by row number (their order in the files).
 
-    `input_length` and `target_length` (int32 [rows]): ids, samples of sound, or 1.
+    `input_length` and `target_length` (int32 [rows]): ids, samples of sound, or 1; of several inputs [rows, members].
     """
 
     def __init__(self, store, name):
@@ -178,6 +178,9 @@ class Split:
             raise store.damaged(path, f"damaged ({error})") from None
         if any(len(column) != about["examples"] for column in columns):
             raise store.damaged(path, f"{len(columns[0])} rows instead of {about['examples']}")
+        members = len(self._spec.inputs.members)
+        if columns[3].shape[1:] != ((members,) if members else ()):
+            raise store.damaged(path, f"its lengths of inputs are of shape {columns[3].shape}")
         self._shard, self._offset, self._size, self.input_length, self.target_length = columns
         if len(self) and not 0 <= self._shard.min() <= self._shard.max() < len(self._shards):
             raise store.damaged(path, "it names a shard that is not there")
@@ -233,7 +236,7 @@ class Split:
             "references": tf.io.RaggedFeature(tf.string),
         }
         parsed = self._parse(rows, self._features() | more)
-        inputs, targets = (_samples(self._columns(side, parsed, rows)) for side in ("inputs", "targets"))
+        inputs, targets = (_samples(self._columns(side, parsed, rows), len(rows)) for side in ("inputs", "targets"))
         keys = [key.decode("utf-8", "replace") for key in parsed["key"].numpy()]
         examples = [{"inputs": i, "targets": t, "key": k} for i, t, k in zip(inputs, targets, keys)]
         for example, references in zip(examples, parsed["references"].to_list()):
@@ -306,10 +309,7 @@ class Split:
         lengths = (self.input_length if side == "inputs" else self.target_length)[rows].astype(np.int64)
         for name, array in modality.stored().items():
             columns[name] = _column(array, parsed[stored_name(side, name)], len(rows))
-        first = next((column for column in columns.values() if isinstance(column, Ragged)), None)
-        if any(column is None for column in columns.values()) or (
-            first is not None and not np.array_equal(first.lengths, lengths)
-        ):
+        if any(column is None for column in columns.values()) or not modality.lengths_agree(columns, lengths):
             reason = f"{side} of a record among rows {rows.min()} to {rows.max()} are not as long as the index says"
             raise self.store.damaged(self.store.folder, reason)
         return columns
@@ -329,9 +329,9 @@ def _column(array, value, count):
     return Ragged(values, lengths) if array.varies else values
 
 
-def _samples(columns):
-    """Columns as one stored sample a row: an array, or a dict where there are several."""
+def _samples(columns, count):
+    """`count` rows of columns as stored samples: an array, or a dict where there are several or none."""
     rows = {name: rows_of(column) for name, column in columns.items()}
     if set(rows) == {"values"}:
         return rows["values"]
-    return [dict(zip(rows, sample)) for sample in zip(*rows.values())]
+    return [{name: column[row] for name, column in rows.items()} for row in range(count)]

@@ -10,8 +10,24 @@ from t2t_multimodel.modalities.base import Modality
 from t2t_multimodel.modalities.image import Image
 from t2t_multimodel.modalities.label import Label
 from t2t_multimodel.modalities.label_set import LabelSet
+from t2t_multimodel.modalities.no_input import NoInput
 from t2t_multimodel.modalities.numbers import Numbers
+from t2t_multimodel.modalities.several import Inputs, as_modality
 from t2t_multimodel.modalities.spec import ProblemSpec
 from t2t_multimodel.modalities.text import Text
 
-__all__ = ["ArraySpec", "Audio", "Image", "Label", "LabelSet", "Modality", "Numbers", "ProblemSpec", "Ragged", "Text"]
+__all__ = [
+    "ArraySpec",
+    "Audio",
+    "Image",
+    "Inputs",
+    "Label",
+    "LabelSet",
+    "Modality",
+    "NoInput",
+    "Numbers",
+    "ProblemSpec",
+    "Ragged",
+    "Text",
+    "as_modality",
+]

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.modalities.arrays import ArraySpec, as_ragged, joined_name
+from t2t_multimodel.modalities.arrays import ArraySpec, Ragged, as_ragged, joined_name
 from t2t_multimodel.modalities.lengths import Lengths
 
 SIDES = ("inputs", "targets")
@@ -31,7 +31,10 @@ class Modality:
     """
 
     modality_name: ClassVar[str] = ""  # set by @register_modality: the class's name in snake_case unless it says one
-    uses_vocabulary: ClassVar[bool] = False  # samples are strings, stored as ids of the data folder's vocabulary
+    uses_vocabulary: ClassVar[bool] = False  # samples hold strings, stored as ids of the data folder's vocabulary
+    is_text: ClassVar[bool] = False  # a sample is one such string and nothing else
+    optional: ClassVar[bool] = False  # samples may leave this side out; it is None then
+    members: ClassVar[tuple] = ()  # (name, `Modality`) of each that a modality is put together of
     costly: ClassVar[bool] = False  # preparing a sample takes milliseconds: workers get few at once
     ranked: ClassVar[bool] = False  # answers are lists, best first
     default_metrics: ClassVar[tuple] = ()  # of decoded output, the headline first
@@ -78,6 +81,19 @@ class Modality:
         """The length of an encoded sample as the index holds it."""
         first = next((name for name, spec in self.stored().items() if spec.varies), None)
         return len(arrays[first]) if first else 1
+
+    def lengths_agree(self, columns: dict, lengths) -> bool:
+        """Whether columns, as `pad` takes them, are as long as the index says: `lengths` [rows]."""
+        first = next((column for column in columns.values() if isinstance(column, Ragged)), None)
+        return first is None or np.array_equal(first.lengths, lengths)
+
+    def texts(self, sample: Any) -> list[tuple]:
+        """(`Text`, what stands for it) of each text in a sample, which need not be prepared."""
+        return []
+
+    def text_ids(self, lengths) -> int:
+        """How many ids of text samples have, given the sum of their stored lengths."""
+        return int(lengths) if self.uses_vocabulary else 0
 
     def text_counts(self, samples: list, lengths: list) -> tuple[int, int]:
         """(ids, characters) of text in samples, for the report of data generation."""
@@ -204,6 +220,10 @@ class Modality:
         """How lengths are padded and counted; see `Lengths`."""
         return Lengths(self, hparams, side, bucket)
 
+    def apart(self, lengths) -> list[tuple]:
+        """(name, modality, stored lengths [rows]) of each member; of a modality without members, of itself."""
+        return [("", self, lengths)]
+
     # ---- 4. The nets. Keras is imported in these methods alone.
 
     def make_encoder(self, hparams, name: str):
@@ -219,7 +239,10 @@ class Modality:
         raise UserError(f"{self.modality_name} can't be a target: its class defines no make_head")
 
     def make_nets(self, hparams, reads: bool, writes: bool) -> tuple:
-        """(encoder or None, head or None) of a model that reads, writes or does both; they may share weights."""
+        """(encoder or None, head or None) of a model that reads, writes or does both; they may share weights.
+
+        Of a modality with members it is called with `parts` too, their encoders, shared with other problems.
+        """
         name = self.weights_name
         encoder = self.make_encoder(hparams, name) if reads else None
         return encoder, self.make_head(hparams, f"{name}_head" if reads else name) if writes else None

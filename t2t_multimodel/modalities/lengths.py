@@ -57,6 +57,38 @@ class Lengths:
         lengths = np.asarray(lengths, np.int64)
         return lengths > self._most if self._varies else np.zeros(lengths.shape, bool)
 
+    def apart(self, padded):
+        """The positions of each member, along a last axis; one here, see `LengthsOfSeveral`."""
+        return self.positions(padded)[..., None]
+
+
+class LengthsOfSeveral:
+    """As `Lengths`, of a side with several members: stored and padded lengths have one for each along the last axis."""
+
+    def __init__(self, members):
+        """Args: members: the `Lengths` of each."""
+        self._members = members
+
+    def padded(self, lengths):
+        return np.stack([m.padded(each) for m, each in self._each(lengths)], axis=-1)
+
+    def positions(self, padded):
+        return self.apart(padded).sum(axis=-1)
+
+    def apart(self, padded):
+        return np.stack([m.positions(each) for m, each in self._each(padded)], axis=-1)
+
+    def tokens(self, lengths):
+        return sum(m.tokens(each) for m, each in self._each(lengths))
+
+    def too_long(self, lengths):
+        return np.any([m.too_long(each) for m, each in self._each(lengths)], axis=0)
+
+    def _each(self, lengths):
+        lengths = np.asarray(lengths, np.int64)
+        lengths = lengths if lengths.size else lengths.reshape(0, len(self._members))
+        return zip(self._members, np.moveaxis(lengths, -1, 0), strict=True)
+
 
 def _buckets(most):
     """`BUCKETS`, with the ones a little under the longest training length replaced by that, a multiple of 8."""

@@ -24,6 +24,7 @@ class Text(Modality):
 
     modality_name: ClassVar[str] = "text"
     uses_vocabulary: ClassVar[bool] = True
+    is_text: ClassVar[bool] = True
     default_metrics: ClassVar[tuple] = ("bleu", "exact_match")
     teacher_forced_metrics: ClassVar[tuple] = (
         "teacher_forced_log_perplexity",
@@ -81,6 +82,9 @@ class Text(Modality):
     def stored_length(self, arrays):
         values = arrays["values"]
         return len(values.translate(None, _NOT_LAST)) if isinstance(values, bytes) else len(values)
+
+    def texts(self, sample):
+        return [(self, sample)]
 
     def text_counts(self, samples, lengths):
         return sum(lengths), sum(map(len, samples))

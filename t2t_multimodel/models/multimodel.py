@@ -24,12 +24,15 @@ class MultiModel(Layer):
         self.specs = {spec.name: spec for spec in specs}
         for spec in specs:
             _check_sides(spec)
-        read = {spec.inputs.weights_name: spec.inputs for spec in specs}
+        read = {m.weights_name: m for spec in specs for m in (spec.inputs, *(m for _, m in spec.inputs.members))}
         written = {spec.targets.weights_name: spec.targets for spec in specs}
         self.nets, self._encoders, self._heads = {}, {}, {}
         with keras.name_scope(self.name):
-            for name, modality in sorted((read | written).items()):
-                encoder, head = modality.make_nets(hparams, name in read, name in written)
+            for name, modality in sorted((read | written).items(), key=lambda item: (bool(item[1].members), item[0])):
+                parts = [self.nets[self._encoders[member.weights_name]] for _, member in modality.members]
+                encoder, head = modality.make_nets(
+                    hparams, name in read, name in written, **({"parts": parts} if parts else {})
+                )
                 for net, kind in ((encoder, self._encoders), (head, self._heads)):
                     if net is not None:
                         self.nets[net.name] = net

@@ -14,16 +14,16 @@ def digest_of(value):
     return digest.digest()
 
 
-def same_arrays(modality, encoded, stored):
+def same_arrays(encoded, stored):
     """Whether a sample came back from the store as it was encoded."""
     stored = stored if isinstance(stored, dict) else {"values": stored}
-    if modality.uses_vocabulary:  # ids are stored packed: encode what came back
-        return encoded["values"] == varints(stored["values"])
-    return all(np.array_equal(encoded[name], stored[name], equal_nan=_has_nan(stored[name])) for name in encoded)
+    return stored.keys() == encoded.keys() and all(_same(encoded[name], stored[name]) for name in encoded)
 
 
-def _has_nan(array):
-    return np.asarray(array).dtype.kind == "f"
+def _same(encoded, stored):
+    if isinstance(encoded, bytes):  # ids are stored packed: encode what came back
+        return encoded == varints(stored)
+    return np.array_equal(encoded, stored, equal_nan=np.asarray(stored).dtype.kind == "f")
 
 
 def _add(digest, value):
