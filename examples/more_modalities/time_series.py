@@ -86,8 +86,7 @@ class SeriesEncoder(ModalityNet):
         mask, known = ops.cast(left >= 0, "float32"), values == values  # a NaN is unlike itself
         z = ops.where(known, (values - self.mean) / self.deviation, 0.0)
         x = self.project(ops.concatenate([z, ops.cast(known, "float32")], axis=-1))
-        half = self.size // 2
-        angles = left[..., None] * 1e3 ** -(np.arange(half, dtype=np.float32) / half)
+        angles = left[..., None] * 1e3 ** -np.linspace(0, 1, self.size // 2, dtype=np.float32)
         x = x + ops.cast(ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1), x.dtype)
         return x * ops.cast(mask, x.dtype)[..., None], mask, None
 
