@@ -248,21 +248,22 @@ def model():
 
 
 def test_members_are_read_as_if_alone(model):
-    """Row 0 is the longest of all members: nothing is moved."""
+    """Each row holds the real positions of all members, one after the other, and zeros behind them."""
     net, arrays = model.input_encoder(SPEC), SEVERAL.of_batch(batch_of(SPEC), "inputs")
     x, padding_mask, grid = net(arrays)
-    at = 0
+    expected, lengths = [[], [], []], 0
     for i, (name, member) in enumerate(SEVERAL.members):
         own = {each: arrays[f"{name}_{each}" if each != "values" else name] for each in member.tensors()}
-        alone, mask, _ = net.parts[i](own)
-        expected = np.asarray(alone)[0] + np.asarray(net.member)[i] * net.scale
-        np.testing.assert_allclose(np.asarray(x)[0, at : at + len(expected)], expected, rtol=1e-5, atol=1e-5)
-        assert np.asarray(mask)[0].all()
-        at += len(expected)
-    assert x.shape[1] == at and grid is None
-    real = np.asarray(padding_mask)
-    assert (np.diff(real, axis=1) <= 0).all() and real[2].sum() < real[0].sum()  # real positions come first
-    assert not np.asarray(x)[real == 0].any()
+        alone, mask, _ = (np.asarray(each) if each is not None else None for each in net.parts[i](own))
+        lengths += alone.shape[1]
+        for row in range(3):
+            expected[row].extend(alone[row, mask[row] > 0] + np.asarray(net.member)[i] * net.scale)
+    assert x.shape[1] == lengths and grid is None and len(expected[2]) < len(expected[0])
+    for row in range(3):
+        real = len(expected[row])
+        np.testing.assert_allclose(np.asarray(x)[row, :real], expected[row], rtol=1e-5, atol=1e-5)
+        assert not np.asarray(x)[row, real:].any()
+        assert np.asarray(padding_mask)[row].tolist() == [1.0] * real + [0.0] * (lengths - real)
 
 
 def test_members_share_their_nets_with_other_problems(model):
@@ -276,7 +277,7 @@ def test_members_share_their_nets_with_other_problems(model):
 
 @pytest.mark.parametrize("spec", [SPEC, TO_LABEL], ids=["text", "label"])
 def test_padding_of_a_member_does_not_leak(model, spec):
-    run = program(model, lambda batch: {"loss": model.loss(batch, spec)[0], "outputs": model(batch, spec)[0]})
+    run = program(model, lambda batch: {"loss": model.loss(batch, spec)[0], "outputs": model(batch, spec=spec)[0]})
     short = run(batch_of(spec))
     for longer in ((5, 0, 0, 0), (0, 64, 0, 0), (3, 32, 0, 90)):
         found = run(batch_of(spec, longer=longer))
@@ -285,7 +286,7 @@ def test_padding_of_a_member_does_not_leak(model, spec):
 
 
 def test_every_member_counts(model):
-    run = program(model, lambda batch: model(batch, SPEC)[0])
+    run = program(model, lambda batch: model(batch, spec=SPEC)[0])
     batch = batch_of(SPEC)
     before = run(batch)
     for name, change in (
