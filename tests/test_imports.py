@@ -15,6 +15,7 @@ FOLDERS = {  # folder → the package that it installs as
 
 CORE = (
     "errors",
+    "files",
     "registry",
     "problem",
     "mixture",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from t2t_multimodel import hyperparameters, registry
 from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.files import write_file
 from t2t_multimodel.hyperparameters import HParams, Resolved
-from t2t_multimodel.vocabulary import write_file
 
 HPARAMS_FILE = "hparams.json"
 GIN_FILE = "operative_config.gin"

@@ -15,9 +15,9 @@ import numpy as np
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments.suite import PLAN_FILE
+from t2t_multimodel.files import write_file
 from t2t_multimodel.training import environment
 from t2t_multimodel.training.reporting import read_metrics
-from t2t_multimodel.vocabulary import write_file
 
 RESULTS_FILE, CURVES_FILE, PROBES_FILE = "results.jsonl", "curves.jsonl", "probes.jsonl"
 

@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.files import write_file
 from t2t_multimodel.training.evaluation import open_stores
-from t2t_multimodel.vocabulary import write_file
 
 DATA_FOLDER_FILE = "data_dir.json"
 

@@ -11,8 +11,8 @@ import os
 import platform
 from pathlib import Path
 
+from t2t_multimodel.files import write_file
 from t2t_multimodel.startup import processors
-from t2t_multimodel.vocabulary import write_file
 
 ENVIRONMENT_FILE = "environment.json"
 _PACKAGES = ("t2t-multimodel", "keras", "tensorflow", "jax", "numpy", "sentencepiece", "sacrebleu")

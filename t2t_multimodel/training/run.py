@@ -8,8 +8,8 @@ from pathlib import Path
 from t2t_multimodel import hyperparameters, registry
 from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.files import write_file
 from t2t_multimodel.modalities import ProblemSpec
-from t2t_multimodel.vocabulary import write_file
 
 RUN_FILE = "run.json"
 GRAMMAR_EXAMPLES = 50  # looked at, whether the targets have the form that they are declared to have
