@@ -56,7 +56,7 @@ class Suite:
         sizes = {}
         for name, store in self.stores.items():
             splits = store.manifest["splits"]
-            dev = splits.get("dev", splits[store.evaluation_split])["examples"]
+            dev = splits[store.dev_split]["examples"]
             sizes[name] = (min(most, dev), splits[store.evaluation_split]["examples"])
         return sizes
 
