@@ -30,7 +30,7 @@ import urllib.request
 from t2t_multimodel.data_gen import files
 from t2t_multimodel.data_gen.readers import corpora
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.vocabulary import write_file
+from t2t_multimodel.files import write_file
 
 DIGESTS_FILE = "digests.json"
 _BLOCK = 1 << 20

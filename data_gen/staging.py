@@ -19,7 +19,7 @@ import shutil
 from t2t_multimodel.data_gen import files, partitions
 from t2t_multimodel.data_gen.fingerprint import changes
 from t2t_multimodel.data_gen.shards import UnfitSamples
-from t2t_multimodel.vocabulary import write_file
+from t2t_multimodel.files import write_file
 
 
 @contextlib.contextmanager

@@ -13,8 +13,9 @@ from t2t_multimodel.data_gen.fingerprint import FORMAT_VERSION, changes
 from t2t_multimodel.data_gen.local import StoreJob
 from t2t_multimodel.data_gen.staging import staged_store
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.files import write_file
 from t2t_multimodel.problem import Problem, samples_of
-from t2t_multimodel.vocabulary import MODEL_FILE, write_file
+from t2t_multimodel.vocabulary import MODEL_FILE
 
 MANIFEST = "manifest.json"
 VOCABULARY_FOLDER = "vocabulary"

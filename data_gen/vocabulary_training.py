@@ -12,6 +12,7 @@ import random
 import re
 
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.files import write_file
 from t2t_multimodel.modalities.base import SIDES
 from t2t_multimodel.problem import Problem, both_are_text, missing_side, samples_of
 from t2t_multimodel.vocabulary import (
@@ -25,7 +26,6 @@ from t2t_multimodel.vocabulary import (
     TABLE_FILE,
     UNKNOWN_ID,
     Vocabulary,
-    write_file,
 )
 
 DEFAULT_SIZE = 8192

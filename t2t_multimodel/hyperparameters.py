@@ -7,7 +7,7 @@ came from.
 
 import ast
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -133,6 +133,33 @@ def declared_ranges() -> dict[str, Range]:
 
 def field_types() -> dict[str, Any]:
     return {f.name: f.type for f in dataclasses.fields(HParams)}
+
+
+def resolve(base: str | HParams, stages: Iterable[tuple[Mapping[str, Any], str]]) -> Resolved:
+    """The hyper-parameters of a run: a base, and changes to it, the later ones before the earlier ones.
+
+    Args:
+      base: name of a registered set, or an `HParams`.
+      stages: ({name: value}, where they come from, e.g. "--hparams") pairs.
+
+    Raises:
+      UserError: an unknown name, a value of the wrong type, or values that contradict each other.
+    """
+    if isinstance(base, HParams):
+        values, source = base, "HParams"
+    else:
+        entry = registry.hparams_sets.entry(base)
+        values, source = entry.value(), f"set {entry.name}"
+        if not isinstance(values, HParams):
+            raise UserError(f"hparams set {entry.name!r} ({entry.source}) returns {type(values).__name__}, not HParams")
+    validate(values)
+    default = HParams()
+    sources = {name: source for name in field_types() if getattr(values, name) != getattr(default, name)}
+    changes: dict[str, Any] = {}
+    for given, source in stages:
+        changes |= check(given, source)
+        sources |= {name: source for name in given}
+    return Resolved(override(values, changes, "the settings together"), sources)
 
 
 def override(hparams: HParams, values: Mapping[str, Any], where: str) -> HParams:

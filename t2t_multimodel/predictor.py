@@ -20,14 +20,11 @@ def load(output_dir, step=None):
 
     startup.set_environment()
     startup.import_tensorflow()
-    from pathlib import Path
+    from t2t_multimodel.training.run_directory import RunDirectory
 
-    from t2t_multimodel.training.run import load_model
-    from t2t_multimodel.vocabulary import Vocabulary
-
-    model, run, hparams, step = load_model(output_dir, step, report=warnings.warn)
-    folder = Path(output_dir) / "vocabulary"
-    return Predictor(model, run, hparams, Vocabulary.load(folder) if folder.is_dir() else None, step)
+    directory = RunDirectory(output_dir)
+    model, run, hparams, step = directory.load_model(step, report=warnings.warn)
+    return Predictor(model, run, hparams, directory.vocabulary(), step)
 
 
 class Predictor:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.files import write_file
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -226,21 +227,6 @@ def digest_of(processor: "SentencePieceProcessor") -> str:
     """
     pieces = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
     return hashlib.sha256(json.dumps([FORMAT_VERSION, ESCAPES, pieces]).encode()).hexdigest()
-
-
-def write_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes `content` (bytes) to `path` so that a reader sees the old file or the new one, never a part."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _escape(text: str) -> str:

@@ -50,16 +50,14 @@ def make_data(data_dir):
 
 
 def make_trainer(data_dir, output_dir, hparams=HPARAMS, problems=PROBLEMS, **settings):
-    """A `Trainer` of a run in `output_dir`, which gets its hparams.json."""
-    from t2t_multimodel.cli.settings import store
-    from t2t_multimodel.training.trainer import RunSettings, Trainer
+    """A `Trainer` of a run in `output_dir`."""
+    from t2t_multimodel.training.run_settings import RunSettings
+    from t2t_multimodel.training.trainer import Trainer
 
     resolved = Resolved(hparams)
     mixture = Mixture("small", "a test's", tuple(problems))
     settings = {"schedule": "train", "save_interval": 4, "log_interval": 2, "seed": 3} | settings
-    trainer = Trainer(RunSettings(resolved, mixture, str(data_dir), str(output_dir), **settings))
-    store(resolved, output_dir)
-    return trainer
+    return Trainer(RunSettings(resolved, mixture, str(data_dir), str(output_dir), **settings))
 
 
 def weights(output_dir, step):

@@ -8,11 +8,13 @@ from own_files import make
 from t2t_multimodel.cli import datagen, trainer
 from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.hyperparameters import HParams, Resolved
 from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.modalities import Text
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.problems import BracketedTrees, SentencePairs
 from t2t_multimodel.training.run import Run
+from t2t_multimodel.training.run_directory import RunDirectory
 
 
 def made(problem, folder, **options):
@@ -54,7 +56,7 @@ def test_data_beside_another_vocabulary_is_refused(tmp_path):
 def test_checkpoints_without_their_run_are_not_continued(tmp_path):
     (tmp_path / "checkpoints" / "step-000003").mkdir(parents=True)
     with pytest.raises(UserError, match=r"run\.json is missing"):
-        Run("multimodel", 0, "tensorflow", {}).check_same(tmp_path)
+        RunDirectory(tmp_path).check_continuation(Run("multimodel", 0, "tensorflow", {}), Resolved(HParams()))
 
 
 def test_a_run_and_its_data_do_not_share_a_folder(tmp_path, run_command):

@@ -22,6 +22,7 @@ from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.decoding.grammars import PunctuatedTree, Tree, misfit
 from t2t_multimodel.decoding.search import beam_search, greedy_search
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.hyperparameters import Resolved
 from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.metrics.evalb import parse
@@ -30,6 +31,7 @@ from t2t_multimodel.problem import reversed_problem
 from t2t_multimodel.problems import tiny8
 from t2t_multimodel.training.evaluation import evaluate_run
 from t2t_multimodel.training.run import Run
+from t2t_multimodel.training.run_directory import RunDirectory
 from t2t_multimodel.vocabulary import EOS_ID
 
 TREES = (
@@ -167,8 +169,9 @@ def test_a_change_of_it_makes_no_data_anew(tmp_path):
     data, problem = small_trees(tmp_path), small_problem()
     run = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
     assert run.problem("tiny_parse").decoding == {"beam_size": 4, "form": "punctuated_tree"}
-    run.store(tmp_path / "run", {"tiny_parse": ExampleStore(data, "tiny_parse")})
-    assert Run.load(tmp_path / "run").problem("tiny_parse").decoding == {"beam_size": 4, "form": "punctuated_tree"}
+    directory = RunDirectory(tmp_path / "run")
+    directory.write(run, Resolved(HPARAMS), {"tiny_parse": ExampleStore(data, "tiny_parse")}, data, step=0)
+    assert directory.run().problem("tiny_parse").decoding == {"beam_size": 4, "form": "punctuated_tree"}
 
     before = fingerprint(problem, None, {})["code"]
     assert fingerprint_without(problem, "target_grammar", "decode_hparams") == before

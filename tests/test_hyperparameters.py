@@ -1,7 +1,6 @@
 """Settings have one path, set → gin → flags, every value knows where it came from, and no typo passes."""
 
 import dataclasses
-import json
 
 import pytest
 from hypothesis import given
@@ -102,37 +101,9 @@ def test_an_unknown_set_shows_the_nearest():
         settings.resolve("multimodel_tinny")
 
 
-def test_a_run_directory_gives_its_settings_back(tmp_path):
-    resolved = settings.resolve("multimodel_tiny", "dropout=0.1,image_stem_filters=(8,16)")
-    settings.store(resolved, tmp_path)
-    assert settings.load(tmp_path).hparams == resolved.hparams
-    stored = json.loads((tmp_path / "hparams.json").read_text())
-    assert set(stored) == set(FIELDS)
-    assert stored["dropout"] == {"value": 0.1, "source": "--hparams"}
-    assert stored["adam_epsilon"]["source"] == "default"
-    again = settings.resolve("multimodel_base", gin_files=[str(tmp_path / "operative_config.gin")])
-    assert again.hparams == resolved.hparams
-
-
-def test_a_run_can_be_continued_but_not_with_other_settings(tmp_path):
-    settings.check_unchanged(settings.resolve("multimodel_tiny"), tmp_path)  # nothing there yet
-    settings.store(settings.resolve("multimodel_tiny", "dropout=0.1"), tmp_path)
-    settings.check_unchanged(settings.resolve("multimodel_tiny", "dropout=0.1", train_steps=9), tmp_path)
-    with pytest.raises(UserError) as error:
-        settings.check_unchanged(settings.resolve("multimodel_tiny", "hidden_size=64"), tmp_path)
-    assert "dropout: 0.1 → 0.0 (--hparams → set multimodel_tiny)" in str(error.value)
-    assert "hidden_size: 96 → 64" in str(error.value)
-
-
 def test_the_table_shows_what_is_not_default():
     table = settings.settings_table(settings.resolve("multimodel_base", "label_smoothing=0.1"))
     assert [line.split() for line in table.splitlines()[2:3]] == [["label_smoothing", "0.1", "--hparams"]]
-
-
-def test_a_damaged_settings_file_is_named(tmp_path):
-    (tmp_path / "hparams.json").write_text('{"hidden_size": 3')
-    with pytest.raises(UserError, match="hparams.json is damaged"):
-        settings.load(tmp_path)
 
 
 @given(st.data())

@@ -17,6 +17,7 @@ FOLDERS = {  # folder → the package that it installs as
 CORE = (
     "lazy",
     "errors",
+    "files",
     "registry",
     "problem",
     "mixture",
@@ -30,7 +31,8 @@ CORE = (
 # Part → the parts of t2t_multimodel that it may import besides itself; None: all.
 MAY_IMPORT = {
     "core": {"core"},
-    "package": {"core", "predictor"},  # t2t_multimodel.load
+    "package": {"core", "api", "predictor"},  # t2t_multimodel.train, .load, …
+    "api": {"core", "training", "data_gen", "metrics"},
     "predictor": {"core", "decoding", "input", "training", "data_gen"},  # uses all that is trained, and files as given
     "kernels": {"core"},
     "layers": {"core", "kernels"},

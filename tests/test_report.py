@@ -20,9 +20,8 @@ from t2t_multimodel.cli import model_report, report
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.report import figures, series
 from t2t_multimodel.report.page import Card, Page
-from t2t_multimodel.training import data_folder
-from t2t_multimodel.training.evaluation import open_stores
-from t2t_multimodel.training.run import Run, load_hparams
+from t2t_multimodel.training.evaluation import open_stores, recalled_stores
+from t2t_multimodel.training.run_directory import NoData, RunDirectory
 
 # All that a page is made of.
 ELEMENTS = set(
@@ -263,14 +262,14 @@ def test_the_data_is_found_where_the_run_was_moved_alone_or_with_it(tmp_path):
     data, run = tmp_path / "data", tmp_path / "runs" / "first"
     data.mkdir()
     run.mkdir(parents=True)
-    data_folder.remember(run, data)
+    RunDirectory(run).write_data_dir(data)
     run = shutil.move(run, tmp_path / "second")
-    assert data_folder.recall(run) == data
+    assert RunDirectory(run).data_dir() == data
     shutil.move(tmp_path / "second", tmp_path / "runs" / "first")
     shutil.move(data, tmp_path / "there")  # as if both were on another machine
     shutil.copytree(tmp_path / "runs", tmp_path / "there" / "runs")
     (tmp_path / "there" / "data").mkdir()
-    assert data_folder.recall(tmp_path / "there" / "runs" / "first") == tmp_path / "there" / "data"
+    assert RunDirectory(tmp_path / "there" / "runs" / "first").data_dir() == tmp_path / "there" / "data"
 
 
 @pytest.mark.parametrize(
@@ -280,8 +279,8 @@ def test_the_data_is_found_where_the_run_was_moved_alone_or_with_it(tmp_path):
 def test_a_note_that_is_missing_or_damaged_is_no_error(tmp_path, content):
     if content is not None:
         (tmp_path / "data_dir.json").write_text(content)
-    with pytest.raises(data_folder.NoData, match="does not say which folder"):
-        data_folder.recall(tmp_path)
+    with pytest.raises(NoData, match="does not say which folder"):
+        RunDirectory(tmp_path).data_dir()
 
 
 @pytest.fixture
@@ -295,19 +294,19 @@ def moved(where, tmp_path):
 
 def test_data_that_does_not_fit_is_not_used_and_it_is_said_why(where, moved):
     run_dir, data = moved
-    run, names = Run.load(run_dir), ["report_tones"]
-    assert list(data_folder.recalled_stores(run_dir, run, names)) == names
+    run, names = RunDirectory(run_dir).run(), ["report_tones"]
+    assert list(recalled_stores(run_dir, run, names)) == names
     manifest = data / "report_tones" / "manifest.json"
     as_it_was = manifest.read_text(encoding="utf-8")
     manifest.write_text(as_it_was.replace('"format_version": 1', '"format_version": 9'), encoding="utf-8")
-    with pytest.raises(data_folder.NoData, match="no longer holds") as why:
-        data_folder.recalled_stores(run_dir, run, names)
-    assert "version 9" in why.value.details and str(data) not in str(why.value)
+    with pytest.raises(NoData, match="no longer holds") as why:
+        recalled_stores(run_dir, run, names)
+    assert "version 9" in why.value.note and str(data) not in str(why.value)
     changed = json.loads(as_it_was)
     changed["splits"]["train"]["target_tokens"] += 1
     manifest.write_text(json.dumps(changed), encoding="utf-8")
-    with pytest.raises(data_folder.NoData, match=r"made anew with other content since \(report_tones\)"):
-        data_folder.recalled_stores(run_dir, run, names)
+    with pytest.raises(NoData, match=r"made anew with other content since \(report_tones\)"):
+        recalled_stores(run_dir, run, names)
 
 
 def test_where_the_data_is_gone_the_page_and_the_command_say_so(where, moved, run_command):
@@ -327,13 +326,13 @@ def test_where_the_data_is_gone_the_page_and_the_command_say_so(where, moved, ru
 
 
 def stores_of(where):
-    run = Run.load(where["output_dir"])
+    run = RunDirectory(where["output_dir"]).run()
     return run, open_stores(where["data_dir"], run, ["report_tones", "report_shades", "report_words"])
 
 
 def test_examples_are_chosen_by_key(where):
     run, stores = stores_of(where)
-    find = lambda *keys: model_report.rows_of(keys, load_hparams(where["output_dir"]), stores, None)
+    find = lambda *keys: model_report.rows_of(keys, RunDirectory(where["output_dir"]).resolved().hparams, stores, None)
     words, shades = (stores[f"report_{name}"].split("test").keys() for name in ("words", "shades"))
     assert sorted(shades) == [f"test{i}" for i in range(6)]
     rows = {"report_shades": [shades.index("test4"), shades.index("test1")], "report_words": [words.index("test<b>2")]}
@@ -342,7 +341,10 @@ def test_examples_are_chosen_by_key(where):
         find("test4", "tset4")
     with pytest.raises(UserError, match="no problem of this report writes text by attention"):
         model_report.rows_of(
-            ["test4"], load_hparams(where["output_dir"]), {"report_tones": stores["report_tones"]}, None
+            ["test4"],
+            RunDirectory(where["output_dir"]).resolved().hparams,
+            {"report_tones": stores["report_tones"]},
+            None,
         )
 
 
@@ -358,7 +360,7 @@ def test_attention_needs_no_cards_and_follows_the_keys(where, run_command, tmp_p
 
 def test_why_there_is_no_attention_is_said_truly(where):
     _, stores = stores_of(where)
-    hparams, tones = load_hparams(where["output_dir"]), {"report_tones": stores["report_tones"]}
+    hparams, tones = RunDirectory(where["output_dir"]).resolved().hparams, {"report_tones": stores["report_tones"]}
     say = lambda hparams, stores, attention: report._why_no_maps(SimpleNamespace(attention=attention), hparams, stores)
     assert say(hparams, stores, 0) == "None was asked for (--attention=0)."
     assert say(hparams, tones, 1) == "No problem of this report writes text."

@@ -75,7 +75,7 @@ def _decode(flags):
         return _interact(decode, blank)
     text = "".join(line + "\n" for line in decode_lines(decode, lines, blank))
     if flags.decode_to_file:
-        from t2t_multimodel.vocabulary import write_file
+        from t2t_multimodel.files import write_file
 
         write_file(flags.decode_to_file, text.encode("utf-8"))
     else:

@@ -95,7 +95,7 @@ def headline_table(scores, trivial):
 
 def write_scores(scores, output_dir, step):
     """Writes `scores` to OUTPUT_DIR/eval/step-N.json, whole or not at all; returns the path."""
-    from t2t_multimodel.vocabulary import write_file
+    from t2t_multimodel.files import write_file
 
     path = Path(output_dir) / "eval" / f"step-{step}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from t2t_multimodel.errors import DivergedError
-from t2t_multimodel.vocabulary import write_file
+from t2t_multimodel.files import write_file
 
 
 def main(argv=None):

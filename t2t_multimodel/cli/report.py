@@ -63,13 +63,12 @@ def main(argv=None):
 
 def _report(flags):
     from t2t_multimodel import hyperparameters, mixture
-    from t2t_multimodel.cli import settings
     from t2t_multimodel.errors import UserError
     from t2t_multimodel.training import checkpoints
-    from t2t_multimodel.training.run import Run
+    from t2t_multimodel.training.run_directory import RunDirectory
 
-    output_dir = Path(flags.output_dir)
-    resolved, run = settings.load(output_dir), Run.load(output_dir)
+    directory = RunDirectory(flags.output_dir)
+    output_dir, run, resolved = directory.path, directory.run(), directory.resolved()
     names = mixture.parse(flags.problem).problem_names if flags.problem else tuple(run.problems)
     for name in names:
         run.problem(name)
@@ -102,7 +101,7 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     from t2t_multimodel.report.page import Page
     from t2t_multimodel.training import environment
     from t2t_multimodel.training.reporting import read_metrics
-    from t2t_multimodel.training.run import load_model
+    from t2t_multimodel.training.run_directory import RunDirectory
 
     records = list(read_metrics(output_dir))
     # Errors in data and flags are raised before anything slow starts.
@@ -111,7 +110,7 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
         store.split(flags.split or store.evaluation_split)
     keys = list(dict.fromkeys(filter(None, map(str.strip, flags.attention_keys.split(",")))))
     rows = model_report.rows_of(keys, resolved.hparams, stores, flags.split) if keys else None
-    model, run, hparams, step = load_model(output_dir, step)
+    model, run, hparams, step = RunDirectory(output_dir).load_model(step)
 
     plural = "" if len(names) == 1 else "s"
     page = Page(f"Report on {output_dir.resolve().name}", f"{len(names)} problem{plural}, {step:,} updates")
@@ -142,15 +141,15 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     gin = output_dir / "operative_config.gin"
     files = {gin.name: gin.read_text(encoding="utf-8")} if gin.is_file() else {}
     run_page.add_configuration(page, resolved, _about(run), files)
-    run_page.add_environment(page, environment.read(output_dir), environment.describe())
+    run_page.add_environment(page, RunDirectory(output_dir).environments(), environment.describe())
     return page
 
 
 def _stores(flags, output_dir, run, names):
     """({problem: its `ExampleStore`}, ""), or ({}, what the page lacks and why)."""
     from t2t_multimodel.errors import UserError
-    from t2t_multimodel.training.data_folder import NoData, recalled_stores
-    from t2t_multimodel.training.evaluation import open_stores
+    from t2t_multimodel.training.evaluation import open_stores, recalled_stores
+    from t2t_multimodel.training.run_directory import NoData
 
     if flags.data_dir:
         return open_stores(flags.data_dir, run, names), ""
@@ -162,7 +161,7 @@ def _stores(flags, output_dir, run, names):
         if flags.attention_keys:
             raise UserError(f"--attention_keys needs data, and {why}; give --data_dir=DIR") from None
         missing = f"{_LEFT_OUT}: {why}. They are on the page with --data_dir=DIR."
-        print(missing + (f" ({why.details})" if why.details else ""))
+        print(missing + (f" ({why.note})" if why.note else ""))
         return {}, missing
     print(f"data: {next(iter(stores.values())).data_dir}, on which it was trained")
     return stores, ""

@@ -1,24 +1,12 @@
-"""Resolves the hyper-parameters of a run: set → gin files → gin bindings → --hparams → --train_steps.
+"""Resolves the hyper-parameters of a command line: set → gin files → gin bindings → --hparams → --train_steps.
 
-Each stage overrides the one before it. The source of every value is kept, also in the run directory. Continuing a run
-with other values is an error that lists them.
+Each stage overrides the one before it. The source of every value is kept, also in the run directory.
 """
 
-import dataclasses
-import json
 import os
-from pathlib import Path
 
-from t2t_multimodel import hyperparameters, registry
+from t2t_multimodel import hyperparameters
 from t2t_multimodel.errors import UserError, unknown_name
-from t2t_multimodel.hyperparameters import HParams, Resolved
-from t2t_multimodel.vocabulary import write_file
-
-HPARAMS_FILE = "hparams.json"
-GIN_FILE = "operative_config.gin"
-
-# What may change when a run is continued: its length.
-_MAY_CHANGE = ("train_steps",)
 
 
 def resolve(hparams_set, hparams="", gin_files=(), gin_bindings=(), train_steps=None):
@@ -37,24 +25,14 @@ def resolve(hparams_set, hparams="", gin_files=(), gin_bindings=(), train_steps=
     Raises:
       UserError: an unknown name anywhere, a value of the wrong type, a gin file that can't be read.
     """
-    entry = registry.hparams_sets.entry(hparams_set)
-    values = entry.value()
-    if not isinstance(values, HParams):
-        raise UserError(f"hparams set {entry.name!r} ({entry.source}) returns {type(values).__name__}, not HParams")
-    hyperparameters.validate(values)
-    sources = {name: f"set {entry.name}" for name in _different(values, HParams())}
-
     from_files, from_bindings = _gin_values(gin_files, gin_bindings)
-    changes = {}
-    for given, source in (
+    stages = (
         (from_files, ", ".join(f"gin file {path}" for path in gin_files)),
         (from_bindings, "--gin_bindings"),
         (hyperparameters.parse(hparams or ""), "--hparams"),
         ({} if train_steps is None else {"train_steps": train_steps}, "--train_steps"),
-    ):
-        changes |= hyperparameters.check(given, source)
-        sources |= {name: source for name in given}
-    return Resolved(hyperparameters.override(values, changes, "the settings together"), sources)
+    )
+    return hyperparameters.resolve(hparams_set, stages)
 
 
 def settings_table(resolved):
@@ -68,54 +46,7 @@ def settings_table(resolved):
     ]
     others = len(hyperparameters.field_types()) - len(rows)
     table = format_table([("hparam", "value", "from"), *rows])
-    return f"{table}\n{others} more have their defaults; all of them: {HPARAMS_FILE} in the run directory"
-
-
-def check_unchanged(resolved, output_dir):
-    """Raises `UserError` if `output_dir` holds a run with other hyper-parameters; lists each old → new."""
-    if Path(output_dir).exists() and not Path(output_dir).is_dir():
-        raise UserError(f"--output_dir={output_dir} is a file; name a folder")
-    path = Path(output_dir) / HPARAMS_FILE
-    if not path.exists():
-        return
-    stored = load(output_dir)
-    changed = [n for n in _different(stored.hparams, resolved.hparams) if n not in _MAY_CHANGE]
-    if changed:
-        listed = ", ".join(
-            f"{n}: {getattr(stored.hparams, n)!r} → {getattr(resolved.hparams, n)!r} "
-            f"({stored.sources.get(n, 'default')} → {resolved.sources.get(n, 'default')})"
-            for n in changed
-        )
-        raise UserError(
-            f"{output_dir} holds a run with other hyper-parameters: {listed}. Give another --output_dir, "
-            f"or the old values to continue that run"
-        )
-
-
-def load(output_dir):
-    """The `Resolved` of a run directory; raises `UserError` if it can't be read."""
-    path = Path(output_dir) / HPARAMS_FILE
-    try:
-        return Resolved.from_json(json.loads(path.read_text(encoding="utf-8")), where=str(path))
-    except FileNotFoundError:
-        raise UserError(f"{output_dir} holds no run ({HPARAMS_FILE} is missing); train one with t2t-trainer") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-
-
-def store(resolved, output_dir):
-    """Writes `hparams.json` and `operative_config.gin` (the same values as a gin file) to `output_dir`."""
-    try:
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise UserError(f"can't make the run directory {output_dir}: {error.strerror} ({error.filename})") from error
-    stored = json.dumps(resolved.to_json(), indent=1, sort_keys=True) + "\n"
-    write_file(Path(output_dir) / HPARAMS_FILE, stored.encode())
-    write_file(Path(output_dir) / GIN_FILE, _as_gin(resolved).encode())
-
-
-def _different(one, other):
-    return [f.name for f in dataclasses.fields(HParams) if getattr(one, f.name) != getattr(other, f.name)]
+    return f"{table}\n{others} more have their defaults; all of them: hparams.json in the run directory"
 
 
 def _gin_values(files, bindings):
@@ -171,10 +102,3 @@ def _parse(function, where):
         if "malformed node" in said:
             said = "the value is not a Python literal (text needs quotes)"
         raise UserError(f"{where}: {said}") from None
-
-
-def _as_gin(resolved):
-    lines = ["# Every hyper-parameter of this run; --gin_file with this file gives the same values again."]
-    for name, value in dataclasses.asdict(resolved.hparams).items():
-        lines.append(f"HParams.{name} = {value!r}  # {resolved.sources.get(name, 'default')}")
-    return "\n".join(lines) + "\n"

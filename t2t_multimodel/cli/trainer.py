@@ -13,7 +13,6 @@ Examples:
 """
 
 import sys
-from pathlib import Path
 
 from t2t_multimodel import startup
 from t2t_multimodel.cli.command import Command
@@ -75,59 +74,41 @@ def main(argv=None):
 
 
 def make_trainer(flags):
-    """The `Trainer` that the flags ask for; what it is to do is printed, and its settings are stored beside the run.
+    """The `Trainer` that the flags ask for; what it is to do is printed.
 
     Raises:
       UserError: what can't be trained, before anything of the run directory changes.
     """
     from t2t_multimodel import mixture, registry
     from t2t_multimodel.cli import settings
-    from t2t_multimodel.errors import UserError
-    from t2t_multimodel.metrics.teacher_forced import TEACHER_FORCED
+    from t2t_multimodel.training.run_settings import RunSettings
 
-    if bool(flags.early_stopping_metric) != bool(flags.early_stopping_patience):
-        raise UserError("--early_stopping_metric and --early_stopping_patience need each other: give both or neither")
-    stopping = flags.early_stopping_metric.rpartition("/")[2]
-    if flags.skip_decoding and stopping and stopping not in TEACHER_FORCED:
-        raise UserError(
-            f"--skip_decoding leaves nothing to tell {stopping} by; give --early_stopping_metric one of "
-            f"{', '.join(TEACHER_FORCED)}"
-        )
-    if Path(flags.output_dir).resolve() == Path(flags.data_dir).resolve():
-        raise UserError(f"--output_dir and --data_dir are one folder, {flags.data_dir}: a run needs its own")
     model = registry.models.resolve(flags.model)
     problems = mixture.parse(flags.problem)
     resolved = settings.resolve(flags.hparams_set, flags.hparams, flags.gin_file, flags.gin_bindings, flags.train_steps)
-    settings.check_unchanged(resolved, flags.output_dir)
     print(f"model {model}; problems {_shares(problems)}; seed {flags.seed}\n{settings.settings_table(resolved)}")
+    asked = RunSettings(
+        resolved=resolved,
+        mixture=problems,
+        data_dir=flags.data_dir,
+        output_dir=flags.output_dir,
+        model=model,
+        seed=flags.seed,
+        schedule=flags.schedule,
+        save_interval=flags.save_interval,
+        eval_interval=flags.eval_interval,
+        eval_batches=flags.eval_batches,
+        keep_checkpoints=flags.keep_checkpoints,
+        early_stopping_metric=flags.early_stopping_metric,
+        early_stopping_patience=flags.early_stopping_patience,
+        log_interval=flags.log_interval,
+        skip_decoding=flags.skip_decoding,
+    )
 
     startup.import_tensorflow()
-    from t2t_multimodel.training import data_folder, environment
-    from t2t_multimodel.training.trainer import RunSettings, Trainer
+    from t2t_multimodel.training.trainer import Trainer
 
-    trainer = Trainer(
-        RunSettings(
-            model=model,
-            resolved=resolved,
-            mixture=problems,
-            data_dir=flags.data_dir,
-            output_dir=flags.output_dir,
-            seed=flags.seed,
-            schedule=flags.schedule,
-            save_interval=flags.save_interval,
-            eval_interval=flags.eval_interval,
-            eval_batches=flags.eval_batches,
-            keep_checkpoints=flags.keep_checkpoints,
-            early_stopping_metric=flags.early_stopping_metric,
-            early_stopping_patience=flags.early_stopping_patience,
-            log_interval=flags.log_interval,
-            skip_decoding=flags.skip_decoding,
-        )
-    )
-    settings.store(resolved, flags.output_dir)
-    environment.record(flags.output_dir, trainer.step)
-    data_folder.remember(flags.output_dir, flags.data_dir)
-    return trainer
+    return Trainer(asked)
 
 
 def _train(flags):

@@ -190,9 +190,9 @@ class _TrialPrinter:
 def _conclude(flags, search, objective, base, name):
     """Prints the table of trials and the best set; returns 0, or 1 if no trial is complete."""
     from t2t_multimodel import registry
+    from t2t_multimodel.files import write_file
     from t2t_multimodel.training.reporting import format_table
     from t2t_multimodel.tuning import space
-    from t2t_multimodel.vocabulary import write_file
 
     results, best = search.results(), search.best()
     if best is None:

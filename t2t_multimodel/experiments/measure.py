@@ -50,10 +50,7 @@ def test_scores(trainer):
 
 def dev_scores(trainer):
     """{problem: its scores from the `Evaluator`} on the whole dev split, or on the test split without a dev split."""
-    return {
-        name: trainer.evaluator.evaluate(store, "dev" if "dev" in store.manifest["splits"] else store.evaluation_split)
-        for name, store in trainer.stores.items()
-    }
+    return {name: trainer.evaluator.evaluate(store, store.dev_split) for name, store in trainer.stores.items()}
 
 
 def probes(trainer):
@@ -73,7 +70,7 @@ def probes(trainer):
         load_variables(trainer.model.variables, checkpoints.load(folder, step).arrays, folder)
         loads = {}
         for name, store in trainer.stores.items():
-            split = "dev" if "dev" in store.manifest["splits"] else store.evaluation_split
+            split = store.dev_split
             used = expert_load(trainer.model, trainer.hparams, store, split)
             loads[name] = {part: {k: v.tolist() for k, v in kinds.items()} for part, kinds in used.items()}
         cosines = gradient_cosines(trainer.train_step, trainer.hparams, trainer.stores, specs)
@@ -101,7 +98,7 @@ def timings(trainer, evaluate=True):
             times.append(time.perf_counter() - started)
         measured[name] = {"graph": "/".join(spec.signature), "trace": times[0], "step": sum(times[1:]) / TIMED_STEPS}
         if evaluate:
-            split = "dev" if "dev" in store.manifest["splits"] else store.evaluation_split
+            split = store.dev_split
             # An untrained model does not end a text by itself, so the length limit is that of most targets.
             usual = {"max_length": int(np.quantile(store.split(split).target_length, 0.8)) + 1}
             first, _ = _timed(trainer.evaluator.evaluate, store, split, 1)

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.files import write_file
 from t2t_multimodel.training.reporting import METRICS_FILE, format_seconds
-from t2t_multimodel.vocabulary import write_file
 
 RUN_MODULE = "t2t_multimodel.cli.experiment_run"
 JOB_FILE, LOG_FILE = "job.json", "log.txt"

@@ -15,11 +15,13 @@ import numpy as np
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments.suite import PLAN_FILE
+from t2t_multimodel.files import write_file
 from t2t_multimodel.training import environment
 from t2t_multimodel.training.reporting import read_metrics
-from t2t_multimodel.vocabulary import write_file
+from t2t_multimodel.training.run_directory import RunDirectory
 
 RESULTS_FILE, CURVES_FILE, PROBES_FILE = "results.jsonl", "curves.jsonl", "probes.jsonl"
+ENVIRONMENT_FILE = "environment.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,12 +117,12 @@ def collect(output_dir):
                 }
                 for metric, sums in measured["sums"].items()
             ]
-        machines = machines or environment.read(folder)[:1]
+        machines = machines or RunDirectory(folder).environments()[:1]
         curves += [{**name, **_curve_point(record)} for record in read_metrics(folder) if record.get("problem")]
         probes += [{**name, **probe} for probe in result.get("probes", [])]
     for file, lines in ((RESULTS_FILE, results), (CURVES_FILE, curves), (PROBES_FILE, probes)):
         write_file(output_dir / file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
-    write_file(output_dir / environment.ENVIRONMENT_FILE, json.dumps(machines, ensure_ascii=False).encode())
+    write_file(output_dir / ENVIRONMENT_FILE, json.dumps(machines, ensure_ascii=False).encode())
 
 
 def read(output_dir):
@@ -143,7 +145,7 @@ def read(output_dir):
     if not scores:
         raise UserError(f"{output_dir}: no run of this suite is done yet; give the command without --report_only")
     curves, probes = _lines(output_dir / CURVES_FILE), _lines(output_dir / PROBES_FILE)
-    return Results(plan, scores, curves, probes, *environment.read(output_dir)[:1])
+    return Results(plan, scores, curves, probes, *environment.read(output_dir / ENVIRONMENT_FILE)[:1])
 
 
 def stored_plan(output_dir):

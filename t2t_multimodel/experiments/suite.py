@@ -7,9 +7,9 @@ from pathlib import Path
 from t2t_multimodel import metrics
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import choices, estimate, plan, queue, roles
+from t2t_multimodel.files import write_file
 from t2t_multimodel.input.plan import BatchPlan
 from t2t_multimodel.input.store import ExampleStore
-from t2t_multimodel.vocabulary import write_file
 
 PLAN_FILE = "plan.json"
 TIMED_STEPS = 1000  # train_steps of a timed run, for its learning rate schedule
@@ -56,7 +56,7 @@ class Suite:
         sizes = {}
         for name, store in self.stores.items():
             splits = store.manifest["splits"]
-            dev = splits.get("dev", splits[store.evaluation_split])["examples"]
+            dev = splits[store.dev_split]["examples"]
             sizes[name] = (min(most, dev), splits[store.evaluation_split]["examples"])
         return sizes
 

@@ -52,7 +52,13 @@ class ExampleStore:
 
     @property
     def evaluation_split(self):
+        """The split that final scores are taken on: "test" where there is one, else "dev"."""
         return self.manifest["evaluation_split"]
+
+    @property
+    def dev_split(self):
+        """The split of the evaluations during training: "dev" where there is one."""
+        return "dev" if "dev" in self.manifest["splits"] else self.evaluation_split
 
     @property
     def decode_hparams(self):

@@ -1,9 +1,10 @@
 """Drawings of samples for t2t-inspect: contact sheets of pictures, spectrograms, curves; and panels to draw in."""
 
-import os
 import textwrap
 
 import numpy as np
+
+from t2t_multimodel.files import replacing
 
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.010  # of a spectrogram
 _QUIETEST = 80.0  # dB under the loudest place of a spectrogram, drawn as black
@@ -86,11 +87,6 @@ def save_figure(figure, path):
     """A PNG, whole or not at all. A sign that the font lacks is drawn as a box; that is no reason for a warning."""
     import warnings
 
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing from")
-            figure.savefig(beside, dpi=110)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(temporary, dpi=110, format="png")

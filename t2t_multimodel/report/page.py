@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from t2t_multimodel.files import write_file
 from t2t_multimodel.training.reporting import format_cell, reads_as_number
-from t2t_multimodel.vocabulary import write_file
 
 MOODS = ("plain", "good", "bad", "unsure")  # of a note or an example: neutral, right, wrong, undecided
 _SMALLEST_SHOWN = 160  # pixels: smaller pictures are enlarged by an integer factor

@@ -27,7 +27,7 @@ def gradient_cosines(step, hparams, stores, specs, split=None):
     body = {id(v): v.path for v in step.model.body_variables}
     halves = {}
     for name, store in stores.items():
-        place = split or ("dev" if "dev" in store.manifest["splits"] else store.evaluation_split)
+        place = split or store.dev_split
         variables = step.model.trainable_variables_for(specs[name])
         sums = [{}, {}]
         for number, batch in enumerate(_few(store, place, hparams)):

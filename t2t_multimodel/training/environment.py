@@ -1,7 +1,6 @@
-"""Where and when a run was trained: machine, versions, dates; kept in the run directory, for reports.
+"""Where and when a run was trained: machine, versions, dates; for reports.
 
-`environment.json` is a list, an entry for each time that training was started or went on. Names of hosts, users and
-folders are no part of it: a report is something to pass on.
+Names of hosts, users and folders are no part of it: a report is something to pass on.
 """
 
 import datetime
@@ -12,11 +11,8 @@ import platform
 from pathlib import Path
 
 from t2t_multimodel.startup import processors
-from t2t_multimodel.vocabulary import write_file
 
-ENVIRONMENT_FILE = "environment.json"
 _PACKAGES = ("t2t-multimodel", "keras", "tensorflow", "jax", "numpy", "sentencepiece", "sacrebleu")
-_MOST_ENTRIES = 50  # the first and the newest are kept
 
 
 def describe():
@@ -39,17 +35,10 @@ def describe():
     return {name: text for name, text in facts.items() if text}
 
 
-def record(output_dir, step):
-    """Adds this process to a run's `environment.json`; `step` is where its training starts."""
-    entries = read(output_dir) + [describe() | {"from step": str(step)}]
-    kept = entries if len(entries) <= _MOST_ENTRIES else [entries[0], *entries[1 - _MOST_ENTRIES :]]
-    write_file(Path(output_dir) / ENVIRONMENT_FILE, (json.dumps(kept, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def read(output_dir):
-    """The entries of a run, oldest first; [] where none was written or the file is damaged ."""
+def read(path):
+    """The entries of an `environment.json`, oldest first; [] where none was written or the file is damaged."""
     try:
-        entries = json.loads((Path(output_dir) / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
+        entries = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     if not isinstance(entries, list):

@@ -1,7 +1,5 @@
 """Evaluation: each problem by itself, teacher-forced and on decoded output; never a mix of problems in one number."""
 
-from pathlib import Path
-
 import numpy as np
 
 from t2t_multimodel import metrics
@@ -116,6 +114,27 @@ def open_stores(data_dir, run, names):
     return stores
 
 
+def recalled_stores(output_dir, run, names):
+    """{name: `ExampleStore`} of problems of a run, from the folder that it was trained on.
+
+    Raises:
+      NoData: that is unknown or gone, or holds other data now.
+    """
+    from t2t_multimodel.training.run_directory import NoData, RunDirectory
+
+    folder = RunDirectory(output_dir).data_dir()
+    try:
+        stores = open_stores(folder, run, names)
+        for store in stores.values():
+            store.vocabulary()
+    except UserError as error:
+        raise NoData("the folder of its data no longer holds what it was trained on", str(error)) from None
+    changed = [name for name, store in stores.items() if store.digest != run.problem(name).digest]
+    if changed:
+        raise NoData(f"the data was made anew with other content since ({', '.join(changed)})", str(folder))
+    return stores
+
+
 def evaluate_run(
     output_dir,
     problem_names,
@@ -137,10 +156,10 @@ def evaluate_run(
     Returns:
       {problem: {metric: value}}.
     """
-    from t2t_multimodel.training.run import load_model
+    from t2t_multimodel.training.run_directory import RunDirectory
 
     decode_settings(decode_hparams)
-    model, run, hparams, _ = load_model(Path(output_dir), step, report)
+    model, run, hparams, _ = RunDirectory(output_dir).load_model(step, report)
     stores = open_stores(data_dir, run, problem_names)
     evaluator = Evaluator(model, run, hparams)
     scores = {}

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from t2t_multimodel import registry
+from t2t_multimodel.files import replacing
 
 METRICS_FILE = "metrics.jsonl"
 CURVES_FILE = "learning_curves.png"
@@ -217,9 +218,8 @@ def draw_learning_curves(output_dir, headlines=None):
         panel.set_visible(False)
     figure.suptitle("Training loss (grey: measured, blue: smoothed) and score of the evaluations (orange)", fontsize=10)
     path = Path(output_dir) / CURVES_FILE
-    beside = path.with_name(f".{os.getpid()}.{CURVES_FILE}")
-    figure.savefig(beside, dpi=130)
-    os.replace(beside, path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
     return path
 
 
@@ -322,15 +322,12 @@ def _drop_after(path, step):
     """Rewrites a log without the records after `step` and without broken lines; whole or not at all."""
     if not path.exists():
         return
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(path, encoding="utf-8") as lines, open(beside, "w", encoding="utf-8") as kept:
-        for line in lines:
-            record = _parsed(line)
-            if record and record["step"] <= step:
-                kept.write(line)
-        kept.flush()
-        os.fsync(kept.fileno())
-    os.replace(beside, path)
+    with replacing(path) as temporary:
+        with open(path, encoding="utf-8") as lines, open(temporary, "w", encoding="utf-8") as kept:
+            for line in lines:
+                record = _parsed(line)
+                if record and record["step"] <= step:
+                    kept.write(line)
 
 
 def _parsed(line):

@@ -1,17 +1,13 @@
-"""The run directory: what was trained, on what; and the model it holds, made and loaded again."""
+"""What was trained, on what; and its model, made and given its weights. `run_directory.py` keeps it on disk."""
 
 import dataclasses
-import json
 import sys
-from pathlib import Path
 
-from t2t_multimodel import hyperparameters, registry
+from t2t_multimodel import registry
 from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.modalities import ProblemSpec
-from t2t_multimodel.vocabulary import write_file
 
-RUN_FILE = "run.json"
 GRAMMAR_EXAMPLES = 50  # looked at, whether the targets have the form that they are declared to have
 
 
@@ -76,40 +72,17 @@ class Run:
     def specs(self):
         return [problem.spec for problem in self.problems.values()]
 
-    def store(self, output_dir, stores):
-        """Writes `run.json` and a copy of the vocabulary."""
-        output_dir = Path(output_dir)
-        output_dir.mkdir(parents=True, exist_ok=True)
-        vocabularies = {store.vocabulary_folder: store.vocabulary() for store in stores.values()}
-        for vocabulary in filter(None, vocabularies.values()):
-            vocabulary.copy_to(output_dir / "vocabulary")
-        values = {"model": self.model, "seed": self.seed, "backend": self.backend}
-        values["problems"] = {name: problem.to_json() for name, problem in self.problems.items()}
-        write_file(output_dir / RUN_FILE, (json.dumps(values, indent=1) + "\n").encode())
+    def to_json(self):
+        problems = {name: problem.to_json() for name, problem in self.problems.items()}
+        return {"model": self.model, "seed": self.seed, "backend": self.backend, "problems": problems}
 
     @classmethod
-    def load(cls, output_dir):
-        """Raises `UserError` where there is no run, or it can't be read."""
-        path = Path(output_dir) / RUN_FILE
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            problems = {name: RunProblem.from_json(name, p) for name, p in values["problems"].items()}
-            return cls(values["model"], values["seed"], values["backend"], problems)
-        except FileNotFoundError:
-            raise UserError(f"{output_dir} holds no run ({RUN_FILE} is missing); make one with t2t-trainer") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is damaged: {error}") from None
+    def from_json(cls, values):
+        problems = {name: RunProblem.from_json(name, p) for name, p in values["problems"].items()}
+        return cls(values["model"], values["seed"], values["backend"], problems)
 
-    def check_same(self, output_dir):
-        """Raises `UserError` where `output_dir` holds a run of another model, seed, backend, problems or data."""
-        if not (Path(output_dir) / RUN_FILE).exists():
-            if next((Path(output_dir) / "checkpoints").glob("step-*"), None):
-                raise UserError(
-                    f"{output_dir} holds checkpoints of a run that nothing is known of ({RUN_FILE} is missing); "
-                    "put that file back, or give another --output_dir"
-                )
-            return
-        old = Run.load(output_dir)
+    def changes_since(self, old):
+        """What differs from the run `old` so that it can't be continued: a list of clauses, old → new."""
         changes = [
             f"{name}: {getattr(old, name)!r} → {getattr(self, name)!r}"
             for name in ("model", "seed", "backend")
@@ -117,19 +90,23 @@ class Run:
         ]
         if set(old.problems) != set(self.problems):
             changes.append(f"problems: {', '.join(sorted(old.problems))} → {', '.join(sorted(self.problems))}")
-        for name in sorted(set(old.problems) & set(self.problems)):
-            before, now = old.problems[name], self.problems[name]
+        for name, before, now in self._in_both(old):
             if (before.spec.inputs, before.spec.targets) != (now.spec.inputs, now.spec.targets):
                 changes.append(f"{name}: its vocabulary, shape or classes changed")
             elif before.digest != now.digest:
                 changes.append(f"{name}: its data was made anew with other content")
-            if before.decoding != now.decoding:
-                print(f"{name}: decoded differently from here on: {before.decoding} → {now.decoding}", file=sys.stderr)
-        if changes:
-            raise UserError(
-                f"{output_dir} holds another run ({'; '.join(changes)}); "
-                "give another --output_dir, or what it was trained with"
-            )
+        return changes
+
+    def decoding_changes_since(self, old):
+        """[(problem, decoding of `old`, decoding now)] where that differs; a run may go on with it."""
+        return [
+            (name, before.decoding, now.decoding)
+            for name, before, now in self._in_both(old)
+            if before.decoding != now.decoding
+        ]
+
+    def _in_both(self, old):
+        return [(name, old.problems[name], self.problems[name]) for name in sorted({*old.problems} & {*self.problems})]
 
 
 def build_model(run, hparams):
@@ -142,43 +119,6 @@ def build_model(run, hparams):
         return registry.models.get(run.model)(hparams, run.specs)
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def load_model(output_dir, step=None, report=print):
-    """The model of a run with the weights of a checkpoint.
-
-    Args:
-      step: which checkpoint; None: the newest whole one.
-
-    Returns:
-      (model, `Run`, `HParams`, step).
-    """
-    from t2t_multimodel.training import checkpoints
-
-    run = Run.load(output_dir)
-    hparams = load_hparams(output_dir)
-    folder = Path(output_dir) / "checkpoints"
-    newest = checkpoints.latest(folder, report) if step is None else None
-    if step is None and newest is None:
-        raise UserError(
-            f"{output_dir} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_interval"
-        )
-    checkpoint = checkpoints.load(folder, newest, verify=False) if step is None else checkpoints.load(folder, step)
-    model = build_model(run, hparams)
-    load_variables(model.variables, checkpoint.arrays, folder)
-    return model, run, hparams, checkpoint.step
-
-
-def load_hparams(output_dir):
-    """The `HParams` of a run."""
-    path = Path(output_dir) / "hparams.json"
-    try:
-        values = {name: entry["value"] for name, entry in json.loads(path.read_text(encoding="utf-8")).items()}
-    except FileNotFoundError:
-        raise UserError(f"{output_dir} holds no run (hparams.json is missing); make one with t2t-trainer") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-    return hyperparameters.override(hyperparameters.HParams(), values, str(path))
 
 
 def load_variables(variables, arrays, where):

@@ -1,19 +1,17 @@
 """The trainer: restore; then draw, update, log, evaluate, save, until the last step."""
 
-import dataclasses
 import math
 import signal
+import threading
 import time
-from pathlib import Path
 
 import keras
 
 from t2t_multimodel.errors import DivergedError, UserError
-from t2t_multimodel.hyperparameters import Resolved
 from t2t_multimodel.input.batching import BatchStream
 from t2t_multimodel.input.mixture_stream import MixtureStream
 from t2t_multimodel.input.store import ExampleStore
-from t2t_multimodel.mixture import Mixture, MixtureSchedule
+from t2t_multimodel.mixture import MixtureSchedule
 from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.clock import TrainingClock, seconds_logged
@@ -22,29 +20,9 @@ from t2t_multimodel.training.evaluation import Evaluator
 from t2t_multimodel.training.optimizer import learning_rate, make_optimizer
 from t2t_multimodel.training.reporting import MetricsLog, Progress, draw_learning_curves, read_metrics
 from t2t_multimodel.training.run import Run, build_model, load_variables
+from t2t_multimodel.training.run_directory import RunDirectory
 
 RESUME_ME = 75  # exit status after SIGTERM: saved, the same command continues (EX_TEMPFAIL)
-
-
-@dataclasses.dataclass(frozen=True)
-class RunSettings:
-    """What the command line says of a run; see `cli/trainer.py` for the meanings."""
-
-    resolved: Resolved
-    mixture: Mixture
-    data_dir: str
-    output_dir: str
-    model: str = "multimodel"
-    seed: int = 0
-    schedule: str = "train_and_evaluate"
-    save_interval: int = 1000
-    eval_interval: int = 1000
-    eval_batches: int = 0
-    keep_checkpoints: int = 5
-    early_stopping_metric: str = ""
-    early_stopping_patience: int = 0
-    log_interval: int = 50
-    skip_decoding: bool = False
 
 
 class Trainer:
@@ -53,15 +31,19 @@ class Trainer:
     def __init__(self, settings):
         """Opens the data, makes the model, restores the newest checkpoint. Nothing of the run directory changes yet.
 
+        Args:
+          settings: a `RunSettings`.
+
         Raises:
           UserError: missing data, a run directory of another run, damaged checkpoints.
         """
         self.settings = settings
         self.hparams = settings.resolved.hparams
-        self.output_dir = Path(settings.output_dir)
+        self.directory = RunDirectory(settings.output_dir)
+        self.output_dir = self.directory.path
         self.stores = {name: ExampleStore(settings.data_dir, name) for name in settings.mixture.problem_names}
         self.run_record = Run.of(settings.model, settings.seed, keras.backend.backend(), self.stores)
-        self.run_record.check_same(self.output_dir)
+        self.directory.check_continuation(self.run_record, settings.resolved)
         self.early_stopping = EarlyStopping(
             settings.early_stopping_metric, settings.early_stopping_patience, self.run_record.problems
         )
@@ -88,8 +70,12 @@ class Trainer:
         Raises:
           UserError: the loss of a batch is not finite, or a batch has nothing to learn from. The last checkpoint stays.
         """
-        self.run_record.store(self.output_dir, self.stores)
-        before = signal.signal(signal.SIGTERM, self._terminate)
+        self.directory.write(
+            self.run_record, self.settings.resolved, self.stores, self.settings.data_dir, step=self.step
+        )
+        # Only the main thread can be told of signals; a notebook may train in another one.
+        main = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGTERM, self._terminate) if main else None
         try:
             with MetricsLog(self.output_dir, self.step) as log:
                 if self.settings.schedule == "evaluate":
@@ -97,7 +83,8 @@ class Trainer:
                     return 0
                 return self._train(log)
         finally:
-            signal.signal(signal.SIGTERM, before)
+            if main:
+                signal.signal(signal.SIGTERM, before)
             self.stream.close()
 
     def _train(self, log):
@@ -139,7 +126,7 @@ class Trainer:
         """Each problem by itself, on its dev split; logged, and told to early stopping."""
         scores = {}
         for name, store in self.stores.items():
-            split = "dev" if "dev" in store.manifest["splits"] else store.evaluation_split
+            split = store.dev_split
             decoding = not self.settings.skip_decoding
             scores[name] = self.evaluator.evaluate(store, split, self.settings.eval_batches, decoding=decoding)
             seen = {"examples_seen": self.stream.examples_seen[name], "train_seconds": self.clock.seconds}
@@ -170,10 +157,6 @@ class Trainer:
 
     # ---- Checkpoints
 
-    @property
-    def _folder(self):
-        return self.output_dir / "checkpoints"
-
     def _save(self):
         arrays = {}
         for variable in self.train_step.variables():
@@ -181,19 +164,20 @@ class Trainer:
                 raise RuntimeError(f"two variables are called {variable.path}")
             arrays[variable.path] = keras.ops.convert_to_numpy(variable)
         state = {"step": self.step, "stream": self.stream.state(), "early_stopping": self.early_stopping.state()}
-        checkpoints.save(self._folder, self.step, arrays, state)
-        checkpoints.prune(self._folder, self.settings.keep_checkpoints)
+        checkpoints.save(self.directory.checkpoints, self.step, arrays, state)
+        checkpoints.prune(self.directory.checkpoints, self.settings.keep_checkpoints)
 
     def _restore(self):
-        newest = checkpoints.latest(self._folder)
+        folder = self.directory.checkpoints
+        newest = checkpoints.latest(folder)
         if newest is None:
             return
-        checkpoint = checkpoints.load(self._folder, newest, verify=False)
-        load_variables(self.train_step.variables(), checkpoint.arrays, self._folder)
+        checkpoint = checkpoints.load(folder, newest, verify=False)
+        load_variables(self.train_step.variables(), checkpoint.arrays, folder)
         self.step = checkpoint.state["step"]
         self.stream.restore(checkpoint.state["stream"])
         self.early_stopping.restore(checkpoint.state["early_stopping"])
-        print(f"continuing from step {self.step} ({self._folder})")
+        print(f"continuing from step {self.step} ({folder})")
 
     def _open_stream(self):
         few = self.backend.STATIC_SHAPES

@@ -1,0 +1,40 @@
+"""Writes files whole or not at all: a reader sees the old content or the new one, never a part."""
+
+import contextlib
+import os
+import pathlib
+import secrets
+from collections.abc import Iterator
+
+
+def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
+    """Replaces `path` by a file with `content`; text is written as UTF-8.
+
+    Raises:
+      OSError: the file can't be written; what was at `path` is still there, and nothing else is left.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """For a writer that needs a path: the body fills the file that it is given, which then takes the place of `path`.
+
+        with replacing(folder / "curves.png") as temporary:
+            figure.savefig(temporary, format="png")
+
+    The file is in the same folder, new and empty. If the body raises, it is removed and `path` stays as it was.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    # Created here and only here: no file or link that somebody put there is written through.
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666))
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,230 @@
+"""The run directory: the one place that reads and writes its files, and says whether a run may be continued there.
+
+    run.json              what was trained, on what (`run.py`), and the format version of the directory
+    hparams.json          every hyper-parameter with its source; operative_config.gin: the same as a gin file
+    vocabulary/           a copy of the data's, so that decoding needs no data folder
+    checkpoints/          `checkpoints.py`
+    environment.json      machine and versions, an entry for each start of training; for reports
+    data_dir.json         which folder the data is in, so that a report needs no --data_dir
+
+The last two decide nothing: where they are missing or damaged, a report lacks something. `reporting.py` keeps the logs
+beside them (metrics.jsonl, events/, learning_curves.png).
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.files import write_file
+from t2t_multimodel.hyperparameters import Resolved
+from t2t_multimodel.training import checkpoints, environment
+from t2t_multimodel.training.run import Run, build_model, load_variables
+from t2t_multimodel.vocabulary import Vocabulary
+
+FORMAT_VERSION = 2
+RUN_FILE, HPARAMS_FILE, GIN_FILE = "run.json", "hparams.json", "operative_config.gin"
+ENVIRONMENT_FILE, DATA_DIR_FILE = "environment.json", "data_dir.json"
+_MAY_CHANGE = ("train_steps",)  # hyper-parameters that may change when a run is continued: its length
+_MOST_ENVIRONMENTS = 50  # the first and the newest are kept
+
+
+class NoData(UserError):
+    """Why the data of a run can't be used; its text names no folder of this machine, `note` may."""
+
+    def __init__(self, reason: str, note: str = "") -> None:
+        super().__init__(reason)
+        self.note = note
+
+
+class RunDirectory:
+    """A run on disk. To open one reads nothing; it can stand wherever a path can."""
+
+    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
+        """Raises `UserError` where `output_dir` is a file."""
+        self.path = Path(output_dir)
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--output_dir={self.path} is a file; name a folder")
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"RunDirectory({str(self.path)!r})"
+
+    # ---- Reading
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of its checkpoints."""
+        return self.path / "checkpoints"
+
+    def run(self) -> Run:
+        """What was trained; raises `UserError` where there is no run, or it is damaged or of another format version."""
+        return self._read(RUN_FILE, _run_of)
+
+    def resolved(self) -> Resolved:
+        """Its hyper-parameters with their sources; raises `UserError` where they can't be read."""
+        return self._read(HPARAMS_FILE, lambda values: Resolved.from_json(values, where=str(self.path / HPARAMS_FILE)))
+
+    def vocabulary(self) -> Vocabulary | None:
+        """The vocabulary of its texts; None where there is no text."""
+        folder = self.path / "vocabulary"
+        return Vocabulary.load(folder) if folder.is_dir() else None
+
+    def environments(self) -> list[dict[str, str]]:
+        """Where it was trained, an entry for each start of training, oldest first; see `environment.py`."""
+        return environment.read(self.path / ENVIRONMENT_FILE)
+
+    def data_dir(self) -> Path:
+        """The folder of its data, found where the run was moved alone and where both were.
+
+        Raises:
+          NoData: it is not known, or gone.
+        """
+        try:
+            noted = json.loads((self.path / DATA_DIR_FILE).read_text(encoding="utf-8"))
+            places = [os.fspath(noted["data_dir"]), os.path.join(os.path.realpath(self.path), noted["from_output_dir"])]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise NoData("the run does not say which folder its data is in") from None
+        for place in places:
+            if os.path.isdir(place):
+                return Path(os.path.normpath(place))
+        raise NoData("the folder of its data is no longer there", places[0])
+
+    def load_model(self, step=None, report=print):
+        """The model with the weights of a checkpoint.
+
+        Args:
+          step: which checkpoint; None: the newest whole one.
+          report: a function that is told, a line each, about damaged checkpoints that were passed over.
+
+        Returns:
+          (model, `Run`, `HParams`, step).
+
+        Raises:
+          UserError: no run, no checkpoint (of that step), or a damaged file.
+        """
+        run, hparams = self.run(), self.resolved().hparams
+        newest = checkpoints.latest(self.checkpoints, report) if step is None else None
+        if step is None and newest is None:
+            raise UserError(
+                f"{self.path} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_interval"
+            )
+        if step is None:
+            checkpoint = checkpoints.load(self.checkpoints, newest, verify=False)
+        else:
+            checkpoint = checkpoints.load(self.checkpoints, step)
+        model = build_model(run, hparams)
+        load_variables(model.variables, checkpoint.arrays, self.checkpoints)
+        return model, run, hparams, checkpoint.step
+
+    # ---- Writing
+
+    def check_continuation(self, run: Run, resolved: Resolved) -> None:
+        """Raises `UserError` where the directory holds another run than this; lists what differs, old → new."""
+        there = [name for name in (RUN_FILE, HPARAMS_FILE) if (self.path / name).exists()]
+        if len(there) < 2 and next(self.checkpoints.glob("step-*"), None):
+            missing = HPARAMS_FILE if RUN_FILE in there else RUN_FILE
+            raise UserError(
+                f"{self.path} holds checkpoints of a run that nothing is known of ({missing} is missing); "
+                "put that file back, or give another --output_dir"
+            )
+        changes = []
+        if RUN_FILE in there:
+            before = self.run()
+            changes += run.changes_since(before)
+            for name, old, new in run.decoding_changes_since(before):
+                print(f"{name}: decoded differently from here on: {old} → {new}", file=sys.stderr)
+        if HPARAMS_FILE in there:
+            changes += _changed_hparams(self.resolved(), resolved)
+        if changes:
+            raise UserError(
+                f"{self.path} holds another run ({'; '.join(changes)}); "
+                "give another --output_dir, or what it was trained with"
+            )
+
+    def write(self, run: Run, resolved: Resolved, stores, data_dir, step: int) -> None:
+        """Writes all that says what the run is, as training starts or goes on.
+
+        Args:
+          stores: {problem: its `ExampleStore`}, in `data_dir`. step: where this training starts.
+
+        Raises:
+          UserError: the folder can't be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+            raise UserError(f"can't make the run directory {self.path}: {error.strerror} ({error.filename})") from error
+        for vocabulary in {store.vocabulary_folder: store.vocabulary() for store in stores.values()}.values():
+            if vocabulary is not None:
+                vocabulary.copy_to(self.path / "vocabulary")
+        self.write_hparams(resolved)
+        self._write(RUN_FILE, {"format_version": FORMAT_VERSION} | run.to_json())
+        self.write_data_dir(data_dir)
+        self.write_environment(step)
+
+    def write_hparams(self, resolved: Resolved) -> None:
+        """Writes the hyper-parameters, also as a gin file."""
+        self._write(HPARAMS_FILE, dict(sorted(resolved.to_json().items())))
+        write_file(self.path / GIN_FILE, _as_gin(resolved))
+
+    def write_data_dir(self, data_dir) -> None:
+        """Notes the folder of the data twice: its place on this machine, and as seen from the run directory."""
+        folder = {
+            "data_dir": os.path.abspath(data_dir),
+            "from_output_dir": os.path.relpath(os.path.realpath(data_dir), os.path.realpath(self.path)),
+        }
+        self._write(DATA_DIR_FILE, folder)
+
+    def write_environment(self, step: int) -> None:
+        """Adds an entry for this process, whose training starts at `step`."""
+        entries = self.environments() + [environment.describe() | {"from step": str(step)}]
+        self._write(ENVIRONMENT_FILE, [*entries[:1], *entries[1:][1 - _MOST_ENVIRONMENTS :]])
+
+    def _write(self, name, values):
+        write_file(self.path / name, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+    def _read(self, name, parse):
+        path = self.path / name
+        try:
+            return parse(json.loads(path.read_text(encoding="utf-8")))
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"{self.path} holds no run ({name} is missing); make one with t2t-trainer") from None
+        except _OtherVersion as error:
+            raise UserError(
+                f"{path} is of format version {error}, this program reads {FORMAT_VERSION}; train it again, in another "
+                "--output_dir"
+            ) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} is damaged: {error}") from None
+
+
+class _OtherVersion(Exception):
+    """A run.json that another version of this program wrote."""
+
+
+def _run_of(values):
+    if "problems" in values and values.get("format_version", 1) != FORMAT_VERSION:
+        raise _OtherVersion(values.get("format_version", 1))
+    return Run.from_json(values)
+
+
+def _changed_hparams(before, now):
+    """A clause for each hyper-parameter that must not change and did, with where both values came from."""
+    return [
+        f"{f.name}: {old!r} → {new!r} ({before.sources.get(f.name, 'default')} → {now.sources.get(f.name, 'default')})"
+        for f in dataclasses.fields(now.hparams)
+        if (old := getattr(before.hparams, f.name)) != (new := getattr(now.hparams, f.name))
+        and f.name not in _MAY_CHANGE
+    ]
+
+
+def _as_gin(resolved):
+    lines = ["# Every hyper-parameter of this run; --gin_file with this file gives the same values again."]
+    for name, value in dataclasses.asdict(resolved.hparams).items():
+        lines.append(f"HParams.{name} = {value!r}  # {resolved.sources.get(name, 'default')}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,53 @@
+"""What a run is asked to do, besides its hyper-parameters; checked before anything slow starts."""
+
+import dataclasses
+from pathlib import Path
+
+from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.hyperparameters import Resolved
+from t2t_multimodel.mixture import Mixture
+
+SCHEDULES = ("train_and_evaluate", "train", "evaluate")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """The command line of a run; `cli/trainer.py` says what each value means. Intervals are numbers of updates."""
+
+    resolved: Resolved
+    mixture: Mixture
+    data_dir: str
+    output_dir: str
+    model: str = "multimodel"
+    seed: int = 0
+    schedule: str = SCHEDULES[0]
+    save_interval: int = 1000
+    eval_interval: int = 1000
+    eval_batches: int = 0
+    keep_checkpoints: int = 5
+    early_stopping_metric: str = ""
+    early_stopping_patience: int = 0
+    log_interval: int = 50
+    skip_decoding: bool = False
+
+    def __post_init__(self):
+        """Raises `UserError` for values that contradict each other or are out of range."""
+        from t2t_multimodel.metrics.teacher_forced import TEACHER_FORCED
+
+        if self.schedule not in SCHEDULES:
+            raise unknown_name("schedule", self.schedule, SCHEDULES)
+        for name, least in (("save_interval", 1), ("eval_interval", 1), ("log_interval", 1), ("keep_checkpoints", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name}={getattr(self, name)} must be at least {least}")
+        if bool(self.early_stopping_metric) != bool(self.early_stopping_patience):
+            raise UserError(
+                "--early_stopping_metric and --early_stopping_patience need each other: give both or neither"
+            )
+        stopping = self.early_stopping_metric.rpartition("/")[2]
+        if self.skip_decoding and stopping and stopping not in TEACHER_FORCED:
+            raise UserError(
+                f"--skip_decoding leaves nothing to tell {stopping} by; give --early_stopping_metric one of "
+                f"{', '.join(TEACHER_FORCED)}"
+            )
+        if Path(self.output_dir).resolve() == Path(self.data_dir).resolve():
+            raise UserError(f"--output_dir and --data_dir are one folder, {self.data_dir}: a run needs its own")

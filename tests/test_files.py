@@ -1,0 +1,52 @@
+"""Files are written whole or not at all."""
+
+import os
+
+import pytest
+
+from t2t_multimodel.files import replacing, write_file
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_content_comes_back_and_nothing_else_is_left(tmp_path):
+    write_file(tmp_path / "a", b"\0bytes")
+    write_file(tmp_path / "a", "ü\n")
+    assert (tmp_path / "a").read_bytes() == "ü\n".encode()
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_file_is_as_readable_as_any_other(tmp_path):
+    (tmp_path / "usual").touch()
+    write_file(tmp_path / "ours", b"")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_writer_that_fails_changes_nothing(tmp_path):
+    write_file(tmp_path / "a", b"before")
+    with pytest.raises(KeyboardInterrupt):
+        with replacing(tmp_path / "a") as temporary:
+            temporary.write_bytes(b"half")
+            raise KeyboardInterrupt
+    assert (tmp_path / "a").read_bytes() == b"before" and names(tmp_path) == ["a"]
+
+
+def test_a_disk_that_fails_changes_nothing(tmp_path, monkeypatch):
+    write_file(tmp_path / "a", b"before")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_file(tmp_path / "a", b"after")
+    assert (tmp_path / "a").read_bytes() == b"before" and names(tmp_path) == ["a"]
+
+
+def test_a_link_in_the_place_is_replaced_and_never_written_through(tmp_path):
+    (tmp_path / "victim").write_bytes(b"mine")
+    (tmp_path / "a").symlink_to(tmp_path / "victim")
+    write_file(tmp_path / "a", b"new")
+    assert (tmp_path / "victim").read_bytes() == b"mine" and not (tmp_path / "a").is_symlink()
