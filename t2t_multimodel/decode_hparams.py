@@ -1,5 +1,6 @@
 """How answers are decoded: everybody's defaults, then the problem's, then what was asked for; and saying so."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,10 @@ DECODE_DEFAULTS: dict[str, Any] = {
     "beam_size": 1,
     "alpha": 0.6,
     "max_length": 0,  # 0: a little over the longest training target
+    "temperature": 0.0,  # above 0: ids are drawn, from the softmax of logits / temperature
+    "top_k": 0,  # drawn from the k likeliest ids only; 0: from all
+    "top_p": 1.0,  # drawn from the fewest ids whose probabilities sum to p
+    "seed": 0,  # of what is drawn
     "constrained": 1,  # 1: trees are well-formed, with a leaf for each word; 0: whatever the model writes
 }
 
@@ -19,7 +24,8 @@ def decode_settings(
     """All of `DECODE_DEFAULTS`, with a problem's own values and then those of `asked` put in.
 
     Raises:
-      UserError: an unknown name, or a value out of range; it begins with `where`, a problem's name.
+      UserError: an unknown name, a value out of range, or values that exclude each other; it begins with `where`, a
+        problem's name.
     """
     values = {**(of_problem or {}), **(asked or {})}
     where = f"problem {where}: " if where else ""
@@ -27,22 +33,43 @@ def decode_settings(
         if name not in DECODE_DEFAULTS:
             raise unknown_name(f"{where}decode hparam", name, DECODE_DEFAULTS)
     settings = DECODE_DEFAULTS | values
-    for name, least in (("beam_size", 1), ("max_length", 0)):
-        if not isinstance(settings[name], int) or settings[name] < least:
+    for name, least in (("beam_size", 1), ("max_length", 0), ("top_k", 0), ("seed", 0)):
+        if not isinstance(settings[name], int) or not least <= settings[name] < 2**31:
             raise UserError(
                 f"{where}decode hparam {name}={settings[name]!r} must be a whole number of at least {least}"
             )
     if settings["constrained"] not in (0, 1):
         raise UserError(f"{where}decode hparam constrained={settings['constrained']!r} must be 0 or 1")
-    if not isinstance(settings["alpha"], (int, float)) or settings["alpha"] < 0:
-        raise UserError(f"{where}decode hparam alpha={settings['alpha']!r} must be a number of at least 0")
+    for name in ("alpha", "temperature", "top_p"):
+        value, most = settings[name], 1 if name == "top_p" else math.inf
+        if not isinstance(value, (int, float)) or not 0 <= value <= most or (name == "top_p" and not value):
+            valid = "above 0 and at most 1" if name == "top_p" else "of at least 0"
+            raise UserError(f"{where}decode hparam {name}={value!r} must be a number {valid}")
+    _check_sampling(settings, where, of_problem is not None)
     return settings
+
+
+def _check_sampling(settings, where, is_all):
+    """`is_all`: whether the problem's values are among `settings`; without them the temperature is not known."""
+    if settings["temperature"] and settings["beam_size"] > 1:
+        raise UserError(
+            f"{where}decode hparams temperature={settings['temperature']} and beam_size={settings['beam_size']} "
+            "exclude each other; set beam_size=1 to sample, or temperature=0 to search"
+        )
+    changed = [name for name in ("top_k", "top_p") if settings[name] != DECODE_DEFAULTS[name]]
+    if is_all and changed and not settings["temperature"]:
+        raise UserError(f"{where}decode hparam {changed[0]} is of sampling; set a temperature above 0 as well")
 
 
 def describe(settings: Mapping[str, Any], grammar: str = "") -> str:
     """`settings` in words, for text with a `target_grammar`: "beam of 4, alpha 0.6, constrained by grammar tree"."""
     beam = f"beam of {settings['beam_size']}, alpha {settings['alpha']}"
     words = ["greedy" if settings["beam_size"] == 1 else beam]
+    if settings["temperature"]:
+        words = [f"sampled at temperature {settings['temperature']}"]
+        words += [f"top_k {settings['top_k']}"] if settings["top_k"] else []
+        words += [f"top_p {settings['top_p']}"] if settings["top_p"] < 1 else []
+        words.append(f"seed {settings['seed']}")
     if grammar and settings["constrained"]:
         words.append(f"constrained by grammar {grammar}")
     if settings["max_length"]:

@@ -49,7 +49,7 @@ class Predictor:
         """The `ProblemSpec` of a problem: what it reads and writes."""
         return self._run.problem(problem).spec
 
-    def decode(self, problem, inputs, long_inputs="error", **decode_hparams):
+    def decode(self, problem, inputs, long_inputs="error", first_row=0, **decode_hparams):
         """The model's answers to inputs of one problem, in their order.
 
         Args:
@@ -59,9 +59,11 @@ class Predictor:
             None for a problem without inputs.
           long_inputs: what to do with an input longer than any the model was trained on: "error" or "warn". None is
             ever cut.
+          first_row: the number of the first input; when answers are sampled, random numbers differ by number.
           decode_hparams: what differs from the problem's own: beam_size (1 = greedy), alpha (exponent of the length
             penalty), max_length (ids; 0: by training), constrained (1: trees are well-formed, a leaf for each word;
-            0: whatever the model writes).
+            0: whatever the model writes). To sample: temperature (above 0), top_k, top_p and seed; an answer
+            depends on the seed, its input and the number of its input, so equal inputs have different answers.
 
         Returns:
           A list of answers: text, the name of the likeliest class, or what the target's modality makes of it.
@@ -73,7 +75,7 @@ class Predictor:
         from t2t_multimodel.input.padding import make_batch, samples_of_values
 
         known = self._run.problem(problem)
-        settings = decode_settings(decode_hparams, known.decode_hparams)
+        settings = decode_settings(decode_hparams, known.decode_hparams, problem)
         modality = known.spec.inputs
         lengths = modality.lengths(self.hparams, "inputs", self._static_shapes)
         samples = samples_of_values(known.spec, inputs)
@@ -86,7 +88,9 @@ class Predictor:
             rows = order[start : start + self.hparams.batch_examples]
             part = {name: [column[i] for i in rows] for name, column in columns.items()}
             arrays = make_batch(known.spec, part, input_length=lengths.padded(stored[rows]).max(axis=0))
-            for i, answer in zip(rows, self._decoder.answers(known, arrays, self._vocabulary, settings)):
+            for i, answer in zip(
+                rows, self._decoder.answers(known, arrays, self._vocabulary, settings, [first_row + i for i in rows])
+            ):
                 answers[i] = known.spec.targets.best(answer)
         return answers
 

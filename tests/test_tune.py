@@ -18,6 +18,7 @@ from t2t_multimodel.cli import settings, tune
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.hparams.multimodel import multimodel_tiny
 from t2t_multimodel.hyperparameters import HParams
+from t2t_multimodel.training.run_directory import RunDirectory
 from t2t_multimodel.tuning import space
 from t2t_multimodel.tuning.child import LOG_FILE, ChildRun
 from t2t_multimodel.tuning.objective import Objective

@@ -42,7 +42,8 @@ _OLD_FLAGS = {
 }
 # The help of --decode_hparams, which several commands have.
 DECODE_HPARAMS = (
-    'how to decode, e.g. "beam_size=4,alpha=0.6"; default: as the problem declares. "constrained=0": without the '
+    'how to decode, e.g. "beam_size=4,alpha=0.6", or "temperature=0.8,top_k=50,top_p=0.95,seed=1" to sample; default: '
+    'as the problem declares. "constrained=0": without the '
     "problem's grammar, so trees may be malformed or have too few or too many leaves"
 )
 

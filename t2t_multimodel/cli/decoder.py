@@ -2,14 +2,18 @@
 
 A line is the input text, or the path of a picture or recording, depending on the problem; several inputs stand in one
 line with tabs between them. Output line n is the answer to input line n; blank lines stay blank, but of a problem
-without inputs each asks for an answer.
+without inputs each asks for an answer. With a temperature answers are sampled; what comes of a line depends on the
+seed, the line and its number.
 
 Examples:
   t2t-decoder --problem=tiny_ende --data_dir=data --output_dir=run --decode_from_file=in.txt --decode_to_file=out.txt
   t2t-decoder --problem=tiny_ende --output_dir=run --decode_from_file=- --decode_hparams="beam_size=4" < in.txt
   t2t-decoder --problem=tiny_caption --output_dir=run --decode_interactive
+  t2t-decoder --problem=tiny_caption --output_dir=run --decode_interactive --decode_hparams="temperature=0.8,top_p=0.9"
 """
 
+import functools
+import itertools
 import sys
 import warnings
 from pathlib import Path
@@ -64,11 +68,11 @@ def _decode(flags):
     if flags.data_dir:
         _check_vocabulary(flags.output_dir, flags.data_dir)
 
-    def decode(inputs):
+    def decode(inputs, first_row=0):
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             warnings.showwarning = lambda said, *_: print(f"{command.name}: warning: {said}", file=sys.stderr)
-            return predictor.decode(flags.problem, inputs, flags.long_inputs, **decode_hparams)
+            return predictor.decode(flags.problem, inputs, flags.long_inputs, first_row, **decode_hparams)
 
     blank = predictor.spec(flags.problem).inputs.optional
     if lines is None:
@@ -125,13 +129,14 @@ def _interact(decode, blank):
     prompt = "> " if sys.stdin.isatty() else ""
     if prompt:
         print("Type an input, or the path of a picture or a recording; Ctrl-D ends.")
+    numbers = itertools.count()
     while True:
         try:
             line = input(prompt)
         except EOFError:
             return
         try:
-            print(decode_lines(decode, [line], blank)[0], flush=True)
+            print(decode_lines(functools.partial(decode, first_row=next(numbers)), [line], blank)[0], flush=True)
         except UserError as error:  # for example a mistyped path: keep the loaded model
             print(f"{command.name}: error: {error}", file=sys.stderr)
 

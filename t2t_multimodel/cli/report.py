@@ -119,12 +119,12 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
         collected = model_report.collect(
             model, run, hparams, stores, flags.split, flags.eval_batches, decode, flags.examples, flags.attention, rows
         )
-        beams = {
-            decode_settings(decode, run.problem(name).decode_hparams)["beam_size"]
+        settings = [
+            decode_settings(decode, run.problem(name).decode_hparams, name)
             for name in names
             if run.problem(name).spec.targets.uses_vocabulary
-        } or {1}
-        how = " or ".join("greedily" if b == 1 else f"with beams of {b}" for b in sorted(beams))
+        ]
+        how = " or ".join(sorted({_how(of) for of in settings})) or "greedily"
         some = f", the first {flags.eval_batches} batches of each problem" if flags.eval_batches else ""
         run_page.add_scores(page, collected.scores, collected.trivial, f"Decoded {how} at step {step:,}{some}.")
     else:
@@ -143,6 +143,12 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     run_page.add_configuration(page, resolved, _about(run), files)
     run_page.add_environment(page, RunDirectory(output_dir).environments(), environment.describe())
     return page
+
+
+def _how(settings):
+    if settings["temperature"]:
+        return "by sampling"
+    return "greedily" if settings["beam_size"] == 1 else f"with beams of {settings['beam_size']}"
 
 
 def _stores(flags, output_dir, run, names):

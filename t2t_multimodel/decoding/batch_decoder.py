@@ -1,13 +1,14 @@
 """Decodes batches with a model, and caches the compiled programs.
 
 There is one encoding program for each input signature, and one decoding program for each kind of target text, shared by
-all problems with such targets. Each grammar (`grammars.py`) has its own decoding programs.
+all problems with such targets. Each grammar (`grammars.py`) has its own decoding programs, and so has sampling.
 """
 
 import numpy as np
 
 from t2t_multimodel.decoding.decode import predict, read_source, write_text
 from t2t_multimodel.decoding.grammars import grammar_of
+from t2t_multimodel.decoding.sampling import Sampling
 
 BUFFER_STEP = 64  # sizes of output buffers are multiples of this, so that few programs serve all lengths
 
@@ -21,34 +22,52 @@ class BatchDecoder:
         self._readers, self._writers, self._predictors = {}, {}, {}
         self._sizes = set()  # numbers of rows that programs were compiled for
 
-    def ids(self, spec, arrays, limit, beam_size=1, alpha=0.6, grammar=None):
+    def ids(self, spec, arrays, limit, beam_size=1, alpha=0.6, grammar=None, sampling=None):
         """→ ids int32 [rows, ≥ limit], zeros after end-of-sequence; scores float32 [rows].
 
         Args:
           arrays: a batch, see docs/architecture.md. limit: most ids per row.
           grammar: the grammar of the text, from `grammars.grammar_of`; None: any text.
+          sampling: a `Sampling` of numbers and an array, to draw ids; None: greedy or beam search.
         """
         rows = len(arrays["command"])
         filled = self._filled(arrays, rows)
         cross_attention_cache = self._reader(spec)(filled)
         length = -(-limit // BUFFER_STEP) * BUFFER_STEP
-        writer = self._writer(spec.targets, length, beam_size, grammar)
         wanted = grammar.rows(filled["inputs"].tolist()) if grammar else np.int32(0)
-        ids, scores = writer(cross_attention_cache, filled["command"], np.int32(limit), np.float32(alpha), wanted)
+        draws, truncated = {}, None
+        if sampling is not None:
+            draws, truncated = vars(sampling).copy(), sampling.truncated
+            del draws["truncated"]
+            draws["rows"] = np.resize(draws["rows"], len(filled["command"]))
+        writer = self._writer(spec.targets, length, beam_size, grammar, truncated)
+        given = (cross_attention_cache, filled["command"], np.int32(limit), np.float32(alpha), wanted, draws)
+        ids, scores = writer(*given)
         return np.asarray(ids)[:rows], np.asarray(scores)[:rows]
 
-    def answers(self, problem, arrays, vocabulary, settings):
+    def answers(self, problem, arrays, vocabulary, settings, rows=None):
         """The answers to a batch, one a row, as metrics take them: strings, or what `Modality.answers` makes.
 
         Args:
           problem: a `RunProblem`. settings: of `decode_hparams.decode_settings`.
+          rows: a number for each row, by which random numbers differ; None: its place in the batch.
         """
         spec = problem.spec
         if not self._model.head(spec).autoregressive:
             return spec.targets.answers(self.predicted(spec, arrays))
         limit = settings["max_length"] or int(1.2 * problem.longest_target) + 4
         grammar = grammar_of(spec, vocabulary) if settings["constrained"] else None
-        ids, _ = self.ids(spec, arrays, limit, settings["beam_size"], settings["alpha"], grammar)
+        sampling = None
+        if settings["temperature"]:
+            sampling = Sampling(
+                temperature=np.float32(settings["temperature"]),
+                top_k=np.int32(settings["top_k"]),
+                top_p=np.float32(settings["top_p"]),
+                seed=np.int32(settings["seed"]),
+                rows=np.asarray(np.arange(len(arrays["command"])) if rows is None else rows, np.int32),
+                truncated=settings["top_k"] > 0 or settings["top_p"] < 1,
+            )
+        ids, _ = self.ids(spec, arrays, limit, settings["beam_size"], settings["alpha"], grammar, sampling)
         return [vocabulary.decode(row) for row in ids.tolist()]
 
     def predicted(self, spec, arrays):
@@ -74,11 +93,12 @@ class BatchDecoder:
             self._readers[spec.signature] = self._backend.compiled(self._model, spec, read)
         return self._readers[spec.signature]
 
-    def _writer(self, targets, length, beam_size, grammar):
-        key = (targets.weights_name, length, beam_size, grammar and grammar.name)
+    def _writer(self, targets, length, beam_size, grammar, truncated):
+        """`truncated`: of `Sampling`; None: no sampling."""
+        key = (targets.weights_name, length, beam_size, grammar and grammar.name, truncated)
         if key not in self._writers:
 
-            def write(cross_attention_cache, command, limit, alpha, wanted):
+            def write(cross_attention_cache, command, limit, alpha, wanted, draws):
                 return write_text(
                     self._model,
                     targets,
@@ -90,6 +110,7 @@ class BatchDecoder:
                     alpha,
                     grammar,
                     wanted,
+                    Sampling(**draws, truncated=truncated) if draws else None,
                 )
 
             self._writers[key] = self._backend.fused(self._model, write)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from t2t_multimodel.decoding.search import beam_search, greedy_search
+from t2t_multimodel.decoding.search import beam_search, greedy_search, sample_search
 
 POSITIONS_STEP = 64  # encoded sources are padded to multiples of this, so that few programs serve all lengths
 
@@ -17,15 +17,26 @@ def read_source(model, spec, batch):
 
 
 def write_text(
-    model, targets, cross_attention_cache, command, limit, length, beam_size=1, alpha=0.6, grammar=None, wanted=None
+    model,
+    targets,
+    cross_attention_cache,
+    command,
+    limit,
+    length,
+    beam_size=1,
+    alpha=0.6,
+    grammar=None,
+    wanted=None,
+    sampling=None,
 ):
-    """Decodes ids by greedy or beam search.
+    """Decodes ids by greedy or beam search, or draws them.
 
     Args:
       targets: the `Modality` that is written. cross_attention_cache: of `read_source`. command: int32 [batch].
       limit: scalar tensor, at most so many ids. length: size of the output buffer, a Python int ≥ limit.
       beam_size: 1 is greedy. alpha: exponent of the length penalty.
       grammar: the grammar of the text, see `grammars.py`. wanted: from its `rows`.
+      sampling: a `Sampling`, with a beam_size of 1; None: nothing is drawn.
 
     Returns:
       ids int32 [batch, length], 0 after end-of-sequence; scores float32 [batch].
@@ -40,6 +51,8 @@ def write_text(
             return model.step(ids, targets, constants, cross_attention_cache, state, time, beams)
 
     constraint = {"grammar": grammar, "wanted": wanted}
+    if sampling is not None:
+        return sample_search(step, state, command, length, limit, sampling, **constraint)
     if beam_size == 1:
         return greedy_search(step, state, command, length, limit, **constraint)
     vocabulary = targets.vocabulary_size

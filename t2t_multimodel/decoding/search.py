@@ -1,9 +1,9 @@
-"""Greedy and beam search over one incremental step function, as one compiled loop.
+"""Greedy search, sampling and beam search over one incremental step function, as one compiled loop.
 
 A step function maps (last ids [rows], state, time, beams) to (logits float32 [rows, vocabulary], new state). Greedy
-search passes None for `beams`. Beam search never moves the rows of a state: `beams` holds the row in which the past of
-each hypothesis was computed. Nothing else here depends on the model. A grammar (`grammars.py`) decides which ids may
-come next; the scores are those of the model.
+search and sampling pass None for `beams`. Beam search never moves the rows of a state: `beams` holds the row in which
+the past of each hypothesis was computed. Nothing else here depends on the model. A grammar (`grammars.py`) decides
+which ids may come next; the scores are those of the model.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from typing import Any
 from keras import ops
 
 from t2t_multimodel.decoding.grammars import FORBIDDEN
+from t2t_multimodel.decoding.sampling import likeliest
 from t2t_multimodel.layers.convolution_cache import Beams
 from t2t_multimodel.vocabulary import EOS_ID
 
@@ -22,7 +23,7 @@ POSSIBLE = 0.01 * EMPTY  # every hypothesis that the grammar allows has a higher
 
 @dataclass(frozen=True)
 class GreedyState:
-    """Greedy search before a position."""
+    """Greedy search or sampling before a position."""
 
     time: Any  # int32 scalar: the position
     last: Any  # int32 [rows]: the ids just written
@@ -60,6 +61,25 @@ def greedy_search(step, state, first_ids, length, limit, grammar=None, wanted=No
     Returns:
       ids int32 [rows, length], 0 after the end; and the sum of their log-probabilities, float32 [rows].
     """
+
+    def highest(logits, mask, time):
+        return likeliest(logits if mask is None else logits + mask)
+
+    return _one_by_one(highest, step, state, first_ids, length, limit, grammar, wanted)
+
+
+def sample_search(step, state, first_ids, length, limit, sampling, grammar=None, wanted=None):
+    """Ids drawn by their probability until every row has written the end-of-sequence.
+
+    Args:
+      sampling: a `Sampling`, which says how to draw. Others and the result: as of `greedy_search`; the
+        log-probabilities are those of the model, whatever the temperature.
+    """
+    return _one_by_one(sampling.draw, step, state, first_ids, length, limit, grammar, wanted)
+
+
+def _one_by_one(choose, step, state, first_ids, length, limit, grammar, wanted):
+    """The loop of both: `choose` maps (logits, the grammar's mask or None, time) to the next id of each row."""
     rows = ops.shape(first_ids)[0]
 
     def going_on(search):
@@ -68,17 +88,17 @@ def greedy_search(step, state, first_ids, length, limit, grammar=None, wanted=No
     def write(search):
         time, done = search.time, search.done
         logits, state = step(search.last, search.state, time, None)
-        allowed = logits + grammar.mask(search.written, limit - time) if grammar else logits
-        highest, best = _likeliest(allowed)
-        best = ops.where(done, 0, best)
+        chosen = choose(logits, grammar.mask(search.written, limit - time) if grammar else None, time)
+        logit = ops.take_along_axis(logits, chosen[:, None], axis=-1)[:, 0]
+        chosen = ops.where(done, 0, chosen)
         return GreedyState(
             time=time + 1,
-            last=best,
-            ids=ops.slice_update(search.ids, [time, 0], best[None]),
-            done=ops.logical_or(done, best == EOS_ID),
-            score=search.score + ops.where(done, 0.0, highest - ops.logsumexp(logits, axis=-1)),
+            last=chosen,
+            ids=ops.slice_update(search.ids, [time, 0], chosen[None]),
+            done=ops.logical_or(done, chosen == EOS_ID),
+            score=search.score + ops.where(done, 0.0, logit - ops.logsumexp(logits, axis=-1)),
             state=state,
-            written=grammar.after(search.written, best) if grammar else search.written,
+            written=grammar.after(search.written, chosen) if grammar else search.written,
         )
 
     start = GreedyState(
@@ -203,16 +223,6 @@ def _while(going_on, body, start):
         lambda *values: going_on(kind(*values)), lambda *values: unpacked(body(kind(*values))), unpacked(start)
     )
     return kind(*end)
-
-
-def _likeliest(logits):
-    """logits [rows, vocabulary] → the highest of each row, and its id int32 (the first of equal ones).
-
-    Two reductions, since XLA's argmax and top_k are many times slower on a CPU.
-    """
-    highest, last = ops.max(logits, axis=-1), logits.shape[-1] - 1
-    places = ops.where(logits == highest[:, None], ops.arange(last + 1, dtype="int32"), last)
-    return highest, ops.min(places, axis=-1)
 
 
 def _pick(array, index):

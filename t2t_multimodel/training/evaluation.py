@@ -41,7 +41,7 @@ class Evaluator:
           fractions of 1; BLEU and bracket F1 run to 100.
         """
         problem = self._run.problem(store.name)
-        decode = decode_settings(decode_hparams, problem.decode_hparams)
+        decode = decode_settings(decode_hparams, problem.decode_hparams, store.name)
         targets = problem.spec.targets
         decoded = metrics.decoded(problem.metrics)
         decoding = decoding and bool(decoded)  # a language model has teacher-forced metrics only
@@ -61,7 +61,7 @@ class Evaluator:
             teacher_forced.add(forced, characters)
             if not decoding:
                 continue
-            predicted = self.predict(problem, batch.arrays, store, decode)[: batch.examples]
+            predicted = self.predict(problem, batch.arrays, store, decode, batch.rows)[: batch.examples]
             right = [self._references(problem, store, example) for example in stored]
             predictions += predicted
             references += right
@@ -85,9 +85,9 @@ class Evaluator:
         counts = ("tokens", "sequences")
         return scores | {n: v for n, v in means.items() if n not in counts} | {"split": split} | said
 
-    def predict(self, problem, arrays, store, decode):
+    def predict(self, problem, arrays, store, decode, rows=None):
         """The answers to a batch, as `BatchDecoder.answers` gives them."""
-        return self._decoder.answers(problem, arrays, store.vocabulary(), decode)
+        return self._decoder.answers(problem, arrays, store.vocabulary(), decode, rows)
 
     def _references(self, problem, store, example):
         right = problem.spec.targets.reference
@@ -160,6 +160,8 @@ def evaluate_run(
 
     decode_settings(decode_hparams)
     model, run, hparams, _ = RunDirectory(output_dir).load_model(step, report)
+    for name in problem_names:
+        decode_settings(decode_hparams, run.problem(name).decode_hparams, name)  # raises
     stores = open_stores(data_dir, run, problem_names)
     evaluator = Evaluator(model, run, hparams)
     scores = {}
