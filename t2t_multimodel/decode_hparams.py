@@ -49,7 +49,7 @@ def decode_settings(
     return settings
 
 
-def _check_sampling(settings, where, is_all):
+def _check_sampling(settings: Mapping[str, Any], where: str, is_all: bool) -> None:
     """`is_all`: whether the problem's values are among `settings`; without them the temperature is not known."""
     if settings["temperature"] and settings["beam_size"] > 1:
         raise UserError(
