@@ -44,7 +44,7 @@ class TinyMeasure(Scenes):
     Command: t2t-datagen --problem=tiny_measure --data_dir=data. Metric: mean absolute error.
     """
 
-    targets = Numbers(names=("things", "area"), mean=(2.5, 120.0), scale=(1.1, 60.0))
+    targets = Numbers(names=("things", "area"), mean=(2.5, 146.0), scale=(1.1, 78.0))
 
     def target(self, figures):
         return [float(len(figures)), rendering.area(figures)]
