@@ -29,6 +29,12 @@ def test_every_element_of_an_array_counts_unless_its_reference_is_unknown():
     assert np.isnan(score(("mae",), [np.nan], [[1.0]])["mae"])
 
 
+def test_r2_takes_each_number_of_a_target_from_its_own_mean():
+    right = [np.array([1.0, 100.0]), np.array([3.0, np.nan]), np.array([2.0, 104.0])]
+    assert score(("r2",), [np.array([2.0, 102.0])] * 3, [[r] for r in right])["r2"] == pytest.approx(0)
+    assert score(("r2",), [np.array([1.0, 100.0])] * 3, [[r] for r in right])["r2"] == pytest.approx(1 - 21 / 10)
+
+
 def test_r2_of_always_the_mean_is_zero_wherever_numbers_are_counted_from():
     right = np.random.default_rng(0).normal(1e6, 1e-2, 50)
     assert score(("r2",), [right.mean()] * 50, [[x] for x in right])["r2"] == pytest.approx(0, abs=1e-6)

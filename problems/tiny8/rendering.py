@@ -43,6 +43,15 @@ def render(figures, seed):
     return _lit(picture, rng)
 
 
+def area(figures):
+    """How many pixels figures cover, about: their tilt is left out."""
+    grid = (np.arange(SIDE * _SAMPLES, dtype=np.float32) + 0.5) / _SAMPLES
+    inside = [
+        _SHAPES[shape]((grid[None, :] - x) / radius, (grid[:, None] - y) / radius) for shape, _, x, y, radius in figures
+    ]
+    return float(np.any(inside, axis=0).sum()) / _SAMPLES**2
+
+
 def _lit(picture, rng):
     """Light that falls off along a random direction, with a slight tint; then noise of the sensor."""
     direction = rng.uniform(0, 2 * np.pi)

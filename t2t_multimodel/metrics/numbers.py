@@ -33,10 +33,9 @@ class NumberMetric(Metric):
         raise NotImplementedError
 
     def score(self, predictions, references):
-        total = totals(self.example_sums(predictions, references))
-        if not total[-1]:
+        if all(np.isnan(array(right)).all() for (right,) in references):
             raise UserError(f"{self.name}: nothing to score, every reference is NaN")
-        return {self.name: self.value_of(total)}
+        return {self.name: self.value_of(totals(self.example_sums(predictions, references)))}
 
 
 @register_metric
@@ -66,29 +65,32 @@ class RootMeanSquaredError(NumberMetric):
 class RSquared(NumberMetric):
     """The share of the numbers' variance that is predicted (R²): 1 is perfect, 0 is always the mean, and less is worse.
 
-    Where all right numbers are equal there is no variance: 1 if all are met, else 0.
+    Where all targets have one shape, each element varies around its own mean; else all around one mean. Where all right
+    numbers are equal there is no variance: 1 if all are met, else 0.
     """
 
     name = "r2"
     higher_is_better, perfect, scale = True, 1.0, 1.0
 
-    def sums(self, pairs):
+    def example_sums(self, predictions, references):
+        rights = [array(right) for (right,) in references]
+        alike = len({right.shape for right in rights}) == 1
+        flat = [right.ravel() for right in rights]
         # The variance does not depend on where numbers are counted from; from their mean, no digits are lost.
-        whole = np.concatenate([right for _, right in pairs])
-        centre = whole.mean() if len(whole) else 0.0
-        return [
-            [
-                float(np.square(errors).sum()),
-                float((right - centre).sum()),
-                float(np.square(right - centre).sum()),
-                len(right),
-            ]
-            for errors, right in pairs
-        ]
+        whole = np.stack(flat) if alike else np.concatenate(flat)[:, None]
+        counted = np.maximum((~np.isnan(whole)).sum(axis=0), 1)
+        centre = np.nansum(whole, axis=0) / counted
+        sums = []
+        for said, right in zip(predictions, flat):
+            known = ~np.isnan(right)
+            errors, right = array(said).ravel() - right, right - centre
+            parts = [np.where(known, part, 0.0) for part in (np.square(errors), right, np.square(right), 1.0)]
+            sums.append(np.ravel(parts if alike else [[part.sum()] for part in parts]).tolist())
+        return sums
 
     def value_of(self, total):
-        squared_errors, linear, squares, count = total
-        variation = squares - linear**2 / count if count else 0.0
-        if variation <= 1e-12 * squares or not variation:
-            return float(squared_errors == 0)
-        return float(1.0 - squared_errors / variation)
+        squared_errors, linear, squares, count = np.reshape(total, [4, -1])
+        variation = np.sum(squares - np.square(linear) / np.maximum(count, 1))
+        if variation <= 1e-12 * squares.sum() or not variation:
+            return float(squared_errors.sum() == 0)
+        return float(1.0 - squared_errors.sum() / variation)
