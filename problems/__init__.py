@@ -7,6 +7,7 @@ from t2t_multimodel.problems import imagenet as imagenet
 from t2t_multimodel.problems import librispeech as librispeech
 from t2t_multimodel.problems import mixtures as mixtures  # paper8, open8
 from t2t_multimodel.problems import tiny8 as tiny8  # registers the embedded problems
+from t2t_multimodel.problems import tiny_question as tiny_question  # registers an embedded problem of two inputs
 from t2t_multimodel.problems import tiny_scenes as tiny_scenes  # tiny_measure, tiny_tags
 from t2t_multimodel.problems import wmt as wmt  # registers the paper's translation tasks
 from t2t_multimodel.problems import wsj_parse as wsj_parse

@@ -72,7 +72,7 @@ def test_a_class_in_a_folder_and_its_checks(sections, tmp_path, monkeypatch, use
             ran.append(line[0])
     assert ran.count("t2t-inspect") == 3 and {"t2t-datagen", "t2t-build-vocab", "pytest"} <= set(ran)
     said = capsys.readouterr()
-    assert "added problem count_dots, problem menu_german" in said.err
+    assert "added problem ask_corners, problem count_dots, problem menu_german" in said.err
     assert "equal    yes" in said.out and (tmp_path / "data" / "inspect" / "count_dots-train-inputs.png").exists()
     assert registry.problem("menu_german_rev").inputs.language == "German"
 
