@@ -21,7 +21,7 @@ from t2t_multimodel.training import checkpoints
 ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array(7, np.int64)}
 
 
-def save_interval(folder, *steps):
+def save_steps(folder, *steps):
     for step in steps:
         checkpoints.save(folder, step, {**ARRAYS, "w": np.full(1000, step, np.float32)}, {"step": step})
 
@@ -56,40 +56,26 @@ def test_arrays_come_back_bit_for_bit(tmp_path, array):
     assert back.astype(array.dtype).tobytes() == array.tobytes()
 
 
-def test_state_and_files_come_back(tmp_path):
-    (tmp_path / "source").write_bytes(b"content")
+def test_state_comes_back_and_nothing_else_is_there(tmp_path):
     state = {"streams": {"a": {"epoch": 3}}, "loss": 0.1 + 0.2, "text": "ü"}
-    files = {"one.txt": b"\0bytes", "two.bin": tmp_path / "source"}
-    folder = checkpoints.save(tmp_path / "c", 300, ARRAYS, state, files)
+    folder = checkpoints.save(tmp_path / "c", 300, ARRAYS, state)
     assert folder.name == "step-000300"
-    names = {"arrays.safetensors", "state.json", "manifest.json", *files}
-    assert {path.name for path in folder.iterdir()} == names
+    assert {path.name for path in folder.iterdir()} == {"arrays.safetensors", "state.json", "manifest.json"}
     back = checkpoints.load(tmp_path / "c", 300)
     assert (back.step, back.state) == (300, state)
-    assert [(name, path.read_bytes()) for name, path in back.files.items()] == [
-        ("one.txt", b"\0bytes"),
-        ("two.bin", b"content"),
-    ]
-
-
-@pytest.mark.parametrize("name", ["../x", "..", "a/b", "state.json", ""])
-def test_names_of_files_stay_inside_the_folder(tmp_path, name):
-    with pytest.raises(ValueError, match="can't be the name"):
-        checkpoints.save(tmp_path, 1, ARRAYS, {}, {name: b""})
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_latest_is_the_newest_by_number(tmp_path):
     assert checkpoints.latest(tmp_path / "none") is None
     assert checkpoints.latest(tmp_path) is None
-    save_interval(tmp_path, 999_999, 5, 1_000_000)
+    save_steps(tmp_path, 999_999, 5, 1_000_000)
     (tmp_path / "step-2000000.old").mkdir()
     assert checkpoints.steps(tmp_path) == [5, 999_999, 1_000_000]
     assert checkpoints.latest(tmp_path) == 1_000_000
 
 
 def test_a_second_checkpoint_of_a_step_replaces_the_first(tmp_path):
-    save_interval(tmp_path, 5)
+    save_steps(tmp_path, 5)
     checkpoints.save(tmp_path, 5, {"x": np.zeros(2)}, {"new": 1})
     assert checkpoints.load(tmp_path, 5).state == {"new": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["step-000005"]
@@ -103,10 +89,10 @@ FAULTS = [cut, lambda path: flip(path, 40), lambda path: path.unlink(), lambda p
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=["cut", "flipped", "missing", "empty"])
-@pytest.mark.parametrize("name", ["arrays.safetensors", "state.json", "manifest.json", "more.txt"])
+@pytest.mark.parametrize("name", ["arrays.safetensors", "state.json", "manifest.json"])
 def test_a_damaged_checkpoint_is_said_aloud_and_the_one_before_is_used(tmp_path, name, fault):
     for step in (1, 2, 3):
-        checkpoints.save(tmp_path, step, ARRAYS, {"step": step, "filling": "x" * 100}, {"more.txt": b"m" * 100})
+        checkpoints.save(tmp_path, step, ARRAYS, {"step": step, "filling": "x" * 100})
     fault(tmp_path / "step-000003" / name)
     said = []
     assert checkpoints.latest(tmp_path, said.append) == 2
@@ -120,14 +106,14 @@ def test_a_damaged_checkpoint_is_said_aloud_and_the_one_before_is_used(tmp_path,
 
 
 def test_warnings_go_to_standard_error_by_default(tmp_path, capsys):
-    save_interval(tmp_path, 1, 2)
+    save_steps(tmp_path, 1, 2)
     cut(tmp_path / "step-000002" / "state.json")
     assert checkpoints.latest(tmp_path) == 1
     assert "step-000002 is damaged" in capsys.readouterr().err
 
 
 def test_all_damaged_is_an_error(tmp_path):
-    save_interval(tmp_path, 1, 2)
+    save_steps(tmp_path, 1, 2)
     for step in (1, 2):
         flip(tmp_path / f"step-00000{step}" / "arrays.safetensors", -1)
     with pytest.raises(UserError, match="all 2 of this run"):
@@ -139,7 +125,7 @@ def test_all_damaged_is_an_error(tmp_path):
 def test_any_flipped_byte_of_content_is_noticed(tmp_path_factory, name, place):
     folder = tmp_path_factory.getbasetemp() / "flipped"
     if not folder.exists():
-        save_interval(folder, 1)
+        save_steps(folder, 1)
     path = folder / "step-000001" / name
     flip(path, place)
     assert checkpoints.damage(folder, 1) is not None
@@ -148,33 +134,24 @@ def test_any_flipped_byte_of_content_is_noticed(tmp_path_factory, name, place):
 
 
 def test_a_missing_step_names_those_that_are_there(tmp_path):
-    save_interval(tmp_path, 10, 20)
+    save_steps(tmp_path, 10, 20)
     with pytest.raises(UserError, match="step 15 .* 10, 20"):
         checkpoints.load(tmp_path, 15)
 
 
-@pytest.mark.parametrize(
-    "options, kept",
-    [
-        ({"keep_last": 2}, [500, 600]),
-        ({"keep_last": 0}, [600]),
-        ({"keep_last": 9}, [100, 200, 300, 400, 500, 600]),
-        ({"keep_last": 1, "keep_every": 200}, [200, 400, 600]),
-        ({"keep_last": 1, "keep_steps": (100, 101)}, [100, 600]),
-    ],
-)
-def test_prune(tmp_path, options, kept):
-    save_interval(tmp_path, 100, 200, 300, 400, 500, 600)
-    removed = checkpoints.prune(tmp_path, **options)
+@pytest.mark.parametrize("keep_last, kept", [(2, [500, 600]), (0, [600]), (9, [100, 200, 300, 400, 500, 600])])
+def test_prune(tmp_path, keep_last, kept):
+    save_steps(tmp_path, 100, 200, 300, 400, 500, 600)
+    removed = checkpoints.prune(tmp_path, keep_last)
     assert checkpoints.steps(tmp_path) == kept
     assert sorted(removed + kept) == [100, 200, 300, 400, 500, 600]
     assert len(list(tmp_path.iterdir())) == len(kept)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-@pytest.mark.parametrize("place", range(6))
+@pytest.mark.parametrize("place", range(5))
 def test_a_disk_that_fails_leaves_nothing_half_written(tmp_path, monkeypatch, number, place):
-    save_interval(tmp_path, 1)
+    save_steps(tmp_path, 1)
     calls = iter(range(100))
     fsync = os.fsync
 
@@ -185,7 +162,7 @@ def test_a_disk_that_fails_leaves_nothing_half_written(tmp_path, monkeypatch, nu
 
     monkeypatch.setattr(os, "fsync", failing)
     with pytest.raises(UserError) as error:
-        checkpoints.save(tmp_path, 2, ARRAYS, {}, {"more": b""})
+        checkpoints.save(tmp_path, 2, ARRAYS, {})
     assert os.strerror(number) in str(error.value)
     assert "\n" not in str(error.value)
     assert set(p.name for p in tmp_path.iterdir()) <= {"step-000001", "step-000002"}
@@ -236,12 +213,12 @@ def test_sigkill_while_saving_never_harms_what_was_saved(tmp_path):
             assert (whole.arrays["w"] == step).all()
         reported = newest
     assert unfinished  # some kills did hit a checkpoint half-way
-    save_interval(tmp_path, reported + 1)
+    save_steps(tmp_path, reported + 1)
     assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
 
 
 def test_manifest_is_plain_json_with_digests(tmp_path):
-    save_interval(tmp_path, 1)
+    save_steps(tmp_path, 1)
     manifest = json.loads((tmp_path / "step-000001" / "manifest.json").read_text())
     assert (manifest["format_version"], manifest["step"]) == (1, 1)
     for name, facts in manifest["files"].items():

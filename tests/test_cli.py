@@ -363,3 +363,24 @@ def test_the_decoder_checks_before_it_loads_anything(arguments, words, run_comma
     status, _, error = run_command(decoder.main, "--problem=p", "--output_dir=run", *arguments)
     assert status == 2 and all(word in one_line(error, "t2t-decoder") for word in words), error
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.txt", "latin.txt"]
+
+
+@pytest.mark.parametrize(
+    "flag, name",
+    [
+        ("eval_every", "eval_interval"),
+        ("local_eval_frequency", "eval_interval"),
+        ("eval_steps", "eval_batches"),
+        ("save_steps", "save_interval"),
+        ("save_checkpoints_steps", "save_interval"),
+        ("log_steps", "log_interval"),
+        ("log_step_count_steps", "log_interval"),
+    ],
+)
+def test_old_names_of_flags_are_the_same_flags(flag, name):
+    values = trainer.command.parse([*WHERE, f"--{flag}=7"])
+    assert values[name].value == 7
+    assert f"--{name}=7" in trainer.command.command_line(backend="jax").split() and flag not in trainer.command.help()
+    for command in (evaluate.command, report.command, tune.command):
+        if name in command._names():
+            assert command.parse([f"--{flag}=7"])[name].value == 7

@@ -30,7 +30,7 @@ def play(mixed, steps, count=None):
     """Draws for `steps`; the losses follow from the batches, as a model's would."""
     batches = []
     for step in steps:
-        for batch in mixed.draws(step, count):
+        for batch in mixed.microbatches(step, count):
             batches.append(batch)
             mixed.record_loss(batch.problem, 5.0 / (1 + step * len(batch.problem)) + batch.rows.sum() % 7 / 10)
     return batches

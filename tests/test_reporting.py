@@ -17,7 +17,7 @@ from t2t_multimodel.training.reporting import MetricsLog, Progress, format_secon
 PROBLEMS = ("tiny_ende", "tiny_image")
 
 
-def log_interval(folder, steps, resume_step=0):
+def log_steps(folder, steps, resume_step=0):
     with MetricsLog(folder, resume_step) as log:
         for step in steps:
             log.write(step, {"tokens_per_second": 1000.0})
@@ -50,18 +50,18 @@ def test_a_record_is_one_line_of_json_with_its_problem(tmp_path):
 
 
 def test_after_a_resume_no_step_comes_twice(tmp_path):
-    log_interval(tmp_path, range(1, 21))
+    log_steps(tmp_path, range(1, 21))
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 9, "cut by a k')  # a kill in the middle of a line
-    log_interval(tmp_path, range(11, 31), resume_step=10)
+    log_steps(tmp_path, range(11, 31), resume_step=10)
     for problem in (None, *PROBLEMS):
         steps = [record["step"] for record in read_metrics(tmp_path) if record.get("problem") == problem]
         assert steps == list(range(1, 31))
 
 
 def test_a_new_run_in_an_old_folder_starts_an_empty_log(tmp_path):
-    log_interval(tmp_path, [1, 2])
-    log_interval(tmp_path, [1])
+    log_steps(tmp_path, [1, 2])
+    log_steps(tmp_path, [1])
     assert [record["step"] for record in read_metrics(tmp_path)] == [1, 1, 1]
 
 
@@ -77,8 +77,8 @@ def test_values_that_are_not_finite_stay_readable_json(tmp_path):
 
 
 def test_tensorboard_reads_the_events_and_forgets_what_a_resume_repeats(tmp_path):
-    log_interval(tmp_path, range(1, 6))
-    log_interval(tmp_path, range(4, 8), resume_step=3)
+    log_steps(tmp_path, range(1, 6))
+    log_steps(tmp_path, range(4, 8), resume_step=3)
     read = list(events(tmp_path))
     values = [(e.step, v.tag) for e in read for v in e.summary.value]
     assert (7, "tiny_image/train/loss") in values and (1, "run/train/tokens_per_second") in values
@@ -130,7 +130,7 @@ def test_progress_forgets_a_loss_that_was_not_finite():
 
 def test_learning_curves_are_a_picture_with_a_panel_for_each_problem(tmp_path):
     assert reporting.draw_learning_curves(tmp_path) is None  # nothing logged
-    log_interval(tmp_path, range(1, 21))
+    log_steps(tmp_path, range(1, 21))
     sizes = []
     for problems in (1, 6):
         with MetricsLog(tmp_path, resume_step=20) as log:

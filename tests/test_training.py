@@ -42,14 +42,14 @@ def test_another_seed_is_another_run(data, undisturbed, tmp_path):
 
 def test_a_resumed_run_ends_with_the_same_bits(data, undisturbed, tmp_path):
     first = make_trainer(data, tmp_path, replace(HPARAMS, train_steps=12))
-    draws = first.stream.draws
+    microbatches = first.stream.microbatches
 
-    def draws_until_step_5(step, count=None):
+    def until_step_5(step, count=None):
         if step == 5:
             raise KeyboardInterrupt
-        return draws(step, count)
+        return microbatches(step, count)
 
-    first.stream.draws = draws_until_step_5
+    first.stream.microbatches = until_step_5
     with pytest.raises(KeyboardInterrupt):
         first.run()
     second = make_trainer(data, tmp_path)
@@ -100,8 +100,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(data, tmp_p
     trainer = make_trainer(data, tmp_path, save_interval=2)
     update = trainer.train_step.update
 
-    def broken(draws, rate):
-        reports, norm = update(draws, rate)
+    def broken(microbatches, rate):
+        reports, norm = update(microbatches, rate)
         return ([r | {"loss": math.nan} for r in reports] if trainer.step == 5 else reports), norm
 
     trainer.train_step.update = broken
@@ -114,7 +114,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(data, tmp_p
 def test_learning_from_nothing_does_not_go_unnoticed(data, tmp_path, values, said):
     trainer = make_trainer(data, tmp_path)
     update = trainer.train_step.update
-    trainer.train_step.update = lambda draws, rate: ([r | values for r in update(draws, rate)[0]], 1.0)
+    trainer.train_step.update = lambda batches, rate: ([r | values for r in update(batches, rate)[0]], 1.0)
     with pytest.raises(UserError, match=said):
         trainer.run()
 

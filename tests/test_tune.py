@@ -345,6 +345,8 @@ def test_the_command_searches_goes_on_and_prints_a_set_that_trains(where, run_co
     assert status == 2 and "other settings (train_steps: 2 → 3)" in error.splitlines()[-1]
     folder = where["output_dir"]
     source = (folder / "best_hparams.py").read_text(encoding="utf-8")
+    from t2t_multimodel.training.run_directory import RunDirectory
+
     run = RunDirectory(folder / "trials" / "0000").resolved().hparams
     from t2t_multimodel.cli.user_code import load_user_code
     from t2t_multimodel.training import checkpoints

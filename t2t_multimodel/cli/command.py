@@ -28,14 +28,19 @@ from t2t_multimodel.errors import UserError, nearest
 
 USER_ERROR, INTERRUPTED = 2, 130
 
-# Flags of Tensor2Tensor, and their names here.
+# Other names that a flag goes by, in every command that has it: Tensor2Tensor's, and those of version 0.1.
+_ALIASES = {
+    "eval_batches": ("eval_steps",),
+    "eval_interval": ("eval_every", "local_eval_frequency"),
+    "log_interval": ("log_steps", "log_step_count_steps"),
+    "save_interval": ("save_steps", "save_checkpoints_steps"),
+}
+# Flags of Tensor2Tensor that are no aliases, since their values differ or nobody gives them; and their names here.
 _OLD_FLAGS = {
     "eval_early_stopping_metric": "early_stopping_metric",
     "eval_early_stopping_steps": "early_stopping_patience",
     "eval_use_test_set": "split",
     "keep_checkpoint_max": "keep_checkpoints",
-    "local_eval_frequency": "eval_interval",
-    "log_step_count_steps": "log_interval",
     "num_concurrent_processes": "workers",
     "only_list": "dry_run",
     "random_seed": "seed",
@@ -86,6 +91,8 @@ class Command:
     def integer(self, name, default, meaning, *, at_least=None, metavar="N"):
         absl_flags.DEFINE_integer(name, default, meaning, lower_bound=at_least, flag_values=self._values)
         self._declared(name, meaning, metavar)
+        for alias in _ALIASES.get(name, ()):
+            absl_flags.DEFINE_alias(alias, name, flag_values=self._values)
 
     def switch(self, name, meaning):
         """A boolean flag, off by default."""

@@ -16,8 +16,7 @@ import sys
 
 from t2t_multimodel import startup
 from t2t_multimodel.cli.command import Command
-
-SCHEDULES = ("train_and_evaluate", "train", "evaluate")
+from t2t_multimodel.training.run_settings import SCHEDULES
 
 command = Command("t2t-trainer", __doc__)
 

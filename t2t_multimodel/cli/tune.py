@@ -62,7 +62,7 @@ command.text("budget", "", "time limit, at which the running trial stops too: 90
 command.integer("seed", 0, "seed of the proposals and of every run", at_least=0)
 
 command.group("Evaluation")
-command.integer("eval_interval", None, "steps between evaluations; default: a fifth of the steps", at_least=1)
+command.integer("eval_interval", None, "updates between evaluations; default: a fifth of the updates", at_least=1)
 command.integer("eval_batches", 4, "batches of each problem in an evaluation; 0 = all", at_least=0)
 command.integer(
     "startup_trials", 4, "number of random trials at the start; no trial is pruned before they have ended", at_least=1

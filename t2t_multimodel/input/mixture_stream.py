@@ -31,7 +31,7 @@ class MixtureStream:
         """{problem: probability} of a draw at this step."""
         return dict(zip(self._schedule.problems, self._probabilities(step).tolist()))
 
-    def draws(self, step, count=None):
+    def microbatches(self, step, count=None):
         """The batches of a step, `gradient_accumulation_steps` unless told; a problem that is drawn twice gives two."""
         probabilities = self._probabilities(step)
         batches = []

@@ -2,7 +2,6 @@
 
     run/checkpoints/step-000300/arrays.safetensors   weights, optimiser state, …: {name: array}
                                 state.json           positions in the data, counters, …: plain values
-                                …                    further files, e.g. the vocabulary
                                 manifest.json        bytes and sha256 of each of them
 
 A checkpoint is written beside its place, flushed to the disk and renamed, so that a run killed at any moment, or
@@ -36,10 +35,9 @@ class Checkpoint:
     folder: Path
     arrays: dict  # {name: array}
     state: dict
-    files: dict  # {name: path}
 
 
-def save(folder, step, arrays, state, files=None):
+def save(folder, step, arrays, state):
     """Writes a checkpoint; when this returns, it is on the disk, and a crash of the machine does not undo it.
 
     Args:
@@ -47,7 +45,6 @@ def save(folder, step, arrays, state, files=None):
       step: the global step, 0 or more. One of that step that is there already is replaced.
       arrays: {name: array}, of any shape and of number or bool types, bfloat16 included.
       state: plain values for JSON.
-      files: {file name: path of a file to copy, or bytes}.
 
     Returns:
       The checkpoint's folder.
@@ -57,15 +54,12 @@ def save(folder, step, arrays, state, files=None):
     """
     folder = Path(folder)
     final, temporary = folder_of(folder, step), folder / f"{_TEMPORARY}{step}-{os.getpid()}"
-    contents = {_checked_name(n): c if isinstance(c, bytes) else Path(c).read_bytes() for n, c in (files or {}).items()}
-    contents[STATE_FILE] = _json(state)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
         temporary.mkdir()
         _write_arrays(temporary / ARRAYS_FILE, arrays)
-        for name, content in contents.items():
-            _write(temporary / name, content)
+        _write(temporary / STATE_FILE, _json(state))
         written = {path.name: _facts(path) for path in sorted(temporary.iterdir())}
         manifest = {"format_version": FORMAT_VERSION, "step": step, "files": written}
         _write(temporary / MANIFEST_FILE, _json(manifest))
@@ -165,19 +159,14 @@ def load(folder, step, verify=True):
     try:
         arrays = load_file(checkpoint / ARRAYS_FILE)
         state = json.loads((checkpoint / STATE_FILE).read_bytes())
-        names = json.loads((checkpoint / MANIFEST_FILE).read_bytes())["files"].keys() - {ARRAYS_FILE, STATE_FILE}
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"the checkpoint {checkpoint} is damaged ({error}); use another one of {folder}") from error
-    return Checkpoint(step, checkpoint, arrays, state, {name: checkpoint / name for name in sorted(names)})
+    return Checkpoint(step, checkpoint, arrays, state)
 
 
-def prune(folder, keep_last, keep_every=0, keep_steps=()):
-    """Removes checkpoints, but not the newest `keep_last` (at least one), not those whose step is a multiple of
-    `keep_every` (0: none is kept for that), and not those of `keep_steps`. Returns the steps removed."""
-    there = steps(folder)
-    regular = [step for step in there if keep_every and step % keep_every == 0]
-    keep = {*there[-max(1, keep_last) :], *regular, *keep_steps}
-    removed = [step for step in there if step not in keep]
+def prune(folder, keep_last):
+    """Removes all checkpoints but the newest `keep_last` (at least one); returns the steps removed."""
+    removed = steps(folder)[: -max(1, keep_last)]
     for step in removed:
         # Renamed first, so that a kill half-way leaves no damaged checkpoint, only something to sweep.
         os.rename(folder_of(folder, step), Path(folder) / f"{_TEMPORARY}pruned-{step}-{os.getpid()}")
@@ -233,12 +222,6 @@ def _facts(path):
 
 def _json(values):
     return json.dumps(values, indent=1).encode()  # no newline at the end: a file cut by any byte is not JSON
-
-
-def _checked_name(name):
-    if name in ("", ".", "..", ARRAYS_FILE, STATE_FILE, MANIFEST_FILE) or Path(name).name != name:
-        raise ValueError(f"{name!r} can't be the name of a further file of a checkpoint")
-    return name
 
 
 def _sweep(folder):

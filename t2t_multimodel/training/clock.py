@@ -21,11 +21,13 @@ class TrainingClock:
         """An update begins."""
         self._started = time.perf_counter()
 
-    def stop(self, draws):
-        """The update from `draws`, (spec, batch of arrays) pairs, is done → its seconds, 0.0 if traced."""
+    def stop(self, microbatches):
+        """The update from `microbatches`, (spec, batch of arrays) pairs, is done → its seconds, 0.0 if traced."""
         passed = time.perf_counter() - self._started
-        shapes = [tuple(array.shape for array in batch.values()) for _, batch in draws] if self._static_shapes else ()
-        graph = (*(spec.signature for spec, _ in draws), *shapes)
+        shapes = ()
+        if self._static_shapes:
+            shapes = [tuple(array.shape for array in batch.values()) for _, batch in microbatches]
+        graph = (*(spec.signature for spec, _ in microbatches), *shapes)
         if graph not in self._traced:
             self._traced.add(graph)
             passed = 0.0

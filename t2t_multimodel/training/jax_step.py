@@ -23,14 +23,14 @@ class Step:
         """Everything that makes up the state of training, in a fixed order: weights, random state, optimiser."""
         return [*self.model.variables, *self.optimizer.variables]
 
-    def update(self, draws, learning_rate):
-        """One update from the average over `draws`, a list of (spec, batch of numpy arrays); see the twin."""
-        specs = tuple(spec for spec, _ in draws)
+    def update(self, microbatches, learning_rate):
+        """One update from the average over `microbatches`, a list of (spec, batch of numpy arrays); see the twin."""
+        specs = tuple(spec for spec, _ in microbatches)
         key = tuple(spec.signature for spec in specs)
         if key not in self._updates:
             self._updates[key] = jax.jit(self._make_update(specs), donate_argnums=0)
         variables = self.variables()
-        batches = [batch for _, batch in draws]
+        batches = [batch for _, batch in microbatches]
         values, norm, reports = self._updates[key]([v.value for v in variables], batches, np.float32(learning_rate))
         for variable, value in zip(variables, values):
             variable.assign(value)

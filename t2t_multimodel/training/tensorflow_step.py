@@ -30,25 +30,25 @@ class Step:
         """Everything that makes up the state of training, in a fixed order: weights, random state, optimiser."""
         return [*self.model.variables, *self.optimizer.variables]
 
-    def update(self, draws, learning_rate):
-        """One update from the average over `draws`, a list of (spec, batch of numpy arrays).
+    def update(self, microbatches, learning_rate):
+        """One update from the average over `microbatches`, a list of (spec, batch of numpy arrays).
 
         Returns:
           for each draw a dict of floats: loss and what `REPORTED` names; and the gradient's norm before clipping.
         """
         rate = tf.constant(learning_rate, tf.float32)
-        if len(draws) == 1:
-            spec, batch = draws[0]
+        if len(microbatches) == 1:
+            spec, batch = microbatches[0]
             norm, reports = self._update(spec)(batch, rate)
             return [_floats(reports)], float(norm)
-        results = [self._gradient(spec)(batch) for spec, batch in draws]
+        results = [self._gradient(spec)(batch) for spec, batch in microbatches]
         total = {}
-        for (spec, _), (gradients, _) in zip(draws, results):
+        for (spec, _), (gradients, _) in zip(microbatches, results):
             for variable, gradient in zip(self.model.trainable_variables_for(spec), gradients):
                 before = total.get(id(variable))
                 total[id(variable)] = gradient if before is None else before + gradient
         touched = [v for v in self.model.trainable_variables if id(v) in total]
-        gradients = [total[id(v)] / len(draws) for v in touched]
+        gradients = [total[id(v)] / len(microbatches) for v in touched]
         norm = self._apply(touched)(gradients, rate)
         return [_floats(reports) for _, reports in results], float(norm)
 

@@ -95,10 +95,10 @@ class Trainer:
         with Progress(last, list(self.stores), self.step) as progress:
             while self.step < last and not self.terminated and not self.early_stopping.stopped:
                 self.clock.start()
-                batches = self.stream.draws(self.step)
-                draws = [(self.run_record.problems[batch.problem].spec, batch.arrays) for batch in batches]
-                reports, norm = self.train_step.update(draws, learning_rate(self.hparams, self.step, last))
-                self.clock.stop(draws)
+                batches = self.stream.microbatches(self.step)
+                microbatches = [(self.run_record.problems[batch.problem].spec, batch.arrays) for batch in batches]
+                reports, norm = self.train_step.update(microbatches, learning_rate(self.hparams, self.step, last))
+                self.clock.stop(microbatches)
                 self._check(batches, reports)
                 for batch, report in zip(batches, reports):
                     self.stream.record_loss(batch.problem, report["cross_entropy"])
