@@ -345,7 +345,6 @@ def test_the_command_searches_goes_on_and_prints_a_set_that_trains(where, run_co
     assert status == 2 and "other settings (train_steps: 2 → 3)" in error.splitlines()[-1]
     folder = where["output_dir"]
     source = (folder / "best_hparams.py").read_text(encoding="utf-8")
-    from t2t_multimodel.training.run_directory import RunDirectory
 
     run = RunDirectory(folder / "trials" / "0000").resolved().hparams
     from t2t_multimodel.cli.user_code import load_user_code
@@ -361,7 +360,6 @@ def test_the_command_searches_goes_on_and_prints_a_set_that_trains(where, run_co
 
 def test_a_trial_that_is_cut_short_can_be_continued_and_reported_on(small_run, tmp_path):
     from t2t_multimodel.training import checkpoints
-    from t2t_multimodel.training.run_directory import RunDirectory
 
     flags = small_run | {"problem": "report_tones", "output_dir": tmp_path, "hparams_set": "report_small"}
     more = {"train_steps": 10**6, "eval_interval": 1, "eval_batches": 1, "save_interval": 10**6}
