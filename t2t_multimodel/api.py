@@ -221,9 +221,10 @@ def evaluate(
 def _resolved(hparams: "str | HParams | Mapping[str, Any]", overrides: Mapping[str, Any] | None) -> "Resolved":
     from t2t_multimodel import hyperparameters
 
-    changes = []
+    changes: list[tuple[Mapping[str, Any], str]] = []
     if isinstance(hparams, Mapping):
-        hparams, changes = "multimodel_base", [(hparams, "hparams")]
+        changes.append((hparams, "hparams"))
+        hparams = "multimodel_base"
     return hyperparameters.resolve(hparams, [*changes, (overrides or {}, "overrides")])
 
 
@@ -246,7 +247,9 @@ def _chosen(problems: Problems) -> "dict[str, tuple[float, Problem | None]]":
         raise UserError('problems is a dict; weights are written "a,b:2", or as a Mixture')
     several = isinstance(problems, Iterable) and not isinstance(problems, str)
     chosen: dict[str, tuple[float, Problem | None]] = {}
-    for item in problems if several else [problems]:
+    items: Iterable[Any] = problems if several else [problems]  # type: ignore[assignment] # `several` says which
+    for item in items:
+        found: list[tuple[str, float, Problem | None]]
         if isinstance(item, str):
             found = [(name, weight, None) for name, weight in parse(item).problems]
         elif isinstance(item, Mixture):
@@ -258,8 +261,8 @@ def _chosen(problems: Problems) -> "dict[str, tuple[float, Problem | None]]":
                 for name, share in inside
             ]
         elif isinstance(item, Problem) or (isinstance(item, type) and issubclass(item, Problem)):
-            problem = item() if isinstance(item, type) else item
-            found = [(_named(problem).name, 1.0, problem)]
+            made = item() if isinstance(item, type) else item
+            found = [(_named(made).name, 1.0, made)]
         else:
             raise UserError(f"problems must be names, a Mixture or Problem classes, not {item!r}")
         for name, weight, problem in found:

@@ -1,13 +1,19 @@
 """Using a trained model: `t2t_multimodel.load("run").decode("tiny_ende", ["…"])`."""
 
+import os
 import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from t2t_multimodel.errors import UserError
 
+if TYPE_CHECKING:
+    from t2t_multimodel.modalities import ProblemSpec
 
-def load(output_dir, step=None):
+
+def load(output_dir: "str | os.PathLike[str]", step: int | None = None) -> "Predictor":
     """Loads a run once, to decode many times.
 
     Args:
@@ -30,7 +36,7 @@ def load(output_dir, step=None):
 class Predictor:
     """A trained model and all it takes to use it: vocabulary, classes, sizes."""
 
-    def __init__(self, model, run, hparams, vocabulary, step):
+    def __init__(self, model: Any, run: Any, hparams: Any, vocabulary: Any, step: int) -> None:
         from t2t_multimodel.decoding.batch_decoder import BatchDecoder
         from t2t_multimodel.training.backend import adapter
 
@@ -41,15 +47,22 @@ class Predictor:
         self._static_shapes = backend.STATIC_SHAPES
 
     @property
-    def problems(self):
+    def problems(self) -> list[str]:
         """Names of the problems that the model was trained on."""
         return sorted(self._run.problems)
 
-    def spec(self, problem):
+    def spec(self, problem: str) -> "ProblemSpec":
         """The `ProblemSpec` of a problem: what it reads and writes."""
         return self._run.problem(problem).spec
 
-    def decode(self, problem, inputs, long_inputs="error", first_row=0, **decode_hparams):
+    def decode(
+        self,
+        problem: str,
+        inputs: Sequence[Any],
+        long_inputs: str = "error",
+        first_row: int = 0,
+        **decode_hparams: float,
+    ) -> list[Any]:
         """The model's answers to inputs of one problem, in their order.
 
         Args:

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +21,7 @@ _READ_BYTES = 256 * 1024  # of stored examples that are parsed together: a call 
 class Batch:
     """One batch of one problem."""
 
-    arrays: dict  # name → array, see docs/architecture.md, "A batch"
+    arrays: dict[str, np.ndarray]  # name → array, see docs/architecture.md, "A batch"
     problem: str
     epoch: int
     position: int  # how many batches the stream gave before this one
@@ -36,7 +38,7 @@ class BatchStream:
     epochs. Batches are read ahead in a thread; `state()` speaks of the batches handed out.
     """
 
-    def __init__(self, store, split, hparams, seed, *, bucket=False):
+    def __init__(self, store: Any, split: str, hparams: Any, seed: int, *, bucket: bool = False) -> None:
         """
         Args:
           store: an `ExampleStore`.
@@ -69,18 +71,18 @@ class BatchStream:
         self._digest = hashlib.sha256(json.dumps(decides_the_order).encode()).hexdigest()[:16]
         self._position = (0, 0, 0)  # epoch, window, batch of what next() gives next
         self._given = 0
-        self._prefetcher = None
+        self._prefetcher: Prefetcher | None = None
 
     @property
-    def left_out(self):
+    def left_out(self) -> int:
         """Examples that are too long to be trained on."""
         return self._plan.left_out
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Examples that are trained on in an epoch."""
         return len(self._split) - self._plan.left_out
 
-    def next(self):
+    def next(self) -> Batch:
         """The next `Batch`. What goes wrong while it is read is raised here, as it was raised there."""
         if self._prefetcher is None:
             self._prefetcher = Prefetcher(
@@ -96,12 +98,12 @@ class BatchStream:
         self._given += 1
         return batch
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """The position after the batches handed out so far, as plain values for JSON."""
         epoch, window, batch = self._position
         return {"epoch": epoch, "window": window, "batch": batch, "batches": self._given, "order": self._digest}
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         """Goes on where `state()` was taken.
 
         Raises:
@@ -116,14 +118,16 @@ class BatchStream:
         self._position = (state["epoch"], state["window"], state["batch"])
         self._given = state["batches"]
 
-    def close(self):
+    def close(self) -> None:
         """Ends the thread that reads ahead; `next()` may be called again and goes on."""
         if self._prefetcher is not None:
             self._prefetcher.close()
             self._prefetcher = None
 
 
-def evaluation_batches(store, split, hparams, most_examples=0, *, bucket=False):
+def evaluation_batches(
+    store: Any, split: str, hparams: Any, most_examples: int = 0, *, bucket: bool = False
+) -> Iterator[Batch]:
     """Yields `Batch`es that hold every example of a split once, the long ones too, sorted by length.
 
     `Batch.rows` says which examples they are, to put results back in order. `most_examples`: only the first so

@@ -15,9 +15,9 @@ class ArraySpec:
     """
 
     dtype: str
-    shape: tuple = ()
+    shape: tuple[int | None, ...] = ()
     storage: str = "bytes"
-    class_names: tuple = ()  # of storage "class": what the numbers stand for
+    class_names: tuple[str, ...] = ()  # of storage "class": what the numbers stand for
 
     @property
     def varies(self) -> bool:
@@ -25,7 +25,7 @@ class ArraySpec:
         return bool(self.shape) and self.shape[0] is None
 
     @property
-    def row_shape(self) -> tuple:
+    def row_shape(self) -> tuple[Any, ...]:
         """The shape of one entry of the first axis where it varies, else of the whole array."""
         return self.shape[1:] if self.varies else self.shape
 
@@ -35,7 +35,7 @@ class ArraySpec:
         return int(np.prod(self.row_shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
     @property
-    def stored_dtype(self) -> np.dtype:
+    def stored_dtype(self) -> Any:
         """The dtype on disk: little-endian on every machine."""
         return np.dtype(self.dtype).newbyteorder("<")
 
@@ -47,7 +47,7 @@ class Ragged(NamedTuple):
     lengths: Any
 
     @classmethod
-    def of(cls, arrays) -> "Ragged":
+    def of(cls, arrays: Any) -> "Ragged":
         """Args: arrays: a list of arrays that differ in the length of their first axis only."""
         arrays = [np.asarray(a) for a in arrays]
         flat = [a for a in arrays if len(a)]
@@ -59,28 +59,28 @@ class Ragged(NamedTuple):
         lengths = self.lengths[rows]
         return Ragged(self.values[ends[0] - lengths[0] : ends[-1]], lengths)
 
-    def rows(self) -> list:
+    def rows(self) -> list[Any]:
         """The rows as a list of arrays."""
         return np.split(self.values, np.cumsum(self.lengths)[:-1])
 
-    def padded(self, rows, length, dtype, row_shape=()):
+    def padded(self, rows: int, length: int, dtype: Any, row_shape: tuple[Any, ...] = ()) -> Any:
         """[rows, length, *row_shape] with zeros behind each row's values and in spare rows."""
         array = np.zeros((rows, length, *row_shape), dtype)
         array[: len(self.lengths)][np.arange(length) < self.lengths[:, None]] = self.values
         return array
 
 
-def as_ragged(column) -> Ragged:
+def as_ragged(column: Any) -> Ragged:
     """A column, a list of arrays or a `Ragged`, as a `Ragged`."""
     return column if isinstance(column, Ragged) else Ragged.of(column)
 
 
-def part_of(column, rows: slice):
+def part_of(column: Any, rows: slice) -> Any:
     """The rows of a slice of a column."""
     return column.part(rows) if isinstance(column, Ragged) else column[rows]
 
 
-def rows_of(column) -> list:
+def rows_of(column: Any) -> list[Any]:
     """A column, an array or a `Ragged`, as a list with one value a row; scalars are plain Python numbers."""
     if isinstance(column, Ragged):
         return column.rows()

@@ -34,11 +34,13 @@ class Modality:
     uses_vocabulary: ClassVar[bool] = False  # samples hold strings, stored as ids of the data folder's vocabulary
     is_text: ClassVar[bool] = False  # a sample is one such string and nothing else
     optional: ClassVar[bool] = False  # samples may leave this side out; it is None then
-    members: ClassVar[tuple] = ()  # (name, `Modality`) of each that a modality is put together of
+    members: ClassVar[tuple[str, ...]] = ()  # (name, `Modality`) of each that a modality is put together of
     costly: ClassVar[bool] = False  # preparing a sample takes milliseconds: workers get few at once
     ranked: ClassVar[bool] = False  # answers are lists, best first
-    default_metrics: ClassVar[tuple] = ()  # of decoded output, the headline first
-    teacher_forced_metrics: ClassVar[tuple] = ("teacher_forced_loss",)  # of the head's loss, the headline first
+    default_metrics: ClassVar[tuple[str, ...]] = ()  # of decoded output, the headline first
+    teacher_forced_metrics: ClassVar[tuple[str, ...]] = (
+        "teacher_forced_loss",
+    )  # of the head's loss, the headline first
 
     # Lengths. The stored length of a sample is the length of the first array that varies, else 1.
     variable_length: ClassVar[bool] = False
@@ -65,7 +67,7 @@ class Modality:
 
     # ---- 2. On disk
 
-    def bind(self, vocabulary) -> "Modality":
+    def bind(self, vocabulary: Any) -> "Modality":
         """The modality that knows its vocabulary (`digest`, `size`); for modalities without one, itself."""
         return self
 
@@ -73,43 +75,43 @@ class Modality:
         """The arrays of a stored sample by name; a modality with a single one calls it "values"."""
         raise NotImplementedError(f"{type(self).__name__} must define stored()")
 
-    def encode(self, samples: list, vocabulary=None) -> list[dict]:
+    def encode(self, samples: list[Any], vocabulary: Any = None) -> list[dict[str, Any]]:
         """For each prepared sample its stored arrays, {name: array}; an int for storage "class"."""
         raise NotImplementedError(f"{type(self).__name__} must define encode(samples)")
 
-    def stored_length(self, arrays: dict) -> int:
+    def stored_length(self, arrays: dict[str, Any]) -> int:
         """The length of an encoded sample as the index holds it."""
         first = next((name for name, spec in self.stored().items() if spec.varies), None)
         return len(arrays[first]) if first else 1
 
-    def lengths_agree(self, columns: dict, lengths) -> bool:
+    def lengths_agree(self, columns: dict[str, Any], lengths: Any) -> bool:
         """Whether columns, as `pad` takes them, are as long as the index says: `lengths` [rows]."""
         first = next((column for column in columns.values() if isinstance(column, Ragged)), None)
         return first is None or np.array_equal(first.lengths, lengths)
 
-    def texts(self, sample: Any) -> list[tuple]:
+    def texts(self, sample: Any) -> list[tuple[Any, ...]]:
         """(`Text`, what stands for it) of each text in a sample, which need not be prepared."""
         return []
 
-    def text_ids(self, lengths) -> int:
+    def text_ids(self, lengths: Any) -> int:
         """How many ids of text samples have, given the sum of their stored lengths."""
         return int(lengths) if self.uses_vocabulary else 0
 
-    def text_counts(self, samples: list, lengths: list) -> tuple[int, int]:
+    def text_counts(self, samples: list[Any], lengths: list[Any]) -> tuple[int, int]:
         """(ids, characters) of text in samples, for the report of data generation."""
         return 0, 0
 
-    def stored_bytes(self, sample: Any, vocabulary=None) -> float:
+    def stored_bytes(self, sample: Any, vocabulary: Any = None) -> float:
         """About how many bytes a prepared sample takes in the store."""
         return float(getattr(sample, "nbytes", 8))
 
-    def stored_fault(self, arrays: dict) -> str:
+    def stored_fault(self, arrays: dict[str, Any]) -> str:
         """What is wrong with a stored sample whose arrays have the right sizes; "" where nothing is."""
         return ""
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Plain values: the modality's name, and the fields that differ from their defaults."""
-        values = {"modality": self.modality_name}
+        values: dict[str, Any] = {"modality": self.modality_name}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.compare and (field.default is dataclasses.MISSING or value != field.default):
@@ -117,7 +119,7 @@ class Modality:
         return values
 
     @staticmethod
-    def from_json(values: dict) -> "Modality":
+    def from_json(values: dict[str, Any]) -> "Modality":
         """The modality of `to_json`.
 
         Raises:
@@ -129,7 +131,7 @@ class Modality:
         return cls.from_fields({name: value for name, value in values.items() if name != "modality"})
 
     @classmethod
-    def from_fields(cls, values: dict) -> "Modality":
+    def from_fields(cls, values: dict[str, Any]) -> "Modality":
         """The modality with these fields, each held against the type of its default."""
         fields = {field.name: field for field in dataclasses.fields(cls)}
         unknown = sorted(values.keys() - fields.keys())
@@ -158,22 +160,22 @@ class Modality:
         fields = [value for name, value in self.to_json().items() if name != "modality"]
         return "_".join([self.modality_name, *(digest_of(v) if isinstance(v, list) else str(v) for v in fields)])
 
-    def tensors(self) -> dict[str, tuple[tuple, str]]:
+    def tensors(self) -> dict[str, tuple[tuple[int | None, ...], str]]:
         """{name: (shape of one sample, dtype)} of the arrays that `pad` makes; `None` for lengths that vary."""
         arrays = {name: (spec.shape, spec.dtype) for name, spec in self.stored().items()}
         return arrays | ({"length": ((), "int32")} if self.variable_length else {})
 
-    def columns(self, samples: list, vocabulary=None) -> tuple[dict, list]:
+    def columns(self, samples: list[Any], vocabulary: Any = None) -> tuple[dict[str, Any], list[int]]:
         """Prepared samples as `pad` takes them, and their stored lengths."""
         encoded = self.encode(samples, vocabulary)
         columns = {name: [arrays[name] for arrays in encoded] for name in self.stored()}
         return columns, [self.stored_length(arrays) for arrays in encoded]
 
-    def of_batch(self, batch: dict, side: str) -> dict:
+    def of_batch(self, batch: dict[str, Any], side: str) -> dict[str, Any]:
         """The arrays of one side of a batch by the names of `tensors`."""
         return {name: batch[joined_name(side, name)] for name in self.tensors()}
 
-    def pad(self, columns: dict, rows: int, length: int = 0) -> dict:
+    def pad(self, columns: dict[str, Any], rows: int, length: int = 0) -> dict[str, Any]:
         """The arrays of a batch, as `tensors` describes them.
 
         Args:
@@ -199,11 +201,11 @@ class Modality:
                     batch[name][: len(column)] = column
         return batch
 
-    def samples_per_position(self, hparams) -> float:
+    def samples_per_position(self, hparams: Any) -> float:
         """How much length (a batch's, so with the end-of-sequence) counts as one position against `batch_tokens`."""
         return 1.0
 
-    def fixed_positions(self, hparams) -> int:
+    def fixed_positions(self, hparams: Any) -> int:
         """What a sample of fixed length counts against `batch_tokens`."""
         return 1
 
@@ -216,17 +218,17 @@ class Modality:
         """The hparam that says, in `length_unit`, which samples are too long to be trained on."""
         return "max_input_length" if side == "inputs" else "max_target_length"
 
-    def lengths(self, hparams, side: str, bucket: bool = False) -> Lengths:
+    def lengths(self, hparams: Any, side: str, bucket: bool = False) -> Lengths:
         """How lengths are padded and counted; see `Lengths`."""
         return Lengths(self, hparams, side, bucket)
 
-    def apart(self, lengths) -> list[tuple]:
+    def apart(self, lengths: Any) -> list[tuple[Any, ...]]:
         """(name, modality, stored lengths [rows]) of each member; of a modality without members, of itself."""
         return [("", self, lengths)]
 
     # ---- 4. The nets. Keras is imported in these methods alone.
 
-    def make_encoder(self, hparams, name: str):
+    def make_encoder(self, hparams: Any, name: str) -> Any:
         """A layer: ({name: array} of `tensors`, training) → (x [B, T, d], padding_mask [B, T], grid or None).
 
         The padding mask is 1 at positions that hold something. The grid is (height, width) of a two-dimensional input,
@@ -234,11 +236,11 @@ class Modality:
         """
         raise UserError(f"{self.modality_name} can't be an input: its class defines no make_encoder")
 
-    def make_head(self, hparams, name: str):
+    def make_head(self, hparams: Any, name: str) -> Any:
         """A `heads.Head`: what the target is made of, its loss and its decoding."""
         raise UserError(f"{self.modality_name} can't be a target: its class defines no make_head")
 
-    def make_nets(self, hparams, reads: bool, writes: bool) -> tuple:
+    def make_nets(self, hparams: Any, reads: bool, writes: bool) -> tuple[Any, Any]:
         """(encoder or None, head or None) of a model that reads, writes or does both; they may share weights.
 
         Of a modality with members it is called with `parts` too, their encoders, shared with other problems.
@@ -257,11 +259,11 @@ class Modality:
 
     # ---- 5. Answers
 
-    def answers(self, predicted: dict) -> list:
+    def answers(self, predicted: dict[str, Any]) -> list[Any]:
         """What the head's `predict` gives for a batch, {name: array [rows, …]}, as one answer a row."""
         return list(predicted["values"])
 
-    def reference(self, stored: Any, vocabulary=None) -> Any:
+    def reference(self, stored: Any, vocabulary: Any = None) -> Any:
         """The right answer of a stored target, as metrics take it."""
         return stored
 
@@ -290,34 +292,34 @@ class Modality:
         """The mean stored length of a side, e.g. "1.8 s of sound"."""
         return f"{mean / self.length_per_unit:.1f} {self.length_unit}" if self.variable_length else self.modality_name
 
-    def in_one_line(self, stored: Any, key: str, vocabulary=None) -> str:
+    def in_one_line(self, stored: Any, key: str, vocabulary: Any = None) -> str:
         """A stored sample in one line of text; what text can't show is named by its key."""
         return f"({self.modality_name} {key})"
 
-    def lines(self, stored: Any, vocabulary=None) -> list[tuple[str, str]]:
+    def lines(self, stored: Any, vocabulary: Any = None) -> list[tuple[str, str]]:
         """A stored sample for t2t-inspect: (what it is, in words) a line, the first called ""."""
         arrays = stored if isinstance(stored, dict) else {"": stored}
         return [("", f"{self.modality_name} {n} {' × '.join(map(str, np.shape(a)))}") for n, a in arrays.items()]
 
-    def write_files(self, stored: list, captions: list[str], stem) -> list:
+    def write_files(self, stored: list[Any], captions: list[str], stem: Any) -> list[Any]:
         """Draws or writes stored samples to files whose names begin with the path `stem`; returns their paths."""
         return []
 
-    def distribution_in_words(self, stored, of: str = "") -> list[str]:
+    def distribution_in_words(self, stored: Any, of: str = "") -> list[str]:
         """Lines on how often what is the target; `stored` is an iterator, `of` says which, e.g. " of the first 10"."""
         return []
 
-    def media(self, stored: Any) -> tuple | None:
+    def media(self, stored: Any) -> tuple[str, Any] | None:
         """What a report can show of a stored sample: ("picture", pixels), ("sound", (samples, rate)), or None: text."""
         return None
 
-    def attention_axis(self, stored: Any, grid, vocabulary=None) -> dict:
+    def attention_axis(self, stored: Any, grid: Any, vocabulary: Any = None) -> dict[str, Any]:
         """How attention over a stored sample is drawn: {"positions": labels}, {"picture", "grid"}, {"sound"}, or {}: by
         the numbers of the encoded positions.
         """
         return {}
 
 
-def digest_of(names) -> str:
+def digest_of(names: Any) -> str:
     """Eight hexadecimal digits that stand for a list of names in the name of weights."""
     return hashlib.sha256("\0".join(map(str, names)).encode()).hexdigest()[:8]

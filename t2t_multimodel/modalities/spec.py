@@ -1,6 +1,7 @@
 """A problem as the model sees it: the modalities of its two sides and the id of its command token."""
 
 import dataclasses
+from typing import Any
 
 from t2t_multimodel.modalities.base import Modality
 
@@ -21,20 +22,20 @@ class ProblemSpec:
     grammar: str = dataclasses.field(default="", compare=False)
 
     @property
-    def signature(self) -> tuple:
+    def signature(self) -> tuple[str, str]:
         """Problems of one signature share one traced graph."""
         return (self.inputs.weights_name, self.targets.weights_name)
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Plain values for JSON, without the name."""
         values = {"inputs": self.inputs.to_json(), "targets": self.targets.to_json(), "command_id": self.command_id}
         return values | ({"grammar": self.grammar} if self.grammar else {})
 
     @classmethod
-    def from_json(cls, name: str, values: dict) -> "ProblemSpec":
+    def from_json(cls, name: str, values: dict[str, Any]) -> "ProblemSpec":
         """Raises `KeyError`, `TypeError`, `ValueError` or `UserError` where the values are not those of a spec."""
-        sides = (Modality.from_json(values[side]) for side in ("inputs", "targets"))
+        inputs, targets = (Modality.from_json(values[side]) for side in ("inputs", "targets"))
         command, grammar = values["command_id"], values.get("grammar", "")
         if type(command) is not int or type(grammar) is not str:
             raise ValueError(f"command_id {command!r} or grammar {grammar!r} is of the wrong type")
-        return cls(name, *sides, command, grammar)
+        return cls(name, inputs, targets, command, grammar)

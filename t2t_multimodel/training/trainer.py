@@ -21,6 +21,7 @@ from t2t_multimodel.training.optimizer import learning_rate, make_optimizer
 from t2t_multimodel.training.reporting import MetricsLog, Progress, draw_learning_curves, read_metrics
 from t2t_multimodel.training.run import Run, build_model, load_variables
 from t2t_multimodel.training.run_directory import RunDirectory
+from t2t_multimodel.training.run_settings import RunSettings
 
 RESUME_ME = 75  # exit status after SIGTERM: saved, the same command continues (EX_TEMPFAIL)
 
@@ -28,7 +29,7 @@ RESUME_ME = 75  # exit status after SIGTERM: saved, the same command continues (
 class Trainer:
     """Trains one model on a mixture. A run killed at any moment goes on to the same bits as one that was not."""
 
-    def __init__(self, settings):
+    def __init__(self, settings: RunSettings) -> None:
         """Opens the data, makes the model, restores the newest checkpoint. Nothing of the run directory changes yet.
 
         Args:
@@ -61,7 +62,7 @@ class Trainer:
         seconds = seconds_logged(read_metrics(self.output_dir), self.step)
         self.clock = TrainingClock(seconds, self.backend.STATIC_SHAPES)
 
-    def run(self):
+    def run(self) -> int:
         """Trains, or evaluates, as `settings.schedule` says.
 
         Returns:
@@ -202,7 +203,10 @@ class LossWindow:
     """Sums of what updates report, between two lines of the log."""
 
     def __init__(self):
-        self.latest = ({}, 0)  # losses and tokens of the newest update, for the progress bar
+        self.latest: tuple[dict[str, float], int] = (
+            {},
+            0,
+        )  # losses and tokens of the newest update, for the progress bar
         self._clear()
 
     def _clear(self):
