@@ -83,15 +83,15 @@ def make_trainer(flags):
     from t2t_multimodel import mixture, registry
     from t2t_multimodel.cli import settings
     from t2t_multimodel.errors import UserError
-    from t2t_multimodel.metrics.teacher_forced import TEACHER_FORCED
 
     if bool(flags.early_stopping_metric) != bool(flags.early_stopping_patience):
         raise UserError("--early_stopping_metric and --early_stopping_patience need each other: give both or neither")
     stopping = flags.early_stopping_metric.rpartition("/")[2]
-    if flags.skip_decoding and stopping and stopping not in TEACHER_FORCED:
+    forced = [entry.name for entry in registry.metrics.entries() if entry.value.teacher_forced]
+    if flags.skip_decoding and stopping and stopping not in forced:
         raise UserError(
             f"--skip_decoding leaves nothing to tell {stopping} by; give --early_stopping_metric one of "
-            f"{', '.join(TEACHER_FORCED)}"
+            f"{', '.join(forced)}"
         )
     if Path(flags.output_dir).resolve() == Path(flags.data_dir).resolve():
         raise UserError(f"--output_dir and --data_dir are one folder, {flags.data_dir}: a run needs its own")

@@ -107,7 +107,7 @@ def _declared(problem):
         findings.append(f"its name {problem.name!r} must be letters, digits and underscores: folders are called so")
     if not findings:
         try:
-            metrics.check_names(problem.metric_names)
+            metrics.check_names(problem.metric_names, problem.targets)
         except UserError as error:
             findings.append(str(error))
         if "train" not in problem.splits:
