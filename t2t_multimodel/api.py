@@ -65,7 +65,7 @@ def generate_data(
     corpora.set_folders(data_dir)
     made = [problem or registry.problem(name) for name, (_, problem) in chosen.items()]
     for problem in made:
-        metrics.check_names(problem.metric_names)
+        metrics.check_names(problem.metric_names, problem.targets)
     results = generate.generate(
         made,
         data_dir,

@@ -24,7 +24,7 @@ class Problem:
     inputs: Any = None  # a `Modality` once a subclass says it
     targets: Any = None
     command: str | None = None  # name of the command token, e.g. "to_german"; None: "to_" + the problem's name
-    metrics: Sequence[str] | None = None  # of decoded output, the headline first; None: by the target's modality
+    metrics: Sequence[str] | None = None  # the headline first; None: by the target's modality
     # What decoding keeps its answers to: "tree", well-formed brackets with a leaf for each word of the input. They must
     # be one id each (`Text.symbols`); see docs/own_problem.md.
     target_grammar: str = ""
@@ -80,7 +80,7 @@ class Problem:
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Names of the metrics on decoded output, the headline first."""
+        """Names of the metrics, the headline first."""
         if self.metrics is not None:
             return tuple(self.metrics)
         return tuple(self.targets.default_metrics) if self.targets is not None else ()

@@ -28,6 +28,7 @@ from t2t_multimodel.metrics import (
 )
 from t2t_multimodel.metrics.answers import LABELS, NUMBERS
 from t2t_multimodel.metrics.teacher_forced import TEACHER_FORCED
+from t2t_multimodel.modalities import Audio, Label, Text
 
 TEXT_METRICS = ("bleu", "exact_match", "wer", "cer", "cider")
 
@@ -209,7 +210,10 @@ def test_of_ids_given_those_before_nothing_is_trivial():
     baselines = trivial_baselines(names, ["a"], None, [["a"]])
     assert best_trivial(names, baselines) == {"exact_match": (1.0, "most_frequent")}
     assert decoded(names) == ("exact_match",)
-    check_names(names)
+    check_names(names, Text())
+    for name, targets in (("bits_per_character", Label(("a", "b"))), ("perplexity", Audio(8000))):
+        with pytest.raises(UserError, match=f"metric {name} can't be of targets that are"):
+            check_names([name], targets)
     with pytest.raises(UserError, match="unknown metric 'perplexity'.*of decoded output"):
         score(("perplexity",), ["a"], [["a"]])
 

@@ -18,12 +18,15 @@ def baselines(data_dir, problem_name, split=None):
       split: the split that is scored; None: the problem's evaluation split.
 
     Returns:
-      {metric: (value, name of the trivial answer)}
+      {metric: (value, name of the trivial answer)}, the headline first; (None, "") of metrics without trivial answers:
+      those that are teacher-forced.
 
     Raises:
       UserError: the data is missing or damaged.
     """
     store = ExampleStore(data_dir, problem_name)
+    if not metrics.decoded(store.metrics):
+        return dict.fromkeys(store.metrics, (None, ""))
     vocabulary = store.vocabulary()
     targets, inputs = store.spec.targets, store.spec.inputs
     train_targets = _train_targets(store, vocabulary)
@@ -33,7 +36,8 @@ def baselines(data_dir, problem_name, split=None):
         if inputs.is_text:
             copies.append(inputs.reference(example["inputs"], vocabulary))
     scores = metrics.trivial_baselines(store.metrics, train_targets, copies or None, references)
-    return metrics.best_trivial(store.metrics, scores)
+    best = metrics.best_trivial(store.metrics, scores)
+    return {name: best.get(name, (None, "")) for name in store.metrics}
 
 
 def _examples(split):

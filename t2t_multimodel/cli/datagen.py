@@ -84,6 +84,7 @@ def _generate(flags):
     from t2t_multimodel import metrics
     from t2t_multimodel.data_gen import generate, summary, verify
     from t2t_multimodel.data_gen.readers import corpora
+    from t2t_multimodel.problem import declaration_faults
 
     corpora.set_folders(flags.data_dir, flags.manual_dir, flags.download_dir, may_write=not flags.dry_run)
 
@@ -92,8 +93,8 @@ def _generate(flags):
         return
     problems = [registry.problem(name) for name in names]
     for problem in problems:
-        if not isinstance(problem.metrics, str):  # a string instead of a tuple: `generate` raises the error
-            metrics.check_names(problem.metric_names)
+        if not declaration_faults(problem):  # else `generate` raises the error
+            metrics.check_names(problem.metric_names, problem.targets)
     start = time.monotonic()
     results = generate.generate(
         problems,

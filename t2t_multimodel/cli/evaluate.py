@@ -1,4 +1,4 @@
-"""Scores a trained model: each problem's metrics on decoded output, and the teacher-forced ones.
+"""Scores a trained model: each problem's metrics, on decoded output and teacher-forced.
 
 Prints a table with the trivial baselines beside the scores, and writes OUTPUT_DIR/eval/step-N.json:
 {problem: {metric: value}}. Rates are fractions of 1; BLEU and bracket F1 run to 100.
@@ -65,7 +65,7 @@ def score_table(scores, trivial):
 
     Args:
       scores: {problem: {metric: value}} of `evaluate_run`.
-      trivial: {problem: {metric: (value, name of the baseline)}} of `baselines`, the headline first.
+      trivial: {problem: {metric: (value or None, name of the baseline)}} of `baselines`, the headline first.
     """
     from t2t_multimodel.training.reporting import format_score, format_table
 
@@ -75,20 +75,22 @@ def score_table(scores, trivial):
             if isinstance(values[metric], str):  # such as sacrebleu's signature, mostly the same for all problems
                 notes.setdefault(f"{metric}: {values[metric]}", []).append(problem)
             else:
-                beside = format_score(metric, trivial[problem][metric][0]) if metric in trivial[problem] else None
-                rows.append((problem, metric, format_score(metric, values[metric]), beside))
+                beside = trivial[problem].get(metric, (None,))[0]
+                shown = None if beside is None else format_score(metric, beside)
+                rows.append((problem, metric, format_score(metric, values[metric]), shown))
     said = [note if len(of) == len(scores) else f"{note} ({', '.join(of)})" for note, of in notes.items()]
     return "\n\n".join([headline_table(scores, trivial), "\n".join([format_table(rows), *said])])
 
 
 def headline_table(scores, trivial):
-    """A line a problem: its headline metric, the better trivial baseline beside it and which that is."""
+    """A line a problem: its headline metric, the better trivial baseline beside it, if any, and which that is."""
     from t2t_multimodel.training.reporting import format_score, format_table
 
     rows = [("problem", "metric", "score", "trivial", "trivial answer", "split", "examples")]
     for problem, values in scores.items():
         metric, (value, baseline) = next(iter(trivial[problem].items()))
-        score, beside = format_score(metric, values[metric]), format_score(metric, value)
+        score = format_score(metric, values[metric])
+        beside = None if value is None else format_score(metric, value)
         rows.append((problem, metric, score, beside, baseline.replace("_", " "), values["split"], values["examples"]))
     return format_table(rows)
 

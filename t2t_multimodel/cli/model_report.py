@@ -46,7 +46,8 @@ def collect(model, run, hparams, stores, split, eval_batches, decode, examples, 
         its_split, decoded = split or store.evaluation_split, []
         found.scores[name] = evaluator.evaluate(store, its_split, eval_batches, decode, decoded)
         found.trivial[name] = baselines(store.data_dir, name, its_split)
-        chosen = choose(store.spec.targets, decoded, examples)
+        answered = [example for example in decoded if example["prediction"] is not None]
+        chosen = choose(store.spec.targets, answered, examples)
         if chosen:
             stored = store.split(its_split).examples([e["row"] for e in chosen])
             found.cards[name] = [_card(store, e, s) for e, s in zip(chosen, stored)]
@@ -56,7 +57,8 @@ def collect(model, run, hparams, stores, split, eval_batches, decode, examples, 
         if writes_by_attention(hparams, store):
             rows = (attention_rows or {}).get(name, [])
             if attention_rows is None:
-                rows = [e["row"] for e in choose(store.spec.targets, decoded, max(examples, attention))[:attention]]
+                shown = choose(store.spec.targets, answered, max(examples, attention)) or decoded
+                rows = [e["row"] for e in shown[:attention]]
             found.maps.extend(_map(model, store, s) for s in store.split(its_split).examples(rows))
         store.close()
     return found

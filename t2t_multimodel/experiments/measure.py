@@ -23,7 +23,8 @@ def test_scores(trainer):
     Returns:
       {problem: {"split", "examples": number, "keys": list, "scores": {metric: value},
                  "sums": {metric: for each example a list, see metrics/},
-                 "predictions": for each example the text, or the five most likely classes}}, examples sorted by key.
+                 "predictions": for each example the text, or the five most likely classes; None where nothing is
+                 decoded}}, examples sorted by key.
     """
     measured = {}
     for name, store in trainer.stores.items():
@@ -34,7 +35,8 @@ def test_scores(trainer):
         names = metrics.comparable(store.metrics)
         decoded = metrics.decoded(names)
         forced = dict.fromkeys((*TEACHER_FORCED, *(name for name in names if name not in decoded)))
-        sums = metrics.example_sums(decoded, predictions, [e["references"] for e in examples])
+        references = [example["references"] for example in examples]
+        sums = metrics.example_sums(decoded, predictions, references) if decoded else {}
         sums |= metrics.teacher_forced_example_sums([example["teacher_forced"] for example in examples], forced)
         measured[name] = {
             "split": scores["split"],
@@ -43,7 +45,7 @@ def test_scores(trainer):
             "keys": [example["key"] for example in examples],
             "scores": {metric: scores[metric] for metric in sums},
             "sums": sums,
-            "predictions": [p if isinstance(p, str) else list(p)[:5] for p in predictions],
+            "predictions": [p if p is None or isinstance(p, str) else list(p)[:5] for p in predictions],
         }
     return measured
 

@@ -47,7 +47,7 @@ class ExampleStore:
 
     @property
     def metrics(self):
-        """Names of the metrics on decoded output, the headline first."""
+        """Names of the metrics, the headline first."""
         return tuple(self.manifest.get("metrics", ()))
 
     @property

@@ -66,10 +66,11 @@ def score(names, predictions, references):
     return values
 
 
-def check_names(names):
-    """Raises `UserError`, with the nearest names, where one of `names` is no metric."""
+def check_names(names, targets):
+    """Raises `UserError` where one of `names` is no metric (with the nearest names), or does not fit the targets."""
     for name in names:
-        get(name)
+        if not get(name).fits(targets):
+            raise UserError(f"metric {name} can't be of targets that are {targets.modality_name}")
 
 
 def decoded(names):

@@ -50,6 +50,10 @@ class Metric:
         """{name: value} of all examples, and what else there is to say: {"bleu_signature": "…", …}."""
         return {self.name: self.value_of(totals(self.example_sums(predictions, references)))}
 
+    def fits(self, targets):
+        """Whether a problem with these targets, a `Modality`, can ask for it."""
+        return True
+
     @property
     def adds_up(self):
         """Whether the metric can be taken apart by example."""

@@ -44,6 +44,9 @@ class TeacherForcedMetric(Metric):
         """[numerator, denominator] of `Sums`, of one target or of many."""
         raise NotImplementedError
 
+    def fits(self, targets):
+        return "teacher_forced_log_perplexity" in targets.teacher_forced_metrics  # its head gives probabilities
+
     def score(self, predictions, references):
         raise UserError(f"metric {self.name} is teacher-forced: it is not of decoded output")
 
@@ -86,6 +89,9 @@ class TargetLoss(TeacherForcedMetric):
     name = "teacher_forced_loss"
     higher_is_better, perfect, scale = False, 0.0, None
 
+    def fits(self, targets):
+        return self.name in targets.teacher_forced_metrics
+
     def sums_of(self, sums):
         return [sums.loss, sums.ids]
 
@@ -112,6 +118,9 @@ class BitsPerCharacter(TeacherForcedMetric):
 
     def sums_of(self, sums):
         return [-sums.log_probability / math.log(2), sums.characters]
+
+    def fits(self, targets):
+        return targets.uses_vocabulary
 
     def value_of(self, total):
         if not total[1]:

@@ -26,7 +26,7 @@ def add_scores(page, scores, trivial, remark):
 
     Args:
       scores: {problem: {metric: value, "split", "examples"}}.
-      trivial: {problem: {metric: (value, name of the baseline)}}, the headline first; {} if unknown.
+      trivial: {problem: {metric: (value or None, name of the baseline)}}, the headline first; {} if unknown.
       remark: a sentence about what was scored.
     """
     section = page.section("Scores")
@@ -50,7 +50,8 @@ def add_scores(page, scores, trivial, remark):
             if isinstance(values[name], str):
                 notes.setdefault(f"{name}: {values[name]}", None)
                 continue
-            known = format_score(name, baselines[name][0]) if name in baselines else None
+            trivially = baselines.get(name, (None,))[0]
+            known = None if trivially is None else format_score(name, trivially)
             all_rows.append((problem, name, format_score(name, values[name]), known))
     head = ("problem", "metric", "score", "trivial", "trivial answer", "split", "examples")
     section.table(

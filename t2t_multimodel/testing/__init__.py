@@ -108,7 +108,7 @@ def _declared(problem):
         findings.append(f"its name {problem.name!r} must be letters, digits and underscores: folders are called so")
     if not findings:
         try:
-            metrics.check_names(problem.metric_names)
+            metrics.check_names(problem.metric_names, problem.targets)
         except UserError as error:
             findings.append(str(error))
         if "train" not in problem.splits:
@@ -348,7 +348,7 @@ def _scored(problem, made):
     right = [problem.targets.as_answer(texts[0]) for texts in references]
     empty = [problem.targets.empty_answer() for _ in right]
     wrong = {"empty answers": empty, "the answers of the next examples": right[1:] + right[:1]}
-    for name in problem.metric_names:
+    for name in metrics.decoded(problem.metric_names):
         metric = metrics.get(name)
         try:
             value = metrics.score((name,), right, references)[name]

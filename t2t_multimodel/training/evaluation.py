@@ -33,7 +33,8 @@ class Evaluator:
           eval_batches: only the first so many batches; 0 = all.
           decode_hparams: what differs from the problem's own, see `decode_hparams.py`.
           examples: a list to which {"key", "row" (in the split), "input", "prediction", "references", "teacher_forced"}
-            of each example are added; the last is [log-probability, ids right, ids] of its target, sums.
+            of each example are added; the prediction is None where nothing is decoded, the last are the `Sums` of its
+            target.
           decoding: False: nothing is decoded, which takes the longest; teacher-forced metrics only.
 
         Returns:
@@ -52,17 +53,18 @@ class Evaluator:
         most = eval_batches * self._hparams.batch_examples
         for batch in evaluation_batches(store, split, self._hparams, most, bucket=self._static_shapes):
             forced = self._step.evaluate(problem.spec, batch.arrays)
-            stored = reader.examples(batch.rows) if decoding or own else []
+            stored = reader.examples(batch.rows) if decoding or own or examples is not None else []
             characters = None
             if own and targets.uses_vocabulary:
                 characters = np.zeros(len(batch.arrays["command"]), int)
                 texts = [targets.reference(example["targets"], store.vocabulary()) for example in stored]
                 characters[: batch.examples] = [len(text) for text in texts]
             teacher_forced.add(forced, characters)
-            if not decoding:
-                continue
-            predicted = self.predict(problem, batch.arrays, store, decode, batch.rows)[: batch.examples]
-            right = [self._references(problem, store, example) for example in stored]
+            predicted, right = [None] * batch.examples, []
+            if decoding or examples is not None:
+                right = [self._references(problem, store, example) for example in stored]
+            if decoding:
+                predicted = self.predict(problem, batch.arrays, store, decode, batch.rows)[: batch.examples]
             predictions += predicted
             references += right
             if examples is not None:
@@ -76,7 +78,7 @@ class Evaluator:
                         "teacher_forced": sums,
                     }
                     for e, row, p, r, sums in zip(
-                        stored, batch.rows, predicted, right, metrics.teacher_forced_sums(forced)
+                        stored, batch.rows, predicted, right, metrics.teacher_forced_sums(forced, characters)
                     )
                 ]
         means = teacher_forced.result((*targets.teacher_forced_metrics, *own))

@@ -32,7 +32,7 @@ class RunSettings:
 
     def __post_init__(self):
         """Raises `UserError` for values that contradict each other or are out of range."""
-        from t2t_multimodel.metrics.teacher_forced import TEACHER_FORCED
+        from t2t_multimodel import registry
 
         if self.schedule not in SCHEDULES:
             raise unknown_name("schedule", self.schedule, SCHEDULES)
@@ -44,10 +44,11 @@ class RunSettings:
                 "--early_stopping_metric and --early_stopping_patience need each other: give both or neither"
             )
         stopping = self.early_stopping_metric.rpartition("/")[2]
-        if self.skip_decoding and stopping and stopping not in TEACHER_FORCED:
+        forced = [entry.name for entry in registry.metrics.entries() if entry.value.teacher_forced]
+        if self.skip_decoding and stopping and stopping not in forced:
             raise UserError(
                 f"--skip_decoding leaves nothing to tell {stopping} by; give --early_stopping_metric one of "
-                f"{', '.join(TEACHER_FORCED)}"
+                f"{', '.join(forced)}"
             )
         if Path(self.output_dir).resolve() == Path(self.data_dir).resolve():
             raise UserError(f"--output_dir and --data_dir are one folder, {self.data_dir}: a run needs its own")

@@ -135,8 +135,9 @@ class Trainer:
         self.early_stopping.record(self.step, scores)
         headlines = {}
         for name, store in self.stores.items():
-            forced = store.spec.targets.teacher_forced_metrics
-            headline = forced[0] if self.settings.skip_decoding else store.metrics[0]
+            # With --skip_decoding only those that are teacher-forced are there.
+            metrics = (*store.metrics, *store.spec.targets.teacher_forced_metrics)
+            headline = next(metric for metric in metrics if metric in scores[name])
             headlines[name] = (headline, scores[name][headline])
         text = f"step {self.step} dev: " + "  ".join(f"{name} {m} {v:.4g}" for name, (m, v) in headlines.items())
         (progress.say if progress else print)(text)

@@ -11,7 +11,7 @@ class Objective:
     """`teacher_forced_log_perplexity`, or `tiny_ende:bleu`; `problem/metric` is accepted too."""
 
     def __init__(self, text, metrics):
-        """Args: text: as above. metrics: {problem: names of its metrics on decoded output}.
+        """Args: text: as above. metrics: {problem: names of its metrics}.
 
         Raises:
           UserError: an unknown problem or metric.
