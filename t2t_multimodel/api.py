@@ -221,11 +221,10 @@ def evaluate(
 def _resolved(hparams: "str | HParams | Mapping[str, Any]", overrides: Mapping[str, Any] | None) -> "Resolved":
     from t2t_multimodel import hyperparameters
 
-    changes: list[tuple[Mapping[str, Any], str]] = []
+    changed = (overrides or {}, "overrides")
     if isinstance(hparams, Mapping):
-        changes.append((hparams, "hparams"))
-        hparams = "multimodel_base"
-    return hyperparameters.resolve(hparams, [*changes, (overrides or {}, "overrides")])
+        return hyperparameters.resolve("multimodel_base", [(hparams, "hparams"), changed])
+    return hyperparameters.resolve(hparams, [changed])
 
 
 def _mixture(problems: Problems) -> "Mixture":
@@ -245,32 +244,40 @@ def _chosen(problems: Problems) -> "dict[str, tuple[float, Problem | None]]":
 
     if isinstance(problems, Mapping):
         raise UserError('problems is a dict; weights are written "a,b:2", or as a Mixture')
-    several = isinstance(problems, Iterable) and not isinstance(problems, str)
+    given: Iterable[Any] = [problems]
+    if isinstance(problems, Iterable) and not isinstance(problems, str):
+        given = problems
     chosen: dict[str, tuple[float, Problem | None]] = {}
-    items: Iterable[Any] = problems if several else [problems]  # type: ignore[assignment] # `several` says which
-    for item in items:
-        found: list[tuple[str, float, Problem | None]]
+    for item in given:
+        made: Problem | None = None
         if isinstance(item, str):
-            found = [(name, weight, None) for name, weight in parse(item).problems]
+            pairs = list(parse(item).problems)
         elif isinstance(item, Mixture):
-            members = ((parse(name).problems, weight) for name, weight in item.problems)
-            total = sum(weight for _, weight in item.problems)
-            found = [
-                (name, weight / total * share / sum(w for _, w in inside), None)
-                for inside, weight in members
-                for name, share in inside
-            ]
+            pairs = _flattened(item)
         elif isinstance(item, Problem) or (isinstance(item, type) and issubclass(item, Problem)):
-            made = item() if isinstance(item, type) else item
-            found = [(_named(made).name, 1.0, made)]
+            made = _named(item() if isinstance(item, type) else item)
+            pairs = [(made.name, 1.0)]
         else:
             raise UserError(f"problems must be names, a Mixture or Problem classes, not {item!r}")
-        for name, weight, problem in found:
-            before = chosen.get(name, (0.0, None))
-            chosen[name] = (before[0] + weight, problem or before[1])
+        for name, weight in pairs:
+            before, problem = chosen.get(name, (0.0, None))
+            chosen[name] = (before + weight, made or problem)
     if not chosen:
         raise UserError("problems is empty; name at least one")
     return chosen
+
+
+def _flattened(mixture: "Mixture") -> list[tuple[str, float]]:
+    """(problem, weight) of all problems of a mixture; the weights sum to 1."""
+    from t2t_multimodel.mixture import parse
+
+    total = sum(weight for _, weight in mixture.problems)
+    pairs = []
+    for member, weight in mixture.problems:
+        inside = parse(member).problems
+        whole = sum(share for _, share in inside)
+        pairs += [(name, weight / total * share / whole) for name, share in inside]
+    return pairs
 
 
 def _named(problem: "Problem") -> "Problem":

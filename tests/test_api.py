@@ -26,6 +26,7 @@ def run(data, tmp_path_factory):
     return t2t.train("tiny_image", HPARAMS, data, tmp_path_factory.mktemp("run"), overrides={"train_steps": 2})
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_and_loaded_as_an_object_and_as_a_path(data, run):
     scores = t2t.evaluate(run, eval_batches=1)
     assert 0 <= scores["tiny_image"]["accuracy_top1"] <= 1 and scores["tiny_image"]["split"] == "test"
@@ -33,6 +34,7 @@ def test_a_run_is_scored_and_loaded_as_an_object_and_as_a_path(data, run):
     assert t2t.load(run).problems == t2t.load(run.path).problems == ["tiny_image"]
 
 
+@pytest.mark.slow
 def test_it_goes_on_with_more_steps_and_only_as_the_same_run(data, run):
     again = t2t.train("tiny_image", HPARAMS, data, run, overrides={"train_steps": 3}, schedule="train")
     assert t2t.load(again).step == 3
@@ -102,6 +104,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(data, tmp_path, call, words):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_data_of_a_run_may_be_gone(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "data_dir.json").unlink()
@@ -117,6 +120,7 @@ def test_to_import_it_is_light():
     assert said.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_example_goes_from_a_class_to_answers(repository, tmp_path):
     spec = importlib.util.spec_from_file_location("train_in_python", repository / "examples" / "train_in_python.py")
     example = importlib.util.module_from_spec(spec)

@@ -168,10 +168,10 @@ def test_a_change_of_it_makes_no_data_anew(tmp_path):
     """A manifest takes over what a problem now says, and what it does not say any more; the run with it."""
     data, problem = small_trees(tmp_path), small_problem()
     run = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
-    assert run.problem("tiny_parse").decoding == {"beam_size": 4, "form": "punctuated_tree"}
+    assert run.problem("tiny_parse").decoding == {"beam_size": 4, "grammar": "punctuated_tree"}
     directory = RunDirectory(tmp_path / "run")
     directory.write(run, Resolved(HPARAMS), {"tiny_parse": ExampleStore(data, "tiny_parse")}, data, step=0)
-    assert directory.run().problem("tiny_parse").decoding == {"beam_size": 4, "form": "punctuated_tree"}
+    assert directory.run().problem("tiny_parse").decoding == {"beam_size": 4, "grammar": "punctuated_tree"}
 
     before = fingerprint(problem, None, {})["code"]
     assert fingerprint_without(problem, "target_grammar", "decode_hparams") == before
