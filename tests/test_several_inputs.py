@@ -367,8 +367,12 @@ def test_files_are_decoded(run, predictor, monkeypatch, tmp_path, run_command):
 
 def test_the_data_is_shown(data_dir, tmp_path, run_command):
     flags = [f"--data_dir={data_dir}", f"--output_dir={tmp_path}", "-n2", "--hparams_set=multimodel_tiny"]
-    status, out, _ = run_command(inspect_data.main, f"--problem={NAMES[0]},{NAMES[1]}", *flags)
-    assert status == 0
+    before = registry.problems.snapshot()
+    for kind in (Said, Tales):
+        registry.register_problem(kind)
+    status, out, error = run_command(inspect_data.main, f"--problem={NAMES[0]},{NAMES[1]}", *flags)
+    registry.problems.restore(before)
+    assert status == 0, error
     for said in ("word, sound, picture", "picture, 8 × 8 × 3", "s at 1000 Hz", "(none)", "inputs-picture.png"):
         assert said in out
     rows = [line.split()[:5] for line in out.splitlines()]

@@ -1,11 +1,16 @@
 """What reads several inputs, and what stands for none."""
 
+import warnings
+
 import keras
 from keras import ops
 
 from t2t_multimodel.kernels.shapes import shape_of
 from t2t_multimodel.layers.layer import ModalityNet
 from t2t_multimodel.modalities.arrays import joined_name
+
+# Attention over the single position of `NoInputEncoder` is meant.
+warnings.filterwarnings("ignore", message="You are using a softmax over axis -1 of a tensor of shape .* size 1")
 
 
 class InputsEncoder(ModalityNet):
