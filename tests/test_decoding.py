@@ -128,6 +128,7 @@ def test_greedy_is_the_likeliest_id_again_and_again(name):
     check_greedy(shared_model(), SPECS[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_greedy_of_the_ablations(kind):
     check_greedy(model_of(kind), TRANSLATION)
