@@ -70,7 +70,7 @@ setup(
     ],
     extras_require={
         "beam": ["apache-beam>=2.72,<2.78"],  # with -c constraints-beam.txt, which says why
-        "jax": ["jax>=0.5,<0.13"],  # from 0.11 on it needs Python 3.12
+        "jax": ["jax>=0.5,<0.13"],  # tested with 0.10; 0.11 and 0.12, for Python 3.12 on, install but are untested
         "tune": ["optuna>=4.0,<5"],  # t2t-tune
         "wsj": ["av>=12,<19"],  # WSJ's recordings as its discs have them, compressed by shorten
         "test": [

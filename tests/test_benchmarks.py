@@ -16,6 +16,8 @@ import arithmetic  # noqa: E402
 import common  # noqa: E402
 import run_all  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 # Without dilation: where it is, the graph leaves out taps that see padding alone.
 SMALL = {
     "large_dilation": 1,
@@ -56,7 +58,6 @@ def operations_of_graph(model, spec, batch):
     return total
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("experts", (4, 0))
 def test_the_arithmetic_is_that_of_the_graph(experts):
     """With as many experts as a token uses, every product of the graph is one that is counted."""
@@ -67,7 +68,6 @@ def test_the_arithmetic_is_that_of_the_graph(experts):
     assert operations_of_graph(common.make_model(hparams, [spec]), spec, batch) == counted
 
 
-@pytest.mark.slow
 def test_the_arithmetic_of_pictures_is_that_of_the_graph():
     hparams, spec = common.body(32, 4, **SMALL), common.picture_problem(32)
     batch = common.picture_batch(2, 32)
@@ -77,7 +77,6 @@ def test_the_arithmetic_of_pictures_is_that_of_the_graph():
     assert counted <= graph <= 1.05 * counted
 
 
-@pytest.mark.slow
 def test_a_training_step_is_measured_against_products(capsys):
     import training_step
 
@@ -213,7 +212,6 @@ def test_top_kernels_of_a_device_and_of_a_processor():
     assert accelerator.top_kernels(host + device) == [["gemm", 0.75], ["copy", 0.25]]
 
 
-@pytest.mark.slow
 def test_the_gpu_benchmark_runs_where_tensorflow_can_not_be_imported(tmp_path):
     """On a processor, with a TensorFlow in the way that fails: the JAX road must not touch it."""
     (tmp_path / "tensorflow.py").write_text("raise ImportError('no tensorflow here')")

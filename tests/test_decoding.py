@@ -43,6 +43,7 @@ from t2t_multimodel.vocabulary import EOS_ID
 # ---- One position at a time
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CAUSAL_BLOCKS)
 def test_steps_equal_the_whole(name):
     """Over more positions than any ring buffer holds, and more than the source has."""
@@ -79,6 +80,7 @@ def model_of(kind):
 KINDS = ("whole", "without_experts", "without_attention")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_model_steps_equal_the_forward_pass(kind):
     """Fed the right ids one by one, the model gives the logits of the teacher-forced pass, from every input length."""
@@ -126,6 +128,7 @@ def test_greedy_is_the_likeliest_id_again_and_again(name):
     check_greedy(shared_model(), SPECS[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_greedy_of_the_ablations(kind):
     check_greedy(model_of(kind), TRANSLATION)

@@ -77,6 +77,7 @@ def test_a_class_in_a_folder_and_its_checks(sections, tmp_path, monkeypatch, use
     assert registry.problem("menu_german_rev").inputs.language == "German"
 
 
+@pytest.mark.slow
 def test_an_installed_package(sections, tmp_path, monkeypatch):
     """pip installs it for real, into a folder that a new interpreter then finds on its path."""
     monkeypatch.chdir(tmp_path)

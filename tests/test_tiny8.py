@@ -228,6 +228,7 @@ def test_a_scene_is_the_same_in_any_wording():
     assert facts(other) != facts(wordings[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", (*TRANSLATIONS, "tiny_parse"))
 def test_the_source_decides_the_target(name):
     targets = {}
