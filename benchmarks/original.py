@@ -120,7 +120,7 @@ class Original(Layer):
             logits = ops.cast(self.output_net(ops.mean(x, axis=1)), "float32")
             total, log_probability, correct = cross_entropy(logits, targets, weights, self.hparams.label_smoothing)
         else:
-            y = self._timed(self.output_net.shifted(targets, batch["command"]))
+            y = self._timed(self.output_net.shifted({"values": targets}, batch["command"]))
             for layer in self.decoder:
                 y, more = layer(y, x, padding_mask, training=training)
                 balance = balance + more

@@ -82,7 +82,7 @@ def test_the_advised_command_has_the_users_folder(tmp_path, monkeypatch):
     [
         ({"splits": ("train")}, "its splits must be a tuple of names"),
         ({"metrics": "bleu"}, "its metrics must be a tuple of names"),
-        ({"inputs": Text}, "its inputs are the class Text, not a feature"),
+        ({"inputs": Text}, "its inputs are the class Text, no modality"),
         ({"samples": lambda self, split: None}, "must yield samples, it returns None"),
         ({"samples": lambda self, split: iter([("a", "b")])}, "of type tuple"),
         ({"samples": lambda self, split: iter([{"input": "a"}])}, "the sample has no 'inputs' and no 'targets'"),

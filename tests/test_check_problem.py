@@ -226,8 +226,8 @@ class AddressAsArgument(Sound):
 
 
 FAULTS = {
-    NoFeatures: r"it must say its inputs, e\.g\. inputs = Text\(\)",
-    FeatureClass: r"its targets are the class Text, not a feature: write Text\(\)",
+    NoFeatures: "this problem has no inputs",
+    FeatureClass: r"its targets are the class Text, no modality: write Text\(\)",
     NoSamples: r"it must define samples\(self, split\)",
     OneTrain: r"it has no split 'dev' to be scored on",
     OneText: r"its splits must be a tuple of names, .* not 'train'",

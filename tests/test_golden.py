@@ -264,7 +264,10 @@ def test_shift_right():
     vectors = np.concatenate([numbers["x3"].reshape(12, 6), numbers["shift_pad_value"][:, 0]])
     assign(net, embedding=vectors / net.scale)  # scaled up on the way
     targets = ops.convert_to_tensor(np.arange(12, dtype="int32").reshape(2, 6))
-    close(net.shifted(targets, ops.convert_to_tensor(np.array([12, 13], "int32"))), numbers["shift_right_3d_pad"])
+    close(
+        net.shifted({"values": targets}, ops.convert_to_tensor(np.array([12, 13], "int32"))),
+        numbers["shift_right_3d_pad"],
+    )
 
 
 @pytest.mark.parametrize("smoothing", ["0", "0.1"])

@@ -18,6 +18,7 @@ from test_reports_doc import commands
 
 from t2t_multimodel.cli import model_report, report
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.modalities import Text
 from t2t_multimodel.report import figures, series
 from t2t_multimodel.report.page import Card, Page
 from t2t_multimodel.training.evaluation import open_stores, recalled_stores
@@ -176,9 +177,9 @@ def test_effective_experts():
 
 def test_as_many_right_as_wrong_examples_are_chosen():
     of = lambda right, wrong: [{"prediction": p, "references": ["x"]} for p in "x" * right + "y" * wrong]
-    right = lambda examples: sum(map(model_report.is_right, examples))
-    assert [right(model_report.choose(of(*given), 6)) for given in ((9, 9), (9, 1), (1, 9))] == [3, 5, 1]
-    assert len(model_report.choose(of(1, 1), 6)) == 2 and model_report.choose(of(3, 3), 0) == []
+    right = lambda examples: sum(model_report.is_right(Text(), example) for example in examples)
+    assert [right(model_report.choose(Text(), of(*given), 6)) for given in ((9, 9), (9, 1), (1, 9))] == [3, 5, 1]
+    assert len(model_report.choose(Text(), of(1, 1), 6)) == 2 and model_report.choose(Text(), of(3, 3), 0) == []
 
 
 @pytest.fixture(scope="module")
@@ -298,7 +299,7 @@ def test_data_that_does_not_fit_is_not_used_and_it_is_said_why(where, moved):
     assert list(recalled_stores(run_dir, run, names)) == names
     manifest = data / "report_tones" / "manifest.json"
     as_it_was = manifest.read_text(encoding="utf-8")
-    manifest.write_text(as_it_was.replace('"format_version": 1', '"format_version": 9'), encoding="utf-8")
+    manifest.write_text(as_it_was.replace('"format_version": 2', '"format_version": 9'), encoding="utf-8")
     with pytest.raises(NoData, match="no longer holds") as why:
         recalled_stores(run_dir, run, names)
     assert "version 9" in why.value.note and str(data) not in str(why.value)

@@ -120,10 +120,11 @@ def test_learning_from_nothing_does_not_go_unnoticed(data, tmp_path, values, sai
 
 
 def test_early_stopping_works_in_the_default_schedule(data, tmp_path):
+    hparams = replace(HPARAMS, learning_rate=1e-9)
     trainer = make_trainer(
         data,
         tmp_path,
-        replace(HPARAMS, learning_rate=1e-9),
+        hparams,
         schedule="train_and_evaluate",
         eval_interval=2,
         eval_batches=1,
@@ -132,7 +133,7 @@ def test_early_stopping_works_in_the_default_schedule(data, tmp_path):
     )
     assert trainer.run() == 0
     assert trainer.step == 6 and trainer.early_stopping.stopped
-    assert make_trainer(data, tmp_path).step == 6, "what was trained is saved"
+    assert make_trainer(data, tmp_path, hparams).step == 6, "what was trained is saved"
 
 
 def test_another_model_in_the_output_directory_is_refused(data, undisturbed):

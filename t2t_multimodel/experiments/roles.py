@@ -44,7 +44,7 @@ def parse_roles(text, problems):
         targets = type(problems[problem].spec.targets)
         if targets is not _SIDES[role][1]:
             said = f"its target is {targets.modality_name}"
-            raise UserError(f"--roles: {problem} can't play {role} ({ROLES[role]}): {said}")
+            raise UserError(f"--roles: {problem} can't have the role {role} ({ROLES[role]}): {said}")
         named[role] = problem
     return named
 

@@ -203,7 +203,7 @@ def _stored(modality, samples, stores):
             if set(encoded) != set(bound.stored()):
                 yield f"encode gives {sorted(encoded)}, stored() says {sorted(bound.stored())}"
                 return
-            if not same_arrays(bound, encoded, example[side]):
+            if not same_arrays(encoded, example[side]):
                 changed.append(f"sample {example['key']} comes back from the store changed")
             arrays = example[side] if isinstance(example[side], dict) else {"values": example[side]}
             if fault := bound.stored_fault(arrays):
