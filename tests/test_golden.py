@@ -263,9 +263,9 @@ def test_shift_right():
     # Ids 0 … 11 stand for the vectors of x3, 12 and 13 for the two rows' pad values.
     vectors = np.concatenate([numbers["x3"].reshape(12, 6), numbers["shift_pad_value"][:, 0]])
     assign(net, embedding=vectors / net.scale)  # scaled up on the way
-    targets = ops.convert_to_tensor(np.arange(12, dtype="int32").reshape(2, 6))
+    targets = {"values": ops.convert_to_tensor(np.arange(12, dtype="int32").reshape(2, 6))}
     close(
-        net.shifted({"values": targets}, ops.convert_to_tensor(np.array([12, 13], "int32"))),
+        net.shifted(targets, ops.convert_to_tensor(np.array([12, 13], "int32"))),
         numbers["shift_right_3d_pad"],
     )
 
