@@ -133,7 +133,7 @@ def test_the_papers_tables_stand_beside_ours():
     found = [cell.replace("\u00a0", " ").strip() for cell in row.strip("|").split("|")]
     assert found[2::2] == ["11.7%", "12.7%", "14.5%"]
     assert [cell[:5] for cell in found[3::2]] == ["50.2 ", "57.8 ", "65.2 "]
-    assert "those of my_birds on the dev split, there being no test split" in text
+    assert "those of my_birds on the dev split, since there is no test split" in text
     assert "Small tasks gain from joint training: parsing (my_trees), whole targets right: holds" in text
 
 

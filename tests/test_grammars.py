@@ -217,7 +217,7 @@ def test_a_form_that_the_data_lack_is_left_out_with_a_line(tmp_path, capsys):
     path.write_text(json.dumps(manifest | {"target_grammar": "tree"}))  # but commas are leaves
     run = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
     assert run.problem("tiny_parse").spec.grammar == ""
-    assert "tiny_parse: its answers are decoded freely: the form 'tree'" in capsys.readouterr().err
+    assert "tiny_parse: its answers are decoded freely: the grammar 'tree'" in capsys.readouterr().err
     path.write_text(json.dumps(manifest | {"target_grammar": "puncuated_tree"}))
     with pytest.raises(UserError, match="tiny_parse: target_grammar.*puncuated_tree.*punctuated_tree"):
         Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})

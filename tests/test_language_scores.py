@@ -93,9 +93,9 @@ def test_a_suite_compares_them_by_example(where):
         def __init__(self, flags):
             from t2t_multimodel.input.store import ExampleStore
             from t2t_multimodel.training.evaluation import Evaluator
-            from t2t_multimodel.training.run import load_model
+            from t2t_multimodel.training.run_directory import RunDirectory
 
-            model, run, hparams, _ = load_model(flags["output_dir"])
+            model, run, hparams, _ = RunDirectory(flags["output_dir"]).load_model()
             self.stores, self.evaluator = (
                 {TALES: ExampleStore(flags["data_dir"], TALES)},
                 Evaluator(model, run, hparams),

@@ -226,7 +226,7 @@ def test_a_malformed_entry_is_a_bad_record(entry, reason, windows, tmp_path):
     samples = list(problem.samples("train"))
     assert samples.pop(2) == bad and [sample["targets"] for sample in samples] == ["a dog", "one dog", "a cat"]
     assert len(problem.source_files()) == 6
-    silent = {"workers": 1, "vocabulary_size": 400, "report": lambda line: None}
+    silent = {"workers": 1, "vocabulary_size": 400, "log": lambda line: None}
     with pytest.raises(UserError, match=r"split 'train': bad record .*/captions\.json:entry 2: "):
         generate([problem], tmp_path / "data", **silent)
     (result,) = generate([problem], tmp_path / "data", max_bad_records=1, **silent)

@@ -31,7 +31,7 @@ from t2t_multimodel.problem import Problem
 @pytest.fixture(autouse=True)
 def small_registry(monkeypatch):
     """Problems a, b, c (text), shapes (picture → class); mixtures pair = a:1, b:3, and nested = pair:2, c."""
-    problems, mixtures = registry.Registry("problem"), registry.Registry("mixture")
+    problems, mixtures = (registry.Registry(kind, f"{kind}s") for kind in ("problem", "mixture"))
     for name in ("a", "b", "c"):
         problems.add(name, type(name, (Problem,), {"name": name, "inputs": Text(), "targets": Text()}))
     problems.add("shapes", type("s", (Problem,), {"name": "shapes", "inputs": Image(), "targets": Label(("x",))}))

@@ -68,7 +68,7 @@ def test_a_wide_body_in_halves_computes_what_a_narrow_one_does(rows, monkeypatch
     for least in (body.WIDE, 1):
         monkeypatch.setattr(body, "WIDE", least)
         step = adapter().Step(model, make_optimizer(hparams, model.trainable_variables), hparams)
-        steps.append([*step.evaluate(TRANSLATION, batch), *step.gradients(TRANSLATION, batch)])
+        steps.append([*step.evaluate(TRANSLATION, batch).values(), *step.gradients(TRANSLATION, batch)])
     for whole, halves in zip(*steps):
         np.testing.assert_allclose(halves, whole, rtol=1e-3, atol=1e-5)
 
