@@ -161,8 +161,8 @@ def test_broken_trees_are_named_and_those_left_out_are_listed(penn, manual, run_
     [
         ("*x*x*x*\n*x* notice\n\n(S (A a))\n", [(4, "")]),
         ("(S\n(A a)\n(B b)\n)\n(S (A a))\n", [(1, ""), (5, "")]),  # not indented, but balanced
-        ("(S (A a))\n )\n(S (A a))\n", [(1, "')' in line 2 is behind"), (3, "")]),
-        ("(S (A a)) (S (A a))\n(S (A a))\n", [(1, "'(S (A a))' in line 1 is behind"), (2, "")]),
+        ("(S (A a))\n )\n(S (A a))\n", [(1, "')' in line 2 is after the end"), (3, "")]),
+        ("(S (A a)) (S (A a))\n(S (A a))\n", [(1, "'(S (A a))' in line 1 is after the end"), (2, "")]),
         ("words\n(S (A a))\n", [(1, "a tree starts with a bracket, not with 'words'"), (2, "")]),
         ("(S (A a)\n", [(1, "1 bracket is never closed")]),
         ("", []),

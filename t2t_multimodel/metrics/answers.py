@@ -102,8 +102,9 @@ class LabelAnswers(Answers):
 
     def trivial(self, train_targets, inputs, references, error_rate=False):
         sets = Counter()
-        for labels, count in Counter(map(frozenset, train_targets)).items():
-            sets[labels] += train_targets[labels] if isinstance(train_targets, Counter) else count
+        counted = train_targets.items() if isinstance(train_targets, Counter) else ((each, 1) for each in train_targets)
+        for labels, count in counted:
+            sets[frozenset(labels)] += count
         best = ranked(sets, key=sorted)[0]
         labels = sorted(frozenset().union(*sets))
         share = {label: sum(n for has, n in sets.items() if label in has) / sets.total() for label in labels}
