@@ -1,4 +1,4 @@
-"""How answers are decoded: everybody's defaults, then the problem's, then what was asked for; and saying so."""
+"""How answers are decoded: the defaults, then the problem's values, then what was asked for; and all of it in words."""
 
 import math
 from collections.abc import Mapping

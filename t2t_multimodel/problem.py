@@ -17,7 +17,7 @@ class Problem:
 
     A subclass says `inputs`, `targets` and `samples`; the rest has defaults. `inputs` may also be a dict of several
     modalities, whose samples are dicts with the same names, or None: a language model, whose samples have "targets"
-    only. They are made one modality here, so that whoever reads `problem.inputs` finds one.
+    only. Both become one modality here, so that `problem.inputs` always is one.
     """
 
     name: str = ""  # set by @register_problem

@@ -1,4 +1,4 @@
-"""docs/architecture.md's walls: who may import whom, what nobody may do, and how long a file may be."""
+"""docs/architecture.md's walls: which part may import which, what no part may do, and how long a file may be."""
 
 import ast
 import re

@@ -35,7 +35,7 @@ _ALIASES = {
     "log_interval": ("log_steps", "log_step_count_steps"),
     "save_interval": ("save_steps", "save_checkpoints_steps"),
 }
-# Flags of Tensor2Tensor that are no aliases, since their values differ or nobody gives them; and their names here.
+# Flags of Tensor2Tensor that are no aliases, since their values differ or they do not apply; and their names here.
 _OLD_FLAGS = {
     "eval_early_stopping_metric": "early_stopping_metric",
     "eval_early_stopping_steps": "early_stopping_patience",

@@ -11,7 +11,7 @@ class Prefetcher:
     """`next()` gives what the iterator gives, up to `depth` items of which are made before they are asked for.
 
     What the iterator raises, `next()` raises, after the items that came before. The thread starts at the first
-    `next()` and ends with `close()`, when nobody holds this object any more, or when the program ends.
+    `next()` and ends with `close()`, when this object is no longer referenced, or when the program ends.
     """
 
     def __init__(self, iterator, depth=2):
@@ -43,7 +43,7 @@ def _run(iterator, items, stop):
             if not _put(items, (item, None), stop):
                 return
         _put(items, (None, StopIteration()), stop)
-    except BaseException as error:  # whatever it is, it belongs to whoever calls next()
+    except BaseException as error:  # whatever it is, next() raises it
         _put(items, (None, error), stop)
 
 

@@ -38,7 +38,7 @@ def _cross_entropy_of(logits_of, outputs, targets, weights, label_smoothing=0.0)
 def _cross_entropy_of_halves(logits_of, outputs, targets, weights, label_smoothing=0.0):
     """For each half of the batch by itself: TensorFlow on a CPU runs both at once.
 
-    They are the largest operations of a small model. The logits are put together where somebody asks for them.
+    They are the largest operations of a small model. The logits are put together only where they are used.
     """
     half = ops.shape(outputs)[0] // 2
     parts = [

@@ -39,7 +39,7 @@ def _gather_rows(x, rows, copies, gaps=False):
 
     Args:
       x: [n, d]. rows: [m] int32.
-      copies: [n, c] int32, where in the result the copies of each row of x are. A row whose gradient nobody uses
+      copies: [n, c] int32, where in the result the copies of each row of x are. A row whose gradient is not used
         may name any.
       gaps: whether `copies` holds m for a copy that does not exist.
     """

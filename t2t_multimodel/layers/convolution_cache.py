@@ -26,7 +26,7 @@ class ConvolutionCache:
     """The past inputs of causal `ConvStep`s: a ring buffer [past, B, steps, d] for each kind of step.
 
     A kind is (k, dilation); its buffer holds the last (k − 1)·dilation inputs, after ReLU, of its steps. The input of a
-    position is written when the next one starts: a compiler sees that it may write in place, before anybody reads.
+    position is written when the next one starts: a compiler sees that it may write in place, before the first read.
     """
 
     def __init__(self, steps, prepared=()):
@@ -93,7 +93,7 @@ class Position:
         self._past, self._constants = past or {}, constants or {}
 
     def constants_of(self, layer):
-        """What a layer computed of its weights before the first position; computed here where nobody did."""
+        """What a layer computed of its weights before the first position; computed here if that was not done."""
         return self._constants[id(layer)] if id(layer) in self._constants else layer.constants()
 
     def through(self, step, x):

@@ -42,7 +42,7 @@ class TeacherForcedMetric(Metric):
 
     def sums_of(self, sums):
         """[numerator, denominator] of `Sums`, of one target or of many."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define sums_of(sums)")
 
     def fits(self, targets):
         return "teacher_forced_log_perplexity" in targets.teacher_forced_metrics  # its head gives probabilities

@@ -46,11 +46,11 @@ class AutoregressiveHead(Head):
 
     def embed(self, ids):
         """ids [...] → [..., d]: what the decoder reads of ids written before."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define embed(ids)")
 
     def logits(self, x):
         """[..., d] → float32 [..., ids]."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define logits(x)")
 
     def ids(self, targets):
         """The ids [B, T] of {name: array}, 0 = padding."""

@@ -10,7 +10,7 @@ class LazyAdam(keras.optimizers.Adam):
     What TensorFlow's contributed LazyAdam does for the rows of an embedding.
 
     Adam moves a weight without a gradient on, along its average of earlier ones, and lets both averages fade. Here an
-    expert that nobody used keeps its weights and both averages, and is not decayed; where all are used, the result is
+    expert that no token used keeps its weights and both averages, and is not decayed; where all are used, the result is
     Adam's, up to rounding. A variable has rows by expert where its `by_expert` is True. (On TensorFlow by way of
     `tensorflow_step.FusedLazyAdam` only: Keras would hand variables without that mark to `update_step` there.)
     """

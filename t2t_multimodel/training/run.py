@@ -19,11 +19,11 @@ class RunProblem:
     digest: str  # of the example store it was trained on
     metrics: tuple
     longest_target: int  # ids, with end-of-sequence, of the longest training target
-    decode_hparams: dict = dataclasses.field(default_factory=dict)  # where they differ from everybody's
+    decode_hparams: dict = dataclasses.field(default_factory=dict)  # where they differ from the defaults
 
     @property
     def decoding(self):
-        """How its answers are decoded, where that is not everybody's way."""
+        """How its answers are decoded, where that differs from the defaults."""
         return self.decode_hparams | ({"grammar": self.spec.grammar} if self.spec.grammar else {})
 
     def to_json(self):

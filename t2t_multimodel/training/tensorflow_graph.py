@@ -5,7 +5,7 @@ import contextlib
 import tensorflow as tf
 
 # Without state: from the same inputs they make the same. Those of the second line where they compute with int32, as
-# lengths are; arrays that somebody may differentiate by stay apart.
+# lengths are; arrays that a gradient may be taken of stay apart.
 OF_SHAPES = {"BroadcastGradientArgs", "Const", "Shape"}
 OF_INTEGERS = {
     "AddV2",

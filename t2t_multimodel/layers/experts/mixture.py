@@ -86,6 +86,6 @@ class MixtureOfExperts(Layer):
         return self.experts.side_by_side() if self._few_experts(training=False) else []
 
     def _few_experts(self, training):
-        if training:  # a capacity for everybody costs as much as all experts on every token
+        if training:  # a capacity that no expert can exceed costs as much as all experts on every token
             return self.capacity_factor * self.experts_per_token >= self.num_experts
         return self.num_experts <= 4 * self.experts_per_token
