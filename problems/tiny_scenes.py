@@ -29,7 +29,7 @@ class Scenes(Problem):
 
     def target(self, figures):
         """What is right of a scene."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define target(figures)")
 
     def prepare(self, sample):
         figures, seed = sample["inputs"]

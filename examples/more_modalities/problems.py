@@ -26,7 +26,7 @@ class Made(Problem):
 
     def made(self, rng):
         """The sample that `rng` decides."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define made(rng)")
 
 
 @register_problem

@@ -30,7 +30,7 @@ class NumberMetric(Metric):
 
     def sums(self, pairs):
         """`example_sums` of (errors, right values) for each example."""
-        raise NotImplementedError(f"{type(self).__name__} must define its value for arrays of numbers")
+        raise NotImplementedError(f"{type(self).__name__} must define sums(pairs)")
 
     def score(self, predictions, references):
         if all(np.isnan(array(right)).all() for (right,) in references):

@@ -12,7 +12,7 @@ def combine_choices(y, gates, kept):
 def combine_blocks(y, gates, assignment, used, token, tokens):
     """y [blocks, size, d] → [N, d] of the number of `tokens` N.
 
-    Args: gates [N, K]; assignment, token [blocks, size]: the token that a row belongs to; used [blocks, size]: whether the row holds one.
+    Args: gates [N, K]; assignment, token [blocks, size]: of each row; used [blocks, size]: whether it holds one.
     """
     weights = ops.take(ops.reshape(gates, [-1]), assignment, axis=0) * ops.cast(used, gates.dtype)
     y = ops.reshape(y * weights[..., None], [-1, y.shape[-1]])
