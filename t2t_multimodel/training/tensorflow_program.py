@@ -18,9 +18,9 @@ class Program:
     """A function of tensors, or of what becomes tensors, traced when this is made. It has arguments without defaults,
     all of them given by position; a gradient tape around a call of it finds nothing.
 
-    TensorFlow keeps the graph of a traced function for ever, to differentiate it later, which is never
-    done here. Of the 180 MiB that the program of a training step takes, more than half are its graph of 15,000 operations,
-    and every problem has such programs. (What knows TensorFlow's inside is in `_without_graph` and below.)
+    TensorFlow keeps the graph of a traced function for ever, to differentiate it later, which is never done here. Of
+    the 180 MiB that the program of a training step takes, more than half are its graph of 15,000 operations, and every
+    problem has such programs. (What knows TensorFlow's inside is in `_without_graph` and below.)
     """
 
     def __init__(self, function, signature):
