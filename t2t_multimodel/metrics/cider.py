@@ -13,8 +13,8 @@ SIGMA = 6.0  # of the penalty for another length, in words
 PUNCTUATION = frozenset(".,:;?!'\"`-()[]{}")
 
 
-def cider(predictions, references):
-    """CIDEr-D of captions, 0 to 10; papers often print it times 100, so that 1.05 here is their 105.
+def cider_scores(predictions, references):
+    """CIDEr-D of each caption, 0 to 10, a list; papers often print its mean times 100, so that 1.05 here is their 105.
 
     An n-gram weighs by how few of the examples have it among their references, so the number depends on the set of
     examples: compare it on the same ones. N-grams that all examples have weigh nothing; one example alone scores 0. A
@@ -23,16 +23,7 @@ def cider(predictions, references):
     Args:
       predictions: captions, one an example.
       references: for each example a list of captions that are right.
-
-    Returns:
-      {"cider": the mean over the examples}.
     """
-    scores = cider_scores(predictions, references)
-    return {"cider": sum(scores) / len(scores)}
-
-
-def cider_scores(predictions, references):
-    """CIDEr-D of each caption, a list; `cider` is its mean."""
     guessed = [_ngrams(text) for text in predictions]
     right = [[_ngrams(text) for text in texts] for texts in references]
     examples_with = Counter(ngram for texts in right for ngram in set().union(*texts))
