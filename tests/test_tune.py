@@ -18,6 +18,7 @@ from t2t_multimodel.cli import settings, tune
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.hparams.multimodel import multimodel_tiny
 from t2t_multimodel.hyperparameters import HParams
+from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.run_directory import RunDirectory
 from t2t_multimodel.tuning import space
 from t2t_multimodel.tuning.child import LOG_FILE, ChildRun
@@ -348,7 +349,6 @@ def test_the_command_searches_goes_on_and_prints_a_set_that_trains(where, run_co
 
     run = RunDirectory(folder / "trials" / "0000").resolved().hparams
     from t2t_multimodel.cli.user_code import load_user_code
-    from t2t_multimodel.training import checkpoints
 
     load_user_code(str(where["t2t_usr_dir"]))
     load_user_code(str(user_folder({"best_hparams.py": source}, name="best")))
@@ -359,8 +359,6 @@ def test_the_command_searches_goes_on_and_prints_a_set_that_trains(where, run_co
 
 
 def test_a_trial_that_is_cut_short_can_be_continued_and_reported_on(small_run, tmp_path):
-    from t2t_multimodel.training import checkpoints
-
     flags = small_run | {"problem": "report_tones", "output_dir": tmp_path, "hparams_set": "report_small"}
     more = {"train_steps": 10**6, "eval_interval": 1, "eval_batches": 1, "save_interval": 10**6}
     trial = ChildRun([*arguments(flags, **more), "--skip_decoding"], tmp_path, ["report_tones"])
