@@ -177,7 +177,7 @@ def test_effective_experts():
 
 def test_as_many_right_as_wrong_examples_are_chosen():
     of = lambda right, wrong: [{"prediction": p, "references": ["x"]} for p in "x" * right + "y" * wrong]
-    right = lambda examples: sum(model_report.is_right(Text(), example) for example in examples)
+    right = lambda examples: sum(Text().is_right(e["prediction"], e["references"]) for e in examples)
     assert [right(model_report.choose(Text(), of(*given), 6)) for given in ((9, 9), (9, 1), (1, 9))] == [3, 5, 1]
     assert len(model_report.choose(Text(), of(1, 1), 6)) == 2 and model_report.choose(Text(), of(3, 3), 0) == []
 

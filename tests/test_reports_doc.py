@@ -8,6 +8,7 @@ import pytest
 from t2t_multimodel.budget import parse_budget
 from t2t_multimodel.cli import tune
 from t2t_multimodel.cli.settings import resolve
+from t2t_multimodel.metrics.teacher_forced import TEACHER_FORCED
 from t2t_multimodel.mixture import parse
 from t2t_multimodel.tuning import space
 from t2t_multimodel.tuning.objective import Objective
@@ -42,5 +43,5 @@ def test_the_searches_of_the_page_mean_something(text):
         problems = parse(flags.problem).problem_names
         hparams = resolve(flags.hparams_set, flags.hparams, train_steps=flags.train_steps).hparams
         assert space.parse(flags.hparams_range, hparams)
-        Objective(flags.metric, dict.fromkeys(problems, ("bleu",)))
+        Objective(flags.metric, dict.fromkeys(problems, ("bleu", *TEACHER_FORCED)))
         assert flags.trials or parse_budget(flags.budget or "1s")

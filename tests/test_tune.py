@@ -28,7 +28,8 @@ from t2t_multimodel.tuning.search import Search
 optuna = pytest.importorskip("optuna")
 
 BASE = multimodel_tiny()
-PERPLEXITY = Objective("teacher_forced_log_perplexity", {"p": ("bleu",), "q": ("cer",)})
+METRICS = {"p": ("bleu", "teacher_forced_log_perplexity"), "q": ("cer", "teacher_forced_log_perplexity")}
+PERPLEXITY = Objective("teacher_forced_log_perplexity", METRICS)
 RANGES = "learning_rate=1e-4:1e-2:log,dropout=0.0:0.3"
 
 
@@ -154,7 +155,7 @@ def test_every_declared_range_is_one_that_its_field_can_have():
 
 def test_the_objective_is_a_mean_or_one_problems_metric():
     scores = {"p": {"bleu": 10.0, "teacher_forced_log_perplexity": 1.0}, "q": {"teacher_forced_log_perplexity": "nan"}}
-    of = lambda text: Objective(text, {"p": ("bleu",), "q": ("cer",)})
+    of = lambda text: Objective(text, METRICS)
     assert of("p:bleu").value(scores) == of("p/bleu").value(scores) == of("bleu").value(scores) == 10.0
     assert of("teacher_forced_log_perplexity").value(scores) is None  # not finite
     assert of("p:teacher_forced_log_perplexity").value(scores) == 1.0

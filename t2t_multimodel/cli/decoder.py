@@ -68,13 +68,16 @@ def _decode(flags):
     if flags.data_dir:
         _check_vocabulary(flags.output_dir, flags.data_dir)
 
+    spec = predictor.spec(flags.problem)
+
     def decode(inputs, first_row=0):
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             warnings.showwarning = lambda said, *_: print(f"{command.name}: warning: {said}", file=sys.stderr)
-            return predictor.decode(flags.problem, inputs, flags.long_inputs, first_row, **decode_hparams)
+            answers = predictor.decode(flags.problem, inputs, flags.long_inputs, first_row, **decode_hparams)
+        return [spec.targets.to_line(answer) for answer in answers]
 
-    blank = predictor.spec(flags.problem).inputs.optional
+    blank = spec.inputs.optional
     if lines is None:
         return _interact(decode, blank)
     text = "".join(line + "\n" for line in decode_lines(decode, lines, blank))

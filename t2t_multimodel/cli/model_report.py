@@ -92,29 +92,26 @@ def choose(modality, decoded, count):
     order = np.random.default_rng(0).permutation(len(decoded)).tolist()
     sides = {True: [], False: []}
     for i in order:
-        sides[is_right(modality, decoded[i])].append(decoded[i])
+        sides[_is_right(modality, decoded[i])].append(decoded[i])
     wrong = sides[False][: max(count // 2, count - len(sides[True]))]
     right = sides[True][: count - len(wrong)]
     return [*right, *wrong]
 
 
-def is_right(modality, example):
-    """Whether the best of the prediction equals a reference."""
-    prediction = example["prediction"]
-    best = modality.best(prediction) if len(prediction) else prediction
-    return any(np.array_equal(best, reference) for reference in example["references"])
+def _is_right(modality, example):
+    return modality.is_right(example["prediction"], example["references"])
 
 
 def _card(store, example, stored):
     inputs, targets = store.spec.inputs, store.spec.targets
-    right = is_right(targets, example)
+    right = _is_right(targets, example)
     fields, media = [], dict([inputs.media(stored["inputs"]) or ("text", None)])
     if "text" in media or inputs.members:  # what is shown of several inputs is one of them
         fields.append(("input", example["input"]))
     prediction, ranked = example["prediction"], targets.ranked
     said = ", ".join(prediction[:3]) if ranked else targets.to_line(prediction)
     fields.append(("model, likeliest first" if ranked else "model", said or "(nothing)"))
-    references = [targets.to_line(reference) for reference in example["references"]]
+    references = [targets.to_line(targets.best(targets.as_answer(each))) for each in example["references"]]
     shown = [*references[:_MOST_REFERENCES]]
     if not ranked and right and said not in shown:
         shown[-1] = said

@@ -101,7 +101,8 @@ def _tune(flags):
     if Path(flags.output_dir).resolve() == Path(flags.data_dir).resolve():
         raise UserError(f"--output_dir and --data_dir are one folder, {flags.data_dir}: a search needs its own")
     stores = {problem: ExampleStore(flags.data_dir, problem) for problem in problems.problem_names}
-    objective = Objective(flags.metric, {problem: store.metrics for problem, store in stores.items()})
+    forced = {problem: store.spec.targets.teacher_forced_metrics for problem, store in stores.items()}
+    objective = Objective(flags.metric, {p: (*store.metrics, *forced[p]) for p, store in stores.items()})
     eval_interval = flags.eval_interval or max(1, base.train_steps // 5)
     decides = {
         "problem": ",".join(f"{p}:{weight:g}" for p, weight in problems.problems),

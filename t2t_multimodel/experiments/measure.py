@@ -5,7 +5,6 @@ import time
 import numpy as np
 
 from t2t_multimodel import metrics
-from t2t_multimodel.metrics.teacher_forced import TEACHER_FORCED
 from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.affinity import gradient_cosines
 from t2t_multimodel.training.expert_usage import expert_load
@@ -34,7 +33,9 @@ def test_scores(trainer):
         predictions = [example["prediction"] for example in examples]
         names = metrics.comparable(store.metrics)
         decoded = metrics.decoded(names)
-        forced = dict.fromkeys((*TEACHER_FORCED, *(name for name in names if name not in decoded)))
+        targets = store.spec.targets
+        own = (name for name in names if name not in decoded)
+        forced = dict.fromkeys((*targets.teacher_forced_metrics, *own))
         references = [example["references"] for example in examples]
         sums = metrics.example_sums(decoded, predictions, references) if decoded else {}
         sums |= metrics.teacher_forced_example_sums([example["teacher_forced"] for example in examples], forced)
@@ -45,9 +46,16 @@ def test_scores(trainer):
             "keys": [example["key"] for example in examples],
             "scores": {metric: scores[metric] for metric in sums},
             "sums": sums,
-            "predictions": [p if p is None or isinstance(p, str) else list(p)[:5] for p in predictions],
+            "predictions": [_plain(targets, prediction) for prediction in predictions],
         }
     return measured
+
+
+def _plain(targets, prediction):
+    """A prediction as JSON has it: of ranked answers the first five, of all others their line of text."""
+    if prediction is None:
+        return None
+    return list(prediction)[:5] if targets.ranked else targets.to_line(prediction)
 
 
 def dev_scores(trainer):

@@ -279,6 +279,11 @@ class Modality:
         """What a person gets of an answer: for ranked answers the first."""
         return answer
 
+    def is_right(self, answer: Any, references: list[Any]) -> bool:
+        """Whether an answer, or the best of ranked ones, says just what one of the references says."""
+        best = self.best(answer) if len(answer) else answer
+        return any(np.array_equal(best, reference) for reference in references)
+
     def to_line(self, answer: Any) -> str:
         """A person's answer in one line of text, as t2t-decoder writes it."""
         if isinstance(answer, str):

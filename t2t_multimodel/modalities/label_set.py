@@ -83,6 +83,10 @@ class LabelSet(Modality):
     def empty_answer(self):
         return {}
 
+    def is_right(self, answer, references):
+        said = {label for label, probability in answer.items() if probability >= _SAID}
+        return any(said == set(reference) for reference in references)
+
     def to_line(self, answer):
         """The labels that are said, the surest first, with their probabilities."""
         said = sorted((pair for pair in answer.items() if pair[1] >= _SAID), key=lambda pair: -pair[1])

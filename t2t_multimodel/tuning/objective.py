@@ -4,14 +4,13 @@ import math
 
 from t2t_multimodel.errors import unknown_name
 from t2t_multimodel.metrics import get as get_metric
-from t2t_multimodel.metrics.teacher_forced import TEACHER_FORCED
 
 
 class Objective:
     """`teacher_forced_log_perplexity`, or `tiny_ende:bleu`; `problem/metric` is accepted too."""
 
     def __init__(self, text, metrics):
-        """Args: text: as above. metrics: {problem: names of its metrics}.
+        """Args: text: as above. metrics: {problem: names of its metrics, also of teacher-forced ones}.
 
         Raises:
           UserError: an unknown problem or metric.
@@ -20,7 +19,7 @@ class Objective:
         if self._problem and self._problem not in metrics:
             raise unknown_name("problem in --metric", self._problem, metrics)
         of = [metrics[self._problem]] if self._problem else metrics.values()
-        valid = {*TEACHER_FORCED, *(name for names in of for name in names)}
+        valid = {name for names in of for name in names}
         if self.metric not in valid:
             raise unknown_name("metric in --metric", self.metric, valid)
 
