@@ -339,8 +339,7 @@ def where(small_run, tmp_path_factory):
 @pytest.mark.slow
 def test_the_command_searches_goes_on_and_prints_a_set_that_trains(where, run_command, user_folder):
     status, out, error = run_command(tune.main, *arguments(where, trials=1))
-    assert status == 0, error
-    assert "trial 0 complete" in out and "def report_small_tuned():" in out
+    assert status == 0 and "trial 0 complete" in out and "def report_small_tuned():" in out, error
     status, out, error = run_command(tune.main, *arguments(where, trials=1))
     assert status == 0 and "1 trials have ended" in out and "trial 1" not in out
     status, _, error = run_command(tune.main, *arguments(where | {"train_steps": 3}, trials=2))
