@@ -21,7 +21,7 @@ from t2t_multimodel.errors import UserError
 command = Command("t2t-build-vocab", __doc__)
 
 command.group("What to make")
-command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True, alias="problems")
+command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True)
 command.text("sizes", "8192", "requested numbers of ids, separated by commas", metavar="N,N")
 command.text("data_dir", None, "folder to write the vocabulary to, for t2t-datagen; created if missing", metavar="DIR")
 command.integer("most_lines", 1_000_000, "if there are more texts, a random sample is used", at_least=1)

@@ -32,6 +32,7 @@ USER_ERROR, INTERRUPTED = 2, 130
 _ALIASES = {
     "eval_batches": ("eval_steps",),
     "eval_interval": ("eval_every", "local_eval_frequency"),
+    "problem": ("problems",),
     "log_interval": ("log_steps", "log_step_count_steps"),
     "save_interval": ("save_steps", "save_checkpoints_steps"),
 }
@@ -74,14 +75,17 @@ class Command:
         """Starts the group `title` of the help; the following flags belong to it."""
         self._group = self._groups.setdefault(title, [])
 
-    def text(self, name, default, meaning, *, metavar="TEXT", required=False, alias=None, holds_flags=False):
+    def text(self, name, default, meaning, *, metavar="TEXT", required=False, holds_flags=False):
         """A flag with a string value; with `holds_flags` the value is flags of another program: "--its_flag=value"."""
         absl_flags.DEFINE_string(name, default, meaning, flag_values=self._values)
         self._declared(name, meaning, metavar, required)
         if holds_flags:
             self._holding_flags.append(name)
-        if alias:
-            absl_flags.DEFINE_alias(alias, name, flag_values=self._values)
+
+    def mixture(self):
+        """The flag --problem of commands that train on several."""
+        meaning = "problems or mixtures, with weights where wanted: a,b:2"
+        self.text("problem", None, meaning, metavar="NAMES", required=True)
 
     def several(self, name, meaning, *, metavar="TEXT"):
         """A flag that can be repeated; its value is a list."""
@@ -91,8 +95,6 @@ class Command:
     def integer(self, name, default, meaning, *, at_least=None, metavar="N"):
         absl_flags.DEFINE_integer(name, default, meaning, lower_bound=at_least, flag_values=self._values)
         self._declared(name, meaning, metavar)
-        for alias in _ALIASES.get(name, ()):
-            absl_flags.DEFINE_alias(alias, name, flag_values=self._values)
 
     def switch(self, name, meaning):
         """A boolean flag, off by default."""
@@ -233,6 +235,8 @@ class Command:
         self._metavars[name], self._meanings[name] = metavar, meaning
         if required:
             self._required.append(name)
+        for alias in _ALIASES.get(name, ()):
+            absl_flags.DEFINE_alias(alias, name, flag_values=self._values)
 
     def _help_line(self, name, width):
         flag = self._values[name]

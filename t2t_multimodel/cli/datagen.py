@@ -21,7 +21,7 @@ from t2t_multimodel.cli.command import Command
 command = Command("t2t-datagen", __doc__)
 
 command.group("What to generate")
-command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True, alias="problems")
+command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True)
 command.text("data_dir", None, "folder for the data; created if missing", metavar="DIR", required=True)
 command.integer(
     "vocabulary_size",

@@ -19,7 +19,7 @@ from t2t_multimodel.cli.command import DECODE_HPARAMS, Command
 command = Command("t2t-eval", __doc__)
 
 command.group("What to score")
-command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True, alias="problems")
+command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True)
 command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
 command.text("output_dir", None, "the run directory that t2t-trainer made", metavar="DIR", required=True)
 command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)

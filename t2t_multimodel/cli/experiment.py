@@ -27,14 +27,7 @@ command = Command("t2t-experiment", __doc__)
 
 command.group("What to find out")
 command.text("suite", None, "paper_tables or transfer", metavar="NAME", required=True)
-command.text(
-    "problem",
-    None,
-    "problems or mixtures, with weights where wanted: a,b:2",
-    metavar="NAMES",
-    required=True,
-    alias="problems",
-)
+command.mixture()
 command.text(
     "roles",
     "",

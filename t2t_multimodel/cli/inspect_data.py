@@ -29,7 +29,7 @@ _MOST_REFERENCES = 5
 command = Command("t2t-inspect", __doc__)
 
 command.group("What to show")
-command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True, alias="problems")
+command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True)
 command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
 command.integer("n", 5, "number of examples of each problem", at_least=0)
 command.text("split", "train", "split of the examples; lengths are shown for every split", metavar="SPLIT")

@@ -7,12 +7,10 @@ import numpy as np
 from t2t_multimodel.cli.baselines import baselines
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.input.padding import columns_of, make_batch
-from t2t_multimodel.modalities.text import readable_pieces
 from t2t_multimodel.report.page import Card
 
 _LOAD_EXAMPLES = 64  # of each problem, for the use of experts
 _MOST_REFERENCES = 3  # shown
-_END = "⟨end⟩"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +133,6 @@ def _map(model, store, stored):
         "problem": store.name,
         "title": f"{stored['key']}: {vocabulary.decode(targets.tolist())}",
         "weights": {name: array.mean(axis=0)[:, :real] for name, array in over_source.items()},
-        "pieces": [*readable_pieces(vocabulary, targets), _END],
+        "pieces": spec.targets.attention_axis(targets, None, vocabulary)["positions"],
     }
     return one | spec.inputs.attention_axis(stored["inputs"], seen["grid"], vocabulary)

@@ -35,7 +35,7 @@ command.text(
     metavar="DIR",
 )
 command.switch("skip_data", "do not read the data: a report from the run directory only, in seconds")
-command.text("problem", None, "problems or mixtures of the run; default: all", metavar="NAMES", alias="problems")
+command.text("problem", None, "problems or mixtures of the run; default: all", metavar="NAMES")
 command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
 command.text("split", None, "split to score and show; default: test if a problem has one, else dev", metavar="SPLIT")
 command.integer("eval_batches", 0, "batches of each problem to score; 0 = all", at_least=0)

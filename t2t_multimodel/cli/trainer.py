@@ -21,14 +21,7 @@ from t2t_multimodel.training.run_settings import SCHEDULES
 command = Command("t2t-trainer", __doc__)
 
 command.group("What to train")
-command.text(
-    "problem",
-    None,
-    "problems or mixtures, with weights where wanted: a,b:2",
-    metavar="NAMES",
-    required=True,
-    alias="problems",
-)
+command.mixture()
 command.text("model", "multimodel", "name of a registered model", metavar="NAME")
 command.text("hparams_set", "multimodel_base", "name of a registered hparams set", metavar="NAME")
 command.text("hparams", "", 'changes to the set: "name=value,name=value"', metavar="CHANGES")

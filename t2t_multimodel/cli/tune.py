@@ -24,14 +24,7 @@ _SHOWN = 10  # trials in the table at the end
 command = Command("t2t-tune", __doc__)
 
 command.group("What to train")
-command.text(
-    "problem",
-    None,
-    "problems or mixtures, with weights where wanted: a,b:2",
-    metavar="NAMES",
-    required=True,
-    alias="problems",
-)
+command.mixture()
 command.text("model", "multimodel", "name of a registered model", metavar="NAME")
 command.text("hparams_set", "multimodel_base", "the set that the search starts from", metavar="NAME")
 command.text("hparams", "", 'changes to the set: "name=value,name=value"', metavar="CHANGES")

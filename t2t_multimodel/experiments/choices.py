@@ -9,6 +9,7 @@ import json
 
 from t2t_multimodel import hyperparameters
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.input.batching import HPARAMS_OF_BATCHES
 from t2t_multimodel.metrics import get as get_metric
 
 SEED = 1_000_000  # of all tries
@@ -16,14 +17,7 @@ AS_GIVEN = "no change"  # besides the changes for all single-task runs
 # The hparams that decide which examples a run sees, and its length: equal in all compared runs.
 HELD_EQUAL = (
     "train_steps",
-    "batch_tokens",
-    "batch_examples",
-    "audio_positions_per_second",
-    "image_positions",
-    "max_input_length",
-    "max_target_length",
-    "max_audio_seconds",
-    "length_window",
+    *HPARAMS_OF_BATCHES,
     "gradient_accumulation_steps",
     "mixture",
     "mixture_temperature",

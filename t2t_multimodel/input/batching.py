@@ -14,6 +14,17 @@ from t2t_multimodel.input.plan import BatchPlan
 from t2t_multimodel.input.prefetch import Prefetcher
 from t2t_multimodel.modalities.arrays import part_of
 
+# The hparams that decide which examples make up which batch.
+HPARAMS_OF_BATCHES = (
+    "batch_tokens",
+    "batch_examples",
+    "audio_positions_per_second",
+    "image_positions",
+    "max_input_length",
+    "max_target_length",
+    "max_audio_seconds",
+    "length_window",
+)
 _READ_BYTES = 256 * 1024  # of stored examples that are parsed together: a call costs as much as 50 short sentences
 
 
@@ -57,17 +68,8 @@ class BatchStream:
         self._split = store.split(split)
         self._plan = BatchPlan(self._split, self._spec, hparams, seed, bucket=bucket)
         self._bucket = bucket
-        names = (
-            "batch_tokens",
-            "batch_examples",
-            "audio_positions_per_second",
-            "image_positions",
-            "max_input_length",
-            "max_target_length",
-            "max_audio_seconds",
-            "length_window",
-        )
-        decides_the_order = [store.digest, split, seed, bucket, [getattr(hparams, name) for name in names]]
+        values = [getattr(hparams, name) for name in HPARAMS_OF_BATCHES]
+        decides_the_order = [store.digest, split, seed, bucket, values]
         self._digest = hashlib.sha256(json.dumps(decides_the_order).encode()).hexdigest()[:16]
         self._position = (0, 0, 0)  # epoch, window, batch of what next() gives next
         self._given = 0

@@ -328,3 +328,15 @@ class Modality:
 def digest_of(names: Any) -> str:
     """Eight hexadecimal digits that stand for a list of names in the name of weights."""
     return hashlib.sha256("\0".join(map(str, names)).encode()).hexdigest()[:8]
+
+
+def counts_in_words(head: str, names: Any, counts: Any, noun: str, what: str, of: str) -> list[str]:
+    """Lines on how often each of `names` is `what`, e.g. "the target": the most frequent, the rarest, the absent."""
+    order = np.argsort(-counts, kind="stable")
+    often, seldom = (f"{names[i]!r} {counts[i]:,}" for i in (order[0], order[-1]))
+    lines = [f"{head}; the most frequent is {often} times {what}, the rarest {seldom}"]
+    absent = [names[i] for i in np.flatnonzero(counts == 0)]
+    if absent:
+        named = ", ".join(map(repr, absent[:8])) + (", …" if len(absent) > 8 else "")
+        lines.append(f"warning: {len(absent):,} {noun} are never {what}{of}: {named}")
+    return lines

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from t2t_multimodel.modalities.arrays import ArraySpec
-from t2t_multimodel.modalities.base import Modality, digest_of
+from t2t_multimodel.modalities.base import Modality, counts_in_words, digest_of
 from t2t_multimodel.modalities.text import Text
 from t2t_multimodel.registry import register_modality
 
@@ -98,14 +98,7 @@ class Label(Modality):
 
     def distribution_in_words(self, stored, of=""):
         counts = np.bincount(np.fromiter(stored, np.int64), minlength=len(self.classes))
-        order = np.argsort(-counts, kind="stable")
-        often, seldom = (f"{self.classes[i]!r} {counts[i]:,}" for i in (order[0], order[-1]))
-        lines = [f"{len(counts):,} classes{of}; the most frequent is {often} times the target, the rarest {seldom}"]
-        absent = [self.classes[i] for i in np.flatnonzero(counts == 0)]
-        if absent:
-            named = ", ".join(map(repr, absent[:8])) + (", …" if len(absent) > 8 else "")
-            lines.append(f"warning: {len(absent):,} classes are never the target{of}: {named}")
-        return lines
+        return counts_in_words(f"{len(counts):,} classes{of}", self.classes, counts, "classes", "the target", of)
 
     def in_one_line(self, stored, key, vocabulary=None):
         return self.reference(stored)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from t2t_multimodel.modalities.arrays import ArraySpec
-from t2t_multimodel.modalities.base import Modality, digest_of
+from t2t_multimodel.modalities.base import Modality, counts_in_words, digest_of
 from t2t_multimodel.registry import register_modality
 
 _SAID = 0.5  # the probability from which on an answer says a label
@@ -104,12 +104,5 @@ class LabelSet(Modality):
     def distribution_in_words(self, stored, of=""):
         rows = np.stack(list(stored)).astype(int)
         counts = rows.sum(axis=0)
-        order = np.argsort(-counts, kind="stable")
-        often, seldom = (f"{self.labels[i]!r} {counts[i]:,}" for i in (order[0], order[-1]))
-        each = f"{rows.sum(axis=1).mean():.1f} each"
-        lines = [f"{len(counts):,} labels{of}, {each}; the most frequent is {often} times there, the rarest {seldom}"]
-        absent = [self.labels[i] for i in np.flatnonzero(counts == 0)]
-        if absent:
-            named = ", ".join(map(repr, absent[:8])) + (", …" if len(absent) > 8 else "")
-            lines.append(f"warning: {len(absent):,} labels are never there{of}: {named}")
-        return lines
+        head = f"{len(counts):,} labels{of}, {rows.sum(axis=1).mean():.1f} each"
+        return counts_in_words(head, self.labels, counts, "labels", "there", of)
