@@ -229,7 +229,7 @@ def test_update_over_several_draws_is_their_average():
 def test_training_pictures_are_flipped_and_shifted_and_others_are_left_alone():
     """Every row in training is one of 2 flips × 3 × 5 shifts of its picture, and nearly all of them occur."""
     net = ImageEncoder(IMAGE, replace(HPARAMS, image_augment=True, image_shift=0.2), name="augmenting")
-    run = {flag: program(net, lambda inputs, flag=flag: net({"inputs": inputs}, training=flag)[0]) for flag in (0, 1)}
+    run = {flag: program(net, lambda inputs, flag=flag: net({"values": inputs}, training=flag)[0]) for flag in (0, 1)}
     picture = np.random.default_rng(0).integers(0, 256, (7, 10, 3)).astype(np.uint8)
     padded = np.pad(picture, ((1, 1), (2, 2), (0, 0)), mode="reflect")
     moved = [padded[row : row + 7, column : column + 10] for row in range(3) for column in range(5)]
@@ -247,7 +247,7 @@ def test_training_pictures_are_flipped_and_shifted_and_others_are_left_alone():
 
 def test_nets_of_two_sizes_have_random_states_of_their_own():
     """So that a checkpoint holds both, and a resumed run draws what the undisturbed one would have drawn."""
-    other = ProblemSpec("other", replace(IMAGE, name="image_8x8x3", height=8, width=8), LABEL, 0)
+    other = ProblemSpec("other", replace(IMAGE, height=8, width=8), LABEL, 0)
     model = MultiModel(replace(HPARAMS, image_augment=True, image_shift=0.2), [SPECS["image_to_label"], other])
     paths = [v.path for v in model.variables if "flip_seed" in v.path or "shift_seed" in v.path]
     assert len(set(paths)) == 4
@@ -373,7 +373,7 @@ def test_a_model_without_text_targets_has_no_decoder():
     assert not any(part in v.path for v in model.variables for part in ("decoder", "mixer"))
 
 
-@pytest.mark.parametrize("inputs, targets", [("image", "image"), ("label", "text"), ("text", "audio_waveform")])
+@pytest.mark.parametrize("inputs, targets", [("image", "image"), ("label", "text"), ("text", "audio")])
 def test_sides_that_no_net_serves_are_refused(inputs, targets):
     features = {f.modality_name: f for spec in SPECS.values() for f in (spec.inputs, spec.targets)}
     with pytest.raises(UserError, match="can't be a"):
