@@ -18,7 +18,7 @@ from t2t_multimodel.hparams.multimodel import multimodel_tiny
 from t2t_multimodel.modalities import Image, LabelSet, Numbers
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import register_hparams, register_problem
-from time_series import Forecast, TimeSeries
+from kind_series import Forecast, TimeSeries
 
 
 class Made(Problem):
@@ -73,7 +73,7 @@ def where(tmp_path_factory):
     (folder / "mine").mkdir()
     (folder / "mine" / "kinds.py").write_text(CODE, encoding="utf-8")
     series = REPOSITORY / "examples" / "more_modalities" / "time_series.py"
-    (folder / "mine" / "time_series.py").write_text(series.read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "mine" / "kind_series.py").write_text(series.read_text(encoding="utf-8"), encoding="utf-8")
     flags = {"t2t_usr_dir": folder / "mine", "problem": ",".join(KINDS), "data_dir": folder / "data"}
     assert datagen.main(arguments(flags, workers=1)) == 0
     flags["output_dir"] = folder / "run"
