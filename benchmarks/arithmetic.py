@@ -5,7 +5,7 @@ and an addition, an expert for the tokens sent to it alone, taps at the outputs 
 Norms, softmaxes, sums and the optimiser are left out: they are a few operations for each number. A training step is
 three forward passes: the gradients of what goes in and of the weights are a product each.
 
-`parts` makes the same walk as `model/`: who changes the one changes the other (tests/test_benchmarks.py compares the
+`parts` makes the same walk as `model/`: change both together (tests/test_benchmarks.py compares the
 count with the operations of the traced graph).
 """
 

@@ -124,7 +124,7 @@ def by_experts(points):
 
 
 def by_length(points):
-    """One model, whose graph serves every length."""
+    """One model; its graph serves every length."""
     hparams, spec = body(128, 16), text_problem()
     model = common.make_model(hparams, [spec])
     step = make_step(model, hparams)

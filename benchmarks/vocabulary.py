@@ -2,7 +2,7 @@
 
     python benchmarks/vocabulary.py [megabytes]
 
-The text is made up, two invented languages whose words follow Zipf's law (benchmarks/text_generation.py). Timed is
+The text is made up, two invented languages with words that follow Zipf's law (benchmarks/text_generation.py). Timed is
 `train_vocabulary`, all of it: counting the words, training, writing the files; once in a process that has done it
 before. The seconds of the processor stand beside those of the clock, as the trainer has two threads.
 """

@@ -12,7 +12,7 @@ DECODE_DEFAULTS: dict[str, Any] = {
     "max_length": 0,  # 0: a little over the longest training target
     "temperature": 0.0,  # above 0: ids are drawn, from the softmax of logits / temperature
     "top_k": 0,  # drawn from the k likeliest ids only; 0: from all
-    "top_p": 1.0,  # drawn from the fewest ids whose probabilities sum to p
+    "top_p": 1.0,  # drawn from the fewest ids with probabilities that sum to p
     "seed": 0,  # of what is drawn
     "constrained": 1,  # 1: trees are well-formed, with a leaf for each word; 0: whatever the model writes
 }

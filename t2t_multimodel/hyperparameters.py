@@ -122,7 +122,7 @@ class Resolved:
         """The inverse of `to_json`; a field that `stored` lacks (written by an older version) has its default."""
         values = {name: entry["value"] for name, entry in stored.items()}
         hparams = dataclasses.replace(HParams(), **check(values, where))
-        _validate_values(hparams)  # to use a model takes no optimizer, whose module may not be there
+        _validate_values(hparams)  # to use a model takes no optimizer; its module may not be there
         return cls(hparams, {name: entry["source"] for name, entry in stored.items()})
 
 

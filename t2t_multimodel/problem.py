@@ -16,7 +16,7 @@ class Problem:
     """Base class of all problems; the class's first docstring line is its description.
 
     A subclass says `inputs`, `targets` and `samples`; the rest has defaults. `inputs` may also be a dict of several
-    modalities, whose samples are dicts with the same names, or None: a language model, whose samples have "targets"
+    modalities; its samples are dicts with the same names; or None: a language model; its samples have "targets"
     only. Both become one modality here, so that `problem.inputs` always is one.
     """
 
@@ -55,7 +55,7 @@ class Problem:
     def prepare(self, sample: Sample) -> Sample:
         """The costly part of making one sample (decode a file, render); runs in the worker processes.
 
-        Returns a sample whose sides satisfy `inputs.check` and `targets.check`.
+        Returns a sample with sides that satisfy `inputs.check` and `targets.check`.
         """
         return sample
 

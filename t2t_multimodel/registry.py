@@ -218,7 +218,7 @@ def register_modality(cls: Any = None, *, aliases: Iterable[str] = ()) -> Any:
         if not inspect.isclass(cls):
             raise UserError(f"@register_modality stands before {_source(cls)}, which is no class")
         name = cls.__dict__.get("modality_name") or snake_case(cls.__name__)
-        setattr(cls, "modality_name", name)  # noqa: B010, whose attributes type checkers can't know
+        setattr(cls, "modality_name", name)  # noqa: B010, type checkers can't know this attribute
         return _add(modalities, name, cls, aliases)
 
     return register(cls) if cls is not None else register

@@ -6,7 +6,7 @@ import numpy as np
 
 from t2t_multimodel.modalities.drawings import entitle, panels_of, save_figure
 
-_MOST_COUNTED = 20_000  # examples of a split whose classes are counted
+_MOST_COUNTED = 20_000  # so many examples of a split have their classes counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Lengths:
 
 
 def lengths_of(store, hparams):
-    """The `Lengths` of every split's sides whose lengths vary, in the unit of their modality."""
+    """The `Lengths` of every split's sides that vary in length, in the unit of their modality."""
     found = []
     for name in store.manifest["splits"]:
         split = store.split(name)

@@ -19,7 +19,7 @@ class Sampling:
 
     temperature: Any  # > 0; logits are divided by it
     top_k: Any  # only the k likeliest ids; 0: all
-    top_p: Any  # of these the fewest whose probabilities sum to p; 1: all
+    top_p: Any  # of these the fewest with probabilities that sum to p; 1: all
     seed: Any  # int32
     rows: Any  # int32 [rows]: a number for each row; rows with equal numbers have equal random numbers
     truncated: bool = True  # False: top_k and top_p keep all ids and are not looked at

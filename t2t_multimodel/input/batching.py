@@ -133,7 +133,7 @@ def evaluation_batches(
     """Yields `Batch`es that hold every example of a split once, the long ones too, sorted by length.
 
     `Batch.rows` says which examples they are, to put results back in order. `most_examples`: only the first so
-    many of the files (whose order is random); 0 = all. `bucket`: as of `BatchStream`.
+    many of the files (in random order); 0 = all. `bucket`: as of `BatchStream`.
     """
     examples = store.split(split)
     plan = BatchPlan(examples, store.spec, hparams, 0, bucket=bucket, training=False)

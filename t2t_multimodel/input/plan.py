@@ -1,7 +1,7 @@
 """Which examples make up which batch: by row numbers and lengths alone, before anything is read.
 
 An epoch is a permutation of the rows, cut into windows of about `length_window` batches. A window is sorted
-by length and cut into batches by the token budget, whose order is then shuffled. A window can be had without
+by length and cut into batches by the token budget; their order is then shuffled. A window can be had without
 the ones before it, so a position is three small integers: epoch, window, batch.
 """
 

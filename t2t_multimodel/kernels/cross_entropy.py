@@ -9,7 +9,7 @@ from t2t_multimodel.kernels.custom_vjp import custom_vjp
 from t2t_multimodel.kernels.select import Kernel
 from t2t_multimodel.kernels.split_batch import halved
 
-LEAST = 1e-30  # a probability whose logarithm float32 still has in full
+LEAST = 1e-30  # the logarithm of this probability is still exact in float32
 
 
 def cross_entropy(logits, targets, weights, label_smoothing=0.0):

@@ -1,4 +1,4 @@
-"""Functions whose gradient is written out instead of found by differentiation."""
+"""Functions with a gradient that is written out instead of found by differentiation."""
 
 import keras
 from keras import ops

@@ -35,11 +35,11 @@ ragged_split = Kernel(_ragged_split, everywhere=_ragged_split_with_gradient)
 
 
 def _gather_rows(x, rows, copies, gaps=False):
-    """x[rows], for a caller who knows where each row of x goes.
+    """x[rows], for a caller that knows where each row of x goes.
 
     Args:
       x: [n, d]. rows: [m] int32.
-      copies: [n, c] int32, where in the result the copies of each row of x are. A row whose gradient is not used
+      copies: [n, c] int32, where in the result the copies of each row of x are. A row that needs no gradient
         may name any.
       gaps: whether `copies` holds m for a copy that does not exist.
     """

@@ -1,4 +1,4 @@
-"""The second half of a layer norm, x / √(mean(x²) + ε) · scale + bias, of rows whose mean is zero."""
+"""The second half of a layer norm, x / √(mean(x²) + ε) · scale + bias, of rows of mean zero."""
 
 from keras import ops
 
@@ -19,7 +19,7 @@ def _scaled_rows_with_gradient(x, scale, bias, shape):
     """With the gradient written out: every operation is a pass over memory, and differentiation makes more of them.
 
     The sums that the gradient needs are products with a single row or column: a CPU sums columns faster so. The bias is
-    left to `ops.add`, of whose gradient TensorFlow makes one operation. XLA makes one pass of the formula by itself.
+    left to `ops.add`: TensorFlow makes one operation of its gradient. XLA makes one pass of the formula by itself.
     """
 
     def forward(x, scale):

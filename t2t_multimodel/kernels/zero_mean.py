@@ -1,4 +1,4 @@
-"""Weights whose outputs have mean zero: the first half of a layer norm, done once for all rows."""
+"""Weights that give outputs of mean zero: the first half of a layer norm, done once for all rows."""
 
 from keras import ops
 

@@ -63,7 +63,7 @@ class CachedAttention:
 
 def _not_its_past(position, length, beam):
     """`MASKED` where a row of an example holds, at a time, what is not the past of another one; broadcastable to
-    [examples, beam (who looks), length · beam (at what)].
+    [examples, beam (queries), length · beam (keys)].
     """
     hidden = ops.arange(length) > position.time
     if beam > 1:

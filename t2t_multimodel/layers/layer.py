@@ -1,4 +1,4 @@
-"""The base of every layer here: a Keras layer whose weights all exist once it is made."""
+"""The base of every layer here: a Keras layer that has all its weights once it is made."""
 
 import keras
 
@@ -30,7 +30,7 @@ class ModalityNet(Layer):
 
 
 class Dropout(Layer):
-    """Dropout whose seed has a name of its own: Keras's layer numbers its seeds in the order of their making in the
+    """Dropout that names its seed: Keras's layer numbers its seeds in the order of their making in the
     process, so no other process would find them in a checkpoint."""
 
     def __init__(self, rate, **kwargs):

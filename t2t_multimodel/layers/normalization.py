@@ -31,7 +31,7 @@ class LayerNorm(Layer):
         return ops.cast(normal, x.dtype)
 
     def scale_zero_mean(self, x, axes=None):
-        """The same for an `x` whose mean over the normalised axes is zero already."""
+        """The same for an `x` that has mean zero over the normalised axes already."""
         axes = axes or self.axes
         if axes == (-1,):
             shape = shape_of(x)

@@ -21,7 +21,7 @@ from t2t_multimodel.metrics.answers import TEXT
 class Metric:
     """Base class of metrics. A subclass says how to read its value, and defines one of:
 
-    - `per_example`: a value for each example, whose mean is the metric; or
+    - `per_example`: a value for each example; the metric is their mean; or
     - `example_sums` and `value_of`: numbers that add up over examples, and the metric of their total; or
     - `score` alone: any function of all examples. It can't be compared between runs by example.
     """

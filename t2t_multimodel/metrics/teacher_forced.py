@@ -74,7 +74,7 @@ class TokenAccuracy(TeacherForcedMetric):
 
 @register_metric
 class SequenceAccuracy(TeacherForcedMetric):
-    """The share of targets whose ids are all the likeliest."""
+    """The share of targets of which all ids are the likeliest."""
 
     name = "teacher_forced_sequence_accuracy"
 

@@ -33,7 +33,7 @@ class Bleu(Metric):
     def value_of(self, total):
         from sacrebleu.metrics import BLEU
 
-        # The sentences' counts add up to the corpus's, whose score is then sacrebleu's own.
+        # The sentences' counts add up to the corpus's; its score is then sacrebleu's own.
         counts = [int(x) for x in total]
         correct, possible = counts[:ORDERS], counts[ORDERS : 2 * ORDERS]
         return BLEU.compute_bleu(correct, possible, counts[-2], counts[-1], smooth_method="exp").score

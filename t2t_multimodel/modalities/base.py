@@ -106,7 +106,7 @@ class Modality:
         return float(getattr(sample, "nbytes", 8))
 
     def stored_fault(self, arrays: dict[str, Any]) -> str:
-        """What is wrong with a stored sample whose arrays have the right sizes; "" where nothing is."""
+        """What is wrong with a stored sample that has arrays of the right sizes; "" where nothing is."""
         return ""
 
     def to_json(self) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class Modality:
 
     @property
     def weights_name(self) -> str:
-        """Problems whose modalities have the same one share one set of weights."""
+        """Problems with modalities of the same name share one set of weights."""
         fields = [value for name, value in self.to_json().items() if name != "modality"]
         return "_".join([self.modality_name, *(digest_of(v) if isinstance(v, list) else str(v) for v in fields)])
 
@@ -232,7 +232,7 @@ class Modality:
         """A layer: ({name: array} of `tensors`, training) → (x [B, T, d], padding_mask [B, T], grid or None).
 
         The padding mask is 1 at positions that hold something. The grid is (height, width) of a two-dimensional input,
-        whose positions are its rows one after the other.
+        the positions are its rows one after the other.
         """
         raise UserError(f"{self.modality_name} can't be an input: its class defines no make_encoder")
 
@@ -307,7 +307,7 @@ class Modality:
         return [("", f"{self.modality_name} {n} {' × '.join(map(str, np.shape(a)))}") for n, a in arrays.items()]
 
     def write_files(self, stored: list[Any], captions: list[str], stem: Any) -> list[Any]:
-        """Draws or writes stored samples to files whose names begin with the path `stem`; returns their paths."""
+        """Draws or writes stored samples to files with names that begin with the path `stem`; returns their paths."""
         return []
 
     def distribution_in_words(self, stored: Any, of: str = "") -> list[str]:

@@ -213,7 +213,7 @@ class Inputs(Modality):
         return [value[name] for name in self._names]
 
     def _joined(self, join, each):
-        """{array name: …} of each member as one dict whose names say the member too."""
+        """{array name: …} of each member as one dict; the names say the member too."""
         pairs = zip(self._names, each)
         return {join(n, name): value for n, own in pairs for name, value in own.items()}
 

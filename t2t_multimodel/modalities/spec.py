@@ -10,7 +10,7 @@ from t2t_multimodel.modalities.base import Modality
 class ProblemSpec:
     """What a model needs to know of a problem.
 
-    `inputs` and `targets` are modalities that know their vocabulary (`Modality.bind`). Problems whose modalities have
+    `inputs` and `targets` are modalities that know their vocabulary (`Modality.bind`). Problems with modalities of
     the same `weights_name` share their nets.
     """
 

@@ -122,7 +122,7 @@ class Text(Modality):
     # ---- The nets
 
     def make_nets(self, hparams, reads, writes):
-        """One layer for both sides: they share the embedding, whose rows are the command tokens too."""
+        """One layer for both sides: they share the embedding, which has the command tokens too."""
         from t2t_multimodel.modalities.text_nets import TextNet
 
         net = TextNet(self, hparams, name=self.weights_name)

@@ -22,7 +22,7 @@ WIDE = 128  # features from which splitting the batch gains more than calling tw
 
 
 def split_if_wide(function, hparams, *arrays):
-    """`function(*arrays)`, arrays [B, …] whose rows are independent: by `split_batch` where that is faster.
+    """`function(*arrays)`, arrays [B, …] of independent rows: by `split_batch` where that is faster.
 
     No splitting while capturing intermediates: layers would sow each half under the same name.
     """
@@ -89,7 +89,7 @@ class Mixer(Layer):
 
     @property
     def prepared(self):
-        """The layers besides `steps` whose `constants` decoding computes once."""
+        """The layers besides `steps` that have `constants`, which decoding computes once."""
         return self.attention_block.attentions
 
     def initial_state(self, batch, length, beam=1):
@@ -141,7 +141,7 @@ class Decoder(Layer):
 
     @property
     def prepared(self):
-        """The layers besides `steps` whose `constants` decoding computes once."""
+        """The layers besides `steps` that have `constants`, which decoding computes once."""
         attentions = [attention for layer in self.cross_attentions for attention in layer.attentions]
         return [*attentions, *([self.experts] if self.experts is not None else [])]
 

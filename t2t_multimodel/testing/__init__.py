@@ -44,7 +44,7 @@ def check_problem(problem, *, prepared=100, read=100_000, worker=True):
     Args:
       problem: a `Problem` class, an instance, or a registered name.
       prepared: samples of each split that are prepared, stored and read back.
-      read: samples of each split whose keys and raw content are compared.
+      read: so many samples of each split have their keys and raw content compared.
       worker: whether a worker process prepares some too. Needs the class to be importable, as data generation does.
     """
     findings = find_faults(problem, prepared=prepared, read=read, worker=worker)

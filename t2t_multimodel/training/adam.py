@@ -5,7 +5,7 @@ from keras import ops
 
 
 class LazyAdam(keras.optimizers.Adam):
-    """Adam that updates, of a variable with rows by expert, only the experts whose gradient is not zero.
+    """Adam that updates, of a variable with rows by expert, only the experts with a gradient that is not zero.
 
     What TensorFlow's contributed LazyAdam does for the rows of an embedding.
 

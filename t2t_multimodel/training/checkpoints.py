@@ -87,7 +87,7 @@ def steps(folder):
 
 
 def latest(folder, warn=None):
-    """The newest step whose checkpoint is whole, None where there is none at all.
+    """The newest step that has a whole checkpoint, None where there is none at all.
 
     Args:
       folder: of all checkpoints of the run.

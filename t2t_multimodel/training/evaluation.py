@@ -17,7 +17,7 @@ class Evaluator:
     def __init__(self, model, run, hparams, step=None):
         """Args:
         model, run, hparams: see `training/run.py`.
-        step: the backend's `Step` whose compiled evaluation to use; None: one is made, without an optimiser.
+        step: the backend's `Step` with the compiled evaluation to use; None: one is made, without an optimiser.
         """
         backend = adapter()
         self._run, self._hparams = run, hparams

@@ -181,7 +181,7 @@ class RunDirectory:
         self._write(DATA_DIR_FILE, folder)
 
     def write_environment(self, step: int) -> None:
-        """Adds an entry for this process, whose training starts at `step`."""
+        """Adds an entry for this process, which starts to train at `step`."""
         entries = self.environments() + [environment.describe() | {"from step": str(step)}]
         self._write(ENVIRONMENT_FILE, [*entries[:1], *entries[1:][1 - _MOST_ENVIRONMENTS :]])
 

@@ -10,7 +10,7 @@ from t2t_multimodel.training.tensorflow_graph import each_once
 
 
 def program(*signature):
-    """A decorator that makes a `Program` of a function whose arguments have that signature (`tf.function`'s)."""
+    """A decorator that makes a `Program` of a function with arguments of that signature (`tf.function`'s)."""
     return lambda function: Program(function, signature)
 
 
@@ -64,7 +64,7 @@ def _let_go_of_graph(function):
         if operation.type == "IdentityN" and "_gradient_op_type" in operation.node_def.attr:
             registry.pop(operation.get_attr("_gradient_op_type").decode(), None)
     for part in function.children:
-        # Branches and loops, whose graphs are of kinds of their own; a function others may call too keeps its graph.
+        # Branches and loops have graphs of other kinds; a function that others may call too keeps its graph.
         if type(part._cached_graph) is not FuncGraph:
             _let_go_of_graph(part)
     function._cached_graph = None
