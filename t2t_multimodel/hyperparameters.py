@@ -39,9 +39,9 @@ class HParams:
     encoder_blocks: int = tuned(6, 1, 8)  # convolution blocks in the encoder; the experts sit in the middle
     attention_blocks: int = 2  # convolution blocks that mix the target inside the mixer's attention block
     mixer_blocks: int = tuned(2, 0, 4)  # convolution blocks after the mixer's attention block
-    decoder_blocks: int = tuned(4, 1, 6)  # pairs of convolution block and source attention; experts in the middle
-    small_kernel: int = 3  # taps of a block's first two convolutions
-    large_kernel: int = 15  # taps of its last two
+    decoder_blocks: int = tuned(4, 1, 6)  # pairs of convolution block and cross-attention; experts in the middle
+    small_kernel: int = 3  # kernel size of a block's first two convolutions
+    large_kernel: int = 15  # kernel size of its last two
     large_dilation: int = 8  # dilation of its last one, in positions
     num_heads: int = 8  # attention heads; divides hidden_size
     dropout: float = tuned(0.4, 0.0, 0.5)  # after every convolution block; sits on the residual stream, so it compounds

@@ -55,28 +55,28 @@ class Step:
         As in evaluation: without the experts' noise and balancing loss, which have nothing to do with the problem.
         """
         if spec.signature not in self._gradients:
-            touched = self.model.trainable_variables_for(spec)
-            mine = {id(v) for v in touched}
+            trained = self.model.trainable_variables_for(spec)
+            mine = {id(v) for v in trained}
             others = [v for v in self.model.variables if id(v) not in mine]
 
             def loss_of(weights, rest, batch):
-                with keras.StatelessScope(state_mapping=[*zip(touched, weights), *zip(others, rest)]):
+                with keras.StatelessScope(state_mapping=[*zip(trained, weights), *zip(others, rest)]):
                     return self.model.loss(batch, spec, training=False)[1]["cross_entropy"]
 
-            self._gradients[spec.signature] = (jax.jit(jax.grad(loss_of)), touched, others)
-        function, touched, others = self._gradients[spec.signature]
-        values = function([v.value for v in touched], [v.value for v in others], batch)
+            self._gradients[spec.signature] = (jax.jit(jax.grad(loss_of)), trained, others)
+        function, trained, others = self._gradients[spec.signature]
+        values = function([v.value for v in trained], [v.value for v in others], batch)
         return [np.asarray(value) for value in values]
 
     def _make_update(self, specs):
         trainable, state = self.model.trainable_variables, self.model.non_trainable_variables
-        touched_ids = {id(v) for spec in specs for v in self.model.trainable_variables_for(spec)}
-        touched = [v for v in trainable if id(v) in touched_ids]
+        trained_ids = {id(v) for spec in specs for v in self.model.trainable_variables_for(spec)}
+        trained = [v for v in trainable if id(v) in trained_ids]
         variables = self.variables()
 
         def loss_of(weights, rest, batches):
             total, reports = 0.0, []
-            with keras.StatelessScope(state_mapping=[*zip(touched, weights), *rest]) as scope:
+            with keras.StatelessScope(state_mapping=[*zip(trained, weights), *rest]) as scope:
                 for spec, batch in zip(specs, batches):
                     loss, report = self.model.loss(batch, spec, training=True)
                     total = total + loss / len(specs)
@@ -85,8 +85,8 @@ class Step:
 
         def update(values, batches, rate):
             by_id = {id(v): value for v, value in zip(variables, values)}
-            rest = [(v, by_id[id(v)]) for v in self.model.variables if id(v) not in touched_ids]
-            weights = [by_id[id(v)] for v in touched]
+            rest = [(v, by_id[id(v)]) for v in self.model.variables if id(v) not in trained_ids]
+            weights = [by_id[id(v)] for v in trained]
             gradients, (reports, new_state) = jax.grad(loss_of, has_aux=True)(weights, rest, batches)
             norm = jax.numpy.sqrt(sum(jax.numpy.sum(g.astype("float32") ** 2) for g in gradients))
             if self.hparams.clip_norm:
@@ -96,7 +96,7 @@ class Step:
             by_id[id(self.optimizer.learning_rate)] = rate
             # Inside the scope the optimiser's assignments are recorded, not made; a subset of the variables is welcome.
             with keras.StatelessScope(state_mapping=[(v, by_id[id(v)]) for v in variables]) as scope:
-                self.optimizer.apply(gradients, touched)
+                self.optimizer.apply(gradients, trained)
                 return [scope.get_current_value(v) for v in variables], norm, reports
 
         return update

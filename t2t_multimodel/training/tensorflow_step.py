@@ -47,9 +47,9 @@ class Step:
             for variable, gradient in zip(self.model.trainable_variables_for(spec), gradients):
                 before = total.get(id(variable))
                 total[id(variable)] = gradient if before is None else before + gradient
-        touched = [v for v in self.model.trainable_variables if id(v) in total]
-        gradients = [total[id(v)] / len(microbatches) for v in touched]
-        norm = self._apply(touched)(gradients, rate)
+        trained = [v for v in self.model.trainable_variables if id(v) in total]
+        gradients = [total[id(v)] / len(microbatches) for v in trained]
+        norm = self._apply(trained)(gradients, rate)
         return [_floats(reports) for _, reports in results], float(norm)
 
     def evaluate(self, spec, batch):
@@ -70,66 +70,66 @@ class Step:
         As in evaluation: without the experts' noise and balancing loss, which have nothing to do with the problem.
         """
         if spec.signature not in self._plain_gradients:
-            touched = [v.value for v in self.model.trainable_variables_for(spec)]
+            trained = [v.value for v in self.model.trainable_variables_for(spec)]
 
             @program(batch_signature(spec))
             def gradients(batch):
                 _, report = self.model.loss(batch, spec, training=False)
                 zero = tf.UnconnectedGradients.ZERO  # the noise's weights take no part
-                return tf.gradients(report["cross_entropy"], touched, unconnected_gradients=zero)
+                return tf.gradients(report["cross_entropy"], trained, unconnected_gradients=zero)
 
             self._plain_gradients[spec.signature] = gradients
         return [tf.convert_to_tensor(g).numpy() for g in self._plain_gradients[spec.signature](batch)]
 
-    def _loss_and_gradients(self, spec, batch, touched):
+    def _loss_and_gradients(self, spec, batch, trained):
         loss, report = self.model.loss(batch, spec, training=True)
         method = tf.AggregationMethod.EXPERIMENTAL_TREE
-        gradients = tf.gradients(loss, [v.value for v in touched], aggregation_method=method)
-        missing = [v.path for v, g in zip(touched, gradients) if g is None]
+        gradients = tf.gradients(loss, [v.value for v in trained], aggregation_method=method)
+        missing = [v.path for v, g in zip(trained, gradients) if g is None]
         if missing:
             raise RuntimeError(f"no gradient reaches {', '.join(missing)}")
         gradients = [tf.convert_to_tensor(g) for g in gradients]
         return gradients, {"loss": loss} | {name: report[name] for name in REPORTED}
 
-    def _clip_and_apply(self, gradients, touched, rate):
+    def _clip_and_apply(self, gradients, trained, rate):
         norm = tf.linalg.global_norm(gradients)
         if self.hparams.clip_norm:
             scale = tf.minimum(1.0, self.hparams.clip_norm / tf.maximum(norm, 1e-12))
             gradients = [g * scale for g in gradients]
         self.optimizer.learning_rate.assign(rate)
-        self.optimizer.apply(gradients, touched)
+        self.optimizer.apply(gradients, trained)
         return norm
 
     def _update(self, spec):
         if spec.signature not in self._updates:
-            touched = self.model.trainable_variables_for(spec)
+            trained = self.model.trainable_variables_for(spec)
 
             @program(batch_signature(spec), tf.TensorSpec([], tf.float32))
             def update(batch, rate):
-                gradients, report = self._loss_and_gradients(spec, batch, touched)
-                return self._clip_and_apply(gradients, touched, rate), report
+                gradients, report = self._loss_and_gradients(spec, batch, trained)
+                return self._clip_and_apply(gradients, trained, rate), report
 
             self._updates[spec.signature] = update
         return self._updates[spec.signature]
 
     def _gradient(self, spec):
         if spec.signature not in self._gradients:
-            touched = self.model.trainable_variables_for(spec)
+            trained = self.model.trainable_variables_for(spec)
 
             @program(batch_signature(spec))
             def gradient(batch):
-                return self._loss_and_gradients(spec, batch, touched)
+                return self._loss_and_gradients(spec, batch, trained)
 
             self._gradients[spec.signature] = gradient
         return self._gradients[spec.signature]
 
-    def _apply(self, touched):
-        key = tuple(v.path for v in touched)
+    def _apply(self, trained):
+        key = tuple(v.path for v in trained)
         if key not in self._applies:
 
-            @program([tf.TensorSpec(v.shape, tf.float32) for v in touched], tf.TensorSpec([], tf.float32))
+            @program([tf.TensorSpec(v.shape, tf.float32) for v in trained], tf.TensorSpec([], tf.float32))
             def apply(gradients, rate):
-                return self._clip_and_apply(gradients, touched, rate)
+                return self._clip_and_apply(gradients, trained, rate)
 
             self._applies[key] = apply
         return self._applies[key]
