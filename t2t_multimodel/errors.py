@@ -2,12 +2,35 @@
 
 import difflib
 import os
+import re
 import shlex
 from collections.abc import Iterable
+
+# Characters that steer a terminal or hide: control characters, marks of writing direction, line separators, tags,
+# and halves of surrogate pairs, which stand for bytes of a file name that are no text.
+_STEERING = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 class UserError(Exception):
     """Something the user can put right. Commands print its one line and exit with status 2."""
+
+    def __init__(self, *said: object) -> None:
+        super().__init__(*(printable(one, keep="\n\t") if isinstance(one, str) else one for one in said))
+
+
+def printable(text: object, keep: str = "") -> str:
+    """The text with every character that could steer a terminal escaped: "\\x1b[31m".
+
+    Everything from a file or from the user passes through it on the way to a terminal: `UserError` does it by itself,
+    and so do the commands' standard output and error (cli/terminal.py). `keep`: characters that stay.
+    """
+    return _STEERING.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), str(text))
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 class DivergedError(UserError):

@@ -1,10 +1,30 @@
-"""Writes files whole or not at all: a reader sees the old content or the new one, never a part."""
+"""Paths as users write them, and files that are written whole or not at all: a reader never sees a part."""
 
 import contextlib
 import os
 import pathlib
 import secrets
 from collections.abc import Iterator
+
+from t2t_multimodel.errors import UserError
+
+
+def user_path(path: str | os.PathLike[str], name: str) -> str:
+    """A path with "~" and "~user" expanded, for the argument or flag that is called `name`.
+
+    Raises:
+      UserError: there is no such home folder, or the path is none.
+    """
+    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+        raise UserError(f"{name} must be a path, not {path!r}")
+    text = os.fspath(path)
+    if not text or "\0" in text:
+        raise UserError(f"{name}={text!r} can't be a path")
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        home = text.split("/", 1)[0]
+        raise UserError(f"{name}={text}: {home} has no home folder here; a folder of that name is written ./{home}")
+    return expanded
 
 
 def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:

@@ -6,7 +6,12 @@ import os
 import sys
 import tempfile
 
+from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.json_files import DamagedFile, MissingFile, OneOf, read_json
+
 BACKENDS = ("tensorflow", "jax")
+# What the models and their checkpoints are made for, as Keras's settings file calls it.
+_KERAS_SETTINGS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last", "nnx_enabled": False}
 
 
 def set_environment(backend=None):
@@ -14,14 +19,68 @@ def set_environment(backend=None):
 
     Args:
       backend: what Keras computes with; None: what `KERAS_BACKEND` says, else tensorflow.
+
+    Raises:
+      UserError: there is no such backend, or Keras is imported already, with other settings than the models need.
     """
-    os.environ["KERAS_BACKEND"] = backend or os.environ.get("KERAS_BACKEND") or BACKENDS[0]
+    backend = backend or os.environ.get("KERAS_BACKEND") or BACKENDS[0]
+    if backend not in BACKENDS:
+        raise unknown_name("backend", backend, BACKENDS, "in the environment variable KERAS_BACKEND, or --backend")
+    os.environ["KERAS_BACKEND"] = backend
+    if "keras" in sys.modules:
+        _check_keras()
+    else:
+        _pass_over_keras_settings()
     # Notices, warnings and remarks on the processor at the level of errors; real errors come as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Two operations at a time, each with half of the processors: most products here are too small to share out, while
     # half of a backward pass does not wait for the other. (Measured on two processors: docs/performance.md.)
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, processors() // 2)))
+
+
+def _check_keras():
+    import keras
+
+    config = keras.config
+    if config.backend() not in BACKENDS:
+        raise UserError(
+            f"keras was imported with backend {config.backend()}; set KERAS_BACKEND to {' or '.join(BACKENDS)} before "
+            "its import"
+        )
+    for name in ("floatx", "image_data_format"):
+        value = getattr(config, name)()
+        if value != _KERAS_SETTINGS[name]:
+            raise UserError(
+                f"keras has {name}={value!r}; call keras.config.set_{name}({_KERAS_SETTINGS[name]!r}): other values "
+                "are not supported"
+            )
+
+
+def _pass_over_keras_settings():
+    """Has Keras read another folder than ~/.keras, where the file keras.json there would change or end its import."""
+    for name in ("KERAS_NNX_ENABLED", "KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
+        os.environ.pop(name, None)
+    home = os.path.expanduser("~")
+    folder = os.environ.get("KERAS_HOME")
+    if folder is None:  # as Keras itself chooses
+        folder = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
+    own = os.path.join(folder, "t2t_multimodel")
+    # In the null device there is no folder, and none can be made.
+    chosen = next((one for one in (folder, own) if _has_usual_settings(one)), os.path.join(os.devnull, "keras"))
+    if chosen != folder:
+        os.environ["KERAS_HOME"] = chosen
+
+
+def _has_usual_settings(folder):
+    schema = {f"{name}?": OneOf(value) for name, value in _KERAS_SETTINGS.items()}
+    try:
+        read_json(os.path.expanduser(os.path.join(folder, "keras.json")), schema)
+    except MissingFile:
+        return True
+    except DamagedFile:
+        return False
+    return True
 
 
 def processors():

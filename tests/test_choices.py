@@ -10,7 +10,7 @@ from test_experiments import IDENTITY, ROLES, SMALL_SET, flags_of
 
 from t2t_multimodel.cli import experiment
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.experiments import choices, estimate, plan
+from t2t_multimodel.experiments import choices, estimate, plan, stored
 from t2t_multimodel.mixture import parse
 
 METRICS = {"tiny_parse": ["exact_match"], "tiny_image": ["accuracy_top1"], "tiny_speech": ["cer"]}
@@ -34,7 +34,7 @@ def judged(tries, values, tmp_path):
         problem = one.kind.problems[0]
         value = values[one.kind.name][one.words]
         scores = {problem: {METRICS[problem][0]: value, "split": "dev"}} if value is not None else {}  # it diverged
-        result.write_text(json.dumps({"dev_scores": scores}))
+        result.write_text(json.dumps(stored.sealed({"dev_scores": scores})))
         jobs.append(SimpleNamespace(result=result))
     return jobs
 

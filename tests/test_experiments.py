@@ -17,7 +17,7 @@ from small_world import HPARAMS, make_data, make_trainer
 
 from t2t_multimodel.cli import experiment
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.experiments import estimate, plan, queue
+from t2t_multimodel.experiments import estimate, plan, queue, stored
 from t2t_multimodel.metrics import totals, value_of
 from t2t_multimodel.mixture import Mixture, parse
 from t2t_multimodel.training.affinity import gradient_cosines
@@ -275,11 +275,12 @@ def test_a_run_that_fails_is_named_and_the_others_are_reported(tmp_path, monkeyp
         folder = tmp_path / title
         return queue.Job(title, folder, folder / "result.json", (module,), "scores", 1)
 
+    result = stored.sealed({"steps": 1, "examples_seen": {}, "train_seconds": 0.5, "scores": {}})
     script = tmp_path / "child.py"
     script.write_text(
         "import json, pathlib, sys\njob = json.loads(pathlib.Path(sys.argv[1]).read_text())\n"
         "sys.exit('the loss is nan: an error') if job['trainer'] == ['bad'] else "
-        "pathlib.Path(job['result']).write_text('{}')\n"
+        f"pathlib.Path(job['result']).write_text({json.dumps(result)!r})\n"
     )
     monkeypatch.setattr(queue, "_command", lambda path: [sys.executable, str(script), str(path)])
     jobs = [job("good", "good"), job("bad", "bad"), job("also good", "good")]

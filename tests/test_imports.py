@@ -22,6 +22,7 @@ CORE = (
     "problem",
     "mixture",
     "hyperparameters",
+    "json_files",
     "vocabulary",
     "startup",
     "packages",

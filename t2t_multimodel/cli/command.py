@@ -11,10 +11,10 @@ A command module declares its flags and passes its function to `Command.run`:
         return command.run(_generate, argv)
 
 Exit statuses: 0 success, 2 an error that the user can correct, 130 interrupted; a trainer that was told to stop ends
-with 75, "resume me". Any other exception is a bug and keeps its traceback.
+with 75, "resume me". Any other exception is a bug and keeps its traceback. A standard output that nothing reads any
+more changes no status.
 """
 
-import errno
 import os
 import shlex
 import shutil
@@ -24,9 +24,12 @@ import textwrap
 from absl import flags as absl_flags
 
 from t2t_multimodel import startup
+from t2t_multimodel.cli import environment_errors, terminal
 from t2t_multimodel.errors import UserError, nearest
+from t2t_multimodel.files import user_path
 
 USER_ERROR, INTERRUPTED = 2, 130
+PATHS = ("DIR", "FILE")  # metavars of the flags that are paths: "~" in them is the user's home folder
 
 # Other names that a flag goes by, in every command that has it: Tensor2Tensor's, and those of version 0.1.
 _ALIASES = {
@@ -76,7 +79,10 @@ class Command:
         self._group = self._groups.setdefault(title, [])
 
     def text(self, name, default, meaning, *, metavar="TEXT", required=False, holds_flags=False):
-        """A flag with a string value; with `holds_flags` the value is flags of another program: "--its_flag=value"."""
+        """A flag with a string value, which is a path if `metavar` is one of `PATHS`.
+
+        With `holds_flags` the value is flags of another program: "--its_flag=value".
+        """
         absl_flags.DEFINE_string(name, default, meaning, flag_values=self._values)
         self._declared(name, meaning, metavar, required)
         if holds_flags:
@@ -124,21 +130,25 @@ class Command:
         `function` gets an object with one attribute per flag; it returns None or an exit status, and raises `UserError`
         for an error that the user can correct.
         """
-        try:
-            return self._run(function, sys.argv[1:] if argv is None else list(argv))
-        except UserError as error:
-            details = getattr(error, "details", "")  # the user's own traceback, where their code failed
-            return self._fail(error, details)
-        except KeyboardInterrupt:
-            return INTERRUPTED
-        except BrokenPipeError:  # e.g. `t2t-trainer --registry_help | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
-        except Exception as error:
-            said = _environment_error(error)
-            if said is None:
-                raise
-            return self._fail(said)
+        return self.guarded(lambda: self._run(function, sys.argv[1:] if argv is None else list(argv)))
+
+    def guarded(self, function):
+        """The exit status that `function()` returns, or that of the error that it raises, which is printed."""
+        with terminal.plain_streams():
+            try:
+                status = function()
+                sys.stdout.flush()  # a full disk is found out here, not when Python ends
+                return status
+            except UserError as error:
+                details = getattr(error, "details", "")  # the user's own traceback, where their code failed
+                return self._fail(error, details)
+            except KeyboardInterrupt:
+                return INTERRUPTED
+            except Exception as error:
+                said = environment_errors.line(error)
+                if said is None:
+                    raise
+                return self._fail(said)
 
     def parse(self, argv):
         """The flag values from `argv`; raises `UserError` for an unknown flag, a bad value, a positional argument."""
@@ -157,12 +167,24 @@ class Command:
                 f"unexpected argument {stray[0]!r}: flags are written --name=value, quoted where the value "
                 f"has spaces (see {self.name} --help)"
             )
-        for name in [n for n in self._names() if n not in self._holding_flags]:
+        for name in self._names():
             value = self._values[name].value
-            for text in value if isinstance(value, list) else [value]:
-                if isinstance(text, str) and text.startswith("--"):  # absl takes the next flag as the value
-                    raise UserError(f"flag --{name} needs a value, got {text!r}")
+            checked = [self._checked(name, text) for text in (value if isinstance(value, list) else [value])]
+            self._values[name].value = checked if isinstance(value, list) else checked[0]
         return self._values
+
+    def _checked(self, name, text):
+        """One value of a flag, where it is text: as the user means it, or a `UserError`."""
+        if not isinstance(text, str):
+            return text
+        if text.startswith("--") and name not in self._holding_flags:  # absl takes the next flag as the value
+            raise UserError(f"flag --{name} needs a value, got {text!r}")
+        if "\0" in text or text.encode(errors="replace").decode() != text:
+            said = (
+                "a NUL character" if "\0" in text else "bytes that are no text in this locale (PYTHONUTF8=1 sets UTF-8)"
+            )
+            raise UserError(f"--{name}={text} has {said}; give another")
+        return os.fspath(user_path(text, f"--{name}")) if self._metavars[name] in PATHS and text else text
 
     def command_line(self, **values):
         """The parsed command, to paste into a shell: its flags, with `values` replaced.
@@ -264,16 +286,3 @@ class Command:
             return UserError(f'unknown flag --{name}; {wanted} is an hparam: --hparams="{wanted}=…"')
         said = "did you mean " + " or ".join(f"--{c}" for c in close) + "?" if close else f"see {self.name} --help"
         return UserError(f"unknown flag --{name}; {said}")
-
-
-def _environment_error(error):
-    """One line for an error of the file system that the user can correct, or None."""
-    while error is not None:
-        number = getattr(error, "errno", None)
-        name = getattr(error, "filename", None)
-        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
-            return f"disk full{f' while writing {name}' if name else ''}: make room, then run the same command again"
-        if number in (errno.EACCES, errno.EPERM, errno.EROFS) and name:
-            return f"no permission: {name} ({error.strerror})"
-        error = error.__cause__ or error.__context__
-    return None

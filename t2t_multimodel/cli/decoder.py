@@ -19,6 +19,7 @@ import warnings
 from pathlib import Path
 
 from t2t_multimodel import startup
+from t2t_multimodel.cli import terminal
 from t2t_multimodel.cli.command import DECODE_HPARAMS, Command
 from t2t_multimodel.errors import UserError, unknown_name
 
@@ -86,7 +87,7 @@ def _decode(flags):
 
         write_file(flags.decode_to_file, text.encode("utf-8"))
     else:
-        sys.stdout.write(text)
+        terminal.write_data(text)
 
 
 def read_lines(path):

@@ -8,6 +8,7 @@ writes it, and reads the result. The same command continues an interrupted run.
 """
 
 import json
+import math
 import os
 import signal
 import sys
@@ -17,15 +18,23 @@ from pathlib import Path
 
 from t2t_multimodel.errors import DivergedError
 from t2t_multimodel.files import write_file
+from t2t_multimodel.json_files import OneOf, read_json
+
+MEASURES = ("scores", "scores and probes", "dev scores", "speed", "speed of updates")
+JOB = {"trainer": [str], "result": str, "measure": OneOf(*MEASURES), "spawned": float}
 
 
 def main(argv=None):
     from t2t_multimodel.cli import trainer
 
     (path,) = sys.argv[1:] if argv is None else argv
-    job = json.loads(Path(path).read_text(encoding="utf-8"))
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    return trainer.command.run(lambda flags: _run(flags, job), job["trainer"])
+
+    def run():
+        job = read_json(path, JOB, "give the command of the suite again: it writes the file")
+        return trainer.command.run(lambda flags: _run(flags, job), job["trainer"])
+
+    return trainer.command.guarded(run)
 
 
 def _run(flags, job):
@@ -67,7 +76,18 @@ def _run(flags, job):
 
 
 def _write(job, values):
-    write_file(Path(job["result"]), (json.dumps(values, ensure_ascii=False) + "\n").encode())
+    from t2t_multimodel.experiments import stored
+
+    write_file(Path(job["result"]), json.dumps(stored.sealed(_finite(values)), ensure_ascii=False) + "\n")
+
+
+def _finite(value):
+    """JSON values with None in place of numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _timed(function):

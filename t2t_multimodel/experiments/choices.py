@@ -5,10 +5,11 @@ be a gain from tuning. A try has its own seed, which no other run has, and is sc
 """
 
 import dataclasses
-import json
+import math
 
 from t2t_multimodel import hyperparameters
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.experiments import stored
 from t2t_multimodel.input.batching import HPARAMS_OF_BATCHES
 from t2t_multimodel.metrics import get as get_metric
 
@@ -104,11 +105,14 @@ def outcome(tries, jobs, metrics):
     found = {}
     for one, job in zip(tries, jobs):
         problem = one.kind.problems[0]
-        scores = json.loads(job.result.read_text("utf-8"))["dev_scores"].get(problem, {})
+        advice = "remove it: the same command tries again"
+        scores = stored.opened(job.result, stored.DEV_RESULT, advice)["dev_scores"].get(problem, {})
         metric = metrics[problem][0]
         entry = found.setdefault(one.kind.name, {"problem": problem, "metric": metric, "split": None, "tries": {}})
         entry["split"] = entry["split"] or scores.get("split")
-        entry["tries"][one.words] = scores.get(metric)
+        value = scores.get(metric)
+        finite = isinstance(value, (int, float)) and math.isfinite(value)
+        entry["tries"][one.words] = value if finite else None
     for entry in found.values():
         sign = 1 if get_metric(entry["metric"]).higher_is_better else -1
         ended = {words: sign * value for words, value in entry["tries"].items() if value is not None}

@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.experiments import stored
 from t2t_multimodel.files import write_file
+from t2t_multimodel.json_files import Whole, parse_json
 from t2t_multimodel.training.reporting import METRICS_FILE, format_seconds
 
 RUN_MODULE = "t2t_multimodel.cli.experiment_run"
@@ -36,7 +38,8 @@ class Job:
 
     @property
     def done(self):
-        return self.result.exists()
+        """Whether there is a result, and it is whole."""
+        return not stored.why_not_whole(self.result, self.measure)
 
 
 def devices(workers=None):
@@ -94,6 +97,9 @@ def run_all(jobs, places, label):
     """
     jobs = list(dict.fromkeys(jobs))
     waiting = [job for job in jobs if not job.done]
+    for job in waiting:
+        if job.result.exists():
+            print(f"warning: {stored.why_not_whole(job.result, job.measure)}", file=sys.stderr)
     free, running, failed = list(range(len(places))), {}, {}
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -261,6 +267,6 @@ def step_of(job):
         with open(path, "rb") as file:
             file.seek(max(0, path.stat().st_size - 8192))
             lines = file.read().split(b"\n")[:-1]
-        return int(json.loads(lines[-1])["step"])
-    except (OSError, IndexError, ValueError, KeyError):
+        return parse_json(lines[-1], {"step": Whole(0)}, path)["step"]
+    except (OSError, IndexError, UserError):
         return 0

@@ -2,20 +2,22 @@
 
 results.jsonl has one line per run × problem × metric: the value on the test split (or dev without a test split), the
 number of examples, and the sums of each example (`scores`, see metrics/). The reports need only these
-files, plan.json and environment.json, not the runs; the files may be compressed, as results.jsonl.gz.
+files, digests.json, plan.json and environment.json, not the runs; the files may be compressed, as results.jsonl.gz.
 """
 
 import dataclasses
-import gzip
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.experiments.suite import PLAN_FILE
+from t2t_multimodel.experiments import stored
 from t2t_multimodel.files import write_file
+from t2t_multimodel.json_files import MissingFile, check, damaged
+from t2t_multimodel.metrics import get as get_metric
 from t2t_multimodel.training import environment
 from t2t_multimodel.training.reporting import read_metrics
 from t2t_multimodel.training.run_directory import RunDirectory
@@ -73,10 +75,12 @@ class Results:
         """{seed: (values of `over`, values of the metric)} on the dev split, in order of steps."""
         lines = {}
         for line in self.curves:
-            if line["kind"] == kind and line.get("problem") == problem and metric in line and line["split"] != "train":
-                xs, ys = lines.setdefault(line["seed"], ([], []))
-                xs.append(line[over])
-                ys.append(line[metric])
+            if line["kind"] == kind and line.get("problem") == problem and line["split"] != "train":
+                x, y = line.get(over), line.get(metric)
+                if _is_number(x) and _is_number(y):
+                    xs, ys = lines.setdefault(line["seed"], ([], []))
+                    xs.append(x)
+                    ys.append(y)
         return lines
 
 
@@ -86,7 +90,7 @@ def collect(output_dir):
     Without any runs (in a copy of a suite's results) the files are not changed.
 
     Raises:
-      UserError: `output_dir` holds no suite.
+      UserError: `output_dir` holds no suite, or a run's result.json is damaged.
     """
     output_dir = Path(output_dir)
     plan = _plan(output_dir)
@@ -95,12 +99,15 @@ def collect(output_dir):
     results, curves, probes, machines = [], [], [], []
     for run in plan["runs"]:
         folder = output_dir / "runs" / run["digest"]
-        if not (folder / "result.json").exists():
+        try:
+            result = stored.opened(folder / "result.json", stored.RESULT)
+        except MissingFile:
             continue
-        result = json.loads((folder / "result.json").read_text("utf-8"))
         name = {"kind": run["kind"], "seed": run["seed"]}
         for problem, measured in result["scores"].items():
             common = {"suite": plan["suite"], "run": run["digest"], **name, "steps": run["steps"], "problem": problem}
+            if problem not in result["examples_seen"] or not measured["sums"].keys() <= measured["scores"].keys():
+                raise damaged(folder / "result.json", f"the scores of {problem} are not complete", stored.AGAIN)
             trained = {"examples_seen": result["examples_seen"][problem], "train_seconds": result["train_seconds"]}
             keys = hashlib.sha256("\0".join(measured["keys"]).encode()).hexdigest()[:16]
             scored = {"split": measured["split"], "decoding": measured.get("decoding")}
@@ -118,10 +125,9 @@ def collect(output_dir):
                 for metric, sums in measured["sums"].items()
             ]
         machines = machines or RunDirectory(folder).environments()[:1]
-        curves += [{**name, **_curve_point(record)} for record in read_metrics(folder) if record.get("problem")]
+        curves += [{**name, **_curve_point(record)} for record in read_metrics(folder) if _is_point(record)]
         probes += [{**name, **probe} for probe in result.get("probes", [])]
-    for file, lines in ((RESULTS_FILE, results), (CURVES_FILE, curves), (PROBES_FILE, probes)):
-        write_file(output_dir / file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+    stored.write_lines(output_dir, {RESULTS_FILE: results, CURVES_FILE: curves, PROBES_FILE: probes})
     write_file(output_dir / ENVIRONMENT_FILE, json.dumps(machines, ensure_ascii=False).encode())
 
 
@@ -130,10 +136,18 @@ def read(output_dir):
     output_dir = Path(output_dir)
     plan = _plan(output_dir)
     scores = {}
-    for line in _lines(output_dir / RESULTS_FILE):
+    widths, counts = {}, {}  # metric → numbers in a row of its sums; keys → rows
+    for number, line in enumerate(stored.read_lines(output_dir / RESULTS_FILE, stored.RESULT_LINE), 1):
+        rows, metric = line["scores"], line["metric"]
+        shape = {len(row) for row in rows} | {widths.setdefault(metric, len(rows[0]) if rows else 0)}
+        fits = len(shape) == 1 and 0 not in shape and counts.setdefault(line["keys"], len(rows)) == len(rows)
+        if line["problem"] not in plan["problems"] or not fits:
+            said = "its problem is not of the plan, or its rows differ in length or number"
+            raise damaged(f"{output_dir / RESULTS_FILE} line {number}", said, stored.AGAIN)
+        get_metric(metric)
         score = Score(
-            line["value"],
-            np.asarray(line["scores"], np.float64),
+            math.nan if line["value"] is None else line["value"],
+            np.asarray(rows, np.float64),
             line["keys"],
             line["examples_seen"],
             line["train_seconds"],
@@ -141,45 +155,62 @@ def read(output_dir):
             line.get("decoding") or "",
         )
         by_problem = scores.setdefault(line["kind"], {}).setdefault(line["problem"], {})
-        by_problem.setdefault(line["metric"], {})[line["seed"]] = score
+        by_problem.setdefault(metric, {})[line["seed"]] = score
     if not scores:
         raise UserError(f"{output_dir}: no run of this suite is done yet; give the command without --report_only")
-    curves, probes = _lines(output_dir / CURVES_FILE), _lines(output_dir / PROBES_FILE)
+    curves = stored.read_lines(output_dir / CURVES_FILE, stored.CURVE_LINE)
+    probes = stored.read_lines(output_dir / PROBES_FILE, stored.PROBE_LINE)
+    _check_probes(probes, plan, output_dir / PROBES_FILE)
     return Results(plan, scores, curves, probes, *environment.read(output_dir / ENVIRONMENT_FILE)[:1])
 
 
 def stored_plan(output_dir):
-    """The plan of the suite in the folder; None if it is missing or damaged."""
+    """The plan of the suite in the folder; None if there is none."""
     try:
-        return json.loads((Path(output_dir) / PLAN_FILE).read_text("utf-8"))
-    except (OSError, ValueError):
+        return stored.read_plan(Path(output_dir))
+    except MissingFile:
         return None
 
 
 def _plan(output_dir):
-    path = output_dir / PLAN_FILE
     try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+        return stored.read_plan(output_dir)
+    except MissingFile:
         raise UserError(
-            f"{output_dir} holds no suite ({PLAN_FILE} is missing); give the command without --report_only"
+            f"{output_dir} holds no suite ({stored.PLAN_FILE} is missing); give the command without --report_only"
         ) from None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from None
 
 
-def _lines(path):
-    compressed = path.with_name(f"{path.name}.gz")
+def _check_probes(probes, plan, path):
+    """Raises `DamagedFile` for probes that can't be drawn: of other problems, or no square of cosines."""
+    first = probes[0] if probes else {}
+    for probe in probes:
+        count = len(probe["problems"])
+        square = [len(row) for row in probe["cosines"]] == [count] * count
+        known = set(probe["problems"]) | set(probe["loads"]) <= set(plan["problems"])
+        same = count == len(first["problems"]) and _sizes(probe) == _sizes(first)
+        if not (square and known and same and 0 not in _sizes(probe).values()):
+            raise damaged(path, "a probe has other problems, cosines or experts than the rest", stored.AGAIN)
+
+
+def _sizes(probe):
+    """{(part of the body, problem): number of experts}, and how many numbers there are for each part."""
+    sizes = {(part, name): len(of["load"]) for name, used in probe["loads"].items() for part, of in used.items()}
+    widths = {part: {size for (other, _), size in sizes.items() if other == part} for part, _ in sizes}
+    return sizes | {part: int(len(found) == 1) for part, found in widths.items()}
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_point(record):
+    """Whether a line of metrics.jsonl can be drawn; the log of a run is no result, so others are passed over."""
     try:
-        if not path.exists() and compressed.exists():
-            text = gzip.decompress(compressed.read_bytes()).decode()
-        else:
-            text = path.read_text("utf-8")
-        return [json.loads(line) for line in text.splitlines()]
-    except FileNotFoundError:
-        return []
-    except (ValueError, EOFError, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
+        check(record, stored.LOG_LINE)
+    except ValueError:
+        return False
+    return True
 
 
 def _curve_point(record):
@@ -192,4 +223,4 @@ def _curve_point(record):
 
 def _rounded(sums):
     """Sums for the file: integers unchanged, other numbers with six digits."""
-    return [[x if isinstance(x, int) else float(f"{x:.6g}") for x in row] for row in sums]
+    return [[x if x is None or isinstance(x, int) else float(f"{x:.6g}") for x in row] for row in sums]

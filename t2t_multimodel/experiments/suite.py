@@ -6,12 +6,11 @@ from pathlib import Path
 
 from t2t_multimodel import metrics
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.experiments import choices, estimate, plan, queue, roles
+from t2t_multimodel.experiments import choices, estimate, plan, queue, roles, stored
 from t2t_multimodel.files import write_file
 from t2t_multimodel.input.plan import BatchPlan
 from t2t_multimodel.input.store import ExampleStore
 
-PLAN_FILE = "plan.json"
 TIMED_STEPS = 1000  # train_steps of a timed run, for its learning rate schedule
 
 
@@ -90,7 +89,8 @@ class Suite:
         jobs = self.timing_jobs()
         if not all(job.done for job in jobs.values()):
             return None
-        return {structure: json.loads(job.result.read_text("utf-8")) for structure, job in jobs.items()}
+        advice = "remove it: the same command measures again"
+        return {structure: stored.opened(job.result, stored.TIMINGS, advice) for structure, job in jobs.items()}
 
     # ---- The plan
 
@@ -187,7 +187,7 @@ class Suite:
                 for run in runs
             ],
         }
-        write_file(self.output_dir / PLAN_FILE, (json.dumps(values, indent=1) + "\n").encode())
+        write_file(self.output_dir / stored.PLAN_FILE, json.dumps(stored.sealed(values), indent=1) + "\n")
         return values
 
     def _job(self, run, seconds):
