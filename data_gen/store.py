@@ -105,7 +105,7 @@ def write_store(
             if not planned.examples:
                 raise shards.UnfitSamples(
                     f"problem {problem.name}: split {split!r} has no examples"
-                    + (f" ({len(counts.bad)} bad records were left out)" if counts.bad else "")
+                    + (f" ({len(counts.bad)} bad records were left out; the first: {counts.bad[0][1]})" if counts.bad else "")
                     + "; check its samples() and its files, or remove the split from its `splits`"
                 )
         shards.refuse_shared_keys(problem.name, plans, runner.open_partition)

@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.problem import Problem
 
@@ -19,6 +20,10 @@ class FileProblem(Problem):
     """
 
     directory = None  # the folder; relative to the file that sets it; ~ and $VARIABLES are expanded
+    max_line_length = MAX_LINE_LENGTH  # characters of a line of text; a longer one is a bad record
+    # True: names in lists, and links, may lead to pictures and recordings outside of the folder. False: those are bad
+    # records, so that no list from elsewhere can name other files of this machine.
+    allow_outside_files = False
 
     _form = "train, dev, test"  # the expected content of the folder, for errors
     _split_suffix = ""  # ".tsv": a split is the file "train.tsv"; "": it is the folder "train"
@@ -36,7 +41,7 @@ class FileProblem(Problem):
                 f"{self._form}"
             )
         folder = self.base_folder() / os.path.expandvars(os.path.expanduser(self.directory))
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             unset = re.search(r"\$\{?(\w+)", str(folder))
             reason = f"environment variable {unset[1]} is not set" if unset else f"no such folder: {folder}"
             raise UserError(
@@ -59,7 +64,34 @@ class FileProblem(Problem):
                 f"problem {self._called} has no split {split!r}: no {split}{self._split_suffix} in {self.folder}; "
                 f"it has {', '.join(self.splits)}"
             )
-        return self.folder / f"{split}{self._split_suffix}"
+        path = self.folder / f"{split}{self._split_suffix}"
+        if not self._split_suffix and not os.path.isdir(path):
+            raise UserError(f"problem {self._called}: {path} is no folder; expected: {self._form}")
+        return path
+
+    def check_inside(self, path):
+        """Raises `ValueError` if the file at `path` is outside of the folder, unless `allow_outside_files`."""
+        if self.allow_outside_files:
+            return
+        try:
+            real = os.path.realpath(path)
+        except (OSError, ValueError):  # no such name; reading says so
+            return
+        if not real.startswith(self._real_folder):
+            raise ValueError(
+                f"{path}: is {real}, outside of {self.folder}; put it there, or set allow_outside_files = True in the "
+                "class"
+            )
+
+    @functools.cached_property
+    def _real_folder(self):
+        return os.path.join(os.path.realpath(self.folder), "")
+
+    def say_once(self, split, said):
+        """Prints a line on a split, the first time that it is read."""
+        if said and split not in self.__dict__.setdefault("_said", set()):
+            self._said.add(split)
+            print(f"{self._called} {split}: {said}", file=sys.stderr)
 
     @functools.cached_property
     def splits(self):
@@ -83,5 +115,5 @@ def picture_sample(sample, image):
     """`sample` with the path in its "inputs" replaced by the picture, in the size of the feature `image`."""
     from t2t_multimodel.data_gen.readers.pictures import read_picture
 
-    pixels = read_picture(sample["inputs"], image.height, image.width, image.channels, fit=image.fit)
+    pixels = read_picture(sample["inputs"], *image.shape, fit=image.fit, max_pixels=image.max_pixels)
     return {**sample, "inputs": pixels}

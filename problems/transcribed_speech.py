@@ -48,7 +48,9 @@ class TranscribedSpeech(FileProblem):
         from t2t_multimodel.data_gen.readers.recordings import read_recording
 
         try:
-            return {**sample, "inputs": read_recording(sample["inputs"], self.inputs.rate)}
+            self.check_inside(sample["inputs"])
+            sound = read_recording(sample["inputs"], self.inputs.rate, self.inputs.max_seconds)
+            return {**sample, "inputs": sound}
         except ValueError as error:
             split, _, file = sample["key"].partition("/")
             raise ValueError(f"{error} (transcripts.tsv of {split} names {file})") from error
@@ -61,7 +63,7 @@ class TranscribedSpeech(FileProblem):
 
     def _transcripts(self, split):
         path = self.split_path(split) / "transcripts.tsv"
-        if not path.exists():
+        if not os.path.lexists(path):
             raise UserError(f"problem {self._called}: no such file: {path}; expected: {self._form}")
-        for _, cells in read_columns(path, ("file", "text"), malformed=bad_sample):
+        for _, cells in read_columns(path, ("file", "text"), bad_sample, max_line_length=self.max_line_length):
             yield cells

@@ -7,7 +7,10 @@ import re
 import zlib
 from dataclasses import dataclass
 
+from t2t_multimodel.data_gen.readers.regular import open_regular
 from t2t_multimodel.errors import UserError
+
+MAX_BYTES = 1 << 28  # of a test set, decompressed; it is held in memory
 
 # Not an XML or SGML parser, since published test sets have bare "&" and "<" in their text.
 _TAG = re.compile(r"<(/?)(doc|seg)\b([^<>]*)>", re.IGNORECASE)
@@ -99,12 +102,15 @@ def _attribute(path, line, tag, name):
 
 def _text_of(path):
     try:
-        with gzip.open(path, "rb") if os.fspath(path).endswith(".gz") else open(path, "rb") as file:
-            content = file.read()
+        with open_regular(path) as file:
+            source = gzip.open(file, "rb") if os.fspath(path).endswith(".gz") else file
+            content = source.read(MAX_BYTES + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: no gzip file, or a damaged one ({error}); get it again") from None
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror})") from None
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{path}: more than {MAX_BYTES:,} bytes (MAX_BYTES of readers/sgm.py): no WMT test set")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

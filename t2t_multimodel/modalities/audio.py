@@ -24,13 +24,16 @@ class Audio(Modality):
 
     rate: int = 16000
     form: str = "spectrogram"  # what the encoder reads: "spectrogram" or "waveform"
+    max_seconds: float = 3600.0  # of a file's recording; a longer one is refused, undecoded
 
     def __post_init__(self):
         if self.form not in ("spectrogram", "waveform"):
             raise ValueError(f"Audio(form=...) is 'spectrogram' or 'waveform', not {self.form!r}")
 
     def declaration_fault(self):
-        return f"must have a rate of at least 1 Hz, not {self.rate!r}" if self.rate < 1 else ""
+        if self.rate < 1:
+            return f"must have a rate of at least 1 Hz, not {self.rate!r}"
+        return "" if self.max_seconds > 0 else f"must allow max_seconds above 0, not {self.max_seconds!r}"
 
     # ---- A sample
 
@@ -49,7 +52,7 @@ class Audio(Modality):
             return line
         from t2t_multimodel.data_gen.readers.recordings import read_recording
 
-        return read_recording(line, self.rate)
+        return read_recording(line, self.rate, self.max_seconds)
 
     # ---- On disk. (tfds.features.Audio is three times larger and thirty times slower.)
 

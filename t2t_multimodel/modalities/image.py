@@ -23,6 +23,7 @@ class Image(Modality):
     channels: int = 3
     # "stretch": the whole picture, its proportions changed; "crop": the shorter side fits, the middle of the other.
     fit: str = "stretch"
+    max_pixels: int = 180_000_000  # of a file's picture; a larger one is refused, undecoded
 
     def __post_init__(self):
         if self.fit not in ("stretch", "crop"):
@@ -33,6 +34,8 @@ class Image(Modality):
         return (self.height, self.width, self.channels)
 
     def declaration_fault(self):
+        if self.max_pixels < 1:
+            return f"must allow max_pixels of at least 1, not {self.max_pixels!r}"
         if min(self.shape) < 1:
             return f"must have sides and channels of at least 1, not {self.shape}"
         return ""
@@ -52,7 +55,7 @@ class Image(Modality):
             return line
         from t2t_multimodel.data_gen.readers.pictures import read_picture
 
-        return read_picture(line, *self.shape, fit=self.fit)
+        return read_picture(line, *self.shape, fit=self.fit, max_pixels=self.max_pixels)
 
     # ---- On disk
 
