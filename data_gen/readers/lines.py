@@ -113,7 +113,7 @@ class _TooLong:
 
 
 def _blocks(file, name, max_line_length):
-    """Yields the content in parts of whole lines, about a megabyte each; a line that is far too long is a `_TooLong`."""
+    """Yields the content in parts of whole lines, about a megabyte each; a line far too long is a `_TooLong`."""
     most, rest, skipping = _BYTES * max_line_length + 2, b"", False
     try:
         while block := file.read(_BLOCK):

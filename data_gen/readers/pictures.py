@@ -43,9 +43,8 @@ def read_picture(path, height, width, channels, *, fit="stretch", content=None, 
         with _opened(path, content) as file, _limit_of_pillow(), Image.open(file) as picture:
             Image.MAX_IMAGE_PIXELS = max_pixels  # for decoders that find out more than the header says
             if picture.width * picture.height > max_pixels:
-                raise ValueError(
-                    f"{picture.width:,} × {picture.height:,} pixels, more than the {max_pixels:,} that max_pixels allows"
-                )
+                size = f"{picture.width:,} × {picture.height:,} pixels"
+                raise ValueError(f"{size}, more than the {max_pixels:,} that max_pixels allows")
             if picture.format == "EPS":  # a program in PostScript, which Pillow runs
                 raise ValueError("PostScript; save it as PNG or JPEG")
             _decode_small(picture, height, width, _MODES[channels], fit)

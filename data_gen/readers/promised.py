@@ -1,6 +1,4 @@
-"""What the header of a recording says of its own size: a file that was cut short reads without an error, but misses some
-speech.
-"""
+"""What the header of a recording says of its own size, since decoders read a file that was cut short without an error."""
 
 import os
 import struct
@@ -82,7 +80,7 @@ def _of_ogg(file, present):
 
 
 def _of_mp3(file, head):
-    """By the first frame, in which encoders write how many bytes follow ("Xing" or "Info", then flags, frames, bytes)."""
+    """By the first frame, where encoders write how many bytes there are ("Xing" or "Info", flags, frames, bytes)."""
     start = 0
     if head[:3] == b"ID3":  # tags, before the sound; seven bits a byte
         start = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0)))

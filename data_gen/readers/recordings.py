@@ -22,7 +22,7 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS):
       int16 `[samples]`, full scale = 32767.
 
     Raises:
-      ValueError: a missing file, not a regular one, not a recording, or a damaged, truncated, empty or too long one; the
+      ValueError: a missing file, not a regular one, not a recording, a damaged, truncated, empty or too long one; the
         message names the file.
     """
     path = str(path)

@@ -30,7 +30,7 @@ def open_regular(path):
 
 
 def require_regular(path):
-    """Raises `OSError`, as `open_regular` does, unless there is a regular file at `path`; for libraries that open it."""
+    """Raises `OSError`, as `open_regular` does, unless a regular file is at `path`; for libraries that open it."""
     _check(path, stat_of(path))
 
 

@@ -44,7 +44,8 @@ def read_treebank_file(path):
 def _tree_at(lines, first):
     """The tree that starts at `lines[first]`: (index of the line after it, what is wrong with it or "")."""
     if not lines[first][1].lstrip(BLANKS).startswith("("):
-        return _next_beginning(lines, first), f"a tree starts with a bracket, not with {lines[first][1].strip(BLANKS)[:40]!r}"
+        start = lines[first][1].strip(BLANKS)[:40]
+        return _next_beginning(lines, first), f"a tree starts with a bracket, not with {start!r}"
     depth = 0
     for at in range(first, len(lines)):
         number, line = lines[at]

@@ -156,7 +156,7 @@ def _typed(line, max_line_length):
     if "\0" in line:
         raise UserError("the line has a NUL byte, so this is UTF-16 or no text")
     if len(line) > max_line_length:
-        raise UserError(f"the line has more than {max_line_length:,} characters, the most that --max_line_length allows")
+        raise UserError(f"the line has more than the {max_line_length:,} characters that --max_line_length allows")
     return line.removeprefix("\ufeff")
 
 
