@@ -7,11 +7,13 @@ tab-separated, columns in the order of the name; the WMT test sets `newstest2013
 
 import filecmp
 import itertools
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH, bad_sample, read_columns, read_lines
+from t2t_multimodel.data_gen.readers.regular import require_regular
 from t2t_multimodel.data_gen.readers.sgm import read_sgm_pair
 from t2t_multimodel.errors import UserError
 
@@ -126,12 +128,13 @@ def _by_name(folder, first, second):
     found = {}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if any(part.startswith(".") for part in inside.parts) or not path.is_file():
+        if any(part.startswith(".") for part in inside.parts) or os.path.isdir(path):
             continue
         for form, pattern in forms.items():
             match = pattern.fullmatch(path.name)
             if not match:
                 continue
+            _require(path)
             stem, *side = match.groups()
             pair = _PAIR.search(stem)
             if (pair and {*pair.groups()} != {first, second}) or (form == "tsv" and side[0] == side[1]):
@@ -143,6 +146,13 @@ def _by_name(folder, first, second):
             files[side] = path
             break
     return found
+
+
+def _require(path):
+    try:
+        require_regular(path)
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror})") from None
 
 
 def distinct(sources):

@@ -1,4 +1,4 @@
-"""What the header of a recording says of its own size, since decoders read a file that was cut short without an error."""
+"""What the header of a recording says of its own size: decoders read a file that was cut short without an error."""
 
 import os
 import struct

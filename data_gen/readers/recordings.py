@@ -64,7 +64,10 @@ def _read(path, max_seconds):
         with soundfile.SoundFile(path) as sound:
             promised, rate = sound.frames, sound.samplerate
             too_long = _too_long(promised if promised < 1 << 60 else 0, rate, max_seconds)
-            size = -1 if sound.format == "MP3" else _BLOCK  # its decoder does not go on where a block ended
+            size = _BLOCK
+            if sound.format == "MP3":  # its decoder does not go on just where a block ended
+                sound.seek(0)  # as `soundfile.read` does; the first samples differ without it
+                size = -1
             while not too_long and len(block := sound.read(size, dtype="float32", always_2d=True)):
                 blocks.append(block.mean(axis=1))
                 frames += len(block)
