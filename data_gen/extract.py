@@ -115,6 +115,7 @@ class _Member:
     target: str = ""  # of links
     open: object = None  # files: () → a binary file
     time: float = 0.0
+    size: int = 0  # of files, as the header says
 
 
 class _Unpacking:
@@ -186,6 +187,8 @@ class _Unpacking:
             while block := source.read(_BLOCK):
                 self._count(len(block))
                 file.write(block)
+            if file.tell() != member.size:
+                raise self._refused(member, f"has {file.tell():,} bytes, and {member.size:,} by its header")
         os.utime(path, (member.time, member.time))
 
     def _copy(self, member, path):
@@ -214,7 +217,8 @@ def _tar_members(archive):
         for member in tar:
             kinds = {"file": member.isreg(), "folder": member.isdir(), "link": member.issym(), "same": member.islnk()}
             kind = next((kind for kind, is_it in kinds.items() if is_it), "a device, a pipe or something unknown")
-            yield _Member(member.name, kind, member.linkname, lambda m=member: tar.extractfile(m), float(member.mtime))
+            opened, changed = (lambda m=member: tar.extractfile(m)), float(member.mtime)
+            yield _Member(member.name, kind, member.linkname, opened, changed, member.size)
             tar.members = []  # tarfile would keep every header in memory
         if len(file.last) != tarfile.BLOCKSIZE or any(file.last):  # tarfile takes this for the end
             raise tarfile.ReadError("it ends in the middle, or has damage between two members")
@@ -261,7 +265,7 @@ def _zip_members(archive):
             if kind == "link" and member.file_size <= _LONGEST_PATH:  # a longer one is refused, as an empty one is
                 target = os.fsdecode(whole.read(member))
             made = time.mktime((*member.date_time, 0, 0, -1)) if kind == "file" else 0.0
-            yield _Member(member.orig_filename, kind, target, lambda m=member: whole.open(m), made)
+            yield _Member(member.orig_filename, kind, target, lambda m=member: whole.open(m), made, member.file_size)
 
 
 def _require(archive):

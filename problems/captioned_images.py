@@ -5,6 +5,7 @@ import json
 import os
 
 from t2t_multimodel.data_gen.readers.lines import bad_sample
+from t2t_multimodel.data_gen.readers.pictures import SUFFIXES
 from t2t_multimodel.data_gen.readers.regular import open_regular
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Image, Text
@@ -44,16 +45,18 @@ class CaptionedImages(FileProblem):
         return Text(self.language)
 
     def samples(self, split):
-        folder = self.split_path(split)
+        folder, listed = self.split_path(split), set()
         for file, captions, fault in _entries(folder / "captions.json", self.max_captions_bytes):
             if fault:
                 yield bad_sample(fault)
                 continue
+            listed.add(file)
             sample = {"inputs": str(folder / file), "references": captions}
             for i, caption in enumerate(captions):
                 yield {**sample, "targets": caption, "key": f"{split}/{file}#{i}"}
                 if split != "train" or not self.every_caption:
                     break
+        self.say_unlisted(split, listed, "captions.json", SUFFIXES)
 
     def prepare(self, sample):
         try:

@@ -11,6 +11,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.problem import Problem
 
 SPLITS = ("train", "dev", "test")
+_FEW = 3  # names in a line on what is passed over
 
 
 class FileProblem(Problem):
@@ -87,6 +88,20 @@ class FileProblem(Problem):
     def _real_folder(self):
         return os.path.join(os.path.realpath(self.folder), "")
 
+    def say_unlisted(self, split, listed, list_name, suffixes):
+        """Prints a line on the files of a split with one of `suffixes` that its list does not name."""
+        if split in self.__dict__.get("_said", ()):
+            return
+        top, listed = self.split_path(split), {os.path.normpath(name) for name in listed}
+        found = []
+        for folder, folders, files in os.walk(top):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            inside = (os.path.relpath(os.path.join(folder, name), top) for name in sorted(files) if name[0] != ".")
+            found += [name for name in inside if name.lower().endswith(suffixes) and name not in listed]
+        if found:
+            names = few_names(found)
+            self.say_once(split, f"passed over: {len(found):,} × not named in {list_name} ({names})")
+
     def say_once(self, split, said):
         """Prints a line on a split, the first time that it is read."""
         if said and split not in self.__dict__.setdefault("_said", set()):
@@ -109,6 +124,12 @@ class FileProblem(Problem):
     @property
     def _called(self):
         return self.name or type(self).__name__
+
+
+def few_names(names):
+    """The first of `names`, with escapes for what can't be printed."""
+    shown = (name if name.isprintable() else repr(name)[1:-1] for name in names[:_FEW])
+    return ", ".join(shown) + (", …" if len(names) > _FEW else "")
 
 
 def picture_sample(sample, image):

@@ -6,9 +6,8 @@ import os
 from t2t_multimodel.data_gen.readers.pictures import SUFFIXES
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Image, Label
-from t2t_multimodel.problems.file_problem import FileProblem, picture_sample
+from t2t_multimodel.problems.file_problem import FileProblem, few_names, picture_sample
 
-_FEW = 3  # names that a line on what is passed over shows for each reason
 _OF_THE_SYSTEM = (".DS_Store", ".directory", "Thumbs.db", "desktop.ini")  # file managers leave them; never data
 
 
@@ -91,7 +90,7 @@ class LabelledImages(FileProblem):
             else:
                 pictures.append(folder / entry.name)
         if not pictures:
-            found = ", ".join(f"{name} ({reason})" for reason, name in others[:_FEW]) or "it is empty"
+            found = ", ".join(f"{name} ({reason})" for reason, name in others[:3]) or "it is empty"
             found = f"files there end in {', '.join(sorted(endings))}" if endings else found
             raise UserError(f"{folder}: no pictures ({', '.join('*' + suffix for suffix in SUFFIXES)}); {found}")
         return pictures, others
@@ -120,16 +119,11 @@ def _pass_over(passed_over, reason, name):
 
 
 def _in_words(passed_over):
-    """ "passed over: 5 files: 3 its ending .HEIC is not read (cat/1.HEIC, …), 2 a link to nothing (…)"; "" for none."""
+    """ "passed over: 5 entries: 3 × the ending .HEIC is not read (cat/1.HEIC, …); 2 × no ending (…)"; "" for none."""
     if not passed_over:
         return ""
     total = sum(map(len, passed_over.values()))
     clauses = []
     for reason, names in passed_over.items():
-        shown = ", ".join(_printable(name) for name in names[:_FEW]) + (", …" if len(names) > _FEW else "")
-        clauses.append(f"{len(names):,} × {reason} ({shown})")
+        clauses.append(f"{len(names):,} × {reason} ({few_names(names)})")
     return f"passed over: {total:,} {'entry' if total == 1 else 'entries'}: {'; '.join(clauses)}"
-
-
-def _printable(name):
-    return name if name.isprintable() else repr(name)[1:-1]

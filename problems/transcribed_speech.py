@@ -4,6 +4,7 @@ import functools
 import os
 
 from t2t_multimodel.data_gen.readers.lines import bad_sample, read_columns
+from t2t_multimodel.data_gen.readers.recordings import SUFFIXES
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Audio, Text
 from t2t_multimodel.problems.file_problem import FileProblem
@@ -36,13 +37,15 @@ class TranscribedSpeech(FileProblem):
         return Text(self.language)
 
     def samples(self, split):
-        folder = self.split_path(split)
+        folder, listed = self.split_path(split), set()
         for cells in self._transcripts(split):
             if isinstance(cells, dict):
                 yield cells
                 continue
             file, text = cells
+            listed.add(file)
             yield {"inputs": str(folder / file), "targets": text, "key": f"{split}/{file}"}
+        self.say_unlisted(split, listed, "transcripts.tsv", SUFFIXES)
 
     def prepare(self, sample):
         from t2t_multimodel.data_gen.readers.recordings import read_recording

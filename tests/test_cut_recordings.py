@@ -61,7 +61,7 @@ def test_a_size_that_was_not_known_when_the_header_was_written_says_nothing(size
 def test_a_size_of_the_whole_that_is_not_known_leaves_that_of_the_sound(tmp_path):
     content = bytearray(written(tmp_path, "wav").read_bytes())
     content[4:8] = b"\xff\xff\xff\xff"
-    assert why_cut(io.BytesIO(content[:-100])) == "its header says 32,044 bytes, the file has 31,944"
+    assert why_cut(io.BytesIO(content[:-100])) == "its header says 32044 bytes, the file has 31944"
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"RF64", b"FORM\0", b"caff", b"OggS", b".snd", b"ID3", b"\xff\xfb"])

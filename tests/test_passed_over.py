@@ -1,14 +1,17 @@
 """What a folder of classes holds besides pictures is counted and named on stderr, by reason, once."""
 
+import json
 import os
 
+import numpy as np
 import pytest
+import soundfile
 from own_files import make, prepared
 from PIL import Image as PillowImage
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Image
-from t2t_multimodel.problems import LabelledImages
+from t2t_multimodel.problems import CaptionedImages, LabelledImages, TranscribedSpeech
 
 
 def save(path, form="PNG"):
@@ -82,3 +85,22 @@ def test_names_that_are_not_utf_8_are_read_and_shown_with_escapes(tmp_path, caps
     os.mkdir(os.fsencode(tmp_path) + b"/train/M\xf6we")
     with pytest.raises(UserError, match=r"the name of the class folder 'M\\udcf6we' is not UTF-8; rename it"):
         list(make(LabelledImages, tmp_path).samples("train"))
+
+
+def test_pictures_and_recordings_that_no_list_names_are_counted(tmp_path, capsys):
+    save(tmp_path / "train" / "1.png")
+    save(tmp_path / "train" / "more" / "2.png")
+    save(tmp_path / "train" / "more" / "3.JPG", "JPEG")
+    (tmp_path / "train" / "notes.txt").write_text("")
+    (tmp_path / "train" / "up").symlink_to(tmp_path)  # not followed
+    for name in ("a", "b", "c", "d", "e"):
+        soundfile.write(tmp_path / "train" / f"{name}.wav", np.full(100, 0.1), 16000)
+    (tmp_path / "train" / "captions.json").write_text(json.dumps([{"file": "./more/2.png", "captions": ["x"]}]))
+    (tmp_path / "train" / "transcripts.tsv").write_text("a.wav\thello\n")
+    for base, said in (
+        (CaptionedImages, "2 × not named in captions.json (1.png, more/3.JPG)"),
+        (TranscribedSpeech, "4 × not named in transcripts.tsv (b.wav, c.wav, d.wav, …)"),
+    ):
+        problem = make(base, tmp_path)
+        prepared(problem, "train")
+        assert capsys.readouterr().err == f"mine train: passed over: {said}\n"

@@ -34,7 +34,7 @@ def why_cut(file):
             promised = _of_mp3(file, head)
     except (struct.error, OverflowError):
         return ""  # the decoder says what is wrong
-    return f"its header says {promised:,} bytes, the file has {present:,}" if present < promised else ""
+    return f"its header says {promised} bytes, the file has {present}" if present < promised else ""
 
 
 def _of_chunks(file, head, present):

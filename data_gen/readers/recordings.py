@@ -6,6 +6,7 @@ from t2t_multimodel.data_gen.readers import sphere
 from t2t_multimodel.data_gen.readers.promised import why_cut
 from t2t_multimodel.data_gen.readers.regular import open_regular
 
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".sph", ".wv1")
 MAX_SECONDS = 3600.0  # the default of `Audio.max_seconds`
 _HIGHEST_RATE = 96_000  # Hz; a recording has no more samples than the longest one at this rate
 _BLOCK = 1 << 18  # frames decoded at once
