@@ -133,8 +133,10 @@ class CocoCaption(Problem):
         if not path.exists():
             return {}
         try:
-            entries = _json(path.read_bytes(), path)["images"]
+            entries = _json(read_content(path), path)["images"]
             return {entry["filename"]: _KARPATHY_SPLITS[entry["split"]] for entry in entries}
+        except ValueError as error:
+            raise UserError(str(error)) from error
         except (KeyError, TypeError) as error:
             raise UserError(f"{path}: not Karpathy and Li's list of splits ({error!r} in it)") from error
 

@@ -88,6 +88,8 @@ def _of_mp3(file, head):
     frame = file.read(64)
     if len(frame) < 4 or frame[0] != 0xFF or frame[1] & 0xE0 != 0xE0:
         return 0
+    if frame[36:40] == b"VBRI":
+        return start + struct.unpack_from(">I", frame, 46)[0]
     at = 4 + _LAYER_3_SIDE_BYTES[frame[1] >> 3 & 3 == 3, frame[3] >> 6 == 3]
     if frame[at : at + 4] not in (b"Xing", b"Info"):
         return 0
