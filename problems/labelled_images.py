@@ -106,10 +106,10 @@ def _odd(entry):
     """Why an entry can't be a picture, whatever its ending; "" if it may be one."""
     if entry.name.startswith("."):
         return "hidden"
+    if entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path):  # the first asks no file system
+        return ""
     if os.path.isdir(entry.path):
         return "a folder inside a class"
-    if os.path.isfile(entry.path):
-        return ""
     return "not a regular file" if os.path.exists(entry.path) else "a link to nothing"
 
 
