@@ -84,7 +84,7 @@ def _source_files(problem):
             status = os.stat(path)
         except OSError as error:
             raise UserError(f"problem {problem.name}: can't read its source {path}: {error.strerror}") from error
-        name = str(path).encode("utf-8", "backslashreplace").decode("utf-8")  # names of files may be in any encoding
+        name = str(path).encode("utf-8", "backslashreplace").decode()
         found[name] = [status.st_size, status.st_mtime_ns]
     if len(found) <= _MOST_FILES_LISTED:
         return found
