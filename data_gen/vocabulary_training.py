@@ -79,7 +79,8 @@ class BadRecords:
         """A clause to put behind an error; "" without bad records."""
         if not self.count:
             return ""
-        first = "the bad record" if self.count == 1 else f"{len(self.reasons)} of {self.count:,} bad records"
+        few = len(self.reasons) < self.count
+        first = f"{len(self.reasons)} of {self.count:,} bad records" if few else "the bad records"
         return f"; {first}: {'; '.join(self.reasons)}"
 
 

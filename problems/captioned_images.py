@@ -46,7 +46,7 @@ class CaptionedImages(FileProblem):
 
     def samples(self, split):
         folder, listed = self.split_path(split), set()
-        for file, captions, fault in _entries(folder / "captions.json", self.max_captions_bytes):
+        for file, captions, fault in self._entries(folder / "captions.json"):
             if fault:
                 yield bad_sample(fault)
                 continue
@@ -68,13 +68,16 @@ class CaptionedImages(FileProblem):
 
     def source_files(self):
         lists = [self.split_path(split) / "captions.json" for split in self.splits]
-        entries = ((path, *entry) for path in lists for entry in _entries(path, self.max_captions_bytes))
+        entries = ((path, *entry) for path in lists for entry in self._entries(path))
         pictures = [path.parent / file for path, file, _, fault in entries if not fault]
         # A missing file is a bad record, reported when it is read.
         return [str(path) for path in [*lists, *pictures] if path in lists or os.path.exists(path)]
 
+    def _entries(self, path):
+        return _entries(path, self.max_captions_bytes, self.max_line_length)
 
-def _entries(path, most_bytes):
+
+def _entries(path, most_bytes, max_line_length):
     """Yields the `(file, captions, fault)` of a captions.json; fault is "" or the error in the entry.
 
     Raises:
@@ -102,14 +105,14 @@ def _entries(path, most_bytes):
     if not isinstance(entries, list):
         raise UserError(f"{path}: a list of entries expected, got {type(entries).__name__}")
     for number, entry in enumerate(entries, 1):
-        wrong = _what_is_wrong(entry)
+        wrong = _what_is_wrong(entry, max_line_length)
         if wrong:
             yield "", [], f"{path}:entry {number}: {wrong}"
         else:
             yield entry["file"], entry["captions"], ""
 
 
-def _what_is_wrong(entry):
+def _what_is_wrong(entry, max_line_length):
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str) or "captions" not in entry:
         return 'not of the form {"file": "0007.png", "captions": ["…"]}'
     if not entry["file"] or "\0" in entry["file"] or entry["file"] != entry["file"].encode("utf-8", "replace").decode():
@@ -118,6 +121,8 @@ def _what_is_wrong(entry):
     if not isinstance(captions, list) or not captions:
         return f"{entry['file']}: captions must be a list of at least one string"
     for caption in captions:
+        if isinstance(caption, str) and len(caption) > max_line_length:
+            return f"{entry['file']}: a caption of more than the {max_line_length:,} characters that max_line_length allows"
         if not isinstance(caption, str) or not caption.strip():
             return f"{entry['file']}: a caption is {caption!r}, a string with words expected"
     return ""

@@ -69,6 +69,10 @@ class ParallelText(FileProblem):
                     empty += 1
                     continue
                 sample["bad"] = f"{place(number, bool(inputs.strip()))}: empty, so the pair has one side only"
+            elif max(len(inputs), len(targets)) > self.max_line_length:  # of a segment; lines are held to it where read
+                where = place(number, len(targets) > self.max_line_length)
+                allowed = f"the {self.max_line_length:,} characters that max_line_length allows"
+                sample["bad"] = f"{where}: longer than {allowed}"
             elif held_out.holds(inputs, targets):
                 known += 1
                 continue

@@ -60,4 +60,4 @@ def test_every_form_of_text_names_the_cause(tmp_path):
         (TranscribedSpeech, r"transcripts\.tsv:1: 1 column", {}),
     ):
         said = refused(make(base, tmp_path, **attributes), tmp_path)
-        assert re.search(f"; the bad record: .*{reason}", said), said
+        assert re.search(f"; the bad records: .*{reason}", said), said

@@ -186,6 +186,20 @@ def test_the_limit_on_lines_is_an_attribute_of_the_problem(tmp_path):
         prepared(make(ParallelText, tmp_path, sides=("en", "de"), max_line_length=99), "train")
 
 
+def test_captions_and_segments_are_held_to_the_limit_on_lines(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "captions.json").write_text(json.dumps([{"file": "1.png", "captions": ["x" * 100]}]))
+    with pytest.raises(UserError, match="1.png: a caption of more than the 99 characters that max_line_length allows"):
+        prepared(make(CaptionedImages, tmp_path, max_line_length=99), "train")
+    for side, language in (("src", "en"), ("ref", "de")):
+        content = '<doc docid="a"><seg id="1">a</seg><seg id="2">' + "x" * 100 + "</seg></doc>"
+        (tmp_path / f"train-{side}.{language}.sgm").write_text(content)
+    with pytest.raises(
+        UserError, match=r"de\.sgm:segment 2: longer than the 99 characters that max_line_length allows"
+    ):
+        prepared(make(ParallelText, tmp_path, sides=("en", "de"), max_line_length=99), "train")
+
+
 def test_a_test_set_that_is_a_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("t2t_multimodel.data_gen.readers.sgm.MAX_BYTES", 1000)
     (tmp_path / "t.sgm.gz").write_bytes(gzip.compress(bytes(10_000)))
