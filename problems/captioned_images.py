@@ -122,7 +122,8 @@ def _what_is_wrong(entry, max_line_length):
         return f"{entry['file']}: captions must be a list of at least one string"
     for caption in captions:
         if isinstance(caption, str) and len(caption) > max_line_length:
-            return f"{entry['file']}: a caption of more than the {max_line_length:,} characters that max_line_length allows"
+            most = f"{max_line_length:,} characters that max_line_length allows"
+            return f"{entry['file']}: a caption of more than the {most}"
         if not isinstance(caption, str) or not caption.strip():
             return f"{entry['file']}: a caption is {caption!r}, a string with words expected"
     return ""
