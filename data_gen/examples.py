@@ -91,7 +91,8 @@ def make_records(problem, features, vocabulary, split, start, samples):
             sample = problem.prepare(raw)
             _check(problem, sample, features)
         except (ValueError, OSError, UserError) as error:
-            bad.append(BadRecord(key, _file_of(problem, raw), str(error) or type(error).__name__))
+            reason = str(error) or type(error).__name__
+            bad.append(BadRecord(_utf8(key), _utf8(_file_of(problem, raw)), _utf8(reason)))
         else:
             good.append((key, sample))
     chunk = Chunk([], bad)
@@ -144,6 +145,11 @@ def _store_feature(array):
         return tfds.features.ClassLabel(names=list(array.class_names))
     encoding = {"encoding": "bytes"} if array.storage == "bytes" else {}
     return tfds.features.Tensor(shape=array.shape, dtype=np.dtype(array.dtype).type, **encoding)
+
+
+def _utf8(text):
+    """`text` with escapes in place of what UTF-8 can't hold, such as the bytes of a file name in another encoding."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _checked_key(key):

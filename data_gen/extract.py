@@ -18,16 +18,20 @@ import tarfile
 import tempfile
 import time
 import zipfile
-import zlib
 from dataclasses import dataclass
 
 from t2t_multimodel.data_gen import files
 from t2t_multimodel.data_gen.readers import corpora
+from t2t_multimodel.data_gen.readers.regular import require_regular
 from t2t_multimodel.errors import UserError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _BLOCK = 1 << 20
 _MOST_PADDING = 64 << 20  # bytes after a tar's end; programs pad with a few kilobytes
+_MOST_HEADER = 1 << 20  # bytes of one header; a long name has a few kilobytes
+_LONGEST_NAME, _LONGEST_PATH = 255, 4000  # bytes of a part of a name, and of a whole name or a link
+_DEEPEST = 200  # folders inside each other
+_LATEST = 1 << 36  # seconds from 1970; later is no time of a file
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ def unpacked(archive, limits=Limits()):  # noqa: B008 (it is frozen)
       UserError: as `extract` does; or another process is unpacking.
       MissingCorpus: in a dry run, if it is not unpacked yet.
     """
+    _require(archive)
     archive = pathlib.Path(archive).resolve()
     about = archive.stat()
     digest = hashlib.sha256(f"{archive}\0{about.st_size}\0{about.st_mtime_ns}".encode()).hexdigest()[:8]
@@ -76,6 +81,7 @@ def extract(archive, folder, limits=Limits()):  # noqa: B008
       UserError: not an archive, a damaged one, or a refused member; the message names archive and member.
     """
     archive, folder = pathlib.Path(archive), pathlib.Path(folder)
+    _require(archive)
     members = _zip_members if archive.name.endswith(".zip") else _tar_members
     if not archive.name.endswith(SUFFIXES):
         raise UserError(f"{archive}: an archive's name ends in {', '.join(SUFFIXES)}")
@@ -88,10 +94,16 @@ def extract(archive, folder, limits=Limits()):  # noqa: B008
         beside.chmod(0o755)
         os.sync()
         os.rename(beside, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise UserError(f"{archive}: no archive, or a damaged one ({_one_line(error)}); get it again") from error
-    except (UnicodeError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+    except UserError:
+        raise
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise UserError(f"{archive}: two members are in each other's way ({_one_line(error)})") from error
+    except OSError as error:
+        if isinstance(error, gzip.BadGzipFile) or not error.errno:
+            raise _damaged(archive, error) from error
+        raise UserError(f"{archive}: can't be unpacked into {folder} ({error.strerror})") from error
+    except Exception as error:  # on damaged archives tarfile and zipfile raise nearly anything
+        raise _damaged(archive, error) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -103,6 +115,7 @@ class _Member:
     target: str = ""  # of links
     open: object = None  # files: () → a binary file
     time: float = 0.0
+    size: int = 0  # of files, as the header says
 
 
 class _Unpacking:
@@ -121,6 +134,8 @@ class _Unpacking:
             path = self._path(member.name, member)
             if path == self._root:
                 continue  # "./"
+            if not -_LATEST < member.time < _LATEST:  # not a number fails too
+                raise self._refused(member, f"has the time {member.time}, which is no date")
             if path in seen and member.kind != "folder":
                 raise self._refused(member, "is there twice")
             seen.add(path)
@@ -129,6 +144,8 @@ class _Unpacking:
             elif member.kind == "file":
                 self._write(member, path)
             elif member.kind == "link":
+                if not 0 < len(os.fsencode(member.target)) <= _LONGEST_PATH:
+                    raise self._refused(member, "is a link to nothing, or to a name of thousands of bytes")
                 inside = posixpath.join(posixpath.dirname(posixpath.normpath(member.name)), member.target)
                 self._path(posixpath.normpath(inside), member, member.target)
                 links.append((member, path))
@@ -157,7 +174,12 @@ class _Unpacking:
             raise self._refused(member, f"{said} that leads out of the archive")
         if not name or "\\" in name or any(ord(character) < 32 for character in name):
             raise self._refused(member, f"{said} with a backslash or control character, or an empty one")
-        return self._root.joinpath(*pathlib.PurePosixPath(name).parts)
+        parts = pathlib.PurePosixPath(name).parts
+        if len(os.fsencode(name)) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
+            raise self._refused(member, f"{said} that is too long for a file")
+        if len(parts) > _DEEPEST:
+            raise self._refused(member, f"{said} in more than {_DEEPEST} folders")
+        return self._root.joinpath(*parts)
 
     def _write(self, member, path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,6 +187,8 @@ class _Unpacking:
             while block := source.read(_BLOCK):
                 self._count(len(block))
                 file.write(block)
+            if file.tell() != member.size:
+                raise self._refused(member, f"has {file.tell():,} bytes, and {member.size:,} by its header")
         os.utime(path, (member.time, member.time))
 
     def _copy(self, member, path):
@@ -184,7 +208,8 @@ class _Unpacking:
             )
 
     def _refused(self, member, reason):
-        return UserError(f"{self._archive}: refused: member {member.name!r} {reason}")
+        name = member.name if len(member.name) <= 100 else f"{member.name[:100]}…"
+        return UserError(f"{self._archive}: refused: member {name!r} {reason}")
 
 
 def _tar_members(archive):
@@ -192,7 +217,8 @@ def _tar_members(archive):
         for member in tar:
             kinds = {"file": member.isreg(), "folder": member.isdir(), "link": member.issym(), "same": member.islnk()}
             kind = next((kind for kind, is_it in kinds.items() if is_it), "a device, a pipe or something unknown")
-            yield _Member(member.name, kind, member.linkname, lambda m=member: tar.extractfile(m), float(member.mtime))
+            opened, changed = (lambda m=member: tar.extractfile(m)), float(member.mtime)
+            yield _Member(member.name, kind, member.linkname, opened, changed, member.size)
             tar.members = []  # tarfile would keep every header in memory
         if len(file.last) != tarfile.BLOCKSIZE or any(file.last):  # tarfile takes this for the end
             raise tarfile.ReadError("it ends in the middle, or has damage between two members")
@@ -213,6 +239,8 @@ class _LastRead:
         self.seek, self.tell = self._file.seek, self._file.tell
 
     def read(self, size=-1):
+        if size > max(_MOST_HEADER, _BLOCK):  # tarfile reads a header whole
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
         self.last = self._file.read(size)
         return self.last
 
@@ -234,11 +262,21 @@ def _zip_members(archive):
             if member.flag_bits & 1:
                 kind = "encrypted"
             target = ""
-            if kind == "link":
-                with whole.open(member) as file:
-                    target = file.read(4096).decode("utf-8")
+            if kind == "link" and member.file_size <= _LONGEST_PATH:  # a longer one is refused, as an empty one is
+                target = os.fsdecode(whole.read(member))
             made = time.mktime((*member.date_time, 0, 0, -1)) if kind == "file" else 0.0
-            yield _Member(member.orig_filename, kind, target, lambda m=member: whole.open(m), made)
+            yield _Member(member.orig_filename, kind, target, lambda m=member: whole.open(m), made, member.file_size)
+
+
+def _require(archive):
+    try:
+        require_regular(archive)
+    except OSError as error:
+        raise UserError(f"{archive}: can't be read ({error.strerror})") from None
+
+
+def _damaged(archive, error):
+    return UserError(f"{archive}: no archive, or a damaged one ({_one_line(error)}); get it again")
 
 
 def _one_line(error):

@@ -84,7 +84,8 @@ def _source_files(problem):
             status = os.stat(path)
         except OSError as error:
             raise UserError(f"problem {problem.name}: can't read its source {path}: {error.strerror}") from error
-        found[str(path)] = [status.st_size, status.st_mtime_ns]
+        name = str(path).encode("utf-8", "backslashreplace").decode()
+        found[name] = [status.st_size, status.st_mtime_ns]
     if len(found) <= _MOST_FILES_LISTED:
         return found
     digest = hashlib.sha256(json.dumps(sorted(found.items())).encode()).hexdigest()

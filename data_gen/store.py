@@ -105,7 +105,7 @@ def write_store(
             if not planned.examples:
                 raise shards.UnfitSamples(
                     f"problem {problem.name}: split {split!r} has no examples"
-                    + (f" ({len(counts.bad)} bad records were left out)" if counts.bad else "")
+                    + counts.bad_in_words()
                     + "; check its samples() and its files, or remove the split from its `splits`"
                 )
         shards.refuse_shared_keys(problem.name, plans, runner.open_partition)
@@ -141,6 +141,10 @@ class Counts:
             self.made_now["examples"] += partition.rows
             for name in ("bytes", "text_ids"):
                 self.made_now[name] += partition.about[name]
+
+    def bad_in_words(self):
+        """A clause on the bad records that were left out; "" without any."""
+        return f" ({len(self.bad)} bad records left out; the first: {self.bad[0][1]})" if self.bad else ""
 
     def add_bad(self, split, bad):
         for record in bad:

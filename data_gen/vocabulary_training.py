@@ -56,7 +56,32 @@ TRAINING = {
 MOST_SYMBOLS = 1024  # of all problems of a vocabulary; the Penn Treebank has about 130 brackets and tags
 _LONGEST_WORD = 8192  # characters, of at most four bytes each
 _WORD = re.compile(" *[^ ]+| +")  # with the spaces before it, which a subword may contain
+_SHOWN, _LONGEST_REASON = 3, 300  # bad records in an error, characters of each
 _SMALLEST_SIZE = 400  # special ids, commands and bytes take 324
+
+
+class NoText(UserError):
+    """There is no text to train a vocabulary on."""
+
+
+class BadRecords:
+    """Counts records that can't be read, and keeps the reasons of the first."""
+
+    def __init__(self):
+        self.count, self.reasons = 0, []
+
+    def add(self, reason):
+        self.count += 1
+        if len(self.reasons) < _SHOWN:
+            self.reasons.append(str(reason)[:_LONGEST_REASON])
+
+    def in_words(self):
+        """A clause to put behind an error; "" without bad records."""
+        if not self.count:
+            return ""
+        few = len(self.reasons) < self.count
+        first = f"{len(self.reasons)} of {self.count:,} bad records" if few else "the bad records"
+        return f"; {first}: {'; '.join(self.reasons)}"
 
 
 def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES, symbols=()):
@@ -81,7 +106,7 @@ def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES,
         raise UserError(f"a vocabulary needs at least {_SMALLEST_SIZE} ids (324 are commands and bytes), not {size}")
     words = _counted_words(_sample(texts, most_lines))
     if not words:
-        raise UserError("there is no text to train a vocabulary on: the training splits of these problems have none")
+        raise NoText("there is no text to train a vocabulary on: the training splits of these problems have none")
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -113,8 +138,12 @@ def train_on_problems(folder, problems, *, size=DEFAULT_SIZE, most_lines=MOST_LI
       progress: wraps the iterable of the texts, to show how many are read.
     """
     symbols = sorted({symbol for problem in problems for symbol in symbols_of(problem)})
-    texts = progress(text for problem in problems for _, text in texts_of(problem, "train"))
-    return train_vocabulary(folder, texts, size=size, most_lines=most_lines, symbols=symbols)
+    bad = BadRecords()
+    texts = progress(text for problem in problems for _, text in texts_of(problem, "train", bad))
+    try:
+        return train_vocabulary(folder, texts, size=size, most_lines=most_lines, symbols=symbols)
+    except NoText as error:
+        raise NoText(f"{error}{bad.in_words()}") from None
 
 
 def symbols_known(folder):
@@ -173,21 +202,22 @@ def symbols_of(problem):
     return sorted(found)
 
 
-def texts_of(problem, split):
+def texts_of(problem, split, bad=None):
     """Yields (side, text) for every text of both sides of a split, after `prepare`.
 
     If not all of a sample is text and its texts are strings already, `prepare` is not called: it would decode every
-    picture or recording. Records that `prepare` rejects are skipped here and counted when records are made.
+    picture or recording. Records that `prepare` rejects are skipped here and counted when records are made;
+    `bad`, a `BadRecords`, is told of them.
     """
-    return ((side, text) for side, _, text in _texts(problem, split))
+    return ((side, text) for side, _, text in _texts(problem, split, bad or BadRecords()))
 
 
 def _texts_of(problem, split):
     """Yields (its `Text`, text) for every text of a split, as `texts_of`."""
-    return ((kind, text) for _, kind, text in _texts(problem, split))
+    return ((kind, text) for _, kind, text in _texts(problem, split, BadRecords()))
 
 
-def _texts(problem, split):
+def _texts(problem, split, bad):
     """Yields (side, its `Text`, text); see `texts_of`."""
     sides = [side for side in SIDES if getattr(problem, side).uses_vocabulary]
     if not sides:
@@ -196,12 +226,14 @@ def _texts(problem, split):
     all_text = both_are_text(problem)
     for sample in samples_of(problem, split):
         if "bad" in sample:
+            bad.add(sample["bad"])
             continue
         raw = [text for side in sides for _, text in getattr(problem, side).texts(sample.get(side))]
         if needs_prepare and (all_text or not all(isinstance(text, str) for text in raw)):
             try:
                 sample = problem.prepare(sample)
-            except (ValueError, OSError, UserError):
+            except (ValueError, OSError, UserError) as error:
+                bad.add(error)
                 continue
         if missing := missing_side(problem, sample):
             raise UserError(f"problem {problem.name}, split {split!r}: {missing}")

@@ -42,7 +42,7 @@ class BracketedTrees(FileProblem):
 
     def samples(self, split):
         path = self.split_path(split)
-        for number, tree in read_trees(path, self.keep_function_tags, malformed=bad_sample):
+        for number, tree in read_trees(path, self.keep_function_tags, bad_sample, self.max_line_length):
             try:
                 target = None if isinstance(tree, dict) else linearised(tree, self.words_in_tree)
             except ValueError as error:

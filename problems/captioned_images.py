@@ -2,8 +2,11 @@
 
 import functools
 import json
+import os
 
 from t2t_multimodel.data_gen.readers.lines import bad_sample
+from t2t_multimodel.data_gen.readers.pictures import SUFFIXES
+from t2t_multimodel.data_gen.readers.regular import open_regular
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Image, Text
 from t2t_multimodel.problems.file_problem import FileProblem, picture_sample
@@ -27,6 +30,7 @@ class CaptionedImages(FileProblem):
 
     image = Image(64, 64, 3)  # pictures are resized to this; 1 channel = grey
     language = "English"  # of the captions, for reports
+    max_captions_bytes = 1 << 28  # of a captions.json, which is held in memory
     every_caption = True  # False: training uses only the first caption of a picture
     metrics = ("bleu", "exact_match")
 
@@ -41,19 +45,22 @@ class CaptionedImages(FileProblem):
         return Text(self.language)
 
     def samples(self, split):
-        folder = self.split_path(split)
-        for file, captions, fault in _entries(folder / "captions.json"):
+        folder, listed = self.split_path(split), set()
+        for file, captions, fault in self._entries(folder / "captions.json"):
             if fault:
                 yield bad_sample(fault)
                 continue
+            listed.add(file)
             sample = {"inputs": str(folder / file), "references": captions}
             for i, caption in enumerate(captions):
                 yield {**sample, "targets": caption, "key": f"{split}/{file}#{i}"}
                 if split != "train" or not self.every_caption:
                     break
+        self.say_unlisted(split, listed, "captions.json", SUFFIXES)
 
     def prepare(self, sample):
         try:
+            self.check_inside(sample["inputs"])
             return picture_sample(sample, self.inputs)
         except ValueError as error:
             split, _, file = sample["key"].partition("#")[0].partition("/")
@@ -61,42 +68,62 @@ class CaptionedImages(FileProblem):
 
     def source_files(self):
         lists = [self.split_path(split) / "captions.json" for split in self.splits]
-        pictures = [path.parent / file for path in lists for file, _, fault in _entries(path) if not fault]
+        entries = ((path, *entry) for path in lists for entry in self._entries(path))
+        pictures = [path.parent / file for path, file, _, fault in entries if not fault]
         # A missing file is a bad record, reported when it is read.
-        return [str(path) for path in [*lists, *pictures] if path in lists or path.exists()]
+        return [str(path) for path in [*lists, *pictures] if path in lists or os.path.exists(path)]
+
+    def _entries(self, path):
+        return _entries(path, self.max_captions_bytes, self.max_line_length)
 
 
-def _entries(path):
+def _entries(path, most_bytes, max_line_length):
     """Yields the `(file, captions, fault)` of a captions.json; fault is "" or the error in the entry.
 
     Raises:
       UserError: the file is not a valid list.
     """
     try:
-        entries = json.loads(path.read_bytes())
+        with open_regular(path) as file:
+            content = file.read(most_bytes + 1)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected: {CaptionedImages._form}") from None
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror})") from None
+    if len(content) > most_bytes:
+        raise UserError(f"{path}: more than {most_bytes:,} bytes, the most that max_captions_bytes allows")
+    try:
+        entries = json.loads(content)
+    except RecursionError:
+        raise UserError(f"{path}: not valid JSON for captions (nested too deep)") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start + 1})") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg} at column {error.colno})") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise UserError(f"{path}: not valid JSON for captions ({error})") from None
     if not isinstance(entries, list):
         raise UserError(f"{path}: a list of entries expected, got {type(entries).__name__}")
     for number, entry in enumerate(entries, 1):
-        wrong = _what_is_wrong(entry)
+        wrong = _what_is_wrong(entry, max_line_length)
         if wrong:
             yield "", [], f"{path}:entry {number}: {wrong}"
         else:
             yield entry["file"], entry["captions"], ""
 
 
-def _what_is_wrong(entry):
+def _what_is_wrong(entry, max_line_length):
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str) or "captions" not in entry:
         return 'not of the form {"file": "0007.png", "captions": ["…"]}'
+    if not entry["file"] or "\0" in entry["file"] or entry["file"] != entry["file"].encode("utf-8", "replace").decode():
+        return f"{entry['file']!r} is no name of a file"
     captions = entry["captions"]
     if not isinstance(captions, list) or not captions:
         return f"{entry['file']}: captions must be a list of at least one string"
     for caption in captions:
+        if isinstance(caption, str) and len(caption) > max_line_length:
+            most = f"{max_line_length:,} characters that max_line_length allows"
+            return f"{entry['file']}: a caption of more than the {most}"
         if not isinstance(caption, str) or not caption.strip():
             return f"{entry['file']}: a caption is {caption!r}, a string with words expected"
     return ""

@@ -7,6 +7,8 @@ import numpy as np
 
 from t2t_multimodel.data_gen.download import fetch
 from t2t_multimodel.data_gen.readers.corpora import Corpus, MissingCorpus
+from t2t_multimodel.data_gen.readers.members import read_content
+from t2t_multimodel.data_gen.readers.regular import require_regular
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Image, Label
 from t2t_multimodel.problem import Problem
@@ -88,10 +90,11 @@ class Cifar10(Problem):
         if archive.is_dir():
             for name in wanted:
                 path = CORPUS.require(FOLDER, name)
-                yield name, path, path.read_bytes()
+                yield name, path, read_content(path)
             return
         missing = list(wanted)
         try:
+            require_regular(archive)
             with tarfile.open(archive, "r|gz") as tar:
                 for member in tar:
                     folder, _, name = member.name.rpartition("/")
@@ -101,7 +104,8 @@ class Cifar10(Problem):
                             raise UserError(f"{archive}: {said}")
                         missing.remove(name)
                         yield name, f"{archive}: {member.name}", tar.extractfile(member).read()
-        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-            raise UserError(f"{archive}: can't be read ({error}); get it again") from error
+        except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, zlib.error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"{archive}: can't be read ({reason}); get it again") from error
         if missing:
             raise UserError(f"{archive}: {', '.join(missing)} in {FOLDER} expected and not found; get it again")

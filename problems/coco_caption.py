@@ -133,8 +133,10 @@ class CocoCaption(Problem):
         if not path.exists():
             return {}
         try:
-            entries = _json(path.read_bytes(), path)["images"]
+            entries = _json(read_content(path), path)["images"]
             return {entry["filename"]: _KARPATHY_SPLITS[entry["split"]] for entry in entries}
+        except ValueError as error:
+            raise UserError(str(error)) from error
         except (KeyError, TypeError) as error:
             raise UserError(f"{path}: not Karpathy and Li's list of splits ({error!r} in it)") from error
 
@@ -143,7 +145,7 @@ class CocoCaption(Problem):
 def _pixels(place, name, image):
     content = place if isinstance(place, bytes) else read_content(place)
     called = name if isinstance(place, bytes) else place
-    return read_picture(called, image.height, image.width, image.channels, fit=image.fit, content=content)
+    return read_picture(called, *image.shape, fit=image.fit, content=content, max_pixels=image.max_pixels)
 
 
 def _packed_or_not(folder, name):
@@ -207,5 +209,7 @@ def _entries(where, name, entries):
 def _json(content, where):
     try:
         return json.loads(content)
+    except RecursionError:
+        raise UserError(f"{where}: not valid JSON for captions (nested too deep)") from None
     except ValueError as error:
         raise UserError(f"{where}: not valid JSON ({error})") from error

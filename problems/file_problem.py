@@ -6,10 +6,12 @@ import re
 import sys
 from pathlib import Path
 
+from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.problem import Problem
 
 SPLITS = ("train", "dev", "test")
+_FEW = 3  # names in a line on what is passed over
 
 
 class FileProblem(Problem):
@@ -19,6 +21,10 @@ class FileProblem(Problem):
     """
 
     directory = None  # the folder; relative to the file that sets it; ~ and $VARIABLES are expanded
+    max_line_length = MAX_LINE_LENGTH  # characters of a line of text; a longer one is a bad record
+    # True: names in lists, and links, may lead to pictures and recordings outside of the folder. False: those are bad
+    # records, so that no list from elsewhere can name other files of this machine.
+    allow_outside_files = False
 
     _form = "train, dev, test"  # the expected content of the folder, for errors
     _split_suffix = ""  # ".tsv": a split is the file "train.tsv"; "": it is the folder "train"
@@ -36,7 +42,7 @@ class FileProblem(Problem):
                 f"{self._form}"
             )
         folder = self.base_folder() / os.path.expandvars(os.path.expanduser(self.directory))
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             unset = re.search(r"\$\{?(\w+)", str(folder))
             reason = f"environment variable {unset[1]} is not set" if unset else f"no such folder: {folder}"
             raise UserError(
@@ -59,7 +65,48 @@ class FileProblem(Problem):
                 f"problem {self._called} has no split {split!r}: no {split}{self._split_suffix} in {self.folder}; "
                 f"it has {', '.join(self.splits)}"
             )
-        return self.folder / f"{split}{self._split_suffix}"
+        path = self.folder / f"{split}{self._split_suffix}"
+        if not self._split_suffix and not os.path.isdir(path):
+            raise UserError(f"problem {self._called}: {path} is no folder; expected: {self._form}")
+        return path
+
+    def check_inside(self, path):
+        """Raises `ValueError` if the file at `path` is outside of the folder, unless `allow_outside_files`."""
+        if self.allow_outside_files:
+            return
+        try:
+            real = os.path.realpath(path)
+        except (OSError, ValueError):  # no such name; reading says so
+            return
+        if not real.startswith(self._real_folder):
+            raise ValueError(
+                f"{path}: is {real}, outside of {self.folder}; put it there, or set allow_outside_files = True in the "
+                "class"
+            )
+
+    @functools.cached_property
+    def _real_folder(self):
+        return os.path.join(os.path.realpath(self.folder), "")
+
+    def say_unlisted(self, split, listed, list_name, suffixes):
+        """Prints a line on the files of a split with one of `suffixes` that its list does not name."""
+        if split in self.__dict__.get("_said", ()):
+            return
+        top, listed = self.split_path(split), {os.path.normpath(name) for name in listed}
+        found = []
+        for folder, folders, files in os.walk(top):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            inside = (os.path.relpath(os.path.join(folder, name), top) for name in sorted(files) if name[0] != ".")
+            found += [name for name in inside if name.lower().endswith(suffixes) and name not in listed]
+        if found:
+            names = few_names(found)
+            self.say_once(split, f"passed over: {len(found):,} × not named in {list_name} ({names})")
+
+    def say_once(self, split, said):
+        """Prints a line on a split, the first time that it is read."""
+        if said and split not in self.__dict__.setdefault("_said", set()):
+            self._said.add(split)
+            print(f"{self._called} {split}: {said}", file=sys.stderr)
 
     @functools.cached_property
     def splits(self):
@@ -79,9 +126,15 @@ class FileProblem(Problem):
         return self.name or type(self).__name__
 
 
+def few_names(names):
+    """The first of `names`, with escapes for what can't be printed."""
+    shown = (name if name.isprintable() else repr(name)[1:-1] for name in names[:_FEW])
+    return ", ".join(shown) + (", …" if len(names) > _FEW else "")
+
+
 def picture_sample(sample, image):
     """`sample` with the path in its "inputs" replaced by the picture, in the size of the feature `image`."""
     from t2t_multimodel.data_gen.readers.pictures import read_picture
 
-    pixels = read_picture(sample["inputs"], image.height, image.width, image.channels, fit=image.fit)
+    pixels = read_picture(sample["inputs"], *image.shape, fit=image.fit, max_pixels=image.max_pixels)
     return {**sample, "inputs": pixels}

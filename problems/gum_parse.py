@@ -19,6 +19,7 @@ import re
 
 from t2t_multimodel.data_gen.readers.corpora import Corpus
 from t2t_multimodel.data_gen.readers.lines import read_lines
+from t2t_multimodel.data_gen.readers.trees import BLANKS
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.problems.treebank import Treebank
 from t2t_multimodel.registry import register_problem
@@ -79,5 +80,5 @@ def _documents(path, split):
 
 def _is_masked(path):
     """Whether underscores stand for all words of a document."""
-    words = re.findall(r"\s([^\s()]+)\)", path.read_text(encoding="utf-8", errors="replace"))
+    words = re.findall(rf"[{BLANKS}]([^{BLANKS}()]+)\)", path.read_text(encoding="utf-8", errors="replace"))
     return bool(words) and not any(word.strip("_") for word in words)

@@ -74,7 +74,7 @@ class Imagenet(Problem):
         place, image = sample["inputs"], self.image
         content = place if isinstance(place, bytes) else read_content(place)
         called = sample["key"] if isinstance(place, bytes) else place
-        pixels = read_picture(called, image.height, image.width, image.channels, fit=image.fit, content=content)
+        pixels = read_picture(called, *image.shape, fit=image.fit, content=content, max_pixels=image.max_pixels)
         return {**sample, "inputs": pixels}
 
     def source_files(self):

@@ -59,7 +59,7 @@ class Librispeech(Problem):
         if not isinstance(sample["inputs"], str):  # TensorFlow Datasets has decoded it already
             return {**sample, "inputs": sample["inputs"].astype(np.int16)}
         try:
-            return {**sample, "inputs": read_recording(sample["inputs"], self.inputs.rate)}
+            return {**sample, "inputs": read_recording(sample["inputs"], self.inputs.rate, self.inputs.max_seconds)}
         except ValueError as error:
             raise ValueError(f"{error} ({sample['key']} of its chapter's .trans.txt)") from error
 

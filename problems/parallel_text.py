@@ -1,7 +1,6 @@
 """Sentence pairs in two aligned files, the usual format of parallel corpora: line n translates line n of the other."""
 
 import functools
-import sys
 
 from t2t_multimodel.data_gen.readers.parallel import HeldOut, distinct, find_sources
 from t2t_multimodel.errors import UserError
@@ -70,11 +69,15 @@ class ParallelText(FileProblem):
                     empty += 1
                     continue
                 sample["bad"] = f"{place(number, bool(inputs.strip()))}: empty, so the pair has one side only"
+            elif max(len(inputs), len(targets)) > self.max_line_length:  # of a segment; lines are held to it where read
+                where = place(number, len(targets) > self.max_line_length)
+                allowed = f"the {self.max_line_length:,} characters that max_line_length allows"
+                sample["bad"] = f"{where}: longer than {allowed}"
             elif held_out.holds(inputs, targets):
                 known += 1
                 continue
             yield sample
-        self._say_once(split, known, empty)
+        self._say_passed_over(split, known, empty)
 
     def prepare(self, sample):
         if "bad" in sample:
@@ -87,7 +90,7 @@ class ParallelText(FileProblem):
         A side that can't be read is a bad sample (a dict).
         """
         for source in self._sources[split]:
-            for number, inputs, targets in source.pairs():
+            for number, inputs, targets in source.pairs(self.max_line_length):
                 yield source.name, number, inputs, targets, source.place
 
     def source_files(self):
@@ -132,15 +135,13 @@ class ParallelText(FileProblem):
                         held_out.add(inputs, targets)
         return held_out
 
-    def _say_once(self, split, known, empty):
+    def _say_passed_over(self, split, known, empty):
         said = []
         if known:
             said.append(f"{known:,} hold sentences of {' or '.join(s for s in self.splits if s != 'train')}")
         if empty:
             said.append(f"{empty:,} have an empty side")
-        if said and split not in self.__dict__.setdefault("_said", set()):
-            self._said.add(split)
-            print(f"{self._called} {split}: pairs passed over: {', '.join(said)}", file=sys.stderr)
+        self.say_once(split, said and f"pairs passed over: {', '.join(said)}")
 
 
 def _bad(*sides):

@@ -36,7 +36,7 @@ class SentencePairs(FileProblem):
     def samples(self, split):
         path = self.split_path(split)
         names = [language or side for language, side in zip(self.languages, ("source", "target"))]
-        for number, cells in read_columns(path, names, malformed=bad_sample):
+        for number, cells in read_columns(path, names, bad_sample, max_line_length=self.max_line_length):
             if isinstance(cells, dict):
                 yield cells
                 continue

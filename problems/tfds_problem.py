@@ -180,10 +180,7 @@ def _picture(problem, feature, encoded, key):
     """The pixels of an encoded picture, of the feature's size."""
     from t2t_multimodel.data_gen.readers.pictures import read_picture
 
-    try:
-        return read_picture(io.BytesIO(encoded), feature.height, feature.width, feature.channels, fit=feature.fit)
-    except ValueError as error:
-        raise ValueError(f"{key}: {str(error).partition(': ')[2]}") from error
+    return read_picture(key, *feature.shape, fit=feature.fit, content=encoded, max_pixels=feature.max_pixels)
 
 
 def _recording(problem, feature, samples, key):

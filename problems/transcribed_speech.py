@@ -4,6 +4,7 @@ import functools
 import os
 
 from t2t_multimodel.data_gen.readers.lines import bad_sample, read_columns
+from t2t_multimodel.data_gen.readers.recordings import SUFFIXES
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Audio, Text
 from t2t_multimodel.problems.file_problem import FileProblem
@@ -36,19 +37,23 @@ class TranscribedSpeech(FileProblem):
         return Text(self.language)
 
     def samples(self, split):
-        folder = self.split_path(split)
+        folder, listed = self.split_path(split), set()
         for cells in self._transcripts(split):
             if isinstance(cells, dict):
                 yield cells
                 continue
             file, text = cells
+            listed.add(file)
             yield {"inputs": str(folder / file), "targets": text, "key": f"{split}/{file}"}
+        self.say_unlisted(split, listed, "transcripts.tsv", SUFFIXES)
 
     def prepare(self, sample):
         from t2t_multimodel.data_gen.readers.recordings import read_recording
 
         try:
-            return {**sample, "inputs": read_recording(sample["inputs"], self.inputs.rate)}
+            self.check_inside(sample["inputs"])
+            sound = read_recording(sample["inputs"], self.inputs.rate, self.inputs.max_seconds)
+            return {**sample, "inputs": sound}
         except ValueError as error:
             split, _, file = sample["key"].partition("/")
             raise ValueError(f"{error} (transcripts.tsv of {split} names {file})") from error
@@ -61,7 +66,7 @@ class TranscribedSpeech(FileProblem):
 
     def _transcripts(self, split):
         path = self.split_path(split) / "transcripts.tsv"
-        if not path.exists():
+        if not os.path.lexists(path):
             raise UserError(f"problem {self._called}: no such file: {path}; expected: {self._form}")
-        for _, cells in read_columns(path, ("file", "text"), malformed=bad_sample):
+        for _, cells in read_columns(path, ("file", "text"), bad_sample, max_line_length=self.max_line_length):
             yield cells

@@ -70,7 +70,7 @@ class WsjSpeech(Problem):
             raise ValueError(sample["fault"])
         if os.path.exists(sample["inputs"]):
             read_header(sample["inputs"])  # another file format means a damaged file
-        return {**sample, "inputs": read_recording(sample["inputs"], self.inputs.rate)}
+        return {**sample, "inputs": read_recording(sample["inputs"], self.inputs.rate, self.inputs.max_seconds)}
 
     def source_files(self):
         indices = [index for split in self.splits for index in getattr(self, f"{split}_indices")]

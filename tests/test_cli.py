@@ -352,7 +352,7 @@ def test_blank_lines_are_kept_and_never_decoded():
         (["--decode_from_file=missing.txt"], ["missing.txt", "No such file"]),
         (["--decode_from_file=in.txt", "--decode_to_file=in.txt"], ["is the input file"]),
         (["--decode_from_file=in.txt", "--decode_to_file=no/out.txt"], ["no such folder"]),
-        (["--decode_from_file=latin.txt"], ["line 2", "UTF-8"]),
+        (["--decode_from_file=latin.txt"], ["latin.txt:2: not UTF-8"]),
         (["--decode_from_file=in.txt", "--decode_hparams=beam"], ["beam"]),
     ],
 )

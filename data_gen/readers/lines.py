@@ -5,9 +5,18 @@ import gzip
 import os
 import zlib
 
+from t2t_multimodel.data_gen.readers.regular import open_regular
 from t2t_multimodel.errors import UserError
 
+MAX_LINE_LENGTH = 1 << 20  # characters; the default of `max_line_length`
 _BLOCK = 1 << 20  # bytes, read and decoded at once
+_BYTES = 4  # of a character in UTF-8, at most
+_OTHER_ENCODINGS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
 
 
 def refuse(reason):
@@ -20,33 +29,49 @@ def bad_sample(reason):
     return {"key": os.path.basename(reason.partition(": ")[0]), "bad": reason}
 
 
-def read_lines(path, malformed=refuse):
+def read_lines(path, malformed=refuse, max_line_length=MAX_LINE_LENGTH):
     """Yields `(line number from 1, line)` of a UTF-8 text file; line ends are LF or CRLF, a byte order mark is dropped.
 
-    A file with the suffix .gz is decompressed while it is read.
+    A file with the suffix .gz is decompressed while it is read. No more than one block and one line are in memory.
 
     Args:
       malformed: called with "file:line: the reason"; its result is yielded instead of the line.
+      max_line_length: a line with more characters is malformed.
 
     Raises:
-      UserError: the file can't be opened or decompressed, or a line is not UTF-8.
+      UserError: not a regular file, can't be opened or decompressed, or a malformed line.
     """
     try:
-        file = gzip.open(path, "rb") if os.fspath(path).endswith(".gz") else open(path, "rb")
+        file = open_regular(path)
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror})") from None
     with file:
-        first = 1
-        for raw_lines in _blocks(file, path):
+        source = gzip.open(file, "rb") if os.fspath(path).endswith(".gz") else file
+        yield from lines_of(source, path, malformed, max_line_length)
+
+
+def lines_of(file, name, malformed=refuse, max_line_length=MAX_LINE_LENGTH):
+    """`read_lines` of an open binary file; `name` stands for it in errors."""
+    first = 1
+    for block in _blocks(file, name, max_line_length):
+        if isinstance(block, _TooLong):
+            lines = [_too_long(f"{name}:{first}", max_line_length)]
+        else:
             if first == 1:
-                raw_lines[0] = raw_lines[0].removeprefix(codecs.BOM_UTF8)
-            lines = _decoded(raw_lines) or [_decode(path, number, raw) for number, raw in enumerate(raw_lines, first)]
-            for number, line in enumerate(lines, first):
-                yield number, line if isinstance(line, str) else malformed(str(line))
-            first += len(lines)
+                block = block.removeprefix(codecs.BOM_UTF8)
+                if b"\n" not in block and b"\r" in block.removesuffix(b"\r"):
+                    yield 1, malformed(f"{name}:1: lines end in CR alone; convert the file, e.g. with tr '\\r' '\\n'")
+                    return
+            lines = _decoded(block, max_line_length)
+            if lines is None:
+                raw_lines = enumerate(block.removesuffix(b"\n").split(b"\n"), first)
+                lines = [_decode(name, number, raw, max_line_length) for number, raw in raw_lines]
+        for number, line in enumerate(lines, first):
+            yield number, line if isinstance(line, str) else malformed(str(line))
+        first += len(lines)
 
 
-def read_columns(path, names, malformed=refuse, may_be_empty=False):
+def read_columns(path, names, malformed=refuse, may_be_empty=False, max_line_length=MAX_LINE_LENGTH):
     """Yields `(line number, cells)` of a tab-separated file; there is no quoting, so quotes in the text are kept.
 
     Empty lines are skipped.
@@ -56,12 +81,13 @@ def read_columns(path, names, malformed=refuse, may_be_empty=False):
       names: the content of each column, for errors; one name per column.
       malformed: called with "file:line: the reason"; its result is yielded instead of the cells.
       may_be_empty: whether a column may be empty.
+      max_line_length: a line with more characters is malformed.
 
     Raises:
       UserError: a line with a wrong number of columns, or with an empty column.
     """
     count = len(names)
-    for number, line in read_lines(path, malformed):
+    for number, line in read_lines(path, malformed, max_line_length):
         if not line:
             continue
         if not isinstance(line, str):
@@ -82,45 +108,78 @@ def _what_is_wrong(cells, names):
             return f"column {column} ({name}) is empty; fill it in or remove the line"
 
 
-def _blocks(file, path):
-    """Yields lists of lines of about one megabyte."""
+class _TooLong:
+    """Stands for a line that is not read into memory."""
+
+
+def _blocks(file, name, max_line_length):
+    """Yields the content in parts of whole lines, about a megabyte each; a line far too long is a `_TooLong`."""
+    most, rest, skipping = _BYTES * max_line_length + 2, b"", False
     try:
-        while lines := file.readlines(_BLOCK):
-            yield lines
+        while block := file.read(_BLOCK):
+            if skipping:
+                _, end, block = block.partition(b"\n")
+                if not end:
+                    continue
+                skipping = False
+            block = rest + block
+            whole = block.rfind(b"\n") + 1
+            if whole:
+                yield block[:whole]
+            rest = block[whole:]
+            if len(rest) > most:
+                yield _TooLong()
+                rest, skipping = b"", True
     except EOFError:
-        raise UserError(f"{path}: cut short: the compressed file ends in the middle; get it again") from None
+        raise UserError(f"{name}: cut short: the compressed file ends in the middle; get it again") from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: no gzip file, or a damaged one ({error}); get it again") from None
+        raise UserError(f"{name}: no gzip file, or a damaged one ({error}); get it again") from None
+    except OSError as error:
+        raise UserError(f"{name}: can't be read ({error.strerror or error})") from None
+    if rest:
+        yield rest
 
 
-def _decoded(raw_lines):
+def _decoded(block, max_line_length):
     """The lines as text, fast; None if one of them is malformed.
 
     The file is read as bytes because only "\n" ends a line: Python's text files also split at U+2028 and the like.
     """
     try:
-        text = b"".join(raw_lines).decode("utf-8")
+        text = block.decode("utf-8")
     except UnicodeDecodeError:
         return None
     if "\0" in text:
         return None
     lines = text.removesuffix("\n").split("\n")
-    return [line.removesuffix("\r") for line in lines] if "\r" in text else lines
+    if "\r" in text:
+        lines = [line.removesuffix("\r") for line in lines]
+    return None if max(map(len, lines)) > max_line_length else lines
 
 
-def _decode(path, number, raw):
+def _decode(name, number, raw, max_line_length):
     """One line as text, or a ValueError with the reason."""
-    raw = raw.removesuffix(b"\n").removesuffix(b"\r")
+    where = f"{name}:{number}"
+    raw = raw.removesuffix(b"\r")
     try:
         line = raw.decode("utf-8")
     except UnicodeDecodeError as error:
+        place = f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line"
+        other = next((encoding for mark, encoding in _OTHER_ENCODINGS if number == 1 and raw.startswith(mark)), "")
         return ValueError(
-            f"{path}:{number}: not UTF-8 (byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line); "
-            "convert the file, for example with iconv -f ISO-8859-1 -t UTF-8"
+            f"{where}: not UTF-8{f' but {other}' if other else ''} ({place}); "
+            f"convert the file, for example with iconv -f {other or 'ISO-8859-1'} -t UTF-8"
         )
     if "\0" in line:
-        return ValueError(f"{path}:{number}: a NUL byte, so this is UTF-16 or no text file; convert it to UTF-8")
-    return line
+        return ValueError(f"{where}: a NUL byte, so this is UTF-16 or no text file; convert it to UTF-8")
+    return _too_long(where, max_line_length) if len(line) > max_line_length else line
+
+
+def _too_long(where, max_line_length):
+    return ValueError(
+        f"{where}: a line of more than {max_line_length:,} characters, the most that max_line_length allows; "
+        "split it, or no text file"
+    )
 
 
 def _count(number, noun):

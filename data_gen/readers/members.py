@@ -8,9 +8,9 @@ import functools
 import os
 import tarfile
 import zipfile
-import zlib
 from typing import NamedTuple
 
+from t2t_multimodel.data_gen.readers.regular import open_regular, require_regular
 from t2t_multimodel.errors import UserError
 
 MOST_BYTES = 1 << 28  # of one member; a header that claims more is damaged or an attack
@@ -52,13 +52,13 @@ def tar_members(archive, inside=None):
     what = str(inside) if inside else archive
     start, size = (inside.offset, inside.size) if inside else (0, None)
     try:
-        with open(archive, "rb") as file:
+        with open_regular(archive) as file:
             end = os.fstat(file.fileno()).st_size
             part = file if inside is None else _Part(file, start, size)
             with tarfile.open(fileobj=part, mode="r:") as tar:
                 for member in tar:
                     offset = start + member.offset_data
-                    if offset + member.size > end:
+                    if not 0 <= offset <= offset + member.size <= end:
                         raise UserError(f"{what}: cut off at byte {end:,} within {member.name}; get it again")
                     if member.isreg():
                         yield TarMember(archive, member.name, offset, member.size)
@@ -73,6 +73,8 @@ def tar_members(archive, inside=None):
         ) from error
     except OSError as error:
         raise UserError(f"{archive}: can't be read ({error.strerror or error})") from error
+    except (ValueError, OverflowError) as error:  # numbers in a damaged header
+        raise UserError(f"{what}: can't be read as a tar ({error}); get it again") from error
 
 
 def zip_members(archive):
@@ -96,8 +98,9 @@ def read_content(place):
             return _read_tar_member(place)
         if isinstance(place, ZipMember):
             return _read_zip_member(place)
-        with open(place, "rb") as file:
-            return file.read()
+        with open_regular(place) as file:
+            _check_size(place, os.fstat(file.fileno()).st_size)
+            return file.read(MOST_BYTES)
     except OSError as error:
         raise ValueError(f"{place}: can't be read ({error.strerror or error})") from error
 
@@ -115,12 +118,14 @@ def _read_tar_member(member):
 def _read_zip_member(member):
     archive = _opened_zip(member.archive)
     try:
-        _check_size(member, archive.getinfo(member.name).file_size)
-        return archive.read(member.name)
+        size = archive.getinfo(member.name).file_size
     except KeyError:
         raise ValueError(f"{member}: no such file in the archive") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{member}: can't be read ({error})") from error
+    _check_size(member, size)
+    try:
+        return archive.read(member.name)
+    except Exception as error:  # on damaged members zipfile and its decompressors raise nearly anything
+        raise ValueError(f"{member}: can't be read ({error or type(error).__name__})") from error
 
 
 def _check_size(member, size):
@@ -130,9 +135,10 @@ def _check_size(member, size):
 
 def _opened_zip(archive):
     try:
+        require_regular(archive)
         status = os.stat(archive)
         return _kept_zip(archive, status.st_size, status.st_mtime_ns)
-    except (zipfile.BadZipFile, OSError) as error:
+    except Exception as error:  # on damaged lists of members zipfile raises nearly anything
         raise UserError(f"{archive}: can't be read as a zip ({error}); if it is cut off, get it again") from error
 
 

@@ -7,11 +7,13 @@ tab-separated, columns in the order of the name; the WMT test sets `newstest2013
 
 import filecmp
 import itertools
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from t2t_multimodel.data_gen.readers.lines import bad_sample, read_columns, read_lines
+from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH, bad_sample, read_columns, read_lines
+from t2t_multimodel.data_gen.readers.regular import require_regular
 from t2t_multimodel.data_gen.readers.sgm import read_sgm_pair
 from t2t_multimodel.errors import UserError
 
@@ -33,7 +35,7 @@ class ParallelSource:
         """The name without its folder."""
         return self.name.rpartition("/")[2]
 
-    def pairs(self):
+    def pairs(self, max_line_length=MAX_LINE_LENGTH):
         """Yields `(number, text in the first language, text in the second)`, lazily; numbers are lines or segments.
 
         A malformed line gives a `lines.bad_sample` with the reason instead of its text.
@@ -42,12 +44,12 @@ class ParallelSource:
           UserError: a file that can't be read, files of different lengths, or a damaged .sgm file.
         """
         if self.form == "lines":
-            yield from read_side_by_side(*self.paths)
+            yield from read_side_by_side(*self.paths, max_line_length)
         elif self.form == "sgm":
             for number, (one, other) in enumerate(read_sgm_pair(*self.paths), 1):
                 yield number, one.text, other.text
         else:
-            for number, one, other in _read_tsv(self.paths[0]):
+            for number, one, other in _read_tsv(self.paths[0], max_line_length):
                 yield (number, other, one) if self.swapped else (number, one, other)
 
     def place(self, number, second):
@@ -56,14 +58,14 @@ class ParallelSource:
         return f"{self.paths[-1 if second else 0]}:{kind}{number}"
 
 
-def read_side_by_side(first, second):
+def read_side_by_side(first, second, max_line_length=MAX_LINE_LENGTH):
     """Yields `(line number, line of first, line of second)`; a line that is not UTF-8 gives a `bad_sample`.
 
     Raises:
       UserError: one file has more lines than the other; both are named with their counts.
     """
     number = 0
-    lines = read_lines(first, bad_sample), read_lines(second, bad_sample)
+    lines = [read_lines(path, bad_sample, max_line_length) for path in (first, second)]
     for one, other in itertools.zip_longest(*lines):
         if one is None or other is None:
             counts = [number + (line is not None) + sum(1 for _ in rest) for line, rest in zip((one, other), lines)]
@@ -75,8 +77,9 @@ def read_side_by_side(first, second):
         yield number, text, other[1]
 
 
-def _read_tsv(path):
-    for number, cells in read_columns(path, ("a language", "the other"), bad_sample, may_be_empty=True):
+def _read_tsv(path, max_line_length):
+    names = ("a language", "the other")
+    for number, cells in read_columns(path, names, bad_sample, may_be_empty=True, max_line_length=max_line_length):
         yield (number, cells, cells) if isinstance(cells, dict) else (number, *cells)
 
 
@@ -125,12 +128,13 @@ def _by_name(folder, first, second):
     found = {}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if any(part.startswith(".") for part in inside.parts) or not path.is_file():
+        if any(part.startswith(".") for part in inside.parts) or os.path.isdir(path):
             continue
         for form, pattern in forms.items():
             match = pattern.fullmatch(path.name)
             if not match:
                 continue
+            _require(path)
             stem, *side = match.groups()
             pair = _PAIR.search(stem)
             if (pair and {*pair.groups()} != {first, second}) or (form == "tsv" and side[0] == side[1]):
@@ -142,6 +146,13 @@ def _by_name(folder, first, second):
             files[side] = path
             break
     return found
+
+
+def _require(path):
+    try:
+        require_regular(path)
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror})") from None
 
 
 def distinct(sources):

@@ -1,18 +1,21 @@
 """Pictures in any format that Pillow reads → uint8 arrays of a given size."""
 
+import contextlib
 import io
 import math
 
 import numpy as np
 
+from t2t_multimodel.data_gen.readers.regular import open_regular
 from t2t_multimodel.errors import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+MAX_PIXELS = 180_000_000  # about what Pillow itself decodes at most; the default of `Image.max_pixels`
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # channels → Pillow's name
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that swap width and height
 
 
-def read_picture(path, height, width, channels, *, fit="stretch", content=None):
+def read_picture(path, height, width, channels, *, fit="stretch", content=None, max_pixels=MAX_PIXELS):
     """Reads the picture at `path`, rotated by its EXIF orientation and resized to `height` × `width` pixels.
 
     Pictures are converted to grey, RGB or RGBA for 1, 3 or 4 `channels`; transparent pixels become white. Only the
@@ -24,19 +27,26 @@ def read_picture(path, height, width, channels, *, fit="stretch", content=None):
       fit: "stretch" (the whole picture, aspect ratio changed) or "crop" (aspect ratio kept, the longer side is
         center-cropped).
       content: the bytes of the picture, if it is not a file.
+      max_pixels: a larger picture is refused, by its header and while it is decoded.
 
     Returns:
       uint8 `[height, width, channels]`.
 
     Raises:
-      ValueError: a missing file, not a picture, or a damaged one; the message names the file.
+      ValueError: a missing file, not a regular one, not a picture, a damaged or too large one; the message names it.
     """
     from PIL import Image, ImageOps
 
     if channels not in _MODES:
         raise UserError(f"a picture has 1 (grey), 3 (colour) or 4 (colour and opacity) channels, not {channels}")
     try:
-        with Image.open(path if content is None else io.BytesIO(content)) as picture:
+        with _opened(path, content) as file, _limit_of_pillow(), Image.open(file) as picture:
+            Image.MAX_IMAGE_PIXELS = max_pixels  # for decoders that find out more than the header says
+            if picture.width * picture.height > max_pixels:
+                size = f"{picture.width:,} × {picture.height:,} pixels"
+                raise ValueError(f"{size}, more than the {max_pixels:,} that max_pixels allows")
+            if picture.format == "EPS":  # a program in PostScript, which Pillow runs
+                raise ValueError("PostScript; save it as PNG or JPEG")
             _decode_small(picture, height, width, _MODES[channels], fit)
             picture.load()
             ImageOps.exif_transpose(picture, in_place=True)
@@ -48,6 +58,22 @@ def read_picture(path, height, width, channels, *, fit="stretch", content=None):
         raise ValueError(f"{path}: no such file") from None
     except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
         raise ValueError(f"{path}: can't be decoded as a picture ({_first_line(error)})") from error
+
+
+def _opened(path, content):
+    return open_regular(path) if content is None else io.BytesIO(content)
+
+
+@contextlib.contextmanager
+def _limit_of_pillow():
+    """Lifts Pillow's own limit, which warns first, and puts it back."""
+    from PIL import Image
+
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _decode_small(picture, height, width, mode, fit):
@@ -83,4 +109,5 @@ def _in_mode(picture, mode):
 
 
 def _first_line(error):
-    return (str(error).strip() or type(error).__name__).split("\n")[0]
+    reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return reason.split("\n")[0]

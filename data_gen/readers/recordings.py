@@ -1,34 +1,52 @@
 """Reads recordings (WAV, FLAC, OGG, MP3, SPHERE and others) as int16, mono, at a given rate."""
 
-import os
-
 import numpy as np
 
 from t2t_multimodel.data_gen.readers import sphere
+from t2t_multimodel.data_gen.readers.promised import why_cut
+from t2t_multimodel.data_gen.readers.regular import open_regular
 
-_UNKNOWN_SIZE = 0x7FFFF000  # a WAV written to a pipe has this size or more in its header
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".sph", ".wv1")
+MAX_SECONDS = 3600.0  # the default of `Audio.max_seconds`
+_HIGHEST_RATE = 96_000  # Hz; a recording has no more samples than the longest one at this rate
+_BLOCK = 1 << 18  # frames decoded at once
+_FRAME = 1152  # samples of an MP3 frame; encoders count their own first one or not
 
 
-def read_recording(path, rate):
+def read_recording(path, rate, max_seconds=MAX_SECONDS):
     """Reads the recording at `path`: averages the channels and resamples to `rate` Hz.
+
+    Args:
+      max_seconds: a longer recording is refused, by its header and while it is decoded.
 
     Returns:
       int16 `[samples]`, full scale = 32767.
 
     Raises:
-      ValueError: a missing file, not a recording, or a damaged, truncated or empty one; the message names the file.
+      ValueError: a missing file, not a regular one, not a recording, a damaged, truncated, empty or too long one; the
+        message names the file.
     """
     path = str(path)
-    if not os.path.exists(path):
-        raise ValueError(f"{path}: no such file")
-    with open(path, "rb") as file:
-        head = file.read(8)
-    samples, file_rate = sphere.read_sphere(path) if head == sphere.MAGIC else _read(path, head)  # [samples, channels]
-    if not len(samples):
+    try:
+        with open_regular(path) as file:
+            head = file.read(8)
+            cut = why_cut(file) if head != sphere.MAGIC else ""
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: can't be read ({error.strerror or error})") from None
+    if cut:
+        raise ValueError(f"{path}: cut short: {cut}")
+    if head == sphere.MAGIC:
+        check_length(path, sphere.read_header(path), max_seconds)
+        samples, file_rate = sphere.read_sphere(path)  # [samples, channels]
+        mono = samples.mean(axis=1)
+    else:
+        mono, file_rate = _read(path, max_seconds)
+    if not len(mono):
         raise ValueError(f"{path}: the recording has no samples")
-    if not np.isfinite(samples).all():
+    if not np.isfinite(mono).all():
         raise ValueError(f"{path}: the recording has samples that are not finite numbers")
-    mono = samples.mean(axis=1)
     if file_rate != rate:
         import soxr
 
@@ -38,21 +56,42 @@ def read_recording(path, rate):
     return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
 
 
-def _read(path, head):
+def _read(path, max_seconds):
+    """(float32 `[samples]`, the mean of the channels; the rate), decoded block by block."""
     import soundfile
 
-    _refuse_cut_wav(path, head)
+    blocks, frames = [], 0
     try:
-        return soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as sound:
+            promised, rate = sound.frames, sound.samplerate
+            too_long = _too_long(promised if promised < 1 << 60 else 0, rate, max_seconds)
+            size = _BLOCK
+            if sound.format == "MP3":  # its decoder does not go on just where a block ended
+                sound.seek(0)  # as `soundfile.read` does; the first samples differ without it
+                size = -1
+            while not too_long and len(block := sound.read(size, dtype="float32", always_2d=True)):
+                blocks.append(block.mean(axis=1))
+                frames += len(block)
+                too_long = _too_long(frames, rate, max_seconds)
     except Exception as error:  # soundfile also raises TypeError, for a suffix of raw audio
         reason = str(error).strip().split("\n")[0].removeprefix(f"Error opening {path!r}: ")
         raise ValueError(f"{path}: can't be decoded as a recording ({reason})") from error
+    if too_long:
+        raise ValueError(f"{path}: {too_long}")
+    if frames + _FRAME < promised < 1 << 60:
+        raise ValueError(f"{path}: cut short: its header says {promised:,} samples, {frames:,} are there")
+    return (np.concatenate(blocks) if blocks else np.zeros(0, np.float32)), rate
 
 
-def _refuse_cut_wav(path, head):
-    """Compares a WAV's size with its header: a truncated file reads without an error, but misses some speech."""
-    if head[:4] == b"RIFF" and len(head) == 8:
-        promised = int.from_bytes(head[4:], "little") + 8
-        present = os.path.getsize(path)
-        if present < promised - 1 and promised < _UNKNOWN_SIZE:  # some writers leave out the last padding byte
-            raise ValueError(f"{path}: cut short: its header says {promised} bytes, the file has {present}")
+def check_length(path, header, max_seconds):
+    """Raises `ValueError` for a SPHERE file, by its header, that is longer than `max_seconds`."""
+    if too_long := _too_long(header.samples, header.rate, max_seconds):
+        raise ValueError(f"{path}: {too_long}")
+
+
+def _too_long(samples, rate, max_seconds):
+    """Why a recording is refused by its length; "" if it is not."""
+    if samples > max_seconds * min(rate, _HIGHEST_RATE):
+        what = f"{samples / rate:,.0f} seconds" if samples > max_seconds * rate else f"{samples:,} samples"
+        return f"{what} of sound or more, more than max_seconds = {max_seconds:,.0f} allows (at {rate:,} Hz)"
+    return ""

@@ -7,7 +7,10 @@ import re
 import zlib
 from dataclasses import dataclass
 
+from t2t_multimodel.data_gen.readers.regular import open_regular
 from t2t_multimodel.errors import UserError
+
+MAX_BYTES = 1 << 28  # of a test set, decompressed; it is held in memory
 
 # Not an XML or SGML parser, since published test sets have bare "&" and "<" in their text.
 _TAG = re.compile(r"<(/?)(doc|seg)\b([^<>]*)>", re.IGNORECASE)
@@ -40,7 +43,9 @@ def read_sgm(path):
         counted = tag.start()
         closes, name = bool(tag[1]), tag[2].lower()
         if opened and not (closes and name == "seg"):
-            raise UserError(f"{path}:{opened[0]}: segment {opened[1]} is not closed (</seg>) before line {line}")
+            raise UserError(
+                f"{path}:{opened[0]}: segment {_short(opened[1])} is not closed (</seg>) before line {line}"
+            )
         if name == "doc":
             document = None if closes else _attribute(path, line, tag, "docid")
         elif not closes:
@@ -52,12 +57,14 @@ def read_sgm(path):
         else:
             start, number, begin = opened
             if (document, number) in seen:
-                raise UserError(f"{path}:{start}: document {document} has segment {number} twice")
+                raise UserError(f"{path}:{start}: document {_short(document)} has segment {_short(number)} twice")
             seen.add((document, number))
             segments.append(Segment(document, number, _plain(text[begin : tag.start()]), start))
             opened = None
     if opened:
-        raise UserError(f"{path}:{opened[0]}: segment {opened[1]} is not closed: the file seems to be cut short")
+        raise UserError(
+            f"{path}:{opened[0]}: segment {_short(opened[1])} is not closed: the file seems to be cut short"
+        )
     if not segments:
         raise UserError(f'{path}: no segments (<seg id="1"> … </seg> expected in <doc docid="…">): no WMT test set?')
     return segments
@@ -74,9 +81,9 @@ def read_sgm_pair(first, second):
         raise UserError(f"{first} has {len(one)} segments, {second} has {len(other)}: these do not belong together")
     for a, b in zip(one, other):
         if (a.document, a.number) != (b.document, b.number):
+            these = [f"segment {_short(s.number)} of document {_short(s.document)}" for s in (a, b)]
             raise UserError(
-                f"{first}:{a.line} is segment {a.number} of document {a.document}, {second}:{b.line} is segment "
-                f"{b.number} of document {b.document}: these do not belong together"
+                f"{first}:{a.line} is {these[0]}, {second}:{b.line} is {these[1]}: these do not belong together"
             )
     yield from zip(one, other)
 
@@ -90,21 +97,29 @@ def _plain(text):
     return resolved(" ".join(line.strip() for line in text.split("\n")).strip())
 
 
+def _short(text):
+    """A tag or an id in an error: one line, and not long."""
+    return " ".join(text.split())[:80]
+
+
 def _attribute(path, line, tag, name):
     for key, *values in _ATTRIBUTE.findall(tag[3]):
         if key.lower() == name and any(values):
             return next(value for value in values if value)
-    raise UserError(f"{path}:{line}: {tag[0]} has no {name}")
+    raise UserError(f"{path}:{line}: {_short(tag[0])} has no {name}")
 
 
 def _text_of(path):
     try:
-        with gzip.open(path, "rb") if os.fspath(path).endswith(".gz") else open(path, "rb") as file:
-            content = file.read()
+        with open_regular(path) as file:
+            source = gzip.open(file, "rb") if os.fspath(path).endswith(".gz") else file
+            content = source.read(MAX_BYTES + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: no gzip file, or a damaged one ({error}); get it again") from None
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror})") from None
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{path}: more than {MAX_BYTES:,} bytes (MAX_BYTES of readers/sgm.py): no WMT test set")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

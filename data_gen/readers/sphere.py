@@ -114,7 +114,12 @@ def _decoded(path, header):
         ) from None
     try:
         with av.open(path, format="nistsphere") as container:
-            frames = [frame.to_ndarray() for frame in container.decode(audio=0)]  # int16 [channels, samples] each
+            frames, samples = [], 0
+            for frame in container.decode(audio=0):
+                frames.append(frame.to_ndarray())  # int16 [channels, samples]
+                samples += frames[-1].shape[-1]
+                if samples > header.samples:  # a damaged file may go on for ever
+                    break
     except Exception as error:  # FFmpeg's errors, and others for a file without a valid stream
         raise ValueError(f"{path}: can't be uncompressed ({header.coding}: {_reason(path, error)})") from error
     if not frames:

@@ -4,6 +4,7 @@ import re
 from typing import NamedTuple
 
 from t2t_multimodel.data_gen.readers.lines import read_lines
+from t2t_multimodel.data_gen.readers.trees import BLANKS
 
 
 class TreeText(NamedTuple):
@@ -31,7 +32,7 @@ def read_treebank_file(path):
       UserError: the file can't be opened, or is not UTF-8.
     """
     path = str(path)
-    lines = [(number, line.rstrip()) for number, line in read_lines(path)]
+    lines = [(number, line.rstrip(BLANKS)) for number, line in read_lines(path)]
     lines = [(number, line) for number, line in lines if line and not line.startswith("*x*")]
     at = 0
     while at < len(lines):
@@ -42,8 +43,9 @@ def read_treebank_file(path):
 
 def _tree_at(lines, first):
     """The tree that starts at `lines[first]`: (index of the line after it, what is wrong with it or "")."""
-    if not lines[first][1].lstrip().startswith("("):
-        return _next_beginning(lines, first), f"a tree starts with a bracket, not with {lines[first][1].strip()[:40]!r}"
+    if not lines[first][1].lstrip(BLANKS).startswith("("):
+        start = lines[first][1].strip(BLANKS)[:40]
+        return _next_beginning(lines, first), f"a tree starts with a bracket, not with {start!r}"
     depth = 0
     for at in range(first, len(lines)):
         number, line = lines[at]
@@ -51,9 +53,9 @@ def _tree_at(lines, first):
             depth += 1 if bracket[0] == "(" else -1
             if depth > 0:
                 continue
-            behind = line[bracket.end() :].strip()
-            if not behind and at + 1 < len(lines) and not lines[at + 1][1].lstrip().startswith("("):
-                number, behind = lines[at + 1][0], lines[at + 1][1].strip()
+            behind = line[bracket.end() :].strip(BLANKS)
+            if not behind and at + 1 < len(lines) and not lines[at + 1][1].lstrip(BLANKS).startswith("("):
+                number, behind = lines[at + 1][0], lines[at + 1][1].strip(BLANKS)
             if behind:
                 fault = f"{behind[:40]!r} in line {number} is after the end of the tree: one closing bracket too many"
                 return _next_beginning(lines, at), fault

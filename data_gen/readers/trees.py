@@ -1,21 +1,24 @@
 """Bracketed trees, "(S (NP (DT the) (NN dog)) (VP (VBZ barks)))": reads, simplifies and linearises them."""
 
-from t2t_multimodel.data_gen.readers.lines import read_lines, refuse
+from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH, read_lines, refuse
 
 TRACE = "-NONE-"  # the Penn Treebank's label of leaves without a word
+BLANKS = " \t\r\n"  # what separates leaves and labels; other white space, such as a no-break space, is part of a word
+_WORD = rf"[^{BLANKS}()]+"
 
 
-def read_trees(path, keep_function_tags=False, malformed=refuse):
+def read_trees(path, keep_function_tags=False, malformed=refuse, max_line_length=MAX_LINE_LENGTH):
     """Yields `(line number, nltk.tree.Tree)`, one tree per line; blank lines are skipped.
 
     Args:
       malformed: called with "file:line: the reason"; its result is yielded instead of the tree.
+      max_line_length: a line with more characters is malformed.
 
     Raises:
       UserError: a line that is not one whole tree; the message names file and line.
     """
-    for number, line in read_lines(path, malformed):
-        if isinstance(line, str) and not line.strip():
+    for number, line in read_lines(path, malformed, max_line_length):
+        if isinstance(line, str) and not line.strip(BLANKS):
             continue
         try:
             tree = parse_tree(line, keep_function_tags) if isinstance(line, str) else line
@@ -38,7 +41,7 @@ def parse_tree(text, keep_function_tags=False, root_label=None):
     from nltk.tree import Tree
 
     try:
-        tree = Tree.fromstring(text, remove_empty_top_bracketing=True)
+        tree = Tree.fromstring(text, node_pattern=_WORD, leaf_pattern=_WORD, remove_empty_top_bracketing=True)
     except ValueError as error:  # its message has several lines
         reason = " ".join(line.strip() for line in str(error).split("\n")[:2])
         raise ValueError(f"the tree doesn't parse: {reason}") from None

@@ -64,6 +64,8 @@ class WsjDiscs:
             if not entry:
                 form = "11_1_1:wsj0/si_tr_s/01i/01ic0201.wv1"
                 raise UserError(f"{path}:{number}: {line[:60]!r} does not have the form {form}")
+            if ".." in entry[2].split("/"):
+                raise UserError(f"{path}:{number}: {line[:60]!r} leads out of the disc")
             disc, recording = entry[1], entry[2].lstrip("/")
             if not recording.lower().endswith(".wv1"):  # missing in the indices of test sets
                 recording += ".wv1"

@@ -12,8 +12,10 @@ Examples:
   t2t-decoder --problem=tiny_caption --output_dir=run --decode_interactive --decode_hparams="temperature=0.8,top_p=0.9"
 """
 
+import contextlib
 import functools
 import itertools
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -21,6 +23,8 @@ from pathlib import Path
 from t2t_multimodel import startup
 from t2t_multimodel.cli import terminal
 from t2t_multimodel.cli.command import DECODE_HPARAMS, Command
+from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH, lines_of
+from t2t_multimodel.data_gen.readers.regular import open_regular
 from t2t_multimodel.errors import UserError, unknown_name
 
 command = Command("t2t-decoder", __doc__)
@@ -36,6 +40,7 @@ command.group("What to decode")
 command.text("decode_from_file", None, "file with one input a line, UTF-8; - is standard input", metavar="FILE")
 command.text("decode_to_file", None, "file for the outputs; default: standard output", metavar="FILE")
 command.choice("long_inputs", "error", ("error", "warn"), "for inputs longer than any in training; none is truncated")
+command.integer("max_line_length", MAX_LINE_LENGTH, "characters; a longer line is refused", at_least=1)
 command.switch("decode_interactive", "decode lines typed on the terminal until end of file (Ctrl-D)")
 
 command.standard_flags()
@@ -56,7 +61,7 @@ def _decode(flags):
     lines = None
     if flags.decode_from_file:
         _check_output(flags.decode_from_file, flags.decode_to_file)
-        lines = read_lines(flags.decode_from_file)
+        lines = read_lines(flags.decode_from_file, flags.max_line_length)
 
     startup.import_tensorflow()
     from t2t_multimodel.decode_hparams import decode_settings
@@ -80,7 +85,7 @@ def _decode(flags):
 
     blank = spec.inputs.optional
     if lines is None:
-        return _interact(decode, blank)
+        return _interact(decode, blank, flags.max_line_length)
     text = "".join(line + "\n" for line in decode_lines(decode, lines, blank))
     if flags.decode_to_file:
         from t2t_multimodel.files import write_file
@@ -90,28 +95,26 @@ def _decode(flags):
         terminal.write_data(text)
 
 
-def read_lines(path):
+def read_lines(path, max_line_length=MAX_LINE_LENGTH):
     """The lines of the UTF-8 file `path` ("-": standard input), without their line ends (LF or CRLF).
 
-    Other separators such as U+2028 do not end a line.
+    Other separators such as U+2028 do not end a line. A byte order mark is dropped.
 
     Raises:
-      UserError: the file can't be read, or a line is not UTF-8.
+      UserError: the file can't be read, or a line is not UTF-8 or too long.
     """
+    named = f"--decode_from_file={path}"
     try:
-        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        with contextlib.nullcontext(sys.stdin.buffer) if path == "-" else _opened(os.fspath(path)) as file:
+            return [line for _, line in lines_of(file, named, max_line_length=max_line_length)]
     except OSError as error:
-        raise UserError(f"--decode_from_file={path}: {error.strerror or error}") from None
-    lines = content.split(b"\n")
-    if lines[-1] == b"":
-        lines.pop()
-    decoded = []
-    for number, line in enumerate(lines, 1):
-        try:
-            decoded.append(line.removesuffix(b"\r").decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise UserError(f"--decode_from_file={path}: line {number} is not UTF-8 ({error.reason})") from None
-    return decoded
+        raise UserError(f"{named}: {error.strerror or error}") from None
+
+
+def _opened(path):
+    """The file to decode. Of a pipe only one that is open already, such as a shell's <(…): others wait for a writer."""
+    is_open = path in (os.devnull, "/dev/stdin") or os.path.dirname(path) in ("/dev/fd", "/proc/self/fd")
+    return open(path, "rb") if is_open else open_regular(path)
 
 
 def decode_lines(decode, lines, blank=False):
@@ -129,20 +132,33 @@ def decode_lines(decode, lines, blank=False):
     return outputs
 
 
-def _interact(decode, blank):
+def _interact(decode, blank, max_line_length):
     prompt = "> " if sys.stdin.isatty() else ""
     if prompt:
         print("Type an input, or the path of a picture or a recording; Ctrl-D ends.")
-    numbers = itertools.count()
-    while True:
+    if hasattr(sys.stdin, "reconfigure"):  # so that a line in another encoding is one wrong line, not the end
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+    for number in itertools.count():
         try:
             line = input(prompt)
         except EOFError:
             return
         try:
-            print(decode_lines(functools.partial(decode, first_row=next(numbers)), [line], blank)[0], flush=True)
+            line = _typed(line, max_line_length)
+            print(decode_lines(functools.partial(decode, first_row=number), [line], blank)[0], flush=True)
         except UserError as error:  # for example a mistyped path: keep the loaded model
             print(f"{command.name}: error: {error}", file=sys.stderr)
+
+
+def _typed(line, max_line_length):
+    """A line of the terminal, or of what takes its place; raises `UserError` for one that is no text."""
+    if line != line.encode("utf-8", "replace").decode("utf-8"):
+        raise UserError("the line is not UTF-8")
+    if "\0" in line:
+        raise UserError("the line has a NUL byte, so this is UTF-16 or no text")
+    if len(line) > max_line_length:
+        raise UserError(f"the line has more than the {max_line_length:,} characters that --max_line_length allows")
+    return line.removeprefix("\ufeff")
 
 
 def _check_output(source, target):

@@ -27,6 +27,7 @@ from t2t_multimodel.vocabulary import EOS_ID
 FORBIDDEN = -1e7  # added to the logits of ids that may not come next
 DEEPEST = 64  # brackets open at a time
 _SPACE = "\u2581"  # as the vocabulary spells it
+_BLANKS = " \t\r\n"  # what separates words; a no-break space is part of a word, as in data_gen/readers/trees.py
 # Kinds of ids. A single space starts a leaf without any of its text; a _BRACKET may only be part of the first bracket.
 _NEVER, _OPENS, _CLOSES, _LEAF, _SPACE_ALONE, _GOES_ON, _BRACKET, _ENDS = range(8)
 
@@ -106,7 +107,7 @@ class Tree:
     @staticmethod
     def leaves(text):
         """The number of leaves of an input's tree: its words, separated by spaces."""
-        return len(text.split())
+        return len(re.findall(rf"[^{_BLANKS}]+", text))
 
     def rows(self, inputs):
         """int32 [rows]: the number of words of each input, at least 1."""
@@ -208,7 +209,8 @@ class PunctuatedTree(Tree):
 
     @staticmethod
     def leaves(text):
-        return len(re.findall(r"[,;:.!?](?=[,;:.!?]*(?:\s|$))|[^\s]+?(?=[,;:.!?]*(?:\s|$))", text))
+        end = rf"[,;:.!?]*(?:[{_BLANKS}]|$)"
+        return len(re.findall(rf"[,;:.!?](?={end})|[^{_BLANKS}]+?(?={end})", text))
 
 
 def _kind(piece):
@@ -218,7 +220,7 @@ def _kind(piece):
         text = chr(int(text[3:5], 16))
         if not text.isascii():  # part of a character
             return _GOES_ON
-    if _SPACE in text or re.search(r"[\s()]", text):
+    if _SPACE in text or re.search(rf"[{_BLANKS}()]", text):
         return _BRACKET if piece[0] != _SPACE and "(" in text else _NEVER
     if piece[0] != _SPACE:
         return _GOES_ON

@@ -1,6 +1,7 @@
 """Audio: recordings of one channel, stored as 16-bit samples; in, read as a spectrogram or as the waveform."""
 
 import dataclasses
+import os
 from typing import ClassVar
 
 import numpy as np
@@ -24,13 +25,16 @@ class Audio(Modality):
 
     rate: int = 16000
     form: str = "spectrogram"  # what the encoder reads: "spectrogram" or "waveform"
+    max_seconds: float = 3600.0  # of a file's recording; a longer one is refused, undecoded
 
     def __post_init__(self):
         if self.form not in ("spectrogram", "waveform"):
             raise ValueError(f"Audio(form=...) is 'spectrogram' or 'waveform', not {self.form!r}")
 
     def declaration_fault(self):
-        return f"must have a rate of at least 1 Hz, not {self.rate!r}" if self.rate < 1 else ""
+        if self.rate < 1:
+            return f"must have a rate of at least 1 Hz, not {self.rate!r}"
+        return "" if self.max_seconds > 0 else f"must allow max_seconds above 0, not {self.max_seconds!r}"
 
     # ---- A sample
 
@@ -47,9 +51,11 @@ class Audio(Modality):
                 said = f"not {line.dtype} {line.shape}"
                 raise ValueError(f"it must be int16 sound of one channel at {self.rate} Hz, {said}")
             return line
+        if not isinstance(line, (str, os.PathLike)):
+            raise ValueError(f"it must be a path or an array, not {type(line).__name__}")
         from t2t_multimodel.data_gen.readers.recordings import read_recording
 
-        return read_recording(line, self.rate)
+        return read_recording(line, self.rate, self.max_seconds)
 
     # ---- On disk. (tfds.features.Audio is three times larger and thirty times slower.)
 

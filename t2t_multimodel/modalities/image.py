@@ -1,6 +1,7 @@
 """Images: pictures of one size, stored as their pixels; in."""
 
 import dataclasses
+import os
 from typing import ClassVar
 
 import numpy as np
@@ -23,6 +24,7 @@ class Image(Modality):
     channels: int = 3
     # "stretch": the whole picture, its proportions changed; "crop": the shorter side fits, the middle of the other.
     fit: str = "stretch"
+    max_pixels: int = 180_000_000  # of a file's picture; a larger one is refused, undecoded
 
     def __post_init__(self):
         if self.fit not in ("stretch", "crop"):
@@ -33,6 +35,8 @@ class Image(Modality):
         return (self.height, self.width, self.channels)
 
     def declaration_fault(self):
+        if self.max_pixels < 1:
+            return f"must allow max_pixels of at least 1, not {self.max_pixels!r}"
         if min(self.shape) < 1:
             return f"must have sides and channels of at least 1, not {self.shape}"
         return ""
@@ -50,9 +54,11 @@ class Image(Modality):
             if line.dtype != np.uint8 or line.shape != self.shape:
                 raise ValueError(f"it must be a uint8 picture {self.shape}, not {line.dtype} {line.shape}")
             return line
+        if not isinstance(line, (str, os.PathLike)):
+            raise ValueError(f"it must be a path or an array, not {type(line).__name__}")
         from t2t_multimodel.data_gen.readers.pictures import read_picture
 
-        return read_picture(line, *self.shape, fit=self.fit)
+        return read_picture(line, *self.shape, fit=self.fit, max_pixels=self.max_pixels)
 
     # ---- On disk
 
