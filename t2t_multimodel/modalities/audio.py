@@ -1,6 +1,7 @@
 """Audio: recordings of one channel, stored as 16-bit samples; in, read as a spectrogram or as the waveform."""
 
 import dataclasses
+import os
 from typing import ClassVar
 
 import numpy as np
@@ -47,6 +48,8 @@ class Audio(Modality):
                 said = f"not {line.dtype} {line.shape}"
                 raise ValueError(f"it must be int16 sound of one channel at {self.rate} Hz, {said}")
             return line
+        if not isinstance(line, (str, os.PathLike)):  # a number would be the descriptor of an open file
+            raise ValueError(f"it must be a path or an array, not {type(line).__name__}")
         from t2t_multimodel.data_gen.readers.recordings import read_recording
 
         return read_recording(line, self.rate)

@@ -1,6 +1,7 @@
 """Images: pictures of one size, stored as their pixels; in."""
 
 import dataclasses
+import os
 from typing import ClassVar
 
 import numpy as np
@@ -50,6 +51,8 @@ class Image(Modality):
             if line.dtype != np.uint8 or line.shape != self.shape:
                 raise ValueError(f"it must be a uint8 picture {self.shape}, not {line.dtype} {line.shape}")
             return line
+        if not isinstance(line, (str, os.PathLike)):  # a number would be the descriptor of an open file
+            raise ValueError(f"it must be a path or an array, not {type(line).__name__}")
         from t2t_multimodel.data_gen.readers.pictures import read_picture
 
         return read_picture(line, *self.shape, fit=self.fit)
