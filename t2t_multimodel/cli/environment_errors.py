@@ -40,6 +40,8 @@ def line(error):
         return f"{error.object!r:.80} is no text in this locale; rename it, or set PYTHONUTF8=1"
     if isinstance(error, ValueError) and "embedded null" in str(error):
         return f"a path has a NUL character ({error}); name another"
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # of pathlib, before Python 3.13
+        return f"{error}; {_ADVICE[errno.ELOOP]}"
     raised = error
     while error is not None:
         said = _cause(error)
