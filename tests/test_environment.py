@@ -74,6 +74,7 @@ def test_an_error_with_a_file_name_is_one_line(number):
 def test_what_has_no_file_name_is_told_where_the_user_can_put_it_right():
     for number in (errno.EFBIG, errno.EMFILE, errno.ENOSPC, errno.EIO, errno.ENOMEM):
         assert environment_errors.line(OSError(number, os.strerror(number)))
+    assert "TMPDIR" in environment_errors.line(FileNotFoundError(errno.ENOENT, "No usable temporary directory found"))
     assert "not enough memory" in environment_errors.line(MemoryError("4 TiB"))
     assert "NUL" in environment_errors.line(ValueError("embedded null byte"))
     assert environment_errors.line(ValueError("x")) is environment_errors.line(OSError(errno.EINVAL, "x")) is None

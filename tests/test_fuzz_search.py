@@ -10,7 +10,7 @@ from fuzz_files import mutate, rounds
 from test_tune import Pretended, search
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.tuning.search import STORAGE_FILE
+from t2t_multimodel.tuning.search import LOCK_FILE, STORAGE_FILE
 
 pytest.importorskip("optuna")
 
@@ -126,6 +126,20 @@ def test_a_locked_file_is_one_line(folder, tmp_path):
     with pytest.raises(UserError, match="in use by another program"):
         results_of(work)
     other.close()
+
+
+def test_its_lock_writes_through_no_link_and_waits_for_no_pipe(folder, tmp_path):
+    work, other = tmp_path / "tune", tmp_path / "precious"
+    shutil.copytree(folder, work)
+    other.write_text("words")
+    (work / LOCK_FILE).unlink()
+    (work / LOCK_FILE).symlink_to(other)
+    with pytest.raises(OSError, match="symbolic links"):  # one line of the command
+        results_of(work)
+    assert other.read_text() == "words"
+    (work / LOCK_FILE).unlink()
+    os.mkfifo(work / LOCK_FILE)
+    assert results_of(work) == results_of(folder)
 
 
 def test_a_search_that_was_killed_before_its_first_write_begins(folder, tmp_path, capsys):

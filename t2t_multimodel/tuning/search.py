@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.files import open_lock
 from t2t_multimodel.tuning import storage
 
 STORAGE_FILE, LOCK_FILE, TRIALS_FOLDER = "study.sqlite", "tune.lock", "trials"
@@ -62,7 +63,7 @@ class Search:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise UserError(f"--output_dir={output_dir} can't be made: {error.strerror}") from None
-        self._lock = open(self.folder / LOCK_FILE, "w")
+        self._lock = open_lock(self.folder / LOCK_FILE)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
