@@ -126,6 +126,12 @@ def test_every_flag_that_is_a_path_expands_the_home_folder(tmp_path, monkeypatch
     assert user_path("~", "data_dir") == str(tmp_path)
 
 
+def test_a_number_that_no_computer_counts_to_is_one_line(run_command):
+    for value in (10**30, -(10**30), "9" * 5000):
+        status, _, error = run_command(trainer.main, f"--seed={value}", "--problem=tiny_ende")
+        assert status == 2 and len(error.splitlines()) == 1 and "seed" in error, error
+
+
 # ---- Locale, home folder, closed streams, limits: a light command in a process of its own
 
 
