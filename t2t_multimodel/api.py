@@ -54,7 +54,17 @@ def generate_data(
       UserError: an unknown name, unusable data, existing data that was made from something else.
     """
     from t2t_multimodel import startup
+    from t2t_multimodel.arguments import COUNT, POSITIVE, SEED, check_arguments
+    from t2t_multimodel.files import user_path
 
+    check_arguments(
+        vocabulary_size=(vocabulary_size, (POSITIVE, None)),
+        workers=(workers, (POSITIVE, None)),
+        overwrite=(overwrite, bool),
+        max_bad_records=(max_bad_records, COUNT),
+        seed=(seed, SEED),
+    )
+    data_dir = user_path(data_dir, "data_dir")
     chosen = _chosen(problems)
     startup.set_environment()
     startup.import_tensorflow()
@@ -132,13 +142,29 @@ def train(
       SystemExit: the process was told to end (SIGTERM); the run is saved, and the same call continues it.
     """
     from t2t_multimodel import registry, startup
+    from t2t_multimodel.arguments import COUNT, NAMED, POSITIVE, SEED, OneOf, check_arguments
+    from t2t_multimodel.files import user_path
     from t2t_multimodel.training.run_settings import RunSettings
 
+    check_arguments(
+        overrides=(overrides, (NAMED, None)),
+        model=(model, str),
+        seed=(seed, SEED),
+        schedule=(schedule, OneOf("train_and_evaluate", "train", "evaluate")),
+        eval_interval=(eval_interval, POSITIVE),
+        eval_batches=(eval_batches, COUNT),
+        skip_decoding=(skip_decoding, bool),
+        save_interval=(save_interval, POSITIVE),
+        keep_checkpoints=(keep_checkpoints, POSITIVE),
+        early_stopping_metric=(early_stopping_metric, str),
+        early_stopping_patience=(early_stopping_patience, COUNT),
+        log_interval=(log_interval, POSITIVE),
+    )
     asked = RunSettings(
         resolved=_resolved(hparams, overrides),
         mixture=_mixture(problems),
-        data_dir=os.fspath(data_dir),
-        output_dir=os.fspath(output_dir),
+        data_dir=user_path(data_dir, "data_dir"),
+        output_dir=user_path(output_dir, "output_dir"),
         model=registry.models.resolve(model),
         seed=seed,
         schedule=schedule,
@@ -190,10 +216,18 @@ def evaluate(
       UserError: no run or checkpoint, an unknown name, missing data or other data than it was trained on.
     """
     from t2t_multimodel import startup
+    from t2t_multimodel.arguments import COUNT, NAMED, check_arguments
     from t2t_multimodel.errors import UserError
+    from t2t_multimodel.files import user_path
     from t2t_multimodel.training.run_directory import NoData, RunDirectory
 
-    directory = RunDirectory(run)
+    check_arguments(
+        split=(split, (str, None)),
+        step=(step, (COUNT, None)),
+        eval_batches=(eval_batches, COUNT),
+        decode_hparams=(decode_hparams, (NAMED, None)),
+    )
+    directory = RunDirectory(user_path(run, "run"))
     trained = directory.run()
     names = list(_chosen(problems)) if problems is not None else sorted(trained.problems)
     for name in names:
@@ -203,6 +237,7 @@ def evaluate(
             data_dir = directory.data_dir()
         except NoData as why:
             raise UserError(f"{why}; give data_dir") from None
+    data_dir = user_path(data_dir, "data_dir")
     startup.set_environment()
     startup.import_tensorflow()
     from t2t_multimodel.training.evaluation import evaluate_run

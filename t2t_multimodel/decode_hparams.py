@@ -34,19 +34,32 @@ def decode_settings(
             raise unknown_name(f"{where}decode hparam", name, DECODE_DEFAULTS)
     settings = DECODE_DEFAULTS | values
     for name, least in (("beam_size", 1), ("max_length", 0), ("top_k", 0), ("seed", 0)):
-        if not isinstance(settings[name], int) or not least <= settings[name] < 2**31:
+        if (
+            not isinstance(settings[name], int)
+            or isinstance(settings[name], bool)
+            or not least <= settings[name] < 2**31
+        ):
             raise UserError(
                 f"{where}decode hparam {name}={settings[name]!r} must be a whole number of at least {least}"
             )
-    if settings["constrained"] not in (0, 1):
+    if not isinstance(settings["constrained"], int) or settings["constrained"] not in (0, 1):
         raise UserError(f"{where}decode hparam constrained={settings['constrained']!r} must be 0 or 1")
     for name in ("alpha", "temperature", "top_p"):
         value, most = settings[name], 1 if name == "top_p" else math.inf
-        if not isinstance(value, (int, float)) or not 0 <= value <= most or (name == "top_p" and not value):
+        if (
+            not isinstance(value, (int, float))
+            or isinstance(value, bool)
+            or not 0 <= value <= most
+            or (name == "top_p" and not value)
+        ):
             valid = "above 0 and at most 1" if name == "top_p" else "of at least 0"
             raise UserError(f"{where}decode hparam {name}={value!r} must be a number {valid}")
     _check_sampling(settings, where, of_problem is not None)
     return settings
+
+
+def _is_number(value: Any, kinds: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def _check_sampling(settings: Mapping[str, Any], where: str, is_all: bool) -> None:

@@ -13,6 +13,24 @@ from typing import Any, Self
 
 from t2t_multimodel import registry
 from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.json_files import ANY
+from t2t_multimodel.json_files import check as check_json
+
+# The least value of a number, where it is not 0; above it, where it stands in _ABOVE.
+_LEAST = dict.fromkeys(
+    "hidden_size small_kernel large_kernel large_dilation num_heads expert_filter_size image_stem_filters "
+    "image_stem_stride audio_mel_bins audio_filter_multiplier audio_filters_most learning_rate_decay_steps "
+    "batch_tokens batch_examples max_input_length max_target_length length_window gradient_accumulation_steps "
+    "train_steps".split(),
+    1,
+)
+_ABOVE = (
+    "expert_capacity_factor class_filter_ratios audio_frame_milliseconds audio_hop_milliseconds adam_epsilon "
+    "max_audio_seconds mixture_temperature".split()
+)
+_BELOW_ONE = ("dropout", "label_smoothing", "adam_beta1", "adam_beta2")
+_MOST = 2**31 - 1  # of any number: sizes, steps and lengths are counted in 32 bits
+_LONGEST = 32  # numbers of a tuple
 
 
 @dataclass(frozen=True)
@@ -120,6 +138,10 @@ class Resolved:
     @classmethod
     def from_json(cls, stored: Mapping[str, Mapping[str, Any]], where: str = "hparams.json") -> Self:
         """The inverse of `to_json`; a field that `stored` lacks (written by an older version) has its default."""
+        try:
+            check_json(stored, {str: {"value": ANY, "source": str}})
+        except ValueError as error:
+            raise UserError(f"{where} is damaged: {error}") from None
         values = {name: entry["value"] for name, entry in stored.items()}
         hparams = dataclasses.replace(HParams(), **check(values, where))
         _validate_values(hparams)  # to use a model takes no optimizer; its module may not be there
@@ -193,7 +215,7 @@ def parse(text: str, where: str = "--hparams") -> dict[str, Any]:
             raise UserError(f"{where}: {part.strip()!r} is not name=value")
         try:
             values[name.strip()] = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # literal_eval raises all of them
             lowered = value.strip().lower()
             values[name.strip()] = {"true": True, "false": False}.get(lowered, value.strip())
     return values
@@ -209,14 +231,13 @@ def validate(hparams: HParams) -> None:
 
 def _validate_values(hparams: HParams) -> None:
     h = hparams
+    for name, default in dataclasses.asdict(HParams()).items():
+        if not isinstance(default, (bool, str)):
+            _validate_numbers(name, getattr(h, name))
     if h.hidden_size % h.num_heads or h.hidden_size % 2:
         raise UserError(f"hidden_size={h.hidden_size} must be even and a multiple of num_heads={h.num_heads}")
     if h.use_experts and not 1 <= h.experts_per_token <= h.num_experts:
         raise UserError(f"experts_per_token={h.experts_per_token} must lie between 1 and num_experts={h.num_experts}")
-    if h.weight_decay < 0:
-        raise UserError(f"weight_decay={h.weight_decay} must not be negative")
-    if not 0 <= h.dropout < 1:
-        raise UserError(f"dropout={h.dropout} must lie in [0, 1)")
     choices = {
         "precision": ("float32", "mixed_bfloat16"),
         "image_norm": ("features", "picture"),
@@ -227,16 +248,21 @@ def _validate_values(hparams: HParams) -> None:
             raise unknown_name(name, getattr(h, name), valid)
     if not 0 <= h.image_shift <= 0.5:
         raise UserError(f"image_shift={h.image_shift} must lie in [0, 0.5]: a share of a picture's height and width")
-    for name in (
-        "hidden_size",
-        "batch_tokens",
-        "batch_examples",
-        "gradient_accumulation_steps",
-        "train_steps",
-        "length_window",
-    ):
-        if getattr(h, name) < 1:
-            raise UserError(f"{name}={getattr(h, name)} must be at least 1")
+
+
+def _validate_numbers(name: str, value: Any) -> None:
+    numbers = value if isinstance(value, tuple) else (value,)
+    if len(numbers) > _LONGEST:
+        raise UserError(f"{name} has {len(numbers)} numbers; {_LONGEST} are the most")
+    least = _LEAST.get(name, 0)
+    for number in numbers:
+        if name in _BELOW_ONE and not 0 <= number < 1:
+            raise UserError(f"{name}={value} must lie in [0, 1)")
+        if name in _ABOVE and not 0 < number <= _MOST:
+            raise UserError(f"{name}={value} must be above 0 and at most {_MOST:,}")
+        if not least <= number <= _MOST:  # NaN neither
+            said = f"at least {least}" if number < least else f"a number of at most {_MOST:,}"
+            raise UserError(f"{name}={value} must be {said}")
 
 
 def split(text: str) -> list[str]:
@@ -252,13 +278,18 @@ def split(text: str) -> list[str]:
 
 def _checked(name: str, value: Any, default: Any, where: str) -> Any:
     wanted = type(default)
+    if isinstance(value, int) and abs(value) > _MOST:
+        raise UserError(
+            f"hparam {name!r} must be a number of at most {_MOST:,}, got one of {value.bit_length()} bits ({where})"
+        )
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if wanted is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if wanted is tuple:
         value = (value,) if isinstance(value, (int, float)) else value
-        if isinstance(value, (tuple, list)) and all(isinstance(v, (int, float)) for v in value):
+        kinds = (int, float) if isinstance(default[0], float) else (int,)
+        if isinstance(value, (tuple, list)) and all(isinstance(v, kinds) and not isinstance(v, bool) for v in value):
             return tuple(value)
     elif isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)):
         return value

@@ -1,8 +1,9 @@
 """Using a trained model: `t2t_multimodel.load("run").decode("tiny_ende", ["…"])`."""
 
 import os
+import reprlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,11 @@ def load(output_dir: "str | os.PathLike[str]", step: int | None = None) -> "Pred
       A `Predictor`.
     """
     from t2t_multimodel import startup
+    from t2t_multimodel.arguments import COUNT, check_arguments
+    from t2t_multimodel.files import user_path
 
+    check_arguments(step=(step, (COUNT, None)))
+    output_dir = user_path(output_dir, "output_dir")
     startup.set_environment()
     startup.import_tensorflow()
     from t2t_multimodel.training.run_directory import RunDirectory
@@ -84,9 +89,15 @@ class Predictor:
         Raises:
           UserError: unknown problem or setting, an input that can't be read or is too long.
         """
+        from t2t_multimodel.arguments import COUNT, OneOf, check_arguments
         from t2t_multimodel.decode_hparams import decode_settings
         from t2t_multimodel.input.padding import make_batch, samples_of_values
 
+        check_arguments(
+            problem=(problem, str), long_inputs=(long_inputs, OneOf("error", "warn")), first_row=(first_row, COUNT)
+        )
+        if isinstance(inputs, (str, bytes, Mapping, os.PathLike)) or not isinstance(inputs, Iterable):
+            raise UserError(f"inputs must be a list of inputs, not {reprlib.repr(inputs)}; put one input into a list")
         known = self._run.problem(problem)
         settings = decode_settings(decode_hparams, known.decode_hparams, problem)
         modality = known.spec.inputs

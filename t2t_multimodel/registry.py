@@ -98,6 +98,8 @@ class Registry(Generic[T]):
 
     def resolve(self, name: str) -> str:
         """The registered name that `name` stands for; raises `UserError` with the nearest names."""
+        if not isinstance(name, str):
+            raise UserError(f"the name of a {self.kind} must be a string, not {name!r:.80}")
         load()
         target = self._aliases.get(name, name)
         if target in self._entries:
@@ -271,7 +273,7 @@ def register_grammar(cls: Any = None, *, aliases: Iterable[str] = ()) -> Any:
 
 def problem(name: str) -> "Problem":
     """The problem registered as `name`, made; `<name>_rev` is any reversible problem with its sides swapped."""
-    if name not in problems and name.endswith("_rev") and name[: -len("_rev")] in problems:
+    if isinstance(name, str) and name not in problems and name.endswith("_rev") and name[: -len("_rev")] in problems:
         from t2t_multimodel.problem import reversed_problem
 
         return reversed_problem(problem(name[: -len("_rev")]))

@@ -9,7 +9,7 @@ import pytest
 import small_suite
 from fuzz_files import mutate, rounds
 
-from t2t_multimodel.cli import experiment
+from t2t_multimodel.cli import experiment, experiment_run
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import report, results, statistics, stored, suite_figures
 from t2t_multimodel.report.page import Section
@@ -129,6 +129,17 @@ def test_the_command_says_it_in_one_line_and_with_status_2(suite, tmp_path, run_
             status, _, error = run_command(experiment.main, *flags, f"--output_dir={work}")
             assert status == 2 and len(error.splitlines()) == 1 and name in error, error
             shutil.rmtree(work)
+
+
+def test_a_damaged_job_is_one_line(tmp_path, run_command, monkeypatch):
+    monkeypatch.setattr(experiment_run, "_end_with_parent", lambda parent: None)
+    path = tmp_path / "job.json"
+    whole = {"trainer": ["--problem=x"], "result": "r.json", "measure": "scores", "spawned": 1.5}
+    wrong = [{"trainer": [3]}, {"result": None}, {"measure": "x"}, {"spawned": "now"}]
+    for content in ("", "[]", "[" * 100_000, "{}", *(json.dumps(whole | one) for one in wrong)):
+        path.write_text(content)
+        status, _, error = run_command(lambda argv: experiment_run.main(argv), str(path))
+        assert status == 2 and len(error.splitlines()) == 1 and "job.json" in error, error
 
 
 def test_a_damaged_result_counts_as_not_done(suite, tmp_path):

@@ -19,7 +19,7 @@ from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.data_gen.readers.trees import linearised, parse_tree, symbols
 from t2t_multimodel.data_gen.vocabulary_training import train_vocabulary
 from t2t_multimodel.decode_hparams import decode_settings
-from t2t_multimodel.decoding.grammars import PunctuatedTree, Tree, misfit
+from t2t_multimodel.decoding.grammars import TAG_BYTES, PunctuatedTree, Tree, misfit
 from t2t_multimodel.decoding.search import beam_search, greedy_search
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.hyperparameters import Resolved
@@ -114,26 +114,41 @@ def test_any_model_writes_trees(made, beam, length, alpha):
     after = np.random.default_rng(4).normal(size=(words.size, words.size)).astype("float32")
     inputs = ["dog", "the dog barks", "a dog in the street of X", "the dog barks and it is a dog in the street"]
     wanted = grammar.rows([words.encode(text) for text in inputs])
-    assert wanted.tolist() == [1, 3, 7, 11]
+    assert wanted[:, 0].tolist() == [1, 3, 7, 11]
     tables = ops.convert_to_tensor(noise), ops.convert_to_tensor(after)
 
     def search(wanted):
         def step(ids, state, time, beams):
             return ops.take(tables[0], time, axis=0)[None] + ops.take(tables[1], ids, axis=0), state
 
-        first = ops.zeros_like(wanted) + 2
+        first = ops.zeros_like(wanted[:, 0]) + 2
         if beam is None:
             return greedy_search(step, {}, first, LENGTH, length, grammar=grammar, wanted=wanted)
         return beam_search(step, {}, first, LENGTH, length, beam, alpha, words.size, grammar=grammar, wanted=wanted)
 
     ids, scores = program(Layer(name="no_variables"), search)(wanted)
     ids, scores = ids.reshape(len(inputs), -1, LENGTH), scores.reshape(len(inputs), -1)
-    for rows, row_scores, leaves in zip(ids, scores, wanted):
+    for rows, row_scores, leaves, text in zip(ids, scores, wanted[:, 0], inputs):
         assert row_scores[0] > -1e5  # the others may be hypotheses that never were
         for row in rows[row_scores > -1e5]:
-            text = words.decode(row.tolist())
-            assert EOS_ID in row[:length], text
-            assert len(parse(text).leaves) == leaves, text
+            said = words.decode(row.tolist())
+            assert EOS_ID in row[:length], said
+            written = parse(said).leaves
+            assert len(written) == leaves, said
+            for leaf, word in zip(written, Tree.words(text)):
+                assert len("".join(leaf).encode()) <= TAG_BYTES + 2 * len(word.encode()) + 16, (leaf, word)
+
+
+@pytest.mark.parametrize("tree", ["(NP (NN {}))", "{}"], ids=["leaf", "without brackets"])
+def test_a_leaf_is_no_longer_than_its_word_allows(tree, tmp_path_factory):
+    words = vocabulary(tmp_path_factory.getbasetemp() / "longTrue", True)
+    grammar = Tree.of(words, words.size)
+    leaf = tree.format("x" * 200).replace("))", " )NN )NP")
+    fits = [leaf.replace("x" * 200, "x" * length) for length in (1, 20, TAG_BYTES + 6)]
+    given = words.encode("dog")
+    assert misfit(grammar, [{"inputs": given, "targets": words.encode(one)} for one in fits]) is None
+    assert misfit(grammar, [{"inputs": given, "targets": words.encode(leaf)}]) == 0
+    assert misfit(grammar, [{"inputs": words.encode("x" * 200), "targets": words.encode(leaf)}]) is None
 
 
 def test_a_vocabulary_without_the_brackets_has_no_such_grammar(tmp_path):

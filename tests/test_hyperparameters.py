@@ -128,3 +128,53 @@ def test_any_text_as_hparams_is_values_or_one_error(text):
         hyperparameters.check(hyperparameters.parse(text), "--hparams")
     except UserError:
         pass
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("num_heads", 0),
+        ("num_heads", -2),
+        ("small_kernel", 0),
+        ("image_stem_stride", 0),
+        ("max_target_length", 0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("learning_rate", -0.1),
+        ("clip_norm", -1.0),
+        ("adam_beta2", 1.0),
+        ("label_smoothing", 1.5),
+        ("hidden_size", 2**40),
+        ("hidden_size", 10**400),
+        ("learning_rate", 10**400),
+        ("dropout", float("nan")),
+        ("image_stem_filters", [0]),
+        ("image_stem_filters", [1.5]),
+        ("image_stem_filters", [16] * 99),
+        ("image_stem_filters", [True]),
+        ("class_filter_ratios", [0.0]),
+        ("encoder_blocks", -1),
+        ("num_heads", None),
+        ("num_heads", []),
+        ("precision", 3),
+        ("max_audio_seconds", 0.0),
+    ],
+)
+def test_a_value_that_no_model_can_have_is_one_line_from_a_file_too(name, value):
+    stored = hyperparameters.Resolved(HParams()).to_json()
+    stored[name] = {"value": value, "source": "here"}
+    for refused in (
+        lambda: hyperparameters.Resolved.from_json(stored),
+        lambda: hyperparameters.override(HParams(), {name: value}, "here"),
+    ):
+        with pytest.raises(UserError, match=name) as caught:
+            refused()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "stored", [[], None, {"dropout": 3}, {"dropout": {"value": 0.1}}, {"dropout": {"source": "x"}}]
+)
+def test_hparams_json_of_another_form_is_one_line(stored):
+    with pytest.raises(UserError, match=r"hparams\.json is damaged"):
+        hyperparameters.Resolved.from_json(stored)

@@ -18,6 +18,7 @@ CORE = (
     "lazy",
     "errors",
     "files",
+    "arguments",
     "registry",
     "problem",
     "mixture",

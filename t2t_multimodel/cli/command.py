@@ -175,6 +175,8 @@ class Command:
 
     def _checked(self, name, text):
         """One value of a flag, where it is text: as the user means it, or a `UserError`."""
+        if isinstance(text, int) and abs(text) >= 2**63:
+            raise UserError(f"--{name} must be a number in 64 bits, got one of {text.bit_length()} bits")
         if not isinstance(text, str):
             return text
         if text.startswith("--") and name not in self._holding_flags:  # absl takes the next flag as the value

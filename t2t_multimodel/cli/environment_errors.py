@@ -40,6 +40,10 @@ def line(error):
         return f"{error.object!r:.80} is no text in this locale; rename it, or set PYTHONUTF8=1"
     if isinstance(error, ValueError) and "embedded null" in str(error):
         return f"a path has a NUL character ({error}); name another"
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # of pathlib, before Python 3.13
+        return f"{error}; {_ADVICE[errno.ELOOP]}"
+    if "No usable temporary directory" in str(error):
+        return "no folder for temporary files can be written (TMPDIR, /tmp): set TMPDIR to one, or make room"
     raised = error
     while error is not None:
         said = _cause(error)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from t2t_multimodel import registry
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.files import user_path
 
 ENVIRONMENT_VARIABLE = "T2T_USR_DIR"
 
@@ -64,7 +65,7 @@ def load_user_code(directory):
       UserError: a missing or empty folder, or a file that would hide another module by its name.
       UserCodeError: the user's code raised; `details` is its traceback.
     """
-    folder = Path(directory).expanduser().resolve()
+    folder = Path(user_path(directory, "--t2t_usr_dir")).resolve()
     if not folder.is_dir():
         raise UserError(f"--t2t_usr_dir={directory}: {'not a folder' if folder.exists() else 'no such folder'}")
     if folder not in _loaded:

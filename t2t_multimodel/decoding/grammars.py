@@ -26,6 +26,7 @@ from t2t_multimodel.vocabulary import EOS_ID
 
 FORBIDDEN = -1e7  # added to the logits of ids that may not come next
 DEEPEST = 64  # brackets open at a time
+TAG_BYTES = 24  # of a leaf, in addition to its word twice: a tag, or what an alphabet's spelling adds
 _SPACE = "\u2581"  # as the vocabulary spells it
 _BLANKS = " \t\r\n"  # what separates words; a no-break space is part of a word, as in data_gen/readers/trees.py
 # Kinds of ids. A single space starts a leaf without any of its text; a _BRACKET may only be part of the first bracket.
@@ -75,7 +76,8 @@ class Tree:
 
     Each bracket but the first is one id with its label ("(NP", ")NP"); a closing bracket closes the bracket that was
     opened last. The first bracket has no space before it, so it is spelt in several pieces; the state holds the labels
-    that it may still become. A single word may also have a tree without brackets: its tag.
+    that it may still become. A single word may also have a tree without brackets: its tag. A leaf is the word, its tag
+    or both, so the length of its word limits its own.
     """
 
     name = "tree"
@@ -102,21 +104,41 @@ class Tree:
         for row, pieces_of_label in zip(spellings, spelt):
             row[: len(pieces_of_label)] = pieces_of_label
         self._kinds, self._closer, self._spellings = kinds, closer, spellings
+        self._bytes = np.zeros(size, np.int32)
+        self._bytes[: len(pieces)] = [_bytes(piece) for piece in pieces]
         self._first_closer = np.array(closes, np.int32)
 
     @staticmethod
-    def leaves(text):
-        """The number of leaves of an input's tree: its words, separated by spaces."""
-        return len(re.findall(rf"[^{_BLANKS}]+", text))
+    def words(text):
+        """The leaves of an input's tree: its words, separated by spaces."""
+        return re.findall(rf"[^{_BLANKS}]+", text)
+
+    @classmethod
+    def leaves(cls, text):
+        """The number of leaves of an input's tree."""
+        return len(cls.words(text))
 
     def rows(self, inputs):
-        """int32 [rows]: the number of words of each input, at least 1."""
-        words = [self.leaves(self._vocabulary.decode(ids)) for ids in inputs]
-        return np.maximum(np.array(words, np.int32), 1)
+        """int32 [rows, 1 + positions]: the number of words of each input, at least 1; the most bytes of each leaf.
+
+        Leaves beyond the last column have the limit that stands there.
+        """
+        rows = np.full((len(inputs), 1 + max(1, *map(len, inputs))), TAG_BYTES, np.int32)
+        for row, ids in zip(rows, inputs):
+            words = self.words(self._vocabulary.decode(ids))
+            row[0] = max(1, len(words))
+            most = [TAG_BYTES + 2 * len(word.encode()) for word in words]
+            kept = most[: len(row) - 1]
+            row[1 : 1 + len(kept)] = kept
+            row[-1] = max([row[-1], *most[len(kept) :]])
+        return rows
 
     def start(self, wanted):
+        wanted, most = wanted[:, 0], wanted[:, 1:]
         none = ops.zeros_like(wanted)
         return {
+            "most": most,  # bytes of each leaf
+            "bytes": none,  # of the leaf that is being written
             "wanted": wanted,  # leaves to write
             "written": none,  # leaves written
             "depth": none,  # open brackets, without one that is still being spelt
@@ -143,6 +165,11 @@ class Tree:
         # Ids that are needed to end in time: leaves, closing brackets, end-of-sequence.
         spare = left - 1 - (depth + wanted - written + 1)
         goes_on = ops.logical_or(spare >= 0, last == _SPACE_ALONE)
+        here = ops.arange(state["most"].shape[1], dtype="int32")[None] == ops.minimum(
+            ops.maximum(written - 1, 0), state["most"].shape[1] - 1
+        )
+        room = ops.sum(ops.where(here, state["most"], 0), axis=1, keepdims=True) - state["bytes"][:, None]
+        goes_on = ops.logical_and(goes_on, ops.convert_to_tensor(self._bytes)[None] <= room)
         top = self._top(state)[:, None]
         may_close = _all(inside, last != _OPENS, ops.logical_not(spelling))
         may_close = ops.logical_and(may_close, ops.logical_or(depth > 1, written == wanted))
@@ -171,7 +198,10 @@ class Tree:
         depth = state["depth"] + ops.cast(first, "int32")
         opens = kind == _OPENS
         closer = ops.take(ops.convert_to_tensor(self._closer), ids, axis=0)
+        size = ops.take(ops.convert_to_tensor(self._bytes), ids, axis=0)
         return {
+            "most": state["most"],
+            "bytes": size + ops.where(kind == _GOES_ON, state["bytes"], 0),
             "wanted": state["wanted"],
             "written": state["written"] + ops.cast(_any(kind == _LEAF, kind == _SPACE_ALONE), "int32"),
             "depth": ops.maximum(depth + ops.cast(opens, "int32") - ops.cast(kind == _CLOSES, "int32"), 0),
@@ -208,9 +238,14 @@ class PunctuatedTree(Tree):
     name = "punctuated_tree"
 
     @staticmethod
-    def leaves(text):
+    def words(text):
         end = rf"[,;:.!?]*(?:[{_BLANKS}]|$)"
-        return len(re.findall(rf"[,;:.!?](?={end})|[^{_BLANKS}]+?(?={end})", text))
+        return re.findall(rf"[,;:.!?](?={end})|[^{_BLANKS}]+?(?={end})", text)
+
+
+def _bytes(piece):
+    """How many bytes of UTF-8 a piece adds to a leaf."""
+    return 1 if re.fullmatch("<0x..>", piece) else len(piece.removeprefix(_SPACE).encode())
 
 
 def _kind(piece):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import stored
-from t2t_multimodel.files import write_file
+from t2t_multimodel.files import open_lock, write_file
 from t2t_multimodel.json_files import Whole, parse_json
 from t2t_multimodel.training.reporting import METRICS_FILE, format_seconds
 
@@ -79,7 +79,7 @@ def makespan(seconds, workers):
 def only_one(folder):
     """Locks the suite's folder; raises `UserError` if another t2t-experiment holds the lock."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
+    with open_lock(folder / ".lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

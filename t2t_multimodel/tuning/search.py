@@ -15,6 +15,8 @@ import warnings
 from pathlib import Path
 
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.files import open_lock
+from t2t_multimodel.tuning import storage
 
 STORAGE_FILE, LOCK_FILE, TRIALS_FOLDER = "study.sqlite", "tune.lock", "trials"
 _STUDY = "t2t-tune"
@@ -56,21 +58,27 @@ class Search:
         self._optuna = _optuna()
         self.folder, self._dimensions, self._objective = Path(output_dir), dimensions, objective
         self._seed, self._startup, self._keep = seed, startup_trials, keep_checkpoints
+        self._storage = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise UserError(f"--output_dir={output_dir} can't be made: {error.strerror}") from None
-        self._lock = open(self.folder / LOCK_FILE, "w")
+        self._lock = open_lock(self.folder / LOCK_FILE)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
             raise UserError(f"{output_dir}: another t2t-tune uses this folder; wait, or give another one") from None
-        self.study = self._open(warmup_steps)
-        self._check(settings)
+        try:
+            self.study = self._open(warmup_steps)
+            self._check(settings)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self):
-        self._storage.remove_session()
+        if self._storage is not None:
+            self._storage.remove_session()
         self._lock.close()
 
     def __enter__(self):
@@ -127,28 +135,35 @@ class Search:
 
     def _open(self, warmup_steps):
         optuna = self._optuna
-        self._storage = optuna.storages.RDBStorage(f"sqlite:///{self.folder / STORAGE_FILE}")
+        path = self.folder / STORAGE_FILE
+        storage.check_file(path, _STUDY, self.folder / TRIALS_FOLDER)
         pruner = optuna.pruners.MedianPruner(n_startup_trials=self._startup, n_warmup_steps=warmup_steps)
-        return optuna.create_study(
-            storage=self._storage,
-            study_name=_STUDY,
-            direction=self._objective.direction,
-            pruner=pruner,
-            load_if_exists=True,
-        )
+        with storage.reading(path):
+            self._storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+            return optuna.create_study(
+                storage=self._storage,
+                study_name=_STUDY,
+                direction=self._objective.direction,
+                pruner=pruner,
+                load_if_exists=True,
+            )
 
     def _check(self, settings):
-        before = self.study.user_attrs.get("settings")
+        path = self.folder / STORAGE_FILE
+        with storage.reading(path):
+            before = self.study.user_attrs.get("settings")
+            if before is None and self.study.get_trials() or not isinstance(before, (dict, type(None))):
+                raise storage.damaged(path, "the settings of its search are missing", storage.ADVICE)
         if before is None:
             self.study.set_user_attr("settings", settings)
         elif before != settings:
             names = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
             changes = "; ".join(f"{name}: {before.get(name)} → {settings.get(name)}" for name in names)
-            self.close()
             raise UserError(
                 f"{self.folder} holds a search with other settings ({changes}); give another --output_dir, "
                 "or the old ones to continue that search"
             )
+        storage.check_trials(path, self.study, self._objective.direction, self._values)
 
     def _next(self):
         """The trial that was running when the search was killed, or a new one."""
@@ -167,7 +182,7 @@ class Search:
         try:
             running = start(values, self.folder_of(trial.number))
         except UserError as error:  # an invalid combination of values
-            self.study.tell(trial.number, state=states.PRUNED)
+            self._end(trial, states.PRUNED)
             return done("pruned", None, str(error))
         seen, value = set(), None
         try:
@@ -180,12 +195,12 @@ class Search:
                     value = self._objective.value(scores)
                     if value is None:
                         running.stop(save=True)
-                        self.study.tell(trial.number, state=states.PRUNED)
+                        self._end(trial, states.PRUNED)
                         return done("pruned", None, f"{self._objective.metric} is not finite at step {step}")
                     self._report(trial, step, value)
                     if end is None and trial.should_prune():
                         running.stop(save=True)  # so that a report of the run is possible
-                        self.study.tell(trial.number, state=states.PRUNED)
+                        self._end(trial, states.PRUNED)
                         return done("pruned", value, f"worse than the median at step {step}")
                 if end is not None:
                     break
@@ -198,11 +213,20 @@ class Search:
             raise
         whole, said = end
         if whole and value is not None:
-            self.study.tell(trial.number, value)
+            self._end(trial, states.COMPLETE, value)
             return done("complete", value)
         diverged = "the loss is" in said
-        self.study.tell(trial.number, state=states.PRUNED if diverged else states.FAIL)
+        self._end(trial, states.PRUNED if diverged else states.FAIL)
         return done("pruned" if diverged else "failed", None, said)
+
+    def _end(self, trial, state, value=None):
+        """Stores how a trial has ended, and before it the digest by which damage to it is found."""
+        frozen = self._storage.get_trial(trial._trial_id)
+        kept = frozen.intermediate_values
+        # A pruned trial has the value of its last evaluation: Optuna puts it there.
+        last = kept[max(kept)] if state == self._optuna.trial.TrialState.PRUNED and kept else value
+        trial.set_user_attr(storage.DIGEST, storage.digest(frozen, state, last))
+        self.study.tell(trial.number, value, state=None if value is not None else state)
 
     def _report(self, trial, step, value):
         with warnings.catch_warnings():

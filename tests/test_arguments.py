@@ -1,0 +1,94 @@
+"""Promise: an argument of the wrong kind of a public function is one line that names it, not an answer or a bug."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import t2t_multimodel as t2t
+from t2t_multimodel import registry
+from t2t_multimodel.decode_hparams import decode_settings
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.input.padding import samples_of_values
+from t2t_multimodel.modalities import Audio, Image, Text
+from t2t_multimodel.predictor import Predictor
+
+TRAIN = {"problems": "tiny_ende", "hparams": "multimodel_tiny", "data_dir": "nowhere", "output_dir": "nowhere"}
+WRONG = [
+    (t2t.generate_data, {"problems": "tiny_ende", "data_dir": 3}, "data_dir"),
+    (t2t.generate_data, {"problems": "tiny_ende", "data_dir": b"d"}, "data_dir"),
+    (t2t.generate_data, {"problems": "tiny_ende", "data_dir": ""}, "data_dir"),
+    (t2t.generate_data, {"problems": "tiny_ende", "data_dir": "a\0b"}, "data_dir"),
+    (t2t.generate_data, {"problems": 3, "data_dir": "d"}, "problems"),
+    (t2t.generate_data, {"problems": None, "data_dir": "d"}, "problems"),
+    (t2t.generate_data, {"problems": [["tiny_ende"]], "data_dir": "d"}, "problems"),
+    (t2t.generate_data, {"problems": "tiny_ende", "data_dir": "d", "workers": 0}, "workers"),
+    (t2t.generate_data, {"problems": "tiny_ende", "data_dir": "d", "workers": "2"}, "workers"),
+    (t2t.generate_data, {"problems": "tiny_ende", "data_dir": "d", "vocabulary_size": 1.5}, "vocabulary_size"),
+    (t2t.generate_data, {"problems": "tiny_ende", "data_dir": "d", "overwrite": "no"}, "overwrite"),
+    (t2t.generate_data, {"problems": "tiny_ende", "data_dir": "d", "seed": -1}, "seed"),
+    (t2t.train, TRAIN | {"output_dir": None}, "output_dir"),
+    (t2t.train, TRAIN | {"overrides": 3}, "overrides"),
+    (t2t.train, TRAIN | {"overrides": {3: 4}}, "overrides"),
+    (t2t.train, TRAIN | {"hparams": 3}, "hparams set"),
+    (t2t.train, TRAIN | {"hparams": ["x"]}, "hparams set"),
+    (t2t.train, TRAIN | {"model": 3}, "model"),
+    (t2t.train, TRAIN | {"schedule": "trian"}, "schedule"),
+    (t2t.train, TRAIN | {"eval_interval": 0}, "eval_interval"),
+    (t2t.train, TRAIN | {"save_interval": float("nan")}, "save_interval"),
+    (t2t.train, TRAIN | {"keep_checkpoints": True}, "keep_checkpoints"),
+    (t2t.train, TRAIN | {"seed": 10**30}, "seed"),
+    (t2t.train, TRAIN | {"skip_decoding": 1}, "skip_decoding"),
+    (t2t.evaluate, {"run": 3}, "run"),
+    (t2t.evaluate, {"run": "nowhere", "step": "newest"}, "step"),
+    (t2t.evaluate, {"run": "nowhere", "split": 3}, "split"),
+    (t2t.evaluate, {"run": "nowhere", "decode_hparams": "beam_size=4"}, "decode_hparams"),
+    (t2t.load, {"output_dir": None}, "output_dir"),
+    (t2t.load, {"output_dir": "nowhere", "step": -1}, "step"),
+    (registry.problem, {"name": 3}, "problem"),
+    (registry.problem, {"name": ["a"]}, "problem"),
+    (registry.hparams_sets.get, {"name": None}, "hparams set"),
+    (registry.metrics.get, {"name": b"bleu"}, "metric"),
+    (decode_settings, {"asked": {"beam_size": True}}, "beam_size"),
+    (decode_settings, {"asked": {"alpha": float("nan")}}, "alpha"),
+    (decode_settings, {"asked": {"constrained": 1.0}}, "constrained"),
+]
+
+
+@pytest.mark.parametrize("function, arguments, named", WRONG, ids=lambda value: None)
+def test_a_wrong_argument_is_named_in_one_line(function, arguments, named):
+    with pytest.raises(UserError, match=named) as caught:
+        function(**arguments)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        ({"problem": 3, "inputs": ["a"]}, "problem"),
+        ({"problem": "p", "inputs": "a red circle"}, "inputs must be a list"),
+        ({"problem": "p", "inputs": b"a"}, "inputs must be a list"),
+        ({"problem": "p", "inputs": {"a": 1}}, "inputs must be a list"),
+        ({"problem": "p", "inputs": 3}, "inputs must be a list"),
+        ({"problem": "p", "inputs": ["a"], "long_inputs": "cut"}, "long_inputs"),
+        ({"problem": "p", "inputs": ["a"], "first_row": -1}, "first_row"),
+        ({"problem": "p", "inputs": ["a"], "first_row": 0.5}, "first_row"),
+    ],
+    ids=lambda value: None,
+)
+def test_so_is_one_of_decode(arguments, named):
+    with pytest.raises(UserError, match=named):
+        Predictor.decode(object.__new__(Predictor), **arguments)
+
+
+@pytest.mark.parametrize("modality", [Text(), Image(8, 8, 3), Audio(8000)], ids=lambda m: m.modality_name)
+@pytest.mark.parametrize("value", [3, 0, None, b"x", 1.5, [], np.zeros(3)], ids=repr)
+def test_an_input_of_the_wrong_kind_is_named_by_its_place(modality, value):
+    spec = SimpleNamespace(name="p", inputs=modality)
+    with pytest.raises(UserError, match="p: input 1: it must be"):
+        samples_of_values(spec, [value])
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    with pytest.raises(UserError, match="nowhere"):  # and not seed
+        t2t.train(**TRAIN, seed=np.int64(3), eval_batches=np.int32(0))
