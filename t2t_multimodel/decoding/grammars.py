@@ -105,9 +105,14 @@ class Tree:
         self._first_closer = np.array(closes, np.int32)
 
     @staticmethod
-    def leaves(text):
-        """The number of leaves of an input's tree: its words, separated by spaces."""
-        return len(re.findall(rf"[^{_BLANKS}]+", text))
+    def words(text):
+        """The leaves of an input's tree: its words, separated by spaces."""
+        return re.findall(rf"[^{_BLANKS}]+", text)
+
+    @classmethod
+    def leaves(cls, text):
+        """The number of leaves of an input's tree."""
+        return len(cls.words(text))
 
     def rows(self, inputs):
         """int32 [rows]: the number of words of each input, at least 1."""
@@ -208,9 +213,9 @@ class PunctuatedTree(Tree):
     name = "punctuated_tree"
 
     @staticmethod
-    def leaves(text):
+    def words(text):
         end = rf"[,;:.!?]*(?:[{_BLANKS}]|$)"
-        return len(re.findall(rf"[,;:.!?](?={end})|[^{_BLANKS}]+?(?={end})", text))
+        return re.findall(rf"[,;:.!?](?={end})|[^{_BLANKS}]+?(?={end})", text)
 
 
 def _kind(piece):

@@ -51,7 +51,7 @@ class Audio(Modality):
                 said = f"not {line.dtype} {line.shape}"
                 raise ValueError(f"it must be int16 sound of one channel at {self.rate} Hz, {said}")
             return line
-        if not isinstance(line, (str, os.PathLike)):
+        if not isinstance(line, (str, os.PathLike)):  # a number would be the descriptor of an open file
             raise ValueError(f"it must be a path or an array, not {type(line).__name__}")
         from t2t_multimodel.data_gen.readers.recordings import read_recording
 

@@ -54,7 +54,7 @@ class Image(Modality):
             if line.dtype != np.uint8 or line.shape != self.shape:
                 raise ValueError(f"it must be a uint8 picture {self.shape}, not {line.dtype} {line.shape}")
             return line
-        if not isinstance(line, (str, os.PathLike)):
+        if not isinstance(line, (str, os.PathLike)):  # a number would be the descriptor of an open file
             raise ValueError(f"it must be a path or an array, not {type(line).__name__}")
         from t2t_multimodel.data_gen.readers.pictures import read_picture
 
