@@ -16,7 +16,7 @@ from t2t_multimodel.data_gen.readers.lines import read_lines
 from t2t_multimodel.data_gen.readers.members import read_content, tar_members, zip_members
 from t2t_multimodel.data_gen.readers.pictures import read_picture
 from t2t_multimodel.data_gen.readers.recordings import read_recording
-from t2t_multimodel.data_gen.readers.sgm import read_sgm
+from t2t_multimodel.data_gen.readers.sgm import read_sgm, resolved
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Audio, Image
 from t2t_multimodel.problems import (
@@ -198,6 +198,13 @@ def test_captions_and_segments_are_held_to_the_limit_on_lines(tmp_path):
         UserError, match=r"de\.sgm:segment 2: longer than the 99 characters that max_line_length allows"
     ):
         prepared(make(ParallelText, tmp_path, sides=("en", "de"), max_line_length=99), "train")
+
+
+def test_a_tag_without_an_end_takes_no_time(tmp_path):
+    (tmp_path / "t.sgm").write_text('<doc docid="a"><seg ' + "9" * 300_000 + ">x</seg></doc>")
+    with pytest.raises(UserError, match=r"t\.sgm:1: <seg 9+… has more than 1,000 characters"):
+        read_sgm(tmp_path / "t.sgm")
+    assert resolved("&#" + "9" * 5000 + "; &#65; &amp;") == "&#" + "9" * 5000 + "; A &"
 
 
 def test_a_test_set_that_is_a_bomb_is_refused(tmp_path, monkeypatch):

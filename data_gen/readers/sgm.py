@@ -12,10 +12,11 @@ from t2t_multimodel.errors import UserError
 
 MAX_BYTES = 1 << 28  # of a test set, decompressed; it is held in memory
 
+_LONGEST_TAG = 1000  # characters; the search for attributes takes their square
 # Not an XML or SGML parser, since published test sets have bare "&" and "<" in their text.
 _TAG = re.compile(r"<(/?)(doc|seg)\b([^<>]*)>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""(\w+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
-_ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|#\d+|#[xX][0-9a-fA-F]+);")
+_ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|#\d{1,99}|#[xX][0-9a-fA-F]{1,99});")
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ def _short(text):
 
 
 def _attribute(path, line, tag, name):
+    if len(tag[3]) > _LONGEST_TAG:
+        raise UserError(f"{path}:{line}: {_short(tag[0])}… has more than {_LONGEST_TAG:,} characters")
     for key, *values in _ATTRIBUTE.findall(tag[3]):
         if key.lower() == name and any(values):
             return next(value for value in values if value)
