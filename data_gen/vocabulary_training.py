@@ -6,13 +6,11 @@ more ids, but nothing is lost. The commands of later problems take the next free
 
 import collections
 import io
-import json
 import pathlib
 import random
 import re
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.files import write_file
 from t2t_multimodel.modalities.base import SIDES
 from t2t_multimodel.problem import Problem, both_are_text, missing_side, samples_of
 from t2t_multimodel.vocabulary import (
@@ -20,13 +18,11 @@ from t2t_multimodel.vocabulary import (
     COMMAND_SLOTS,
     EOS_ID,
     ESCAPES,
-    FORMAT_VERSION,
-    MODEL_FILE,
     PAD_ID,
-    TABLE_FILE,
     UNKNOWN_ID,
     Vocabulary,
 )
+from t2t_multimodel.vocabulary_files import read_table, write_table, write_vocabulary
 
 DEFAULT_SIZE = 8192
 MOST_LINES = 1_000_000  # kept in memory and counted …
@@ -101,8 +97,8 @@ def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES,
     options = {name: value for name, value in TRAINING.items() if name != "control_symbols"} | {"symbols": [*symbols]}
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / MODEL_FILE, model.getvalue())
-    _write_table(folder, vocabulary, {"requested_size": size, "most_lines": most_lines, "training": options})
+    table = {"requested_size": size, "most_lines": most_lines, "training": options, **_table_of(vocabulary)}
+    write_vocabulary(folder, table, model.getvalue())
     return vocabulary
 
 
@@ -119,12 +115,12 @@ def train_on_problems(folder, problems, *, size=DEFAULT_SIZE, most_lines=MOST_LI
 
 def symbols_known(folder):
     """The symbols that the vocabulary in `folder` was trained with."""
-    return set(_read_table(folder).get("training", {}).get("symbols", ()))
+    return set(read_table(pathlib.Path(folder)).get("training", {}).get("symbols", ()))
 
 
 def requested_size(folder):
     """The size that was requested when the vocabulary in `folder` was trained."""
-    table = _read_table(folder)
+    table = read_table(pathlib.Path(folder))
     return table.get("requested_size", table["size"])
 
 
@@ -149,7 +145,8 @@ def assign_commands(folder, names):
             f"needed ({', '.join(new[:5])}, …): use another --data_dir for these problems, or let some share a command"
         )
     vocabulary.commands.update(zip(new, free))
-    _write_table(folder, vocabulary, {})
+    folder = pathlib.Path(folder)
+    write_table(folder, read_table(folder) | _table_of(vocabulary), vocabulary.model)
     return vocabulary
 
 
@@ -259,17 +256,5 @@ def _counted_words(texts):
     return others
 
 
-def _read_table(folder):
-    return json.loads((pathlib.Path(folder) / TABLE_FILE).read_text(encoding="utf-8"))
-
-
-def _write_table(folder, vocabulary, more):
-    path = pathlib.Path(folder) / TABLE_FILE
-    before = _read_table(folder) if path.exists() and not more else {}
-    now = {
-        "format_version": FORMAT_VERSION,
-        "size": vocabulary.size,
-        "digest": vocabulary.digest,
-        "commands": vocabulary.commands,
-    }
-    write_file(path, (json.dumps({**before, **more, **now}, indent=2, ensure_ascii=False) + "\n").encode())
+def _table_of(vocabulary):
+    return {"size": vocabulary.size, "digest": vocabulary.digest, "commands": vocabulary.commands}

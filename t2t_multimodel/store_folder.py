@@ -1,0 +1,261 @@
+"""The folder of an example store: its manifest, checked, and its files, which are no other than the manifest promises.
+
+A `StoreFolder` keeps the folder open and marks it as read (a shared lock, which ends with the process). So a reader
+keeps the store that it opened: `t2t-datagen --overwrite` puts another folder in its place, and removes the old one
+only when no process reads it (`remove_unless_read`).
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import time
+import weakref
+from pathlib import Path
+
+from t2t_multimodel.digests import Unreadable, open_regular, sha256_of_file, unsealed
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.json_files import ANY, DamagedFile, Whole, damaged, parse_json
+from t2t_multimodel.modalities import ProblemSpec
+
+FORMAT_VERSION = 3
+MANIFEST = "manifest.json"
+METADATA = ("dataset_info.json", "features.json")  # TFDS's
+_MOST_MANIFEST_BYTES = 1 << 28
+_COUNT = Whole(0)
+_COUNTS = (_COUNT, [_COUNT])
+_FILE = {"bytes": _COUNT, "sha256": str}
+_SCHEMA = {
+    "format_version": Whole(),
+    "problem": str,
+    "description?": str,
+    "inputs": {str: ANY},
+    "targets": {str: ANY},
+    "command": {"name": str, "id": Whole(0, 2**31 - 1)},
+    "metrics?": [str],
+    "evaluation_split": str,
+    "target_grammar?": str,
+    "decode_hparams?": {str: ANY},
+    "vocabulary": (None, {"digest": str, "size": Whole(1, 2**31 - 1), "file": str}),
+    "splits": {
+        str: {
+            "examples": Whole(1),
+            "bytes": _COUNT,
+            "input_tokens": _COUNTS,
+            "target_tokens": _COUNTS,
+            "files": {str: _FILE | {"examples": _COUNT}},
+        }
+    },
+    "files": {str: _FILE},
+    "fingerprint": {
+        "arguments?": {str: ANY},
+        "source_files?": {str: ANY},
+        "code?": {str: ANY},
+        "settings?": {str: ANY},
+        "format_version?": ANY,
+        "vocabulary?": ANY,
+    },
+    "dropped?": [{"split": str, "key": str, "file": str, "reason": str}],
+    "dropped_count?": _COUNT,
+}
+
+
+def shard_name(problem_name, split, number, count):
+    return f"{problem_name}-{split}.tfrecord-{number:05d}-of-{count:05d}"
+
+
+def index_name(split):
+    return f"index-{split}.npz"
+
+
+class StoreFolder:
+    """An open store. Raises `FileNotFoundError` or `NotADirectoryError` where there is no folder.
+
+    `path` is where it was found.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self._descriptor = _opened_for_reading(path)
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def manifest(self, problem_name, advice):
+        """The manifest.
+
+        Args:
+          problem_name: of the store.
+          advice: what to do if the manifest is damaged; ends the error.
+
+        Raises:
+          FileNotFoundError: the folder has none. DamagedFile: it is not what it should be; one line.
+        """
+        path = self.path / MANIFEST
+        content = self.content(MANIFEST, advice, _MOST_MANIFEST_BYTES)
+        version = parse_json(content, {str: ANY}, path, advice).get("format_version")
+        if version != FORMAT_VERSION or isinstance(version, bool):
+            said = f"written in format version {version!r:.20}, this program reads version {FORMAT_VERSION}"
+            raise DamagedFile(f"{path}: {said}; {advice}")
+        manifest = unsealed(content, _SCHEMA, path, advice)
+        if said := _fault(manifest, problem_name):
+            raise damaged(path, said, advice)
+        return manifest
+
+    def content(self, name, advice, most):
+        """The content of a file of at most `most` bytes."""
+        with self.open(name, advice) as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(most + 1) if size <= most else b""
+            if max(size, len(content)) > most:
+                raise damaged(self.path / name, f"{size:,} bytes; at most {most:,} are read", advice)
+            return content
+
+    def open(self, name, advice):
+        """The regular file `name` in the folder, open for reading, without a buffer."""
+        try:
+            return open(open_regular(name, links=False, folder=self._descriptor), "rb", buffering=0)
+        except FileNotFoundError:
+            if name == MANIFEST:
+                raise
+            raise damaged(self.path / name, self._why_missing(), advice) from None
+        except Unreadable as error:
+            raise damaged(self.path / name, str(error), advice) from None
+        except OSError as error:
+            raise DamagedFile(f"{self.path / name} can't be read: {error.strerror}") from None
+
+    def check_sizes(self, manifest, advice):
+        """Raises `DamagedFile` for a file that is missing, no regular file or of another size than promised."""
+        for name, about in files_of(manifest).items():
+            if said := self.size_fault(name, about):
+                raise damaged(self.path / name, said, advice)
+
+    def size_fault(self, name, about):
+        """What is wrong with a file, without reading it; "" if nothing is."""
+        try:
+            status = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+        except OSError:
+            return self._why_missing()
+        if not stat.S_ISREG(status.st_mode):
+            return "it is not a regular file"
+        if status.st_size == about["bytes"]:
+            return ""
+        kind = "truncated" if status.st_size < about["bytes"] else "changed"
+        kind += " shard" if ".tfrecord-" in name else ""
+        return f"{kind}, {status.st_size:,} bytes instead of {about['bytes']:,}"
+
+    def check_digest(self, name, about, advice):
+        """Raises `DamagedFile` if the content of a file is not the one in the manifest."""
+        with self.open(name, advice) as file:
+            if sha256_of_file(file) != about["sha256"]:
+                raise damaged(self.path / name, "its sha256 is not the manifest's", advice)
+
+    def _why_missing(self):
+        if not os.fstat(self._descriptor).st_nlink:
+            return "the store was removed or replaced after it was opened; run the same command again, or"
+        return "the data is incomplete, this file is missing"
+
+
+def files_of(manifest):
+    """{file name: {"bytes", "sha256"}} of all files of a store but the manifest."""
+    found = dict(manifest["files"])
+    for about in manifest["splits"].values():
+        found |= about["files"]
+    return found
+
+
+def remove_unless_read(folder):
+    """Removes a folder that is no store any more, or never was, unless a process reads it; returns whether it did."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # a link, a file, or no folder that we may read
+        shutil.rmtree(folder, ignore_errors=True)
+        return not os.path.lexists(folder)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        return True
+    finally:
+        os.close(descriptor)
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
+def _opened_for_reading(path):
+    """The descriptor of a folder, marked as read."""
+    for _ in range(100):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.EBADF, errno.EINVAL):  # no locks here
+                return descriptor
+        os.close(descriptor)
+        time.sleep(0.05)  # the folder is being removed, and another one takes its place
+    raise UserError(f"{path} is being removed by another process; run the same command again")
+
+
+def _fault(manifest, problem_name):
+    """What is wrong in a manifest whose values have the right types; "" if nothing is."""
+    if manifest["problem"] != problem_name:
+        return f"it is the data of problem {manifest['problem']!r:.80}, not of {problem_name!r}"
+    splits = manifest["splits"]
+    if manifest["evaluation_split"] not in splits:
+        return f"evaluation_split is {manifest['evaluation_split']!r:.80}, which is no split"
+    known = {index_name(split) for split in splits} | set(METADATA)
+    if missing := {index_name(split) for split in splits} - manifest["files"].keys():
+        return f"it does not list {min(missing)}"
+    if strange := manifest["files"].keys() - known:
+        return f"it lists the file {min(strange)!r:.80}"
+    for split, about in splits.items():
+        shards = list(about["files"].values())
+        if not split.isidentifier():
+            return f"{split!r:.80} is no name of a split"
+        if list(about["files"]) != [shard_name(problem_name, split, n, len(shards)) for n in range(len(shards))]:
+            return f"the shards of {split!r} have other names than shards have"
+        for name in ("examples", "bytes"):
+            if sum(shard[name] for shard in shards) != about[name]:
+                return f"the shards of {split!r} do not add up to {about[name]} {name}"
+    if said := _other_vocabulary([manifest["inputs"], manifest["targets"]], manifest["vocabulary"] or {}):
+        return said
+    return _spec_fault(manifest, problem_name)
+
+
+def _spec_fault(manifest, problem_name):
+    try:
+        spec_of(manifest, problem_name)
+    except UserError as error:  # a modality that is registered elsewhere, for example
+        return str(error)
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        return f"no modality has its inputs or targets ({error!r:.200})"
+    return ""
+
+
+def spec_of(manifest, problem_name):
+    """The `ProblemSpec` of a manifest."""
+    values = {"inputs": manifest["inputs"], "targets": manifest["targets"]}
+    values |= {"command_id": manifest["command"]["id"], "grammar": manifest.get("target_grammar", "")}
+    return ProblemSpec.from_json(problem_name, values)
+
+
+def _other_vocabulary(value, vocabulary):
+    """What the modalities say of their vocabulary that the manifest does not; "" if nothing is."""
+    if isinstance(value, list):
+        inner = value
+    elif isinstance(value, dict):
+        for name in ("size", "digest"):
+            said = value.get(f"vocabulary_{name}")
+            if said and said != vocabulary.get(name):
+                return f"a text is written in a vocabulary of {name} {said!r:.20}, not {vocabulary.get(name)!r:.20}"
+        inner = list(value.values())
+    else:
+        return ""
+    return next((said for said in (_other_vocabulary(one, vocabulary) for one in inner) if said), "")
