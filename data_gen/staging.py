@@ -97,6 +97,8 @@ class StagingFolder:
         if before is None:
             shutil.rmtree(self.folder, ignore_errors=True)
         for folder in (self.folder, self._partitions, self._shards, self.store):
+            if folder.is_symlink():
+                folder.unlink()
             folder.mkdir(exist_ok=True)
         if before is None:
             write_file(self.folder / files.MADE_FROM, sealed(made_from))

@@ -7,6 +7,7 @@ only when no process reads it (`remove_unless_read`).
 
 import errno
 import fcntl
+import math
 import os
 import shutil
 import stat
@@ -23,6 +24,7 @@ FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
 METADATA = ("dataset_info.json", "features.json")  # TFDS's
 _MOST_MANIFEST_BYTES = 1 << 28
+_MOST_VALUES = 2**31 - 1  # of one example: the index has no place for more bytes
 _COUNT = Whole(0)
 _COUNTS = (_COUNT, [_COUNT])
 _FILE = {"bytes": _COUNT, "sha256": str}
@@ -117,7 +119,7 @@ class StoreFolder:
         except FileNotFoundError:
             if name == MANIFEST:
                 raise
-            raise damaged(self.path / name, self._why_missing(), advice) from None
+            raise DamagedFile(f"{self.path / name}: {self._why_missing()} {advice}") from None
         except Unreadable as error:
             raise damaged(self.path / name, str(error), advice) from None
         except OSError as error:
@@ -134,7 +136,7 @@ class StoreFolder:
         try:
             status = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
         except OSError:
-            return self._why_missing()
+            return "the data is incomplete, this file is missing"
         if not stat.S_ISREG(status.st_mode):
             return "it is not a regular file"
         if status.st_size == about["bytes"]:
@@ -151,8 +153,8 @@ class StoreFolder:
 
     def _why_missing(self):
         if not os.fstat(self._descriptor).st_nlink:
-            return "the store was removed or replaced after it was opened; run the same command again, or"
-        return "the data is incomplete, this file is missing"
+            return "the store was removed or replaced after it was opened; run the same command again, or else"
+        return "the data is incomplete, this file is missing;"
 
 
 def files_of(manifest):
@@ -231,7 +233,11 @@ def _fault(manifest, problem_name):
 
 def _spec_fault(manifest, problem_name):
     try:
-        spec_of(manifest, problem_name)
+        spec = spec_of(manifest, problem_name)
+        for modality in (spec.inputs, spec.targets):
+            for array in modality.stored().values():
+                if math.prod(size for size in array.shape if size) > _MOST_VALUES:
+                    return f"an example of shape {array.shape} is too large"
     except UserError as error:  # a modality that is registered elsewhere, for example
         return str(error)
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
