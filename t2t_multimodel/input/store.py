@@ -283,7 +283,20 @@ class Split:
         if any(column is None for column in columns.values()) or not modality.lengths_agree(columns, lengths):
             reason = f"{side} of a record among rows {rows.min()} to {rows.max()} are not as long as the index says"
             raise self.store.damaged(self.store.folder, reason)
+        if fault := _fault(modality, columns):
+            reason = f"{side} of a record among rows {rows.min()} to {rows.max()} of {self.name!r}: {fault}"
+            raise self.store.damaged(self.store.folder, reason)
         return columns
+
+
+def _fault(modality, columns):
+    """Which numbers of a side stand for nothing; "" where all do. Only a record that is not ours holds such ones."""
+    for name, array in modality.stored().items():
+        numbers, classes = columns[name], len(array.class_names)
+        if array.storage == "class" and len(numbers) and not 0 <= numbers.min() <= numbers.max() < classes:
+            return f"no class of the {classes}"
+    ids = columns["values"].values if modality.is_text else ()
+    return modality.stored_fault({"values": ids}) if len(ids) else ""
 
 
 def _column(array, value, count):
