@@ -132,9 +132,10 @@ def assign_commands(folder, names):
     Raises:
       UserError: all 64 control symbols are taken.
     """
-    vocabulary = Vocabulary.load(folder)
+    folder = pathlib.Path(folder)
+    vocabulary, table = Vocabulary.load(folder), read_table(folder)
     new = [name for name in dict.fromkeys(names) if name not in vocabulary.commands]
-    if not new:
+    if not new and "model" in table:  # tables of version 1 get their digests
         return vocabulary
     first_id = UNKNOWN_ID + 1  # sentencepiece numbers control symbols after the special ids
     taken = set(vocabulary.commands.values())
@@ -145,8 +146,7 @@ def assign_commands(folder, names):
             f"needed ({', '.join(new[:5])}, …): use another --data_dir for these problems, or let some share a command"
         )
     vocabulary.commands.update(zip(new, free))
-    folder = pathlib.Path(folder)
-    write_table(folder, read_table(folder) | _table_of(vocabulary), vocabulary.model)
+    write_table(folder, table | _table_of(vocabulary), vocabulary.model)
     return vocabulary
 
 

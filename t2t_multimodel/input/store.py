@@ -132,8 +132,8 @@ class ExampleStore:
                 reason = f"no data of ours, or incomplete (no {MANIFEST}); move or delete it"
                 raise UserError(f"{self.folder}: {reason}, then run: {self._command}") from None
             raise UserError(f"no data for problem {self.name!r} in {self.data_dir}; run: {self._command}") from None
-        except OSError as error:
-            raise UserError(f"{self.folder} can't be read: {error.strerror}") from None
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise UserError(f"{str(self.folder)!r} can't be read: {getattr(error, 'strerror', error)}") from None
 
 
 class Split:
