@@ -17,7 +17,7 @@ from t2t_multimodel.errors import UserError, datagen_command
 from t2t_multimodel.files import write_file
 from t2t_multimodel.json_files import DamagedFile
 from t2t_multimodel.problem import Problem, samples_of
-from t2t_multimodel.store_folder import FORMAT_VERSION, MANIFEST, METADATA, StoreFolder, files_of, index_name
+from t2t_multimodel.store_folder import FORMAT_VERSION, MANIFEST, StoreFolder, files_of, index_name
 from t2t_multimodel.vocabulary import MODEL_FILE
 
 VOCABULARY_FOLDER = "vocabulary"
@@ -135,16 +135,16 @@ def write_store(
             split: _OnDisk(planned, {shard.name: files[shard.name] for shard in planned.shards})
             for split, planned in plans.items()
         }
+        staging.keep_only(files)
         for split, planned in plans.items():
             shards.write_index(staging.store / index_name(split), planned.index)
         _write_tfds_metadata(staging.store, problem, splits, examples.store_features(problem, with_references))
         others = {}
-        for name in (*METADATA, *map(index_name, splits)):
-            path = staging.store / name
-            others[name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in sorted(staging.store.iterdir()):
+            if path.name not in files:
+                others[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         manifest = _manifest(problem, splits, others, vocabulary, fingerprint, counts.bad)
         write_manifest(staging.store, manifest)
-        staging.keep_only([MANIFEST, *files_of(manifest)])
     seconds = time.monotonic() - start
     return Generated(manifest, seconds, counts.text_ids, counts.characters, counts.made_now)
 

@@ -14,7 +14,7 @@ from t2t_multimodel.errors import UserError, datagen_command
 from t2t_multimodel.json_files import DamagedFile
 from t2t_multimodel.modalities import Modality
 from t2t_multimodel.modalities.arrays import stored_name
-from t2t_multimodel.store_folder import METADATA
+from t2t_multimodel.store_folder import metadata_of
 from t2t_multimodel.store_index import INDEX_COLUMNS, read_index
 from t2t_multimodel.vocabulary import Vocabulary
 
@@ -63,9 +63,8 @@ def _damage(files, manifest, vocabulary_folder, advance):
         size = vocabulary.size
         if vocabulary.digest != manifest["vocabulary"]["digest"]:
             yield f"{files.path}: it uses another vocabulary than the one in {vocabulary_folder}"
-    for name in METADATA:
-        about = manifest["files"].get(name)
-        if about and (fault := files.size_fault(name, about) or _digest_fault(files, name, about)):
+    for name, about in metadata_of(manifest).items():
+        if fault := files.size_fault(name, about) or _digest_fault(files, name, about):
             yield f"{files.path / name}: {fault}"
     members = len(Modality.from_json(manifest["inputs"]).members)
     for split, about in manifest["splits"].items():

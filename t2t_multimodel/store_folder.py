@@ -9,6 +9,7 @@ import errno
 import fcntl
 import math
 import os
+import re
 import shutil
 import stat
 import time
@@ -22,7 +23,7 @@ from t2t_multimodel.modalities import ProblemSpec
 
 FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
-METADATA = ("dataset_info.json", "features.json")  # TFDS's
+_METADATA = re.compile(r"(dataset_info|features)\.json|[\w.-]{1,200}\.labels\.txt", re.ASCII)  # TFDS's files
 _MOST_MANIFEST_BYTES = 1 << 28
 _MOST_VALUES = 2**31 - 1  # of one example: the index has no place for more bytes
 _COUNT = Whole(0)
@@ -165,6 +166,12 @@ def files_of(manifest):
     return found
 
 
+def metadata_of(manifest):
+    """The same of the small files: all but shards and indexes."""
+    indexes = {index_name(split) for split in manifest["splits"]}
+    return {name: about for name, about in manifest["files"].items() if name not in indexes}
+
+
 def remove_unless_read(folder):
     """Removes a folder that is no store any more, or never was, unless a process reads it; returns whether it did."""
     try:
@@ -210,12 +217,9 @@ def _fault(manifest, problem_name):
     if manifest["problem"] != problem_name:
         return f"it is the data of problem {manifest['problem']!r:.80}, not of {problem_name!r}"
     splits = manifest["splits"]
-    if manifest["evaluation_split"] not in splits:
-        return f"evaluation_split is {manifest['evaluation_split']!r:.80}, which is no split"
-    known = {index_name(split) for split in splits} | set(METADATA)
     if missing := {index_name(split) for split in splits} - manifest["files"].keys():
-        return f"it does not list {min(missing)}"
-    if strange := manifest["files"].keys() - known:
+        return f"it does not list {min(missing)!r:.80}"
+    if strange := [name for name in metadata_of(manifest) if not _METADATA.fullmatch(name)]:
         return f"it lists the file {min(strange)!r:.80}"
     for split, about in splits.items():
         shards = list(about["files"].values())

@@ -177,7 +177,7 @@ def test_names_stay_inside_the_folder(data, name):
         {"splits": []},
         {"files": {}},
         {"metrics": "bleu"},
-        {"evaluation_split": "no"},
+        {"evaluation_split": 1},
         {"vocabulary": None},
         {"vocabulary": {"digest": "0", "size": 2**40, "file": ""}},
         {"command": {"name": "to_fuzz_words", "id": 4}},

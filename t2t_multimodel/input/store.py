@@ -12,7 +12,7 @@ from t2t_multimodel import tfrecord
 from t2t_multimodel.errors import UserError, datagen_command, unknown_name
 from t2t_multimodel.modalities import Ragged
 from t2t_multimodel.modalities.arrays import rows_of, stored_name
-from t2t_multimodel.store_folder import MANIFEST, METADATA, StoreFolder, spec_of
+from t2t_multimodel.store_folder import MANIFEST, StoreFolder, metadata_of, spec_of
 from t2t_multimodel.store_index import read_index
 from t2t_multimodel.vocabulary import Vocabulary
 
@@ -43,9 +43,8 @@ class ExampleStore:
         self.files, self.manifest = self._open()
         self.spec = spec_of(self.manifest, self.name)
         self.files.check_sizes(self.manifest, self.advice)
-        for name in METADATA:
-            if name in self.manifest["files"]:
-                self.files.check_digest(name, self.manifest["files"][name], self.advice)
+        for name, about in metadata_of(self.manifest).items():
+            self.files.check_digest(name, about, self.advice)
         self._splits = {}
 
     @property
