@@ -18,7 +18,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.json_files import ANY
 
-SHARD = "fuzz_words-train.tfrecord-00001-of-00005"
+SHARD = "fuzz_words-train.tfrecord-00001-of-00004"
 INDEX = "index-train.npz"
 
 
