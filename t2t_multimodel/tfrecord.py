@@ -8,8 +8,23 @@ import functools
 import struct
 
 import google_crc32c
+import numpy as np
 
 BEFORE, AFTER = 12, 4  # bytes of a record before and behind its content
+_MASK = 0xA282EAD8
+
+
+def contents_of(records, sizes):
+    """`[content_of(record, size) …]` of lists of both, faster."""
+    contents = [record[BEFORE:-AFTER] for record in records]
+    checksums = np.fromiter(map(google_crc32c.value, contents), np.uint32, len(contents))
+    masked = ((checksums >> 15) | (checksums << 17)) + np.uint32(_MASK)
+    whole = (
+        list(map(len, contents)) == sizes
+        and b"".join([record[:BEFORE] for record in records]) == b"".join(map(_header, sizes))
+        and b"".join([record[-AFTER:] for record in records]) == masked.astype("<u4").tobytes()
+    )
+    return contents if whole else list(map(content_of, records, sizes))
 
 
 def content_of(record, size):
@@ -39,7 +54,7 @@ def records(file, size):
 def _checksum(content):
     """TFRecord's masked CRC32C, 4 bytes."""
     crc = google_crc32c.value(content)
-    return ((((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")
+    return ((((crc >> 15) | (crc << 17)) + _MASK) & 0xFFFFFFFF).to_bytes(4, "little")
 
 
 @functools.lru_cache(1 << 14)  # texts have few lengths

@@ -162,22 +162,22 @@ class Split:
     def read(self, rows):
         """The serialised examples of `rows` (row numbers, [n]), in that order; reads in the order of the disk."""
         rows = np.asarray(rows, np.int64)
-        records = [b""] * len(rows)
         places = np.lexsort((self._offset[rows], self._shard[rows]))
         sorted_rows = rows[places]
-        where = zip(
-            places.tolist(),
-            self._shard[sorted_rows].tolist(),
-            self._offset[sorted_rows].tolist(),
-            self._size[sorted_rows].tolist(),
-        )
+        shards, offsets = self._shard[sorted_rows].tolist(), self._offset[sorted_rows].tolist()
+        sizes = self._size[sorted_rows].tolist()
+        before, around = tfrecord.BEFORE, tfrecord.BEFORE + tfrecord.AFTER
         with self._lock:
-            for place, shard, offset, size in where:
-                whole = size + tfrecord.BEFORE + tfrecord.AFTER
-                record = os.pread(self._file(shard).fileno(), whole, offset - tfrecord.BEFORE)
-                if (content := tfrecord.content_of(record, size)) is None:
-                    raise self._damaged_record(shard, offset, len(record) == whole)
-                records[place] = content
+            read = [
+                os.pread(self._file(shard).fileno(), size + around, offset - before)
+                for shard, offset, size in zip(shards, offsets, sizes)
+            ]
+        records = [b""] * len(rows)
+        for number, (place, content) in enumerate(zip(places.tolist(), tfrecord.contents_of(read, sizes))):
+            if content is None:
+                is_whole = len(read[number]) == sizes[number] + around
+                raise self._damaged_record(shards[number], offsets[number], is_whole)
+            records[place] = content
         return records
 
     def columns(self, rows):
