@@ -16,6 +16,7 @@ import time
 import weakref
 from pathlib import Path
 
+from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.digests import Unreadable, open_regular, sha256_of_file, unsealed
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.json_files import ANY, DamagedFile, Whole, damaged, parse_json
@@ -237,6 +238,7 @@ def _fault(manifest, problem_name):
 
 def _spec_fault(manifest, problem_name):
     try:
+        decode_settings(manifest.get("decode_hparams", {}))
         spec = spec_of(manifest, problem_name)
         for modality in (spec.inputs, spec.targets):
             for array in modality.stored().values():
@@ -245,7 +247,7 @@ def _spec_fault(manifest, problem_name):
     except UserError as error:  # a modality that is registered elsewhere, for example
         return str(error)
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        return f"no modality has its inputs or targets ({error!r:.200})"
+        return f"its inputs, targets or decode_hparams are not valid ({error!r:.200})"
     return ""
 
 

@@ -71,18 +71,18 @@ def _arrays(file, shapes):
 
 def _fault(columns, shards):
     """Why the records that an index describes do not fill `shards` ({name: {"bytes", "examples"}}); "" if they do."""
-    counts = np.array([shard["examples"] for shard in shards.values()], np.int64)
-    if not np.array_equal(columns["shard"], np.repeat(np.arange(len(counts)), counts)):
-        return "it names other shards than there are"
     if min(columns[name].min(initial=0) for name in ("size", "input_length", "target_length")) < 0:
         return "it has a negative length"
-    ends = np.cumsum(columns["size"].astype(np.int64) + tfrecord.BEFORE + tfrecord.AFTER)
-    last = np.cumsum(counts)[counts > 0] - 1  # the last rows of the shards
-    before = np.concatenate([[0], ends[last]])  # bytes before each shard that has records
-    sizes = np.array([shard["bytes"] for shard in shards.values()], np.int64)
-    if not np.array_equal(np.diff(before), sizes[counts > 0]) or sizes[counts == 0].any():
-        return "its records do not fill the shards"
-    starts = np.repeat(before[:-1], counts[counts > 0])
-    if not np.array_equal(columns["offset"], ends - columns["size"] - tfrecord.AFTER - starts):
-        return "its records do not follow each other"
+    first = 0
+    for number, shard in enumerate(shards.values()):  # one at a time: an index may have a hundred million rows
+        rows = slice(first, first + shard["examples"])
+        first = rows.stop
+        if (columns["shard"][rows] != number).any():
+            return "it names other shards than there are"
+        sizes = columns["size"][rows].astype(np.int64)
+        ends = np.cumsum(sizes + tfrecord.BEFORE + tfrecord.AFTER)
+        if (int(ends[-1]) if len(ends) else 0) != shard["bytes"]:
+            return "its records do not fill the shards"
+        if not np.array_equal(columns["offset"][rows], ends - sizes - tfrecord.AFTER):
+            return "its records do not follow each other"
     return ""
