@@ -11,9 +11,8 @@ import stat
 
 from t2t_multimodel.digests import Unreadable, open_regular, sha256_of_file
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.store_folder import remove_unless_read
+from t2t_multimodel.store_folder import INCOMPLETE, remove_unless_read
 
-INCOMPLETE = "incomplete."  # prefix of folders that are not complete
 MADE_FROM = "made_from.json"  # marks a staging folder (`staging.py`)
 _LOCK_FILE = ".datagen.lock"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -24,6 +24,7 @@ from t2t_multimodel.modalities import ProblemSpec
 
 FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
+INCOMPLETE = "incomplete."  # prefix of folders beside a store that are not complete, or not any more
 _METADATA = re.compile(r"(dataset_info|features)\.json|[\w.-]{1,200}\.labels\.txt", re.ASCII)  # TFDS's files
 _MOST_MANIFEST_BYTES = 1 << 28
 _MOST_VALUES = 2**31 - 1  # of one example: the index has no place for more bytes
@@ -197,8 +198,15 @@ def remove_unless_read(folder):
 
 def _opened_for_reading(path):
     """The descriptor of a folder, marked as read."""
-    for _ in range(100):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    path = Path(path)
+    for attempt in range(100):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if attempt > 10 or not any(path.parent.glob(f"{INCOMPLETE}{path.name}.replaced.*")):
+                raise
+            time.sleep(0.05)  # another one is about to take its place
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             if os.fstat(descriptor).st_nlink:
