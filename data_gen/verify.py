@@ -94,7 +94,9 @@ def _shard_damage(files, name, number, about, index, manifest, vocabulary_size):
         yield f"{path}: {fault}"
     try:
         file = files.open(name, "")
-    except DamagedFile:
+    except DamagedFile as error:
+        if not fault:
+            yield str(error)
         return
     with open(file.fileno(), "rb", closefd=False) as buffered, file:
         size = os.fstat(file.fileno()).st_size
