@@ -1,6 +1,7 @@
 """Reads the example store of a problem: `data_dir/<problem>/`, as docs/architecture.md describes it."""
 
 import hashlib
+import itertools
 import json
 import os
 import threading
@@ -164,21 +165,24 @@ class Split:
         rows = np.asarray(rows, np.int64)
         places = np.lexsort((self._offset[rows], self._shard[rows]))
         sorted_rows = rows[places]
-        shards, offsets = self._shard[sorted_rows].tolist(), self._offset[sorted_rows].tolist()
-        sizes = self._size[sorted_rows].tolist()
-        before, around = tfrecord.BEFORE, tfrecord.BEFORE + tfrecord.AFTER
+        shards, offsets, sizes = self._shard[sorted_rows], self._offset[sorted_rows], self._size[sorted_rows]
+        starts = (offsets - tfrecord.BEFORE).tolist()
+        lengths = (sizes + tfrecord.BEFORE + tfrecord.AFTER).tolist()
+        ends = [*(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(rows)] if len(rows) else []
+        read, first = [], 0
         with self._lock:
-            read = [
-                os.pread(self._file(shard).fileno(), size + around, offset - before)
-                for shard, offset, size in zip(shards, offsets, sizes)
-            ]
-        records = [b""] * len(rows)
-        for number, (place, content) in enumerate(zip(places.tolist(), tfrecord.contents_of(read, sizes))):
-            if content is None:
-                is_whole = len(read[number]) == sizes[number] + around
-                raise self._damaged_record(shards[number], offsets[number], is_whole)
-            records[place] = content
-        return records
+            for end in ends:  # of the records of one shard
+                descriptor = self._file(int(shards[first])).fileno()
+                read += map(os.pread, itertools.repeat(descriptor), lengths[first:end], starts[first:end])
+                first = end
+        contents = tfrecord.contents_of(read, sizes.tolist())
+        if None in contents:
+            number = contents.index(None)
+            is_whole = len(read[number]) == lengths[number]
+            raise self._damaged_record(int(shards[number]), int(offsets[number]), is_whole)
+        in_order_of_rows = np.empty_like(places)
+        in_order_of_rows[places] = np.arange(len(rows))
+        return list(map(contents.__getitem__, in_order_of_rows.tolist()))
 
     def columns(self, rows):
         """The two sides of `rows`, all at once: (inputs, targets), each {name: column} as `Modality.pad` takes it.
