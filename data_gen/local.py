@@ -98,4 +98,4 @@ def check(staging, problem, bars):
         return
     with bars.bytes(f"{problem.name}: checksums of finished partitions", total) as advance:
         for split in problem.splits:
-            staging.check_partitions(split, advance)
+            staging.check_partitions(split, len(problem.inputs.members), advance)

@@ -9,6 +9,7 @@ file exists and its values are what was written.
 import dataclasses
 import hashlib
 import itertools
+import math
 import os
 
 import numpy as np
@@ -236,4 +237,4 @@ def _shape(name, rows, inputs):
 
 
 def _count(name, rows, inputs):
-    return int(np.prod(_shape(name, rows, inputs)))
+    return math.prod(_shape(name, rows, inputs))

@@ -141,10 +141,14 @@ class StagingFolder:
                 continue
         return sorted(filter(None, found), key=lambda partition: partition.about["first"])
 
-    def check_partitions(self, split, done):
-        """Removes partitions with changed content; calls `done` with the bytes of each."""
+    def check_partitions(self, split, inputs, done):
+        """Removes partitions with changed content; calls `done` with the bytes of each.
+
+        `inputs`: how many lengths the inputs of a row have (`Partition.inputs`).
+        """
         for partition in self.partitions(split):
-            if not (self._is_whole(partition.path, partition.about) and partition.is_consistent()):
+            whole = partition.inputs == inputs and self._is_whole(partition.path, partition.about)
+            if not (whole and partition.is_consistent()):
                 self._remove(split, partition)
             done(partition.about["bytes"])
 

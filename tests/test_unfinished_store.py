@@ -70,6 +70,8 @@ DAMAGE = {
     "a sample more, forged": (PARTITION, forged(lambda about: about.update(samples=about["samples"] + 1))),
     "more records, forged": (PARTITION, forged(lambda about: about.update(records=10**15, samples=10**15))),
     "huge, forged": (PARTITION, forged(lambda about: about.update(bytes=2**62, first=2**62))),
+    "many inputs, forged": (PARTITION, forged(lambda about: about.update(inputs=2**62))),
+    "one of several inputs, forged": (PARTITION, forged(lambda about: about.update(inputs=1))),
     "a bad record, forged": (PARTITION, forged(lambda about: about.update(bad=[{"key": 1}]))),
     "flipped records": ("partitions/train-*.records", flipped),
     "no records": ("partitions/train-*.records", content(b"")),
