@@ -48,6 +48,7 @@ setup(
     install_requires=[
         "absl-py>=2.1,<3",
         "gin-config>=0.5,<0.6",
+        "google-crc32c>=1.6,<2",  # the checksum of every record that is read
         "importlib_resources>=6",  # tensorflow-datasets needs it and does not say so
         "jinja2>=3.1,<4",
         "jiwer>=4.0,<5",

@@ -12,7 +12,6 @@ Finished partitions of an interrupted job are reused, as on one machine.
 import contextlib
 import hashlib
 import io
-import json
 import logging
 import os
 import pathlib
@@ -25,6 +24,8 @@ import numpy as np
 
 from t2t_multimodel.data_gen import examples, files, local, partitions, shards, workers
 from t2t_multimodel.data_gen.readers import corpora
+from t2t_multimodel.data_gen.staging import SHARD
+from t2t_multimodel.digests import sealed, unsealed
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.vocabulary import MODEL_FILE, Vocabulary
 
@@ -131,7 +132,8 @@ class BeamRunner:
         with bars.bytes(f"{job.problem.name}: fetching shards", sum(shard.bytes for shard in missing)) as advance:
             for shard in missing:
                 path = staging.shard_path(shard)
-                about = json.loads(_read(posixpath.join(folder, "written", shard.name + ".json")))
+                written = posixpath.join(folder, "written", shard.name + ".json")
+                about = unsealed(_read(written), SHARD, written, "run the same command again")
                 _fetch(posixpath.join(folder, "written", shard.name), path)
                 if (path.stat().st_size, files.sha256_of(path)) != (about["bytes"], about["sha256"]):
                     raise UserError(f"{path}: not what Beam's worker wrote; run the same command again")
@@ -247,7 +249,7 @@ class _MakePartition:
             builder.add(workers.packed(problem, chunk, self._seed))
             parts, about = builder.finished()
             _write(path, parts)
-        _write(_about(path), [partitions.to_json(about)])
+        _write(_about(path), [sealed(about)])
 
     def _tools(self):
         if self._made is None:
@@ -272,7 +274,7 @@ class _WriteShard:
             about = shards.write_shard(path, shard, FileSystems.open)
             with open(path, "rb") as file:
                 _write(posixpath.join(self._folder, "written", shard.name), iter(lambda: file.read(1 << 24), b""))
-        _write(posixpath.join(self._folder, "written", shard.name + ".json"), [partitions.to_json(about)])
+        _write(posixpath.join(self._folder, "written", shard.name + ".json"), [sealed(about)])
 
 
 # ---- Files on any file system that Beam supports
@@ -285,11 +287,9 @@ def _partitions_in(folder, split):
     found = []
     pattern = posixpath.join(folder, "partitions", f"{split}-*{partitions.ABOUT}")
     for entry in FileSystems.match([pattern])[0].metadata_list:
-        try:
-            about = json.loads(_read(entry.path))
-        except ValueError:  # its worker was interrupted while writing
-            continue
-        found.append(partitions.Partition(entry.path.removesuffix(partitions.ABOUT) + partitions.RECORDS, about))
+        partition = partitions.from_json(_read(entry.path), entry.path, split)
+        if partition is not None:  # else its worker was interrupted while writing
+            found.append(partition)
     return sorted(found, key=lambda partition: partition.about["first"])
 
 
@@ -333,7 +333,7 @@ def _fetch(source, path):
         return
     from apache_beam.io.filesystems import FileSystems
 
-    with FileSystems.open(source) as file, open(path, "wb") as copy:
+    with FileSystems.open(source) as file, files.new_file(path) as copy:
         shutil.copyfileobj(file, copy, 1 << 24)
     files.sync(path)
 

@@ -31,6 +31,7 @@ from t2t_multimodel.data_gen import files
 from t2t_multimodel.data_gen.readers import corpora
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.files import write_file
+from t2t_multimodel.json_files import MissingFile, Whole, read_json
 
 DIGESTS_FILE = "digests.json"
 _BLOCK = 1 << 20
@@ -76,17 +77,19 @@ def _download(url, path, expected, open_url):
     part = path.with_name(f"{files.INCOMPLETE}{path.name}")
     digest, size = hashlib.sha256(), 0
     try:
-        with open_url(url) as response, open(part, "wb") as file:
+        with open_url(url) as response, files.new_file(part) as file:
             _only_https(response.url)
+            promised = _promised(response)
             while block := response.read(_BLOCK):
                 file.write(block)
                 digest.update(block)
                 size += len(block)
-            promised = response.headers.get("Content-Length")
+                if promised is not None and size > promised:
+                    raise UserError(f"{url}: more than the {promised:,} bytes that it promised; nothing is kept")
             file.flush()
             os.fsync(file.fileno())
-        if promised is not None and int(promised) != size:
-            raise corpora.MissingCorpus(f"{url}: the connection broke off after {size:,} of {int(promised):,} bytes")
+        if promised is not None and promised != size:
+            raise corpora.MissingCorpus(f"{url}: the connection broke off after {size:,} of {promised:,} bytes")
         if expected and digest.hexdigest() != expected:
             raise UserError(
                 f"{url}: what came has the sha256 {digest.hexdigest()}, not {expected}: another file than before, or "
@@ -105,13 +108,17 @@ def _download(url, path, expected, open_url):
 
 def _recorded(folder):
     """{url: {"sha256", "bytes", "file"}}"""
-    path = folder / DIGESTS_FILE
+    schema = {str: {"sha256": str, "bytes": Whole(0), "file": str}}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return read_json(folder / DIGESTS_FILE, schema, "remove it, and the files beside it if you do not trust them")
+    except MissingFile:
         return {}
-    except ValueError:
-        raise UserError(f"{path} is damaged; remove it, and the files beside it if you do not trust them") from None
+
+
+def _promised(response):
+    """The bytes that a response says it has; None if it does not say."""
+    said = response.headers.get("Content-Length")
+    return int(said) if said is not None and said.isdecimal() else None
 
 
 def _file_name(url):

@@ -2,15 +2,17 @@
 
 import contextlib
 import errno
-import hashlib
 import os
 import pathlib
+import secrets
 import shutil
 import socket
+import stat
 
+from t2t_multimodel.digests import Unreadable, open_regular, sha256_of_file
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.store_folder import INCOMPLETE, remove_unless_read
 
-INCOMPLETE = "incomplete."  # prefix of folders that are not complete
 MADE_FROM = "made_from.json"  # marks a staging folder (`staging.py`)
 _LOCK_FILE = ".datagen.lock"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -27,16 +29,15 @@ def only_one(data_dir):
 
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        lock = open(data_dir / _LOCK_FILE, "a+", encoding="utf-8")
+        lock = _open_lock(data_dir / _LOCK_FILE)
     except OSError as error:
         raise UserError(f"can't write to the data folder {data_dir}: {error.strerror}") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
             raise UserError(
-                f"{data_dir} is being written by another t2t-datagen ({lock.read().strip() or 'it just started'}); "
+                f"{data_dir} is being written by another t2t-datagen ({lock.read(200).strip() or 'it just started'}); "
                 "wait for it, or use another --data_dir"
             ) from None
         lock.truncate(0)
@@ -48,6 +49,15 @@ def only_one(data_dir):
             lock.truncate(0)
 
 
+def _open_lock(path):
+    """The lock file, open; it is never written through a link."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{path} is not a regular file; remove it and run the same command again")
+    return open(descriptor, "r+", encoding="utf-8", errors="backslashreplace")
+
+
 @contextlib.contextmanager
 def written_whole(folder):
     """Yields a new folder to write into, which replaces `folder` when the block ends without an error.
@@ -55,9 +65,7 @@ def written_whole(folder):
     All files are synced to disk before the folder is renamed. So after a crash `folder` is the old one, the new one, or
     missing. After an error the new folder is removed; `sweep` removes what a killed process leaves.
     """
-    beside = folder.with_name(f"{INCOMPLETE}{folder.name}.{os.getpid()}")
-    before = folder.with_name(f"{INCOMPLETE}{folder.name}.replaced.{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
+    beside, before = unused(folder, "new"), unused(folder, "replaced")
     try:
         beside.mkdir()
         yield beside
@@ -76,16 +84,30 @@ def written_whole(folder):
     shutil.rmtree(before, ignore_errors=True)
 
 
+def unused(folder, purpose):
+    """A path beside `folder` that nothing has; `sweep` removes what is left there."""
+    return folder.with_name(f"{INCOMPLETE}{folder.name}.{purpose}.{secrets.token_hex(4)}")
+
+
+def new_file(path):
+    """An empty file, open for writing; what was at `path` is removed, and a link there is not followed."""
+    pathlib.Path(path).unlink(missing_ok=True)
+    return open(path, "xb")
+
+
 def sweep(data_dir):
-    """Removes what killed processes left and no job can reuse; call it while holding `only_one`."""
+    """Removes what killed processes left and no job can reuse; call it while holding `only_one`.
+
+    A replaced store stays as long as a process reads it.
+    """
     for path in data_dir.glob(f"{INCOMPLETE}*"):
         if not has_finished_partitions(path):
-            shutil.rmtree(path, ignore_errors=True)
+            remove_unless_read(path)
 
 
 def has_finished_partitions(folder):
     """Whether `folder` is a staging folder (`staging.py`) with at least one finished partition."""
-    return (folder / MADE_FROM).exists() and any((folder / "partitions").glob("*-*.json"))
+    return not folder.is_symlink() and (folder / MADE_FROM).exists() and any((folder / "partitions").glob("*-*.json"))
 
 
 @contextlib.contextmanager
@@ -103,12 +125,12 @@ def disk_full_in_words(data_dir):
 
 
 def sha256_of(path):
-    """The sha256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
+    """The sha256 of a regular file's content, in hexadecimal."""
+    try:
+        with open(open_regular(path), "rb", buffering=0) as file:
+            return sha256_of_file(file)
+    except Unreadable as error:
+        raise UserError(f"{path}: {error}; move it elsewhere") from None
 
 
 def sync(path):

@@ -3,7 +3,7 @@
 The code of a problem is every module that defines one of its classes, and what those modules import from their own
 folders (for example a grammar beside a problem) and from `data_gen/readers`. Comments, docstrings, formatting and other
 problems in the same file are ignored. The core of the framework is ignored too: a change there that alters what is
-stored must increase `FORMAT_VERSION`.
+stored must increase `FORMAT_VERSION` of store_folder.py.
 """
 
 import ast
@@ -17,8 +17,8 @@ import sys
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.problem import Problem
+from t2t_multimodel.store_folder import FORMAT_VERSION
 
-FORMAT_VERSION = 2
 # A change of these alters no example.
 DECLARATIONS = ("command", "decode_hparams", "description", "metrics", "target_grammar", "vocabulary_size")
 _MOST_FILES_LISTED = 1000
@@ -43,7 +43,9 @@ def fingerprint(problem, vocabulary, settings):
         "vocabulary": vocabulary.digest if vocabulary else None,
         "settings": settings,
     }
-    return json.loads(json.dumps(made_from, default=repr))  # equal to what is read back from the manifest
+    # Equal to what is read back from the manifest, where a number is finite and a string is valid text.
+    text = json.dumps(made_from, default=repr, ensure_ascii=False).encode("utf-8", "replace")
+    return json.loads(text, parse_constant=str)
 
 
 def changes(before, now):

@@ -93,9 +93,10 @@ class LocalRunner:
 
 def check(staging, problem, bars):
     """Removes the partitions of an interrupted job that have changed content."""
-    total = sum(partition.about["bytes"] for split in problem.splits for partition in staging.partitions(split))
-    if not total:
+    finished = [partition for split in problem.splits for partition in staging.partitions(split)]
+    if not finished:
         return
+    total = sum(partition.about["bytes"] for partition in finished)
     with bars.bytes(f"{problem.name}: checksums of finished partitions", total) as advance:
         for split in problem.splits:
-            staging.check_partitions(split, advance)
+            staging.check_partitions(split, len(problem.inputs.members), advance)

@@ -2,22 +2,39 @@
 
 A partition file holds a table, column by column (the two halves of the hash, size, input length, target length; of
 several inputs one length each), and then the records, both in hash order. A small JSON file beside it, written last,
-holds the range of samples, the size and the sha256. A partition is finished when its JSON file exists.
+holds the range of samples, the size, the sha256 and a digest of these values. A partition is finished when its JSON
+file exists and its values are what was written.
 """
 
 import dataclasses
 import hashlib
 import itertools
-import json
+import math
+import os
 
 import numpy as np
 
 from t2t_multimodel.data_gen import examples
+from t2t_multimodel.digests import unsealed
+from t2t_multimodel.json_files import DamagedFile, Exactly, Whole
 
 PARTITION_BYTES = 64 << 20  # a partition is closed at this size (at most the size of a shard) …
 PARTITION_SECONDS = 30.0  # … or after this time: an interrupted job loses no more
 COLUMNS = {"high": "<u8", "low": "<u8", "size": "<i4", "input_length": "<i4", "target_length": "<i4"}
 RECORDS, ABOUT = ".records", ".json"  # the two files of a partition
+_COUNT = Whole(0)
+_SCHEMA = {
+    "first": _COUNT,
+    "samples": _COUNT,
+    "records": _COUNT,
+    "inputs": _COUNT,
+    "bytes": _COUNT,
+    "sha256": str,
+    "text_ids": _COUNT,
+    "characters": _COUNT,
+    "bad": [Exactly({"key": str, "file": str, "reason": str})],
+    "error?": str,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +164,16 @@ class Partition:
             at = end
         return columns
 
+    def is_consistent(self):
+        """Whether the table of the file, which has the right size and sha256, describes the records behind it."""
+        if not self.rows:
+            return True
+        table = self.columns_in(np.memmap(self.path, np.uint8, "r", 0, self.table_bytes))
+        lengths = [table[name].min() for name in ("size", "input_length", "target_length") if table[name].size]
+        total = self.table_bytes + int(table["size"].sum(dtype=np.int64))
+        ascending = bool((table["high"][1:] >= table["high"][:-1]).all())
+        return ascending and min(lengths) >= 0 and total == self.about["bytes"]
+
     @property
     def samples(self):
         return range(self.about["first"], self.about["first"] + self.about["samples"])
@@ -185,8 +212,17 @@ def name_of(split, first):
     return f"{split}-{first:012d}"
 
 
-def to_json(about):
-    return (json.dumps(about, ensure_ascii=False) + "\n").encode()
+def from_json(content, path, split):
+    """The finished `Partition` of a split whose JSON file `path` has `content` (bytes); None if it is not valid."""
+    try:
+        about = unsealed(content, _SCHEMA, path)
+    except DamagedFile:
+        return None
+    stem = os.path.basename(path).removesuffix(ABOUT)
+    if stem != name_of(split, about["first"]) or about["records"] + len(about["bad"]) != about["samples"]:
+        return None
+    partition = Partition(str(path).removesuffix(ABOUT) + RECORDS, about)
+    return partition if partition.table_bytes <= about["bytes"] else None
 
 
 def contiguous(partitions):
@@ -201,4 +237,4 @@ def _shape(name, rows, inputs):
 
 
 def _count(name, rows, inputs):
-    return int(np.prod(_shape(name, rows, inputs)))
+    return math.prod(_shape(name, rows, inputs))

@@ -13,14 +13,14 @@ import numpy as np
 
 from t2t_multimodel.data_gen import partitions
 from t2t_multimodel.data_gen.examples import key_of
-from t2t_multimodel.data_gen.files import sha256_of, sync
+from t2t_multimodel.data_gen.files import new_file, sha256_of, sync
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.store_folder import shard_name
+from t2t_multimodel.store_index import INDEX_COLUMNS
+from t2t_multimodel.tfrecord import AFTER, BEFORE
 
 SHARD_BYTES = 256 << 20
-INDEX_DTYPES = {"shard": "<i4", "offset": "<i8", "size": "<i4", "input_length": "<i4", "target_length": "<i4"}
 _ROWS_AT_ONCE = 1 << 18  # sorted together
-# A TFRecord is: size (8 bytes), checksum of the size (4), content, checksum of the content (4).
-_BEFORE, _AFTER = 12, 4
 
 
 class UnfitSamples(UserError):
@@ -89,7 +89,7 @@ def plan(problem_name, split, made, *, shard_bytes=SHARD_BYTES, open_partition=_
     tables = [(columns_of or _mapped)(partition) for partition in made]
     rows = sum(partition.rows for partition in made)
     shapes = {name: (rows, *column.shape[1:]) for name, column in (tables[0] if tables else {}).items()}
-    index = {name: np.empty(shapes.get(name, rows), dtype) for name, dtype in INDEX_DTYPES.items()}
+    index = {name: np.empty(shapes.get(name, rows), dtype) for name, dtype in INDEX_COLUMNS.items()}
     planned = SplitPlan([], index, np.empty((rows, 2), np.uint64))
     cuts = _Cuts(split, made, shard_bytes, planned)
     for part, which in _in_order(tables, rows):
@@ -118,6 +118,7 @@ def write_shard(path, shard, open_partition=_open):
         contents.append(content)
     columns = partitions.joined(columns)
     order = partitions.in_hash_order(columns)
+    new_file(path).close()
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in partitions.records_in(order, columns["size"], contents, [part.rows for part in shard.slices]):
             writer.write(record)
@@ -126,16 +127,8 @@ def write_shard(path, shard, open_partition=_open):
 
 
 def write_index(path, index):
-    with open(path, "wb") as file:
+    with new_file(path) as file:
         np.savez(file, **index)  # numpy dates every entry 1980-01-01, so the bytes are reproducible
-
-
-def shard_name(problem_name, split, number, count):
-    return f"{problem_name}-{split}.tfrecord-{number:05d}-of-{count:05d}"
-
-
-def index_name(split):
-    return f"index-{split}.npz"
 
 
 def refuse_shared_keys(problem_name, splits, open_partition=_open):
@@ -186,7 +179,7 @@ class _Cuts:
         self.row = 0
 
     def add(self, part, which):
-        ends = np.cumsum(part["size"].astype(np.int64) + _BEFORE + _AFTER)
+        ends = np.cumsum(part["size"].astype(np.int64) + BEFORE + AFTER)
         first = 0
         while first < len(ends):
             shift = self._at - (int(ends[first - 1]) if first else 0)
@@ -204,7 +197,7 @@ class _Cuts:
         self.row = rows.stop
         index = self._planned.index
         index["shard"][rows] = len(self._planned.shards)
-        index["offset"][rows] = ends - part["size"] - _AFTER
+        index["offset"][rows] = ends - part["size"] - AFTER
         for name in ("size", "input_length", "target_length"):
             index[name][rows] = part[name]
         self._planned.hashes[rows] = np.stack([part["high"], part["low"]], 1)

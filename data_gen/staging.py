@@ -7,7 +7,8 @@
 - `shards/<split>-<number>.json`: size, sha256 and number of examples of a finished shard;
 - `store/`: the shards and, at the end, all other files; renamed to `data_dir/<problem>`.
 
-Size and sha256 of a partition or shard are checked before it is reused.
+Each JSON file holds a digest of its own values. A partition or shard whose JSON file is not as it was written, or whose
+content has another size or sha256 than the JSON file says, is not finished: it is made again.
 """
 
 import contextlib
@@ -19,7 +20,15 @@ import shutil
 from t2t_multimodel.data_gen import files, partitions
 from t2t_multimodel.data_gen.fingerprint import changes
 from t2t_multimodel.data_gen.shards import UnfitSamples
+from t2t_multimodel.digests import Unreadable, open_regular, read_sealed, sealed, sha256_of_file
 from t2t_multimodel.files import write_file
+from t2t_multimodel.json_files import ANY, DamagedFile, MissingFile, Whole, read_bytes
+from t2t_multimodel.store_folder import remove_unless_read
+
+_COUNT = Whole(0)
+_MOST_BYTES = 1 << 30  # of a partition's JSON file: one line for each bad record
+SHARD = {"bytes": _COUNT, "sha256": str, "examples": _COUNT}
+_MADE_FROM = {"fingerprint": {str: ANY}}
 
 
 @contextlib.contextmanager
@@ -35,7 +44,7 @@ def staged_store(place, made_from, log):
     """
     staging = StagingFolder(place.with_name(f"{files.INCOMPLETE}{place.name}"), place.name)
     staging.open(made_from, log)
-    before = place.with_name(f"{files.INCOMPLETE}{place.name}.replaced")
+    before = files.unused(place, "replaced")
     try:
         yield staging
         for path in sorted(staging.store.rglob("*")):
@@ -51,8 +60,12 @@ def staged_store(place, made_from, log):
         if isinstance(error, UnfitSamples) or not files.has_finished_partitions(staging.folder):
             shutil.rmtree(staging.folder, ignore_errors=True)
         raise
-    for folder in (before, staging.folder):
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(staging.folder, ignore_errors=True)
+    if before.exists() and not remove_unless_read(before):
+        log(
+            f"{place.name}: the store that was replaced is being read; its readers keep it, in {before.name}, which "
+            "the next t2t-datagen removes"
+        )
 
 
 class StagingFolder:
@@ -67,7 +80,9 @@ class StagingFolder:
     def open(self, made_from, log):
         """Keeps the finished parts if they were made from the same; else starts with an empty folder."""
         self.digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
-        before = _read_json(self.folder / files.MADE_FROM)
+        if self.folder.is_symlink() or (self.folder.exists() and not self.folder.is_dir()):
+            self.folder.unlink()  # nothing of ours: what is written must stay in the data folder
+        before = self._made_from(log)
         if before is not None:
             why = _differences(before, made_from)
             if not why:
@@ -82,17 +97,37 @@ class StagingFolder:
         if before is None:
             shutil.rmtree(self.folder, ignore_errors=True)
         for folder in (self.folder, self._partitions, self._shards, self.store):
+            if folder.is_symlink():
+                folder.unlink()
             folder.mkdir(exist_ok=True)
         if before is None:
-            write_file(self.folder / files.MADE_FROM, json.dumps(made_from).encode())
+            write_file(self.folder / files.MADE_FROM, sealed(made_from))
+
+    def _made_from(self, log):
+        """What the unfinished store was made from; None if there is none, or if that is not known."""
+        try:
+            return read_sealed(self.folder / files.MADE_FROM, _MADE_FROM)
+        except MissingFile:
+            return None
+        except DamagedFile as error:
+            log(f"{self._problem_name}: the unfinished store is discarded: {error}")
+            return None
 
     def cached(self, name, find):
-        """The value of `find()`, stored for the next job."""
+        """The value of `find()`, true or false, stored for the next job."""
         path = self.folder / f"{name}.json"
-        if (value := _read_json(path)) is None:
-            value = find()
-            write_file(path, json.dumps(value).encode())
-        return value
+        if (found := _read(path, {name: bool})) is None:
+            found = {name: find()}
+            write_file(path, sealed(found))
+        return found[name]
+
+    def keep_only(self, names):
+        """Removes everything from the store but the files `names`; raises if one is missing or no regular file."""
+        for path in self.store.iterdir():
+            if path.name not in names:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        for name in names:
+            os.close(open_regular(self.store / name, links=False))
 
     # ---- Partitions
 
@@ -100,15 +135,20 @@ class StagingFolder:
         """The finished `Partition`s of a split, in sample order, according to their JSON files."""
         found = []
         for path in sorted(self._partitions.glob(f"{split}-*{partitions.ABOUT}")):
-            about = _read_json(path)
-            if about is not None:
-                found.append(partitions.Partition(str(path.with_suffix(partitions.RECORDS)), about))
-        return sorted(found, key=lambda partition: partition.about["first"])
+            try:
+                found.append(partitions.from_json(read_bytes(path, limit=_MOST_BYTES), path, split))
+            except DamagedFile:
+                continue
+        return sorted(filter(None, found), key=lambda partition: partition.about["first"])
 
-    def check_partitions(self, split, done):
-        """Removes partitions with changed content; calls `done` with the bytes of each."""
+    def check_partitions(self, split, inputs, done):
+        """Removes partitions with changed content; calls `done` with the bytes of each.
+
+        `inputs`: how many lengths the inputs of a row have (`Partition.inputs`).
+        """
         for partition in self.partitions(split):
-            if not self._is_whole(partition.path, partition.about):
+            whole = partition.inputs == inputs and self._is_whole(partition.path, partition.about)
+            if not (whole and partition.is_consistent()):
                 self._remove(split, partition)
             done(partition.about["bytes"])
 
@@ -116,11 +156,11 @@ class StagingFolder:
         """Writes the partition of a `PartitionBuilder`; returns the `Partition`."""
         parts, about = builder.finished()
         path = self._partitions / (partitions.name_of(split, builder.first) + partitions.RECORDS)
-        with open(path, "wb") as file:
+        with files.new_file(path) as file:
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
-        write_file(path.with_suffix(partitions.ABOUT), partitions.to_json(about))
+        write_file(path.with_suffix(partitions.ABOUT), sealed(about))
         return partitions.Partition(str(path), about)
 
     def discard_partitions(self, split, kept):
@@ -131,10 +171,10 @@ class StagingFolder:
 
     def is_complete(self, split, made):
         """Whether the partitions `made` hold all samples of a split; False if that is not known yet."""
-        return _read_json(self._partitions / f"{split}.all.json") == {"samples": _samples(made)}
+        return _read(self._partitions / f"{split}.all.json", {"samples": _COUNT}) == {"samples": _samples(made)}
 
     def mark_complete(self, split, made):
-        write_file(self._partitions / f"{split}.all.json", partitions.to_json({"samples": _samples(made)}))
+        write_file(self._partitions / f"{split}.all.json", sealed({"samples": _samples(made)}))
 
     def _remove(self, split, partition):
         for suffix in (partitions.ABOUT, partitions.RECORDS):
@@ -147,13 +187,13 @@ class StagingFolder:
 
     def shard(self, shard):
         """The stored size, sha256 and count of a shard; None if it is not finished or has changed."""
-        about = _read_json(self._shard_about(shard))
+        about = _read(self._shard_about(shard), SHARD)
         if about is None or (about["bytes"], about["examples"]) != (shard.bytes, shard.examples):
             return None
         return about if self._is_whole(self.shard_path(shard), about) else None
 
     def finish_shard(self, shard, about):
-        write_file(self._shard_about(shard), partitions.to_json(about))
+        write_file(self._shard_about(shard), sealed(about))
 
     def _shard_about(self, shard):
         return self._shards / f"{shard.split}-{shard.number:05d}.json"
@@ -162,13 +202,14 @@ class StagingFolder:
 
     def _is_whole(self, path, about):
         try:
-            return os.stat(path).st_size == about["bytes"] and files.sha256_of(path) == about["sha256"]
-        except FileNotFoundError:
+            with open(open_regular(path, links=False), "rb", buffering=0) as file:
+                return os.fstat(file.fileno()).st_size == about["bytes"] and sha256_of_file(file) == about["sha256"]
+        except (OSError, Unreadable):
             return False
 
     def _progress(self):
-        about = [_read_json(path) for path in self._partitions.glob(f"*-*{partitions.ABOUT}")]
-        about = [partition for partition in about if partition]
+        splits = {path.name.rpartition("-")[0] for path in self._partitions.glob(f"*-*{partitions.ABOUT}")}
+        about = [partition.about for split in splits for partition in self.partitions(split)]
         samples, size = (sum(partition[name] for partition in about) for name in ("samples", "bytes"))
         shards = len(list(self._shards.glob("*.json")))
         words = f"{samples:,} samples in {len(about)} partitions of {size / 1e6:,.1f} MB"
@@ -188,9 +229,9 @@ def _differences(before, now):
     return why
 
 
-def _read_json(path):
-    """The value in a JSON file; None if the file is missing or damaged."""
+def _read(path, schema):
+    """The values in a JSON file that `sealed` made; None if it is missing or not as it was written."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return read_sealed(path, schema)
+    except DamagedFile:
         return None

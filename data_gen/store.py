@@ -5,19 +5,21 @@ The layout is described in docs/architecture.md, "The example store".
 
 import dataclasses
 import inspect
-import json
 import time
 
 from t2t_multimodel.data_gen import examples, shards
-from t2t_multimodel.data_gen.fingerprint import FORMAT_VERSION, changes
+from t2t_multimodel.data_gen.files import sha256_of
+from t2t_multimodel.data_gen.fingerprint import changes
 from t2t_multimodel.data_gen.local import StoreJob
 from t2t_multimodel.data_gen.staging import staged_store
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.digests import sealed
+from t2t_multimodel.errors import UserError, datagen_command
 from t2t_multimodel.files import write_file
+from t2t_multimodel.json_files import DamagedFile
 from t2t_multimodel.problem import Problem, samples_of
+from t2t_multimodel.store_folder import FORMAT_VERSION, MANIFEST, StoreFolder, files_of, index_name
 from t2t_multimodel.vocabulary import MODEL_FILE
 
-MANIFEST = "manifest.json"
 VOCABULARY_FOLDER = "vocabulary"
 _MOST_DROPPED_LISTED = 1000
 
@@ -37,38 +39,56 @@ def uses_text(problem):
     return problem.inputs.uses_vocabulary or problem.targets.uses_vocabulary
 
 
-def read_manifest(folder):
-    """The manifest of the store in `folder`; None if `folder` does not exist.
+def open_store(folder):
+    """The (`StoreFolder`, manifest) of the store in `folder`; None if `folder` does not exist.
 
     Raises:
-      UserError: `folder` is not a store, or its manifest is damaged.
+      DamagedFile: its manifest is not what it should be. UserError: `folder` is not a store.
     """
-    if not folder.exists():
-        return None
+    advice = f"make the data again: {datagen_command(folder.name, folder.parent)} --overwrite"
     try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} is in the way: it is not a store (no {MANIFEST}); move it elsewhere") from None
-    except ValueError:
-        raise UserError(f"{folder / MANIFEST} is damaged; remove the folder and run the same command again") from None
+        files = StoreFolder(folder)
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        raise _in_the_way(folder) from None
+    try:
+        return files, files.manifest(folder.name, advice)
+    except FileNotFoundError:
+        raise _in_the_way(folder) from None
+
+
+def read_manifest(folder):
+    """The manifest of the store in `folder`; None if `folder` does not exist; raises as `open_store`."""
+    opened = open_store(folder)
+    return opened and opened[1]
+
+
+def _in_the_way(folder):
+    return UserError(f"{folder} is in the way: it is not a store (no {MANIFEST}); move it elsewhere")
 
 
 def why_not_current(folder, fingerprint):
     """Why the store in `folder` is not current: a list of clauses; [] if it is current; None if there is no store.
 
-    Compares the fingerprint and the sizes of the files; `verify.py` reads their content.
+    Compares the fingerprint, the sizes of all files, and the content of all but the shards; `verify.py` reads these.
     """
-    manifest = read_manifest(folder)
-    if manifest is None:
+    try:
+        opened = open_store(folder)
+    except DamagedFile as error:
+        return [str(error).rpartition(";")[0]]
+    if opened is None:
         return None
-    found = changes(manifest.get("fingerprint", {}), fingerprint)
-    for split in manifest.get("splits", {}).values():
-        for name, about in split["files"].items():
-            path = folder / name
-            if not path.exists():
-                found.append(f"{name} is missing")
-            elif path.stat().st_size != about["bytes"]:
-                found.append(f"{name} is damaged: {path.stat().st_size} bytes instead of {about['bytes']}")
+    files, manifest = opened
+    found = changes(manifest["fingerprint"], fingerprint)
+    for name, about in files_of(manifest).items():
+        if fault := files.size_fault(name, about):
+            found.append(f"{name} is damaged: {fault}")
+        elif name in manifest["files"]:
+            try:
+                files.check_digest(name, about, "")
+            except DamagedFile as error:
+                found.append(str(error))
     return found
 
 
@@ -115,10 +135,15 @@ def write_store(
             split: _OnDisk(planned, {shard.name: files[shard.name] for shard in planned.shards})
             for split, planned in plans.items()
         }
+        staging.keep_only(files)
         for split, planned in plans.items():
-            shards.write_index(staging.store / shards.index_name(split), planned.index)
+            shards.write_index(staging.store / index_name(split), planned.index)
         _write_tfds_metadata(staging.store, problem, splits, examples.store_features(problem, with_references))
-        manifest = _manifest(problem, splits, vocabulary, fingerprint, counts.bad)
+        others = {}
+        for path in sorted(staging.store.iterdir()):
+            if path.name not in files:
+                others[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        manifest = _manifest(problem, splits, others, vocabulary, fingerprint, counts.bad)
         write_manifest(staging.store, manifest)
     seconds = time.monotonic() - start
     return Generated(manifest, seconds, counts.text_ids, counts.characters, counts.made_now)
@@ -202,7 +227,7 @@ def _write_tfds_metadata(folder, problem, splits, features):
     )
 
 
-def _manifest(problem, splits, vocabulary, fingerprint, bad):
+def _manifest(problem, splits, others, vocabulary, fingerprint, bad):
     return {
         "format_version": FORMAT_VERSION,
         "problem": problem.name,
@@ -221,6 +246,7 @@ def _manifest(problem, splits, vocabulary, fingerprint, bad):
             }
             for split, on_disk in splits.items()
         },
+        "files": others,
         "fingerprint": fingerprint,
         "dropped": [
             {"split": split, "key": record.key, "file": record.file, "reason": record.reason}
@@ -244,7 +270,7 @@ def declarations(problem, vocabulary):
 
 
 def write_manifest(folder, manifest):
-    write_file(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+    write_file(folder / MANIFEST, sealed(manifest))
 
 
 def _description(problem):

@@ -1,20 +1,21 @@
 """Reads stores again and compares every byte with their manifests: `t2t-datagen --verify`."""
 
-import json
+import os
 import pathlib
-import zipfile
 
 import numpy as np
 
-from t2t_multimodel import startup
+from t2t_multimodel import startup, tfrecord
 from t2t_multimodel.data_gen import examples
-from t2t_multimodel.data_gen.files import sha256_of
 from t2t_multimodel.data_gen.progress import Bars
-from t2t_multimodel.data_gen.shards import INDEX_DTYPES, index_name
-from t2t_multimodel.data_gen.store import VOCABULARY_FOLDER, read_manifest
+from t2t_multimodel.data_gen.store import VOCABULARY_FOLDER, open_store
+from t2t_multimodel.digests import sha256_of_file
 from t2t_multimodel.errors import UserError, datagen_command
+from t2t_multimodel.json_files import DamagedFile
 from t2t_multimodel.modalities import Modality
 from t2t_multimodel.modalities.arrays import stored_name
+from t2t_multimodel.store_folder import metadata_of
+from t2t_multimodel.store_index import INDEX_COLUMNS, read_index
 from t2t_multimodel.vocabulary import Vocabulary
 
 
@@ -32,17 +33,17 @@ def verify(problem_names, data_dir, log=print, progress=None):
     startup.import_tensorflow()
     damage = []
     for name in problem_names:
-        folder = data_dir / name
-        manifest = read_manifest(folder)
-        if manifest is None:
-            found = [f"no data for problem {name!r} in {data_dir}; run: {datagen_command(name, data_dir)}"]
-        else:
-            try:
+        try:
+            opened = open_store(data_dir / name)
+            if opened is None:
+                found = [f"no data for problem {name!r} in {data_dir}; run: {datagen_command(name, data_dir)}"]
+            else:
+                files, manifest = opened
                 total = sum(split["bytes"] for split in manifest["splits"].values())
                 with Bars(progress).bytes(f"{name}: checking", total) as advance:
-                    found = list(_damage(folder, manifest, data_dir / VOCABULARY_FOLDER, advance))
-            except (KeyError, TypeError, AttributeError) as error:
-                found = [f"{folder / 'manifest.json'}: damaged (unexpected content: {error!r})"]
+                    found = list(_damage(files, manifest, data_dir / VOCABULARY_FOLDER, advance))
+        except UserError as error:
+            found = [str(error)]
         for line in found:
             log(line)
         if not found:
@@ -54,65 +55,67 @@ def verify(problem_names, data_dir, log=print, progress=None):
         raise UserError(f"{damage[0]}{more}; t2t-datagen with --overwrite writes a damaged store again")
 
 
-def _damage(folder, manifest, vocabulary_folder, advance):
+def _damage(files, manifest, vocabulary_folder, advance):
     """Yields a line for every fault of one store; calls `advance` with the bytes that were checked."""
     size = 0
     if manifest["vocabulary"]:
         vocabulary = Vocabulary.load(vocabulary_folder)
         size = vocabulary.size
         if vocabulary.digest != manifest["vocabulary"]["digest"]:
-            yield f"{folder}: it uses another vocabulary than the one in {vocabulary_folder}"
-    for name in ("dataset_info.json", "features.json"):
-        try:
-            json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            yield f"{folder / name}: can't be read ({error})"
+            yield f"{files.path}: it uses another vocabulary than the one in {vocabulary_folder}"
+    for name, about in metadata_of(manifest).items():
+        if fault := files.size_fault(name, about) or _digest_fault(files, name, about):
+            yield f"{files.path / name}: {fault}"
+    members = len(Modality.from_json(manifest["inputs"]).members)
     for split, about in manifest["splits"].items():
-        if sum(file["examples"] for file in about["files"].values()) != about["examples"]:
-            yield f"{folder / 'manifest.json'}: the shards of {split!r} do not add up to {about['examples']} examples"
         index = None
         try:
-            index = _read_index(folder / index_name(split))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            yield f"{folder / index_name(split)}: can't be read ({error})"
-        else:
-            if len(index["size"]) != about["examples"]:
-                rows = len(index["size"])
-                yield f"{folder / index_name(split)}: {rows} rows instead of {about['examples']}"
+            index = dict(zip(INDEX_COLUMNS, read_index(files, manifest, split, members, "")))
+        except DamagedFile as error:
+            yield str(error)
         first_row = 0
         for number, (name, file) in enumerate(about["files"].items()):
             rows = slice(first_row, first_row + file["examples"])
             first_row = rows.stop
             shard_index = index and {column: values[rows] for column, values in index.items()}
-            yield from _shard_damage(folder / name, number, file, shard_index, manifest, size)
+            yield from _shard_damage(files, name, number, file, shard_index, manifest, size)
             advance(file["bytes"])
 
 
-def _shard_damage(path, number, about, index, manifest, vocabulary_size):
+def _digest_fault(files, name, about):
+    with files.open(name, "") as file:
+        return "" if sha256_of_file(file) == about["sha256"] else "its sha256 differs from the manifest"
+
+
+def _shard_damage(files, name, number, about, index, manifest, vocabulary_size):
     """Yields the faults of one shard: of the whole file, or of the first faulty record."""
-    if not path.exists():
-        yield f"{path}: is missing"
-        return
-    size = path.stat().st_size
-    if size != about["bytes"]:
-        yield f"{path}: {size} bytes instead of {about['bytes']}" + (": truncated" if size < about["bytes"] else "")
-    count = 0
+    path, count = files.path / name, 0
+    if fault := files.size_fault(name, about):
+        yield f"{path}: {fault}"
     try:
-        for count, (content, offset) in enumerate(_records(path), 1):
+        file = files.open(name, "")
+    except DamagedFile as error:
+        if not fault:
+            yield str(error)
+        return
+    with open(file.fileno(), "rb", closefd=False) as buffered, file:
+        size = os.fstat(file.fileno()).st_size
+        for count, (offset, content) in enumerate(tfrecord.records(buffered, size), 1):
             row = None
             if index is not None and count <= len(index["size"]):
                 row = {column: values[count - 1].tolist() for column, values in index.items()}
-            wrong = _record_damage(content, offset, number, row, manifest, vocabulary_size)
+            wrong = (
+                "it is cut off or its checksum is wrong"
+                if content is None
+                else _record_damage(content, offset, number, row, manifest, vocabulary_size)
+            )
             if wrong:
                 yield f"{path}, record {count - 1}: {wrong}"
                 return
-    except _BadChecksum:
-        yield f"{path}, record {count}: it is cut off or its checksum is wrong"
-        return
     if count != about["examples"]:
         yield f"{path}: {count} records instead of {about['examples']}"
-    elif size == about["bytes"] and sha256_of(path) != about["sha256"]:
-        yield f"{path}: its sha256 differs from the manifest"
+    elif not fault and (fault := _digest_fault(files, name, about)):
+        yield f"{path}: {fault}"
 
 
 def _record_damage(content, offset, number, row, manifest, vocabulary_size):
@@ -156,26 +159,3 @@ def _arrays(modality, side, fields):
         arrays[name] = np.frombuffer(values[0], spec.stored_dtype).reshape(-1 if spec.varies else 1, *spec.row_shape)
         arrays[name] = arrays[name] if spec.varies else arrays[name][0]
     return arrays, ""
-
-
-class _BadChecksum(Exception):
-    pass
-
-
-def _records(path):
-    """Yields (content, offset in the file) of a TFRecord file; the reader checks the checksums."""
-    import tensorflow as tf
-
-    offset = 12
-    try:
-        for content in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            yield content, offset
-            offset += len(content) + 16
-    except tf.errors.DataLossError:
-        raise _BadChecksum from None
-
-
-def _read_index(path):
-    with np.load(path, allow_pickle=False) as stored:
-        index = {name: stored[name] for name in INDEX_DTYPES}
-    return index

@@ -6,13 +6,11 @@ more ids, but nothing is lost. The commands of later problems take the next free
 
 import collections
 import io
-import json
 import pathlib
 import random
 import re
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.files import write_file
 from t2t_multimodel.modalities.base import SIDES
 from t2t_multimodel.problem import Problem, both_are_text, missing_side, samples_of
 from t2t_multimodel.vocabulary import (
@@ -20,13 +18,11 @@ from t2t_multimodel.vocabulary import (
     COMMAND_SLOTS,
     EOS_ID,
     ESCAPES,
-    FORMAT_VERSION,
-    MODEL_FILE,
     PAD_ID,
-    TABLE_FILE,
     UNKNOWN_ID,
     Vocabulary,
 )
+from t2t_multimodel.vocabulary_files import read_table, write_table, write_vocabulary
 
 DEFAULT_SIZE = 8192
 MOST_LINES = 1_000_000  # kept in memory and counted …
@@ -126,8 +122,8 @@ def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES,
     options = {name: value for name, value in TRAINING.items() if name != "control_symbols"} | {"symbols": [*symbols]}
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / MODEL_FILE, model.getvalue())
-    _write_table(folder, vocabulary, {"requested_size": size, "most_lines": most_lines, "training": options})
+    table = {"requested_size": size, "most_lines": most_lines, "training": options, **_table_of(vocabulary)}
+    write_vocabulary(folder, table, model.getvalue())
     return vocabulary
 
 
@@ -148,12 +144,12 @@ def train_on_problems(folder, problems, *, size=DEFAULT_SIZE, most_lines=MOST_LI
 
 def symbols_known(folder):
     """The symbols that the vocabulary in `folder` was trained with."""
-    return set(_read_table(folder).get("training", {}).get("symbols", ()))
+    return set(read_table(pathlib.Path(folder)).get("training", {}).get("symbols", ()))
 
 
 def requested_size(folder):
     """The size that was requested when the vocabulary in `folder` was trained."""
-    table = _read_table(folder)
+    table = read_table(pathlib.Path(folder))
     return table.get("requested_size", table["size"])
 
 
@@ -165,9 +161,10 @@ def assign_commands(folder, names):
     Raises:
       UserError: all 64 control symbols are taken.
     """
-    vocabulary = Vocabulary.load(folder)
+    folder = pathlib.Path(folder)
+    vocabulary, table = Vocabulary.load(folder), read_table(folder)
     new = [name for name in dict.fromkeys(names) if name not in vocabulary.commands]
-    if not new:
+    if not new and "model" in table:  # tables of version 1 get their digests
         return vocabulary
     first_id = UNKNOWN_ID + 1  # sentencepiece numbers control symbols after the special ids
     taken = set(vocabulary.commands.values())
@@ -178,7 +175,7 @@ def assign_commands(folder, names):
             f"needed ({', '.join(new[:5])}, …): use another --data_dir for these problems, or let some share a command"
         )
     vocabulary.commands.update(zip(new, free))
-    _write_table(folder, vocabulary, {})
+    write_table(folder, table | _table_of(vocabulary), vocabulary.model)
     return vocabulary
 
 
@@ -291,17 +288,5 @@ def _counted_words(texts):
     return others
 
 
-def _read_table(folder):
-    return json.loads((pathlib.Path(folder) / TABLE_FILE).read_text(encoding="utf-8"))
-
-
-def _write_table(folder, vocabulary, more):
-    path = pathlib.Path(folder) / TABLE_FILE
-    before = _read_table(folder) if path.exists() and not more else {}
-    now = {
-        "format_version": FORMAT_VERSION,
-        "size": vocabulary.size,
-        "digest": vocabulary.digest,
-        "commands": vocabulary.commands,
-    }
-    write_file(path, (json.dumps({**before, **more, **now}, indent=2, ensure_ascii=False) + "\n").encode())
+def _table_of(vocabulary):
+    return {"size": vocabulary.size, "digest": vocabulary.digest, "commands": vocabulary.commands}

@@ -40,24 +40,26 @@ def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
     Raises:
       OSError: the file can't be written; what was at `path` is still there, and nothing else is left.
     """
-    with replacing(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    with replacing(path, content.encode() if isinstance(content, str) else content):
+        pass
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+def replacing(path: str | os.PathLike[str], content: bytes = b"") -> Iterator[pathlib.Path]:
     """For a writer that needs a path: the body fills the file that it is given, which then takes the place of `path`.
 
         with replacing(folder / "curves.png") as temporary:
             figure.savefig(temporary, format="png")
 
-    The file is in the same folder, new and empty. If the body raises, it is removed and `path` stays as it was.
+    The file is in the same folder, new, with `content`. If the body raises, it is removed and `path` stays as it was.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}-{secrets.token_hex(4)}")
     # Created here and only here: a file or link planted there is not written through.
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666))
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
     try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())

@@ -16,14 +16,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from t2t_multimodel.errors import UserError, unknown_name
-from t2t_multimodel.files import write_file
+from t2t_multimodel.json_files import DamagedFile
+from t2t_multimodel.vocabulary_files import MODEL_FILE, TABLE_FILE, read_vocabulary, write_vocabulary
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
 
 PAD_ID, EOS_ID, UNKNOWN_ID = 0, 1, 2  # the same in every vocabulary
-MODEL_FILE, TABLE_FILE = "bpe.model", "vocabulary.json"
-FORMAT_VERSION = 1
+_DIGEST_VERSION = 1  # of what `digest_of` covers
 COMMAND_SLOTS = 64
 COMMAND_PIECES = tuple(f"<command_{i:02d}>" for i in range(COMMAND_SLOTS))
 _MOST_WORDS = 1 << 18  # remembered with their ids, and as many again from before: some 100 MB at most
@@ -60,24 +60,17 @@ class Vocabulary:
           UserError: nothing is there, or the files are damaged or do not belong together.
         """
         folder = pathlib.Path(folder)
-        try:
-            table = json.loads((folder / TABLE_FILE).read_text(encoding="utf-8"))
-            model = (folder / MODEL_FILE).read_bytes()
-        except FileNotFoundError as error:
-            missing = pathlib.Path(error.filename).name
-            raise UserError(f"no vocabulary in {folder}: {missing} is missing; run t2t-datagen first") from None
-        except ValueError as error:
-            raise _damaged(folder / TABLE_FILE, error) from None
+        table, model = read_vocabulary(folder)
         try:
             if not model:  # sentencepiece would take it, with a notice of its own on standard error
                 raise OSError("it is empty")
             vocabulary = cls(model, table["commands"])
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, ValueError, SystemError) as error:  # ValueError: a piece that is not UTF-8
             raise _damaged(folder / MODEL_FILE, error) from None
-        except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(folder / TABLE_FILE, error) from None
-        if table.get("digest") != vocabulary.digest or table.get("size") != vocabulary.size:
+        if (table["digest"], table["size"]) != (vocabulary.digest, vocabulary.size):
             raise _damaged(folder / MODEL_FILE, f"it is not the model that {TABLE_FILE} describes")
+        if not set(vocabulary.commands.values()) <= set(_command_ids(vocabulary.size)):
+            raise _damaged(folder / TABLE_FILE, "a command has an id that commands do not have")
         return vocabulary
 
     def encode(self, text: str) -> list[int]:
@@ -139,9 +132,13 @@ class Vocabulary:
         """Writes this vocabulary into `folder` (made if need be), for a run to keep: `load(folder)` gives it back."""
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_file(folder / MODEL_FILE, self._model)
-        table = {"format_version": FORMAT_VERSION, "size": self.size, "digest": self.digest, "commands": self.commands}
-        write_file(folder / TABLE_FILE, (json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode())
+        table = {"size": self.size, "digest": self.digest, "commands": self.commands}
+        write_vocabulary(folder, table, self._model)
+
+    @property
+    def model(self) -> bytes:
+        """The sentencepiece model, as its file has it."""
+        return self._model
 
     def in_graph(self) -> "GraphTokenizer":
         """The same tokenisation as TensorFlow operations; see `GraphTokenizer`."""
@@ -226,7 +223,7 @@ def digest_of(processor: "SentencePieceProcessor") -> str:
     Not of the model file: the file also holds how many threads trained it, and the commands table grows later.
     """
     pieces = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
-    return hashlib.sha256(json.dumps([FORMAT_VERSION, ESCAPES, pieces]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([_DIGEST_VERSION, ESCAPES, pieces]).encode()).hexdigest()
 
 
 def _escape(text: str) -> str:
@@ -248,4 +245,10 @@ def _unescape(text: str) -> str:
 
 
 def _damaged(path: pathlib.Path, why: object) -> UserError:
-    return UserError(f"the vocabulary file {path} is damaged ({why}); put it back, or make the whole data folder again")
+    said = f"the vocabulary file {path} is damaged ({why}); put it back, or make the whole data folder again"
+    return DamagedFile(said.replace("\n", " "))
+
+
+def _command_ids(size: int) -> range:
+    """The ids that sentencepiece gives to the control symbols: those after the special ids."""
+    return range(UNKNOWN_ID + 1, min(size, UNKNOWN_ID + 1 + COMMAND_SLOTS))

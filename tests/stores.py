@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from t2t_multimodel.digests import sealed
 from t2t_multimodel.modalities import Image, Label, Text
+from t2t_multimodel.store_folder import FORMAT_VERSION
 
 INDEX = {"shard": np.int32, "offset": np.int64, "size": np.int32, "input_length": np.int32, "target_length": np.int32}
 
@@ -51,9 +53,7 @@ def write_store(data_dir, name, inputs, targets, samples, *, shards=2, command_i
                     for column, value in zip(INDEX, (shard, offset + 12, len(record), *lengths)):
                         rows[column].append(value)
                     offset += 12 + len(record) + 4  # length and its checksum, payload, checksum
-            content = path.read_bytes()
-            digest = hashlib.sha256(content).hexdigest()
-            files[path.name] = {"bytes": len(content), "sha256": digest, "examples": len(part)}
+            files[path.name] = facts_of(path) | {"examples": len(part)}
         index = {column: np.array(rows[column], dtype) for column, dtype in INDEX.items()}
         np.savez(folder / f"index-{split}.npz", **index)
         splits[split] = {
@@ -64,7 +64,7 @@ def write_store(data_dir, name, inputs, targets, samples, *, shards=2, command_i
             "files": files,
         }
     manifest = {
-        "format_version": 2,
+        "format_version": FORMAT_VERSION,
         "problem": name,
         "description": f"The problem {name} of a test.",
         "inputs": inputs.bind(vocabulary).to_json(),
@@ -76,11 +76,26 @@ def write_store(data_dir, name, inputs, targets, samples, *, shards=2, command_i
         if has_text
         else None,
         "splits": splits,
+        "files": {path.name: facts_of(path) for path in folder.glob("index-*.npz")},
         "fingerprint": {},
         "dropped": [],
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    (folder / "manifest.json").write_bytes(sealed(manifest))
     return folder
+
+
+def facts_of(path):
+    """What a manifest says of a file."""
+    content = path.read_bytes()
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def edit_manifest(folder, **changes):
+    """Changes values of the manifest of a store, as if it had been written so; returns them all."""
+    path = Path(folder) / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8")) | changes
+    path.write_bytes(sealed(manifest))
+    return manifest
 
 
 def random_ids(count, shortest, longest, seed=0):

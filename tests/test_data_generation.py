@@ -19,6 +19,7 @@ from t2t_multimodel.data_gen.verify import verify
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Audio, Image, Label, Text
 from t2t_multimodel.problem import Problem
+from t2t_multimodel.store_index import INDEX_COLUMNS
 from t2t_multimodel.vocabulary import Vocabulary
 
 # ---- One problem of every kind of feature. They are not registered: tests over "every problem" are not about them.
@@ -184,7 +185,7 @@ def test_the_index_points_at_every_record(data_dir, kind):
         expected = expected_examples(problem, split)
         assert len(index["size"]) == about["examples"] == len(expected)
         files = [(folder / name).read_bytes() for name in about["files"]]
-        for shard, offset, size, input_length, target_length in zip(*(index[name] for name in shards.INDEX_DTYPES)):
+        for shard, offset, size, input_length, target_length in zip(*(index[name] for name in INDEX_COLUMNS)):
             sample = expected.pop(key_of(files[shard][offset : offset + size]))
             lengths = []
             for side in ("inputs", "targets"):
@@ -255,7 +256,7 @@ def test_shards_depend_on_the_keys_alone(tmp_path_factory, keys, order, cuts, sh
         Path(made[-1].path).write_bytes(b"".join(parts))
     with mock.patch.object(shards, "_ROWS_AT_ONCE", rows_at_once):
         planned = shards.plan("p", "train", made, shard_bytes=shard_bytes)
-    assert list(zip(*(planned.index[name].tolist() for name in shards.INDEX_DTYPES))) == index
+    assert list(zip(*(planned.index[name].tolist() for name in INDEX_COLUMNS))) == index
     assert [shard.examples for shard in planned.shards] == list(map(len, files))
     for shard, expected in zip(planned.shards, files):
         about = shards.write_shard(folder / shard.name, shard)

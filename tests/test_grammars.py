@@ -12,6 +12,7 @@ import pytest
 from keras import ops
 from models import BACKEND, program
 from small_world import HPARAMS, make_trainer
+from stores import edit_manifest
 
 from t2t_multimodel import load, registry
 from t2t_multimodel.data_gen.fingerprint import fingerprint
@@ -21,6 +22,7 @@ from t2t_multimodel.data_gen.vocabulary_training import train_vocabulary
 from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.decoding.grammars import TAG_BYTES, PunctuatedTree, Tree, misfit
 from t2t_multimodel.decoding.search import beam_search, greedy_search
+from t2t_multimodel.digests import sealed
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.hyperparameters import Resolved
 from t2t_multimodel.input.store import ExampleStore
@@ -192,7 +194,7 @@ def test_a_change_of_it_makes_no_data_anew(tmp_path):
     assert fingerprint_without(problem, "target_grammar", "decode_hparams") == before
     values = json.loads((data / "tiny_parse" / "manifest.json").read_text())
     del values["target_grammar"], values["decode_hparams"]  # as stores were before there were such
-    (data / "tiny_parse" / "manifest.json").write_text(json.dumps(values))
+    (data / "tiny_parse" / "manifest.json").write_bytes(sealed(values))
     old = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
     assert old.problem("tiny_parse").decoding == {}
     lines = []
@@ -227,13 +229,11 @@ def test_a_model_that_knows_nothing_writes_trees(tmp_path):
 
 def test_a_form_that_the_data_lack_is_left_out_with_a_line(tmp_path, capsys):
     data = small_trees(tmp_path)
-    path = data / "tiny_parse" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps(manifest | {"target_grammar": "tree"}))  # but commas are leaves
+    edit_manifest(data / "tiny_parse", target_grammar="tree")  # but commas are leaves
     run = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
     assert run.problem("tiny_parse").spec.grammar == ""
     assert "tiny_parse: its answers are decoded freely: the grammar 'tree'" in capsys.readouterr().err
-    path.write_text(json.dumps(manifest | {"target_grammar": "puncuated_tree"}))
+    edit_manifest(data / "tiny_parse", target_grammar="puncuated_tree")
     with pytest.raises(UserError, match="tiny_parse: target_grammar.*puncuated_tree.*punctuated_tree"):
         Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
 

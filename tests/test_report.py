@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from small_run import HOSTILE, arguments
+from stores import edit_manifest
 from test_reports_doc import commands
 
 from t2t_multimodel.cli import model_report, report
@@ -297,15 +298,13 @@ def test_data_that_does_not_fit_is_not_used_and_it_is_said_why(where, moved):
     run_dir, data = moved
     run, names = RunDirectory(run_dir).run(), ["report_tones"]
     assert list(recalled_stores(run_dir, run, names)) == names
-    manifest = data / "report_tones" / "manifest.json"
-    as_it_was = manifest.read_text(encoding="utf-8")
-    manifest.write_text(as_it_was.replace('"format_version": 2', '"format_version": 9'), encoding="utf-8")
+    as_it_was = edit_manifest(data / "report_tones")
+    edit_manifest(data / "report_tones", format_version=9)
     with pytest.raises(NoData, match="no longer holds") as why:
         recalled_stores(run_dir, run, names)
     assert "version 9" in why.value.note and str(data) not in str(why.value)
-    changed = json.loads(as_it_was)
-    changed["splits"]["train"]["target_tokens"] += 1
-    manifest.write_text(json.dumps(changed), encoding="utf-8")
+    as_it_was["splits"]["train"]["target_tokens"] += 1
+    edit_manifest(data / "report_tones", **as_it_was)
     with pytest.raises(NoData, match=r"made anew with other content since \(report_tones\)"):
         recalled_stores(run_dir, run, names)
 

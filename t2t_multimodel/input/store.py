@@ -1,27 +1,31 @@
 """Reads the example store of a problem: `data_dir/<problem>/`, as docs/architecture.md describes it."""
 
 import hashlib
+import itertools
 import json
 import os
 import threading
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from t2t_multimodel import tfrecord
 from t2t_multimodel.errors import UserError, datagen_command, unknown_name
-from t2t_multimodel.modalities import ProblemSpec, Ragged
+from t2t_multimodel.modalities import Ragged
 from t2t_multimodel.modalities.arrays import rows_of, stored_name
+from t2t_multimodel.store_folder import MANIFEST, StoreFolder, metadata_of, spec_of
+from t2t_multimodel.store_index import read_index
 from t2t_multimodel.vocabulary import Vocabulary
 
-FORMAT_VERSION = 2
 MOST_OPEN_FILES = 32  # shards of one split kept open
+_DIGEST_VERSION = 2  # of what `ExampleStore.digest` covers, which decides the order of training
 _KEYS_AT_ONCE = 1024  # records in memory while their keys are read
 
 
 class ExampleStore:
-    """One problem's examples on disk. Opening it reads the manifest and compares every file's size with it.
+    """One problem's examples on disk, as they are when it is opened: a store that takes its place is not read.
 
+    Opening it checks the manifest, the small files and the sizes of all; reading checks the checksum of every record.
     `spec` is the `ProblemSpec`, `manifest` the manifest as it stands in the file.
     """
 
@@ -35,14 +39,13 @@ class ExampleStore:
         self.name = problem_name
         self.folder = self.data_dir / problem_name
         self._command = datagen_command(problem_name, data_dir)
+        self.advice = f"make the data again: {self._command} --overwrite"
         self._vocabulary = None
-        self.manifest = self._read_manifest()
-        try:
-            self.spec = self._read_spec()
-            sizes = self._sizes()
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise self.damaged(self.folder / "manifest.json", f"damaged ({error!r})") from None
-        self._check_sizes(sizes)
+        self.files, self.manifest = self._open()
+        self.spec = spec_of(self.manifest, self.name)
+        self.files.check_sizes(self.manifest, self.advice)
+        for name, about in metadata_of(self.manifest).items():
+            self.files.check_digest(name, about, self.advice)
         self._splits = {}
 
     @property
@@ -97,8 +100,8 @@ class ExampleStore:
     @property
     def digest(self):
         """A sha256 of all that training can see of this store: examples, features, command and vocabulary."""
-        names = ("format_version", "problem", "inputs", "targets", "command", "vocabulary", "splits")
-        matters = {name: self.manifest.get(name) for name in names}
+        names = ("problem", "inputs", "targets", "command", "vocabulary", "splits")
+        matters = {"format_version": _DIGEST_VERSION} | {name: self.manifest.get(name) for name in names}
         return hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()
 
     def split(self, name):
@@ -119,49 +122,18 @@ class ExampleStore:
         joint = "" if reason.endswith(", or") else ";"
         return UserError(f"{path}: {reason}{joint} make the data again: {self._command} --overwrite")
 
-    def _read_manifest(self):
-        path = self.folder / "manifest.json"
+    def _open(self):
+        """The (`StoreFolder`, manifest) of this store."""
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            files = StoreFolder(self.folder)
+            return files, files.manifest(self.name, self.advice)
         except (FileNotFoundError, NotADirectoryError):
             if self.folder.is_dir():
-                reason = f"no data of ours, or incomplete (no {path.name}); move or delete it"
+                reason = f"no data of ours, or incomplete (no {MANIFEST}); move or delete it"
                 raise UserError(f"{self.folder}: {reason}, then run: {self._command}") from None
             raise UserError(f"no data for problem {self.name!r} in {self.data_dir}; run: {self._command}") from None
-        except ValueError as error:
-            raise self.damaged(path, f"damaged ({error})") from None
-        except OSError as error:
-            raise UserError(f"{path} can't be read: {error.strerror}") from None
-        version = manifest.get("format_version") if isinstance(manifest, dict) else None
-        if version != FORMAT_VERSION:
-            reason = f"written in format version {version}, this program reads version {FORMAT_VERSION}"
-            raise self.damaged(path, reason)
-        if manifest.get("problem") != self.name:
-            raise self.damaged(path, f"it is the data of problem {manifest.get('problem')!r}, not of {self.name!r}")
-        return manifest
-
-    def _read_spec(self):
-        values = {side: self.manifest[side] for side in ("inputs", "targets")}
-        values |= {"command_id": self.manifest["command"]["id"], "grammar": self.manifest.get("target_grammar", "")}
-        return ProblemSpec.from_json(self.name, values)
-
-    def _sizes(self):
-        """{file name: bytes}; None for an index, which the manifest does not list and which is checked when read."""
-        sizes = {}
-        for split, about in self.manifest["splits"].items():
-            sizes |= {name: facts["bytes"] for name, facts in about["files"].items()} | {f"index-{split}.npz": None}
-        return sizes
-
-    def _check_sizes(self, sizes):
-        for name, expected in sizes.items():
-            path = self.folder / name
-            try:
-                actual = path.stat().st_size
-            except OSError:
-                raise self.damaged(path, "the data is incomplete, this file is missing") from None
-            if expected is not None and actual != expected:
-                kind = "truncated shard" if actual < expected else "changed shard"
-                raise self.damaged(path, f"{kind}, {actual:,} bytes instead of {expected:,}")
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise UserError(f"{str(self.folder)!r} can't be read: {getattr(error, 'strerror', error)}") from None
 
 
 class Split:
@@ -174,23 +146,11 @@ class Split:
         self.store = store
         self.name = name
         self._spec = store.spec
-        about = store.manifest["splits"][name]
-        self._shards = [store.folder / n for n in sorted(about["files"]) if ".tfrecord-" in n]
-        path = store.folder / f"index-{name}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as index:
-                columns = [index[n] for n in ("shard", "offset", "size", "input_length", "target_length")]
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise store.damaged(path, f"damaged ({error})") from None
-        if any(len(column) != about["examples"] for column in columns):
-            raise store.damaged(path, f"{len(columns[0])} rows instead of {about['examples']}")
+        self._shards = list(store.manifest["splits"][name]["files"])  # their names
         members = len(self._spec.inputs.members)
-        if columns[3].shape[1:] != ((members,) if members else ()):
-            raise store.damaged(path, f"its lengths of inputs are of shape {columns[3].shape}")
-        self._shard, self._offset, self._size, self.input_length, self.target_length = columns
-        if len(self) and not 0 <= self._shard.min() <= self._shard.max() < len(self._shards):
-            raise store.damaged(path, "it names a shard that is not there")
-        self._files = {}  # path → open file, in the order of their last use
+        index = read_index(store.files, store.manifest, name, members, store.advice)
+        self._shard, self._offset, self._size, self.input_length, self.target_length = index
+        self._files = {}  # name → open file, in the order of their last use
         self._lock = threading.Lock()  # evaluation may read what the training thread reads too
 
     def __len__(self):
@@ -203,22 +163,26 @@ class Split:
     def read(self, rows):
         """The serialised examples of `rows` (row numbers, [n]), in that order; reads in the order of the disk."""
         rows = np.asarray(rows, np.int64)
-        records = [b""] * len(rows)
         places = np.lexsort((self._offset[rows], self._shard[rows]))
         sorted_rows = rows[places]
-        where = zip(
-            places.tolist(),
-            self._shard[sorted_rows].tolist(),
-            self._offset[sorted_rows].tolist(),
-            self._size[sorted_rows].tolist(),
-        )
+        shards, offsets, sizes = self._shard[sorted_rows], self._offset[sorted_rows], self._size[sorted_rows]
+        starts = (offsets - tfrecord.BEFORE).tolist()
+        lengths = (sizes + tfrecord.BEFORE + tfrecord.AFTER).tolist()
+        ends = [*(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(rows)] if len(rows) else []
+        read, first = [], 0
         with self._lock:
-            for place, shard, offset, size in where:
-                record = os.pread(self._file(shard).fileno(), size, offset)
-                if len(record) != size:
-                    raise self.store.damaged(self._shards[shard], "truncated shard, it was changed since it was opened")
-                records[place] = record
-        return records
+            for end in ends:  # of the records of one shard
+                descriptor = self._file(int(shards[first])).fileno()
+                read += map(os.pread, itertools.repeat(descriptor), lengths[first:end], starts[first:end])
+                first = end
+        contents = tfrecord.contents_of(read, sizes.tolist())
+        if None in contents:
+            number = contents.index(None)
+            is_whole = len(read[number]) == lengths[number]
+            raise self._damaged_record(int(shards[number]), int(offsets[number]), is_whole)
+        in_order_of_rows = np.empty_like(places)
+        in_order_of_rows[places] = np.arange(len(rows))
+        return list(map(contents.__getitem__, in_order_of_rows.tolist()))
 
     def columns(self, rows):
         """The two sides of `rows`, all at once: (inputs, targets), each {name: column} as `Modality.pad` takes it.
@@ -271,17 +235,21 @@ class Split:
             file.close()
 
     def _file(self, shard):
-        path = self._shards[shard]
-        file = self._files.pop(path, None)
+        file = self._files.pop(shard, None)
         if file is None:
             if len(self._files) >= MOST_OPEN_FILES:
                 self._files.pop(next(iter(self._files))).close()
-            try:
-                file = open(path, "rb", buffering=0)
-            except OSError as error:
-                raise self.store.damaged(path, f"it can't be read: {error.strerror}") from None
-        self._files[path] = file
+            file = self.store.files.open(self._shards[shard], self.store.advice)
+        self._files[shard] = file
         return file
+
+    def _damaged_record(self, shard, offset, is_whole):
+        """The `UserError` about a record that is not as it was written."""
+        first = int(np.searchsorted(self._shard, shard))
+        number = int(np.searchsorted(self._offset[self._shard == shard], offset))
+        said = "its checksum is wrong" if is_whole else "truncated shard, it was changed since it was opened"
+        where = f"record {number} (row {first + number} of {self.name!r}) is damaged: {said}"
+        return self.store.damaged(self.store.folder / self._shards[shard], where)
 
     def _features(self):
         """What `tf.io.parse_example` needs to know of the two sides."""
@@ -318,7 +286,20 @@ class Split:
         if any(column is None for column in columns.values()) or not modality.lengths_agree(columns, lengths):
             reason = f"{side} of a record among rows {rows.min()} to {rows.max()} are not as long as the index says"
             raise self.store.damaged(self.store.folder, reason)
+        if fault := _fault(modality, columns):
+            reason = f"{side} of a record among rows {rows.min()} to {rows.max()} of {self.name!r}: {fault}"
+            raise self.store.damaged(self.store.folder, reason)
         return columns
+
+
+def _fault(modality, columns):
+    """Which numbers of a side stand for nothing; "" where all do. Only a record that is not ours holds such ones."""
+    for name, array in modality.stored().items():
+        numbers, classes = columns[name], len(array.class_names)
+        if array.storage == "class" and len(numbers) and not 0 <= numbers.min() <= numbers.max() < classes:
+            return f"no class of the {classes}"
+    ids = columns["values"].values if modality.is_text else ()
+    return modality.stored_fault({"values": ids}) if len(ids) else ""
 
 
 def _column(array, value, count):

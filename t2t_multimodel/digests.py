@@ -1,0 +1,79 @@
+"""Digests of files, and of JSON files over their own values: damage to them is noticed when they are read."""
+
+import hashlib
+import json
+import os
+import stat
+
+from t2t_multimodel.json_files import ANY, LIMIT, check, damaged, parse_json, read_bytes
+
+DIGEST = "sha256_of_values"  # the name of a file's digest among its own values
+_BLOCK = 1 << 20
+
+
+class Unreadable(Exception):
+    """A file that is not what it should be; the message is the reason, without the file's name."""
+
+
+def sealed(values):
+    """The content (bytes) of a JSON file with `values`, a dict, and their digest; `unsealed` reads it."""
+    values = {name: value for name, value in values.items() if name != DIGEST}
+    text = json.dumps(values, ensure_ascii=False)
+    values = json.loads(text.encode("utf-8", "replace"))  # a file's name may be no valid text
+    return (json.dumps(values | {DIGEST: _digest_of(values)}, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def unsealed(content, schema, path, advice=""):
+    """The values of `content` (bytes) that `sealed` made, without their digest; `schema` as in `json_files`.
+
+    Raises:
+      DamagedFile: the values do not have the digest that is written beside them, or are not what `schema` says. One
+        line, which calls the file `path` and ends in `advice`.
+    """
+    values = parse_json(content, {str: ANY}, path, advice)
+    if values.pop(DIGEST, None) != _digest_of(values):
+        raise damaged(path, "its values do not have the digest that is written in it", advice)
+    try:
+        check(values, schema)
+    except ValueError as error:
+        raise damaged(path, str(error), advice) from None
+    return values
+
+
+def read_sealed(path, schema, advice="", limit=LIMIT):
+    """The values of a JSON file that `sealed` made; raises `DamagedFile`."""
+    return unsealed(read_bytes(path, advice, limit), schema, path, advice)
+
+
+def _digest_of(values):
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def open_regular(path, *, links=True, folder=None):
+    """A descriptor of the regular file `path`, for reading; never waits for a pipe or a device.
+
+    Args:
+      links: whether a symbolic link to a regular file is one.
+      folder: the descriptor of the folder that `path` is relative to.
+
+    Raises:
+      Unreadable: it is something else. OSError: it can't be opened.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    if not links:
+        flags |= os.O_NOFOLLOW
+        if stat.S_ISLNK(os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise Unreadable("it is a link, not a regular file")
+    descriptor = os.open(path, flags, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Unreadable("it is not a regular file")
+    return descriptor
+
+
+def sha256_of_file(file):
+    """The sha256 of the rest of an open binary file, in hexadecimal."""
+    digest = hashlib.sha256()
+    while part := file.read(_BLOCK):
+        digest.update(part)
+    return digest.hexdigest()
