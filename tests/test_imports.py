@@ -27,6 +27,8 @@ CORE = (
     "packages",
     "decode_hparams",
     "budget",
+    "json_files",
+    "locks",
 )
 # Part → the parts of t2t_multimodel that it may import besides itself; None: all.
 MAY_IMPORT = {
