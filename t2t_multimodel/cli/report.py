@@ -100,7 +100,7 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     from t2t_multimodel.report import run_page
     from t2t_multimodel.report.page import Page
     from t2t_multimodel.training import environment
-    from t2t_multimodel.training.reporting import read_metrics
+    from t2t_multimodel.training.metrics_log import read_metrics
     from t2t_multimodel.training.run_directory import RunDirectory
 
     records = list(read_metrics(output_dir))

@@ -104,13 +104,12 @@ def make_trainer(flags):
 
 
 def _train(flags):
-    trainer = make_trainer(flags)
-    try:
-        status = trainer.run()
-    except KeyboardInterrupt:
-        print(_continuation(flags, trainer.hparams.train_steps))
-        raise
-    print(_continuation(flags, trainer.hparams.train_steps))
+    from t2t_multimodel.training.stopping import StopSignals
+
+    with StopSignals(exit_at_once=True) as stop:
+        trainer = make_trainer(flags)
+        status = trainer.run(stop)
+        print(_continuation(flags, trainer.hparams.train_steps), flush=True)
     return status
 
 

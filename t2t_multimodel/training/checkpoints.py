@@ -10,6 +10,7 @@ a full disk, leaves the earlier ones as they were. What rots afterwards is notic
 no other files: a stranger's checkpoint is read safely.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -32,6 +33,7 @@ DAMAGED_FOLDER = "damaged"
 _STEP_FOLDER = re.compile(r"step-([0-9]{6,15})")
 _TEMPORARY = ".unfinished-"  # prefix of folders that are being written or removed
 _MOST_JSON_BYTES = {STATE_FILE: 1 << 26, MANIFEST_FILE: 1 << 20}
+_TRIES = 5  # at finding the newest, while a trainer makes and removes some
 _CLOCK_TICK = 100_000_000  # nanoseconds; two changes of a file further apart have different times
 
 
@@ -43,6 +45,18 @@ class Checkpoint:
     folder: Path
     arrays: dict  # {name: array}
     state: dict
+
+    @contextlib.contextmanager
+    def state_used(self):
+        """For the block that reads `state`: what it lacks or has of a wrong type is a `UserError`."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(
+                f"the checkpoint {self.folder} is damaged (its {STATE_FILE} is not one of this run: {said}); "
+                f"use another one of {self.folder.parent}"
+            ) from error
 
 
 def save(folder, step, arrays, state):
@@ -106,17 +120,40 @@ def latest(folder, warn=None):
     Raises:
       UserError: there are checkpoints, and all of them are damaged.
     """
-    damaged = []
-    for step in reversed(steps(folder)):
-        reason = damage(folder, step)
-        if reason is None:
-            for line in damaged:
-                (warn or _warn)(f"{line}; the one of step {step} is used instead")
-            return step
-        damaged.append(f"the checkpoint {folder_of(folder, step)} is damaged ({reason})")
+    for _ in range(_TRIES):
+        damaged, gone = [], False
+        for step in reversed(steps(folder)):
+            reason = damage(folder, step)
+            if reason is None:
+                for line in damaged:
+                    (warn or _warn)(f"{line}; the one of step {step} is used instead")
+                return step
+            if not os.path.lexists(folder_of(folder, step)):  # a trainer has just removed it, and made newer ones
+                gone = True
+            else:
+                damaged.append(f"the checkpoint {folder_of(folder, step)} is damaged ({reason})")
+        if not gone:
+            break
     if damaged:
         more = f", like all {len(damaged)} of this run" if len(damaged) > 1 else ", and there is no other"
         raise UserError(f"{damaged[0]}{more}; put one back from a copy, or start again with another --output_dir")
+    return None
+
+
+def load_latest(folder, warn=None):
+    """The newest whole `Checkpoint`, None where there is none at all; `warn` and errors are those of `latest`.
+
+    A trainer may remove checkpoints meanwhile.
+    """
+    for tries_left in reversed(range(_TRIES)):
+        step = latest(folder, warn)
+        if step is None:
+            return None
+        try:
+            return load(folder, step, verify=False)
+        except UserError:
+            if not tries_left or os.path.lexists(folder_of(folder, step)):
+                raise
     return None
 
 
