@@ -104,6 +104,35 @@ def test_a_damaged_file_is_named(tmp_path, name, content):
         directory.run() if name == "run.json" else directory.resolved()
 
 
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("run.json", lambda values: values.update(seed=4)),
+        ("run.json", lambda values: values.update(model="multimodal")),
+        ("run.json", lambda values: values.update(more=1)),
+        ("run.json", lambda values: values.pop("seed")),
+        ("run.json", lambda values: values.update(hparams_digest="0")),
+        ("run.json", lambda values: values.update(digest="0")),
+        ("hparams.json", lambda values: values["dropout"].update(value=0.2)),
+        ("hparams.json", lambda values: values.pop("dropout")),
+    ],
+)
+def test_a_value_that_was_changed_is_noticed(tmp_path, name, change):
+    """A model of other values than those that it was trained with would only answer wrongly."""
+    directory = written(tmp_path)
+    values = json.loads((tmp_path / name).read_text())
+    change(values)
+    (tmp_path / name).write_text(json.dumps(values))
+    with pytest.raises(UserError, match=f"{name} .* changed.*copy the run again"):
+        directory.run(), directory.resolved()
+
+
+def test_the_length_of_a_run_may_change(tmp_path):
+    directory = written(tmp_path)
+    directory.write_hparams(settings.resolve("multimodel_tiny", "dropout=0.1", train_steps=9))
+    assert directory.resolved().hparams.train_steps == 9
+
+
 def test_a_folder_without_a_run_and_a_file_are_said_to_be_that(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         RunDirectory(tmp_path / "nowhere").run()

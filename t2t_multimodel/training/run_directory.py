@@ -16,6 +16,7 @@ What is read may come from a stranger: regular files only, of limited size, and 
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import stat
@@ -35,6 +36,7 @@ FORMAT_VERSION = 2
 RUN_FILE, HPARAMS_FILE, GIN_FILE = "run.json", "hparams.json", "operative_config.gin"
 ENVIRONMENT_FILE, DATA_DIR_FILE = "environment.json", "data_dir.json"
 VOCABULARY_FOLDER, LOCK_FILE = "vocabulary", ".trainer.lock"
+_ADVICE = "copy the run again"
 _MAY_CHANGE = ("train_steps",)  # hyper-parameters that may change when a run is continued: its length
 _MOST_ENVIRONMENTS = 50  # the first and the newest are kept
 _MOST_VOCABULARY_BYTES = 1 << 28  # of each of its files
@@ -79,8 +81,17 @@ class RunDirectory:
         return self._read(RUN_FILE, _run_of)
 
     def resolved(self) -> Resolved:
-        """Its hyper-parameters with their sources; raises `UserError` where they can't be read."""
-        return self._read(HPARAMS_FILE, lambda values: Resolved.from_json(values, where=str(self.path / HPARAMS_FILE)))
+        """Its hyper-parameters with their sources; raises `UserError` where they can't be read, or were changed."""
+        known = None
+        if self.exists():
+            known = self._read(RUN_FILE, _checked_run).get("hparams_digest")  # older versions wrote none
+
+        def parse(stored):
+            if known not in (None, _digest_of_hparams({name: entry["value"] for name, entry in stored.items()})):
+                raise ValueError("it was changed since the run was written")
+            return Resolved.from_json(stored, str(self.path / HPARAMS_FILE))
+
+        return self._read(HPARAMS_FILE, parse)
 
     def vocabulary(self, run: Run | None = None) -> Vocabulary | None:
         """The vocabulary of its texts; None where there is no text.
@@ -161,7 +172,13 @@ class RunDirectory:
             raise UserError(
                 f"{self.path} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_interval"
             )
-        model = build_model(run, hparams)
+        try:
+            model = build_model(run, hparams)
+        except UserError:
+            raise
+        except Exception as error:  # of hyper-parameters that no run was trained with: too large, contradicting
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UserError(f"no model can be made of {self.path / HPARAMS_FILE} ({said}); {_ADVICE}") from error
         load_variables(model.variables, checkpoint.arrays, self.checkpoints)
         return model, run, hparams, checkpoint.step
 
@@ -233,7 +250,9 @@ class RunDirectory:
             if vocabulary is not None:
                 vocabulary.copy_to(self.path / VOCABULARY_FOLDER)
         self.write_hparams(resolved)
-        self._write(RUN_FILE, {"format_version": FORMAT_VERSION} | run.to_json())
+        digest = _digest_of_hparams(dataclasses.asdict(resolved.hparams))
+        values = {"format_version": FORMAT_VERSION, "hparams_digest": digest} | run.to_json()
+        self._write(RUN_FILE, values | {"digest": _digest(values)})
         for name, note in (
             (DATA_DIR_FILE, lambda: self.write_data_dir(data_dir)),
             (ENVIRONMENT_FILE, lambda: self.write_environment(step)),
@@ -267,7 +286,7 @@ class RunDirectory:
     def _read(self, name, parse):
         path = self.path / name
         try:
-            return parse(read_json(path, ANY, "copy the run again"))
+            return parse(read_json(path, ANY, _ADVICE))
         except MissingFile:
             raise UserError(f"{self.path} holds no run ({name} is missing); make one with t2t-trainer") from None
         except _OtherVersion as error:
@@ -276,7 +295,7 @@ class RunDirectory:
                 "--output_dir"
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-            raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+            raise UserError(f"{path} is damaged: {' '.join(str(error).split())}; {_ADVICE}") from None
 
     def _busy(self, holder):
         return UserError(
@@ -293,9 +312,27 @@ class _OtherVersion(Exception):
 
 
 def _run_of(values):
+    return Run.from_json(_checked_run(values))
+
+
+def _checked_run(values):
+    """The values of run.json, if they are what was written; a value that is only wrong would give wrong answers."""
     if "problems" in values and values.get("format_version", 1) != FORMAT_VERSION:
         raise _OtherVersion(values.get("format_version", 1))
-    return Run.from_json(values)
+    known = values.pop("digest", None)  # older versions wrote none
+    if known not in (None, _digest(values)):
+        raise ValueError("it was changed since it was written")
+    return values
+
+
+def _digest(values):
+    """The sha256 of plain values, whatever the order of names."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_of_hparams(values):
+    """Of what may not change when a run is continued."""
+    return _digest({name: value for name, value in values.items() if name not in _MAY_CHANGE})
 
 
 def _changed_hparams(before, now):
