@@ -1,7 +1,8 @@
 """Trains one model on one problem or on many at once.
 
 The run goes on where it stopped when the same command is given again: weights, optimiser, random state and
-the order of the data are those of a run that was never stopped.
+the order of the data are those of a run that was never stopped. Ctrl-C finishes the step and saves; a second one
+ends the process at once.
 
 Examples:
   t2t-trainer --problem=tiny8 --hparams_set=multimodel_tiny --data_dir=data --output_dir=run --train_steps=2000
