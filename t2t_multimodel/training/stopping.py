@@ -31,14 +31,14 @@ class StopSignals:
         """
         self.status = 0
         self._exit_at_once = exit_at_once
-        self._training = False
+        self._training = self._saves = False
         self._interrupts = 0
         self._before = {}  # signal → handler to put back
         self._wakeup = None
 
-    def training(self):
-        """From here on a signal only sets `status`."""
-        self._training = True
+    def training(self, saves=True):
+        """From here on a signal only sets `status`. Args: saves: False: of an evaluation, which saves nothing."""
+        self._training, self._saves = True, saves
         self._listen(signal.SIGTERM, self._terminate)
 
     def check(self):
@@ -80,10 +80,11 @@ class StopSignals:
         """One more Ctrl-C; called by the thread of `_Wakeup` where there is one."""
         self._interrupts += 1
         if self._interrupts == 1 and self._training:
-            how = "ends the process at once" if self._exit_at_once else "stops at once"
-            _say(f"interrupted: this step is finished and saved; another Ctrl-C {how}, back to the last checkpoint")
+            ending = "this step is finished and saved" if self._saves else "the evaluation is given up after this batch"
+            lost = ", back to the last checkpoint" if self._saves else ""
+            _say(f"interrupted: {ending}; another Ctrl-C stops at once{lost}")
         if self._interrupts > 1 and self._exit_at_once:
-            _say("stopped at once; what was done since the last checkpoint is lost")
+            _say("stopped at once" + ("; what was done since the last checkpoint is lost" if self._saves else ""))
             os._exit(INTERRUPTED)
 
 

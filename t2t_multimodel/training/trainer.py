@@ -85,7 +85,7 @@ class Trainer:
         with contextlib.ExitStack() as ending:
             ending.callback(self.stream.close)
             stop = stop or ending.enter_context(StopSignals())
-            stop.training()
+            stop.training(saves=self._trains)
             self.evaluator.check_stop = stop.check
             ending.callback(setattr, self.evaluator, "check_stop", lambda: None)
             if not self._trains:
