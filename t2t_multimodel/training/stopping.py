@@ -107,10 +107,11 @@ class _Wakeup:
         os.close(self._writer)
 
     def _read(self):
-        while 0 not in (numbers := os.read(self._reader, 64)):
-            for number in numbers:
-                if number == signal.SIGINT:
-                    self._interrupted()
+        numbers = b""
+        while 0 not in numbers:
+            numbers = os.read(self._reader, 64)
+            for _ in range(numbers.count(signal.SIGINT)):
+                self._interrupted()
 
 
 def _say(line):
