@@ -1,17 +1,13 @@
 """Ctrl-C is SIGTERM with another status: the step is finished and saved, and a second one ends the process at once."""
 
-import json
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from t2t_multimodel.training.stopping import INTERRUPTED, RESUME_ME
-
-CHILD = Path(__file__).with_name("small_world.py")
 
 # Its steps end with a callback of a C library that drops what is raised in it, as libraries' callbacks do.
 LOOP = """
@@ -103,72 +99,24 @@ def test_handlers_are_put_back():
 
 
 @pytest.mark.slow
-class TestTraining:
-    STEPS = 30
+def test_an_evaluation_is_given_up_and_made_up_for(tmp_path):
+    from small_world import log_lines, make_data, make_trainer, weights
 
-    @pytest.fixture(scope="class")
-    def data(self, tmp_path_factory):
-        from small_world import make_data
+    data = make_data(tmp_path / "data")
+    settings = {"schedule": "train_and_evaluate", "eval_interval": 5, "eval_batches": 1, "problems": ("tiny_image",)}
+    assert make_trainer(data, tmp_path / "whole", **settings).run() == 0
+    trainer = make_trainer(data, tmp_path / "run", **settings)
+    evaluate = trainer.evaluator._step.evaluate
 
-        return make_data(tmp_path_factory.mktemp("data"))
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        trainer.evaluator.check_stop()
+        return evaluate(*arguments)
 
-    def train(self, data, run, save_interval, meanwhile=None):
-        """Runs training in a child, in `meanwhile` of which something may happen to it; returns its status."""
-        command = [sys.executable, str(CHILD), str(data), str(run), str(save_interval), str(self.STEPS)]
-        reset = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
-        child = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=reset
-        )
-        if meanwhile:
-            while child.poll() is None and not (run / "metrics.jsonl").exists():
-                time.sleep(0.01)
-            meanwhile(child)
-        err = child.communicate()[1]
-        assert child.returncode in (0, INTERRUPTED), err
-        return child.returncode
-
-    def test_before_the_first_save_nothing_is_lost_and_no_line_of_the_log_differs(self, data, tmp_path):
-        """The first 3 steps' log lines come of one process, the others' of two: sums between lines are kept."""
-        from small_world import weights
-
-        assert self.train(data, tmp_path / "whole", 1000) == 0
-        run = tmp_path / "run"
-        assert self.train(data, run, 1000, lambda child: child.send_signal(signal.SIGINT)) == INTERRUPTED
-        (checkpoint,) = (run / "checkpoints").glob("step-*")
-        assert 0 < int(checkpoint.name[5:]) < self.STEPS
-        assert self.train(data, run, 1000) == 0
-        assert weights(run, self.STEPS) == weights(tmp_path / "whole", self.STEPS)
-        assert log_lines(run) == log_lines(tmp_path / "whole")
-
-    def test_an_evaluation_is_given_up_and_made_up_for(self, data, tmp_path):
-        from small_world import make_trainer, weights
-
-        settings = {
-            "schedule": "train_and_evaluate",
-            "eval_interval": 5,
-            "eval_batches": 1,
-            "problems": ("tiny_image",),
-        }
-        assert make_trainer(data, tmp_path / "whole", **settings).run() == 0
-        trainer = make_trainer(data, tmp_path / "run", **settings)
-        evaluate = trainer.evaluator._step.evaluate
-
-        def interrupted(*arguments):
-            signal.raise_signal(signal.SIGINT)
-            trainer.evaluator.check_stop()
-            return evaluate(*arguments)
-
-        trainer.evaluator._step.evaluate = interrupted
-        assert trainer.run() == INTERRUPTED
-        assert trainer.step == 5
-        assert not any(r["split"] == "dev" for r in log_lines(tmp_path / "run"))
-        assert make_trainer(data, tmp_path / "run", **settings).run() == 0
-        assert log_lines(tmp_path / "run") == log_lines(tmp_path / "whole")
-        assert weights(tmp_path / "run", 12) == weights(tmp_path / "whole", 12)
-
-
-def log_lines(run):
-    """The lines of a run's log, without times."""
-    times = ("tokens_per_second", "steps_per_second", "train_seconds")
-    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    return [{name: value for name, value in line.items() if name not in times} for line in lines]
+    trainer.evaluator._step.evaluate = interrupted
+    assert trainer.run() == INTERRUPTED
+    assert trainer.step == 5
+    assert not any(r["split"] == "dev" for r in log_lines(tmp_path / "run"))
+    assert make_trainer(data, tmp_path / "run", **settings).run() == 0
+    assert log_lines(tmp_path / "run") == log_lines(tmp_path / "whole")
+    assert weights(tmp_path / "run", 12) == weights(tmp_path / "whole", 12)

@@ -1,6 +1,5 @@
 """SIGKILL at random moments of training and of data generation changes no bit. T2T_KILLS=100: so many of each."""
 
-import json
 import os
 import random
 import signal
@@ -10,12 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from small_world import make_data, weights
+from small_world import log_lines, make_data, weights
 
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("T2T_KILLS", 2))
 STEPS = 30
-TIMES = ("tokens_per_second", "steps_per_second", "train_seconds")  # values of the log that differ from run to run
 CHILD = Path(__file__).with_name("small_world.py")
 GENERATION = """
 import sys
@@ -34,11 +32,6 @@ def start_generation(data_dir, workers, seconds):
     command = [sys.executable, "-c", GENERATION, str(data_dir), str(workers), str(seconds)]
     environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def log_lines(output_dir):
-    lines = map(json.loads, (output_dir / "metrics.jsonl").read_text().splitlines())
-    return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
 
 
 def newest(checkpoints):

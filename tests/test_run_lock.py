@@ -84,70 +84,76 @@ def test_a_folder_that_can_not_be_made_is_one_line(tmp_path):
         pass
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    from small_world import make_data
+
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
 @pytest.mark.slow
-class TestTrainers:
-    @pytest.fixture(scope="class")
-    def data(self, tmp_path_factory):
-        from small_world import make_data
+def test_a_trainer_beside_another_changes_nothing(data, tmp_path, other):
+    from small_world import make_trainer
 
-        return make_data(tmp_path_factory.mktemp("data"))
+    with pytest.raises(UserError, match="is being trained by another"):
+        make_trainer(data, tmp_path / "run", problems=("tiny_image",))
+    assert [p.name for p in (tmp_path / "run").iterdir()] == [LOCK_FILE]
 
-    def test_a_trainer_beside_another_changes_nothing(self, data, tmp_path, other):
-        from small_world import make_trainer
 
-        with pytest.raises(UserError, match="is being trained by another"):
-            make_trainer(data, tmp_path / "run", problems=("tiny_image",))
-        assert [p.name for p in (tmp_path / "run").iterdir()] == [LOCK_FILE]
+@pytest.mark.slow
+def test_an_evaluation_needs_no_lock_and_only_adds_lines(data, tmp_path):
+    from small_world import make_trainer
 
-    def test_an_evaluation_needs_no_lock_and_only_adds_lines(self, data, tmp_path):
-        from small_world import make_trainer
+    make = lambda **settings: make_trainer(data, tmp_path / "run", problems=("tiny_image",), **settings)
+    assert make().run() == 0
+    run = tmp_path / "run"
+    before = {p: p.read_bytes() for p in Path(run).rglob("*") if p.is_file() and p.name != LOCK_FILE}
+    later = b'{"step": 999, "split": "train", "loss": 1.0}\n'  # of the trainer that goes on
+    with open(run / "metrics.jsonl", "ab") as log:
+        log.write(later)
+    with RunDirectory(run).lock():
+        assert make(schedule="evaluate", eval_batches=1).run() == 0
+    for path, content in before.items():
+        if path.name == "metrics.jsonl":
+            assert path.read_bytes().startswith(content + later)
+            assert b'"split": "dev"' in path.read_bytes()[len(content) :]
+        else:
+            assert path.read_bytes() == content, path
 
-        make = lambda **settings: make_trainer(data, tmp_path / "run", problems=("tiny_image",), **settings)
-        assert make().run() == 0
-        run = tmp_path / "run"
-        before = {p: p.read_bytes() for p in Path(run).rglob("*") if p.is_file() and p.name != LOCK_FILE}
-        later = b'{"step": 999, "split": "train", "loss": 1.0}\n'  # of the trainer that goes on
-        with open(run / "metrics.jsonl", "ab") as log:
-            log.write(later)
-        with RunDirectory(run).lock():
-            assert make(schedule="evaluate", eval_batches=1).run() == 0
-        for path, content in before.items():
-            if path.name == "metrics.jsonl":
-                assert path.read_bytes().startswith(content + later)
-                assert b'"split": "dev"' in path.read_bytes()[len(content) :]
-            else:
-                assert path.read_bytes() == content, path
 
-    def test_what_another_trainer_did_meanwhile_is_not_undone(self, data, tmp_path):
-        from small_world import make_trainer
+@pytest.mark.slow
+def test_what_another_trainer_did_meanwhile_is_not_undone(data, tmp_path):
+    from small_world import make_trainer
 
-        early = make_trainer(data, tmp_path / "run", problems=("tiny_image",))
-        assert make_trainer(data, tmp_path / "run", problems=("tiny_image",)).run() == 0
-        with pytest.raises(UserError, match="trained by another process while this one started"):
-            early.run()
-        assert make_trainer(data, tmp_path / "run", problems=("tiny_image",)).step == 12
+    early = make_trainer(data, tmp_path / "run", problems=("tiny_image",))
+    assert make_trainer(data, tmp_path / "run", problems=("tiny_image",)).run() == 0
+    with pytest.raises(UserError, match="trained by another process while this one started"):
+        early.run()
+    assert make_trainer(data, tmp_path / "run", problems=("tiny_image",)).step == 12
 
-    def test_a_damaged_checkpoint_is_moved_aside_by_the_run_that_goes_on(self, data, tmp_path, capsys):
-        from small_world import make_trainer, weights
 
-        assert make_trainer(data, tmp_path / "run", problems=("tiny_image",)).run() == 0
-        undisturbed = weights(tmp_path / "run", 12)
-        damaged = tmp_path / "run" / "checkpoints" / "step-000012" / "arrays.safetensors"
-        damaged.write_bytes(damaged.read_bytes() + b"x")
-        again = make_trainer(data, tmp_path / "run", problems=("tiny_image",), save_interval=1, keep_checkpoints=1)
-        assert again.step == 8 and damaged.exists()
-        update = again.train_step.update
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_moved_aside_by_the_run_that_goes_on(data, tmp_path, capsys):
+    from small_world import make_trainer, weights
 
-        def killed(*arguments):
-            if again.step == 10:
-                raise KeyboardInterrupt
-            return update(*arguments)
+    assert make_trainer(data, tmp_path / "run", problems=("tiny_image",)).run() == 0
+    undisturbed = weights(tmp_path / "run", 12)
+    damaged = tmp_path / "run" / "checkpoints" / "step-000012" / "arrays.safetensors"
+    damaged.write_bytes(damaged.read_bytes() + b"x")
+    again = make_trainer(data, tmp_path / "run", problems=("tiny_image",), save_interval=1, keep_checkpoints=1)
+    assert again.step == 8 and damaged.exists()
+    update = again.train_step.update
 
-        again.train_step.update = killed
-        with pytest.raises(KeyboardInterrupt):
-            again.run()
-        assert (tmp_path / "run" / "checkpoints" / "damaged" / "step-000012" / damaged.name).exists()
-        assert "moved to" in capsys.readouterr().err
-        last = make_trainer(data, tmp_path / "run", problems=("tiny_image",))
-        assert last.step == 10, "the whole ones were kept"
-        assert last.run() == 0 and weights(tmp_path / "run", 12) == undisturbed
+    def killed(*arguments):
+        if again.step == 10:
+            raise KeyboardInterrupt
+        return update(*arguments)
+
+    again.train_step.update = killed
+    with pytest.raises(KeyboardInterrupt):
+        again.run()
+    assert (tmp_path / "run" / "checkpoints" / "damaged" / "step-000012" / damaged.name).exists()
+    assert "moved to" in capsys.readouterr().err
+    last = make_trainer(data, tmp_path / "run", problems=("tiny_image",))
+    assert last.step == 10, "the whole ones were kept"
+    assert last.run() == 0 and weights(tmp_path / "run", 12) == undisturbed
