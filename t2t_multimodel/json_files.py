@@ -29,7 +29,8 @@ from t2t_multimodel.errors import UserError
 
 LIMIT = 64 * 2**20  # bytes of a file, where the caller gives no other limit
 _DEPTH = 64  # of lists and objects within one another, where the schema is `ANY`
-_DIGITS = 80  # of an integer
+_DIGITS = 80  # of an integer, which so is below the largest float
+_NUMBERS = {float: {float, int}, (float, None): {float, int, type(None)}}
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # what a string that can't be written as UTF-8 has in it
 
 
@@ -178,7 +179,7 @@ def _mismatch(value: Any, schema: Any) -> tuple[tuple[Any, ...], str] | None:
         if not isinstance(value, list):
             return (), "expected a list"
         # The usual long lists are of numbers: told by their types alone, without a call for each.
-        if schema[0] is float and set(map(type, value)) <= {float}:
+        if schema[0] in (float, (float, None)) and set(map(type, value)) <= _NUMBERS[schema[0]]:
             return None
         return _first_mismatch(enumerate(value), schema[0])
     if isinstance(schema, tuple):

@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import warnings
+from dataclasses import replace
 
 import pytest
 from fuzz_files import mutate, rounds
@@ -35,8 +36,6 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
     """(folder of a run of 4 updates with checkpoints of 2 and 4, {file: content}, what it answers)."""
-    from dataclasses import replace
-
     from t2t_multimodel import load
 
     folder = tmp_path_factory.mktemp("run") / "run"
@@ -88,8 +87,8 @@ def test_what_is_read_is_whole_or_refused(whole, tmp_path):
         except Exception as error:
             raise AssertionError(case) from error
         else:
-            if name.name not in ("run.json", "hparams.json", "vocabulary.json"):  # another value may be a valid one
-                assert found == (run, hparams, digest), case
+            its_length = {"train_steps": found[1].train_steps}  # the one value that may differ
+            assert found == (run, replace(hparams, **its_length), digest), case
             state = {n: a.tobytes() for n, a in loaded.arrays.items()}, loaded.state
             assert state == arrays[loaded.step], case
             if name.parts[0] != "checkpoints":
@@ -118,13 +117,10 @@ def test_a_loaded_run_answers_the_same_or_is_refused(whole, tmp_path):
         except Exception as error:
             raise AssertionError(case) from error
         else:
-            if name.name not in ("run.json", "hparams.json", "vocabulary.json"):
-                assert answers == whole[2][model.step], case
+            assert answers == whole[2][model.step], case
 
 
 def test_training_goes_on_to_the_same_weights_or_is_refused(data, whole, tmp_path):
-    from dataclasses import replace
-
     hparams = replace(HPARAMS, train_steps=5)
     goes_on = lambda folder: make_trainer(data, folder, hparams, PROBLEMS, save_interval=2).run()
     shutil.copytree(whole[0], tmp_path / "true")
