@@ -34,7 +34,7 @@ _STEP_FOLDER = re.compile(r"step-([0-9]{6,15})")
 _TEMPORARY = ".unfinished-"  # prefix of folders that are being written or removed
 _MOST_JSON_BYTES = {STATE_FILE: 1 << 26, MANIFEST_FILE: 1 << 20}
 _TRIES = 5  # at finding the newest, while a trainer makes and removes some
-_CLOCK_TICK = 100_000_000  # nanoseconds; two changes of a file further apart have different times
+_CLOCK_TICK = 20_000_000  # nanoseconds; two changes of a file further apart have different times
 
 
 @dataclass(frozen=True)
