@@ -207,11 +207,7 @@ def add_mixing(page, records):
         f"Shares of the draws at the end: {said}",
         "Share of each problem in the draws of training, planned and as drawn",
     )
-    total = {
-        r["problem"]: (r["share_planned"], r["share_actual"])
-        for r in records
-        if series.has_shares(r)
-    }
+    total = {r["problem"]: (r["share_planned"], r["share_actual"]) for r in records if series.has_shares(r)}
     rows = [(p, round(planned, 4), round(actual, 4)) for p, (planned, actual) in sorted(total.items())]
     section.table([("problem", "planned", "drawn"), *rows], "Over the whole of training")
 
