@@ -165,6 +165,33 @@ def check(value: Any, schema: Any, name: str = "") -> None:
         )
 
 
+def fits(value: Any, schema: Any) -> bool:
+    """Whether `value` is what `schema` says."""
+    return _mismatch(value, schema) is None
+
+
+def expected(schema: Any) -> str:
+    """A schema in a few words."""
+    names = {str: "a string", bool: "true or false", None: "null", int: "a whole number", float: "a finite number"}
+    if isinstance(schema, (dict, Exactly)):
+        return "an object"
+    if isinstance(schema, list):
+        return "a list"
+    if isinstance(schema, tuple):
+        return " or ".join(map(expected, schema))
+    if isinstance(schema, OneOf):
+        return "one of " + ", ".join(map(repr, schema.values))
+    if isinstance(schema, (Whole, Number)):
+        kind = "a whole number" if isinstance(schema, Whole) else "a finite number"
+        free = Whole() if isinstance(schema, Whole) else Number()
+        bounds = [f"at least {schema.least:,}"] if schema.least != free.least else []
+        bounds += [f"at most {schema.most:,}"] if schema.most != free.most else []
+        return " of ".join([kind, " and ".join(bounds)]) if bounds else kind
+    if schema is ANY:
+        return f"at most {_DEPTH} lists and objects within one another"
+    return "a file name without a folder" if schema is FILE_NAME else names[schema]
+
+
 def _mismatch(value: Any, schema: Any) -> tuple[tuple[Any, ...], str] | None:
     """Where `value` is not of `schema` (keys from the outside in) and what is expected there; None if it is."""
     if isinstance(schema, dict):
@@ -187,8 +214,8 @@ def _mismatch(value: Any, schema: Any) -> tuple[tuple[Any, ...], str] | None:
         if None in found:
             return None
         deepest = max((one for one in found if one), key=lambda one: len(one[0]))
-        return deepest if deepest[0] else ((), "expected " + " or ".join(_expected(one) for one in schema))
-    return None if _is_plain(value, schema) else ((), f"expected {_expected(schema)}")
+        return deepest if deepest[0] else ((), "expected " + expected(schema))
+    return None if _is_plain(value, schema) else ((), f"expected {expected(schema)}")
 
 
 def _object_mismatch(value: Any, schema: dict[Any, Any]) -> tuple[tuple[Any, ...], str] | None:
@@ -256,25 +283,6 @@ def _is_file_name(value: Any) -> bool:
         and not set(value) & {"/", "\\", "\0"}
         and len(value.encode(errors="replace")) <= 255
     )
-
-
-def _expected(schema: Any) -> str:
-    names = {str: "a string", bool: "true or false", None: "null", int: "a whole number", float: "a finite number"}
-    if isinstance(schema, (dict, Exactly)):
-        return "an object"
-    if isinstance(schema, list):
-        return "a list"
-    if isinstance(schema, OneOf):
-        return "one of " + ", ".join(map(repr, schema.values))
-    if isinstance(schema, (Whole, Number)):
-        kind = "a whole number" if isinstance(schema, Whole) else "a finite number"
-        free = Whole() if isinstance(schema, Whole) else Number()
-        bounds = [f"at least {schema.least:,}"] if schema.least != free.least else []
-        bounds += [f"at most {schema.most:,}"] if schema.most != free.most else []
-        return " of ".join([kind, " and ".join(bounds)]) if bounds else kind
-    if schema is ANY:
-        return f"at most {_DEPTH} lists and objects within one another"
-    return "a file name without a folder" if schema is FILE_NAME else names[schema]
 
 
 def _kind(value: Any) -> str:
