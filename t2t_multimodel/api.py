@@ -139,7 +139,8 @@ def train(
 
     Raises:
       UserError: an unknown name, missing data, a run directory of another run, a loss that is not finite.
-      SystemExit: the process was told to end (SIGTERM); the run is saved, and the same call continues it.
+      KeyboardInterrupt, SystemExit: Ctrl-C (SIGINT), or the process was told to end (SIGTERM); the step was finished,
+        the run is saved, and the same call continues it. A second Ctrl-C stops at once.
     """
     from t2t_multimodel import registry, startup
     from t2t_multimodel.arguments import COUNT, NAMED, POSITIVE, SEED, OneOf, check_arguments
@@ -179,10 +180,14 @@ def train(
     )
     startup.set_environment()
     startup.import_tensorflow()
+    from t2t_multimodel.training.stopping import INTERRUPTED, StopSignals
     from t2t_multimodel.training.trainer import Trainer
 
-    trainer = Trainer(asked)
-    status = trainer.run()
+    with StopSignals() as stop:
+        trainer = Trainer(asked)
+        status = trainer.run(stop)
+    if status == INTERRUPTED:
+        raise KeyboardInterrupt
     if status:
         raise SystemExit(status)
     return trainer.directory

@@ -35,7 +35,7 @@ def load(output_dir: "str | os.PathLike[str]", step: int | None = None) -> "Pred
 
     directory = RunDirectory(output_dir)
     model, run, hparams, step = directory.load_model(step, report=warnings.warn)
-    return Predictor(model, run, hparams, directory.vocabulary(), step)
+    return Predictor(model, run, hparams, directory.vocabulary(run), step)
 
 
 class Predictor:

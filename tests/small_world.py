@@ -1,5 +1,6 @@
 """A few examples of tiny8 and a model of a few thousand weights: the smallest run that is a run of everything."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -66,6 +67,13 @@ def weights(output_dir, step):
 
     checkpoint = checkpoints.load(Path(output_dir) / "checkpoints", step)
     return {name: array.tobytes() for name, array in checkpoint.arrays.items()}, checkpoint.state
+
+
+def log_lines(output_dir):
+    """The records of a run's log, without the times, which no two runs share."""
+    times = ("tokens_per_second", "steps_per_second", "train_seconds")
+    records = map(json.loads, (Path(output_dir) / "metrics.jsonl").read_text().splitlines())
+    return [{name: value for name, value in record.items() if name not in times} for record in records]
 
 
 if __name__ == "__main__":  # python small_world.py DATA_DIR OUTPUT_DIR SAVE_STEPS TRAIN_STEPS: one run, to be killed

@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -46,6 +47,22 @@ def test_it_goes_on_with_more_steps_and_only_as_the_same_run(data, run):
     )
     with pytest.raises(UserError, match="another run .*dropout: 0.1 → 0.2 .HParams → overrides."):
         t2t.train("tiny_image", HPARAMS, data, run, overrides={"train_steps": 3, "dropout": 0.2})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told, raised", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_is_raised_when_the_step_is_saved(data, tmp_path, monkeypatch, told, raised):
+    from t2t_multimodel.training.loss_window import LossWindow
+
+    add, before = LossWindow.add, signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(LossWindow, "add", lambda *arguments: (signal.raise_signal(told), add(*arguments)))
+    try:
+        with pytest.raises(raised):
+            t2t.train("tiny_image", HPARAMS, data, tmp_path / "run", schedule="train")
+        assert t2t.load(tmp_path / "run").step == 1
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Count(Problem):

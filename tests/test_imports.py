@@ -29,12 +29,13 @@ CORE = (
     "problem",
     "mixture",
     "hyperparameters",
-    "json_files",
     "vocabulary",
     "startup",
     "packages",
     "decode_hparams",
     "budget",
+    "json_files",
+    "locks",
 )
 # Part → the parts of t2t_multimodel that it may import besides itself; None: all.
 MAY_IMPORT = {

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t2t_multimodel.training import reporting
-from t2t_multimodel.training.reporting import MetricsLog, Progress, format_seconds, format_table, read_metrics
+from t2t_multimodel.training.metrics_log import EVENTS_FOLDER, MetricsLog, read_metrics
+from t2t_multimodel.training.reporting import Progress, format_seconds, format_table
 
 PROBLEMS = ("tiny_ende", "tiny_image")
 
@@ -29,7 +30,7 @@ def events(folder):
     """Every event of the TensorBoard files in the order of their names, read by TensorBoard's own reader."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-    for path in sorted((folder / reporting.EVENTS_FOLDER).iterdir()):
+    for path in sorted((folder / EVENTS_FOLDER).iterdir()):
         yield from EventFileLoader(str(path)).Load()
 
 
@@ -88,7 +89,7 @@ def test_tensorboard_reads_the_events_and_forgets_what_a_resume_repeats(tmp_path
 
 def test_events_need_no_tensorflow(tmp_path):
     code = (
-        "import sys; from t2t_multimodel.training.reporting import MetricsLog\n"
+        "import sys; from t2t_multimodel.training.metrics_log import MetricsLog\n"
         f"log = MetricsLog({str(tmp_path)!r}); log.write(1, {{'loss': 1.0}}); log.close()\n"
         "print([m for m in ('tensorflow', 'jax', 'keras') if m in sys.modules])"
     )

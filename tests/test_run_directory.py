@@ -1,6 +1,7 @@
 """The run directory: what it keeps comes back, and no other run is continued in it."""
 
 import json
+import os
 
 import pytest
 
@@ -9,7 +10,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.hyperparameters import field_types
 from t2t_multimodel.training import environment
 from t2t_multimodel.training.run import Run
-from t2t_multimodel.training.run_directory import FORMAT_VERSION, RunDirectory
+from t2t_multimodel.training.run_directory import FORMAT_VERSION, NoData, RunDirectory
 
 RESOLVED = settings.resolve("multimodel_tiny", "dropout=0.1")
 RUN = Run("multimodel", 3, "tensorflow", {})
@@ -104,9 +105,70 @@ def test_a_damaged_file_is_named(tmp_path, name, content):
         directory.run() if name == "run.json" else directory.resolved()
 
 
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("run.json", lambda values: values.update(seed=4)),
+        ("run.json", lambda values: values.update(model="multimodal")),
+        ("run.json", lambda values: values.update(more=1)),
+        ("run.json", lambda values: values.pop("seed")),
+        ("run.json", lambda values: values.update(hparams_digest="0")),
+        ("run.json", lambda values: values.update(digest="0")),
+        ("hparams.json", lambda values: values["dropout"].update(value=0.2)),
+        ("hparams.json", lambda values: values.pop("dropout")),
+    ],
+)
+def test_a_value_that_was_changed_is_noticed(tmp_path, name, change):
+    """A model of other values than those that it was trained with would only answer wrongly."""
+    directory = written(tmp_path)
+    values = json.loads((tmp_path / name).read_text())
+    change(values)
+    (tmp_path / name).write_text(json.dumps(values))
+    with pytest.raises(UserError, match=f"{name} .* changed.*copy the run again"):
+        directory.run(), directory.resolved()
+
+
+def test_the_length_of_a_run_may_change(tmp_path):
+    directory = written(tmp_path)
+    directory.write_hparams(settings.resolve("multimodel_tiny", "dropout=0.1", train_steps=9))
+    assert directory.resolved().hparams.train_steps == 9
+
+
 def test_a_folder_without_a_run_and_a_file_are_said_to_be_that(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         RunDirectory(tmp_path / "nowhere").run()
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file; name a folder"):
         RunDirectory(tmp_path / "file")
+
+
+def endless(path):
+    path.symlink_to("/dev/zero")
+
+
+def huge(path):
+    path.touch()
+    os.truncate(path, 1 << 42)
+
+
+def deep(path):
+    path.write_text("[" * 200_000)
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, os.mkdir, endless, huge, deep])
+@pytest.mark.parametrize("name", ["run.json", "hparams.json", "environment.json", "data_dir.json"])
+def test_whatever_stands_in_the_place_of_a_file_is_not_waited_for(tmp_path, name, plant):
+    directory = written(tmp_path)
+    (tmp_path / name).unlink()
+    plant(tmp_path / name)
+    if name in ("run.json", "hparams.json"):
+        with pytest.raises(UserError, match=name) as error:
+            directory.run(), directory.resolved()
+        assert "\n" not in str(error.value)
+    else:  # notes for reports
+        assert directory.environments() == [] or name != "environment.json"
+        if name == "data_dir.json":
+            with pytest.raises(NoData):
+                directory.data_dir()
+        directory.write(RUN, RESOLVED, {}, tmp_path / "data", step=0)
+    assert directory.vocabulary(RUN) is None

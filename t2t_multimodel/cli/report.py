@@ -12,7 +12,6 @@ Examples:
   t2t-report --output_dir=run --skip_data --report=page.html
 """
 
-import json
 import math
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from t2t_multimodel.cli.command import DECODE_HPARAMS, Command
 _LEFT_OUT = "Trivial answers, examples, attention and the use of experts are left out"
 # The values in the log of an evaluation that are not metrics.
 _NO_METRICS = ("step", "problem", "examples_seen", "train_seconds")
+_MOST_GIN_BYTES = 1 << 20
 
 command = Command("t2t-report", __doc__)
 
@@ -100,10 +100,10 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     from t2t_multimodel.report import run_page
     from t2t_multimodel.report.page import Page
     from t2t_multimodel.training import environment
-    from t2t_multimodel.training.reporting import read_metrics
+    from t2t_multimodel.training.metrics_log import read_metrics
     from t2t_multimodel.training.run_directory import RunDirectory
 
-    records = list(read_metrics(output_dir))
+    records = list(read_metrics(output_dir, lambda said: print(f"{command.name}: warning: {said}", file=sys.stderr)))
     # Errors in data and flags are raised before anything slow starts.
     stores, missing = _stores(flags, output_dir, run, names)
     for store in stores.values():
@@ -135,12 +135,10 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
         run_page.add_examples(page, collected.cards)
         run_page.add_attention(page, collected.maps, _why_no_maps(flags, hparams, stores))
         name = "dropped_token_fraction"
-        dropped = {r["problem"]: r[name] for r in records if r["split"] == "train" and name in r}
+        dropped = {r["problem"]: r[name] for r in records if r["split"] == "train" and "problem" in r and name in r}
         run_page.add_experts(page, collected.loads, dropped)
     run_page.add_mixing(page, records)
-    gin = output_dir / "operative_config.gin"
-    files = {gin.name: gin.read_text(encoding="utf-8")} if gin.is_file() else {}
-    run_page.add_configuration(page, resolved, _about(run), files)
+    run_page.add_configuration(page, resolved, _about(run), _gin_file(output_dir))
     run_page.add_environment(page, RunDirectory(output_dir).environments(), environment.describe())
     return page
 
@@ -213,15 +211,32 @@ def _about(run):
     return rows
 
 
+def _gin_file(output_dir):
+    """{name: text} of the run's gin file, which a page shows and nothing reads; {} where there is none to show."""
+    from t2t_multimodel.errors import UserError
+    from t2t_multimodel.json_files import read_bytes
+    from t2t_multimodel.training.run_directory import GIN_FILE
+
+    try:
+        return {GIN_FILE: read_bytes(output_dir / GIN_FILE, limit=_MOST_GIN_BYTES).decode("utf-8", "replace")}
+    except UserError:
+        return {}
+
+
 def _known_scores(output_dir, run, names, step, records):
     """(scores, no baselines, a remark) without data: from t2t-eval, else from the last evaluations of training."""
+    from t2t_multimodel.errors import UserError
+    from t2t_multimodel.json_files import MissingFile, read_json
+
     try:
-        scores = json.loads((output_dir / "eval" / f"step-{step}.json").read_text(encoding="utf-8"))
-        scores = {name: _headline_first(run, name, scores[name]) for name in names if name in scores}
+        scores = read_json(output_dir / "eval" / f"step-{step}.json", {str: {str: (str, float, None)}})
+        scores = {name: _headline_first(run, name, scores[name]) for name in names if scores.get(name)}
         if scores:
             return scores, {}, f"As t2t-eval found at step {step:,}."
-    except (OSError, ValueError):
+    except MissingFile:
         pass
+    except UserError as error:
+        print(f"{command.name}: warning: {error}", file=sys.stderr)
     scores = {}
     for record in records:
         if record.get("problem") in names and record["split"] != "train":

@@ -6,7 +6,9 @@ Each stage overrides the one before it. The source of every value is kept, also 
 import os
 
 from t2t_multimodel import hyperparameters
-from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.errors import UserError
+
+_NOTHING = object()  # no value of an hparam
 
 
 def resolve(hparams_set, hparams="", gin_files=(), gin_bindings=(), train_steps=None):
@@ -53,18 +55,15 @@ def _gin_values(files, bindings):
     """({field: value} of the files, {field: value} of the bindings)."""
     if not files and not bindings:
         return {}, {}
-    import gin
+    from t2t_multimodel.cli.gin_files import GinSettings
 
-    gin.clear_config()
-    configurable = _gin_configurable()
-    from_files = {}
+    gin = GinSettings()
     for path in files:
-        _parse(lambda path=path: gin.parse_config_file(_gin_path(path)), f"--gin_file={path}")
-        from_files = _parse(configurable, f"--gin_file={path}")
+        gin.add_file(_gin_path(path), f"--gin_file={path}")
+    from_files = gin.values()
     for line in bindings:
-        _parse(lambda line=line: gin.parse_config(line.replace(";", "\n")), f"--gin_bindings={line}")
-    bound = _parse(configurable, "--gin_bindings")
-    return from_files, {n: value for n, value in bound.items() if n not in from_files or from_files[n] != value}
+        gin.add_text(line.replace(";", "\n"), f"--gin_bindings={line}")
+    return from_files, {n: value for n, value in gin.values().items() if from_files.get(n, _NOTHING) != value}
 
 
 def _gin_path(path):
@@ -72,33 +71,6 @@ def _gin_path(path):
     import t2t_multimodel.hparams
 
     shipped = os.path.join(os.path.dirname(t2t_multimodel.hparams.__file__), path)
-    if not os.path.isfile(path) and not os.path.isfile(shipped):
+    if not os.path.exists(path) and not os.path.isfile(shipped):
         raise UserError(f"--gin_file={path}: no such file")
-    return path if os.path.isfile(path) else shipped
-
-
-def _gin_configurable():
-    """The gin configurable: its parameters are the fields of `HParams`; calling it returns the bound values."""
-    import gin
-
-    try:
-        return gin.get_configurable("HParams")
-    except ValueError:
-
-        def bound(**values):  # `hyperparameters.override` checks the names
-            return values
-
-        return gin.external_configurable(bound, name="HParams", module="t2t_multimodel")
-
-
-def _parse(function, where):
-    try:
-        return function()
-    except (OSError, ValueError, SyntaxError, TypeError, AttributeError, ImportError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if said.startswith("No configurable matching '"):
-            name = said.split("'")[1]
-            raise unknown_name("gin name", name, ["HParams"], f"{where}; e.g. HParams.hidden_size = 128") from None
-        if "malformed node" in said:
-            said = "the value is not a Python literal (text needs quotes)"
-        raise UserError(f"{where}: {said}") from None
+    return path if os.path.exists(path) else shipped

@@ -1,7 +1,8 @@
 """Trains one model on one problem or on many at once.
 
 The run goes on where it stopped when the same command is given again: weights, optimiser, random state and
-the order of the data are those of a run that was never stopped.
+the order of the data are those of a run that was never stopped. Ctrl-C finishes the step and saves; a second one
+ends the process at once.
 
 Examples:
   t2t-trainer --problem=tiny8 --hparams_set=multimodel_tiny --data_dir=data --output_dir=run --train_steps=2000
@@ -104,13 +105,12 @@ def make_trainer(flags):
 
 
 def _train(flags):
-    trainer = make_trainer(flags)
-    try:
-        status = trainer.run()
-    except KeyboardInterrupt:
-        print(_continuation(flags, trainer.hparams.train_steps))
-        raise
-    print(_continuation(flags, trainer.hparams.train_steps))
+    from t2t_multimodel.training.stopping import StopSignals
+
+    with StopSignals(exit_at_once=True) as stop:
+        trainer = make_trainer(flags)
+        status = trainer.run(stop)
+        print(_continuation(flags, trainer.hparams.train_steps), flush=True)
     return status
 
 

@@ -17,7 +17,8 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import stored
 from t2t_multimodel.files import open_lock, write_file
 from t2t_multimodel.json_files import Whole, parse_json
-from t2t_multimodel.training.reporting import METRICS_FILE, format_seconds
+from t2t_multimodel.training.metrics_log import METRICS_FILE
+from t2t_multimodel.training.reporting import format_seconds
 
 RUN_MODULE = "t2t_multimodel.cli.experiment_run"
 JOB_FILE, LOG_FILE = "job.json", "log.txt"

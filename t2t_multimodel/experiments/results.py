@@ -19,7 +19,7 @@ from t2t_multimodel.files import write_file
 from t2t_multimodel.json_files import MissingFile, check, damaged
 from t2t_multimodel.metrics import get as get_metric
 from t2t_multimodel.training import environment
-from t2t_multimodel.training.reporting import read_metrics
+from t2t_multimodel.training.metrics_log import read_metrics
 from t2t_multimodel.training.run_directory import RunDirectory
 
 RESULTS_FILE, CURVES_FILE, PROBES_FILE = "results.jsonl", "curves.jsonl", "probes.jsonl"

@@ -37,7 +37,10 @@ def add_scores(page, scores, trivial, remark):
     rows, all_rows, moods, notes = [], [], {}, {}
     for problem, values in scores.items():
         baselines = trivial.get(problem, {})
-        metric = next(iter(baselines), None) or next((m for m in values if m not in ("examples", "split")), "")
+        shown_first = (m for m in values if m not in ("examples", "split") and _is_number(values[m]))
+        metric = next(iter(baselines), None) or next(shown_first, None)
+        if metric is None:  # of a log or a file that holds no number
+            continue
         value, baseline = baselines.get(metric, (None, ""))
         beside = None if value is None else format_score(metric, value)
         if value is not None:
@@ -47,6 +50,8 @@ def add_scores(page, scores, trivial, remark):
             (problem, metric, shown, beside, baseline.replace("_", " "), values.get("split"), values.get("examples"))
         )
         for name in [*baselines, *sorted(set(values) - set(baselines) - {"examples", "split"})]:
+            if values[name] is None:
+                continue
             if isinstance(values[name], str):
                 notes.setdefault(f"{name}: {values[name]}", None)
                 continue
@@ -202,11 +207,7 @@ def add_mixing(page, records):
         f"Shares of the draws at the end: {said}",
         "Share of each problem in the draws of training, planned and as drawn",
     )
-    total = {
-        r["problem"]: (r["share_planned"], r["share_actual"])
-        for r in records
-        if r.get("problem") and r["split"] == "train" and "share_actual" in r
-    }
+    total = {r["problem"]: (r["share_planned"], r["share_actual"]) for r in records if series.has_shares(r)}
     rows = [(p, round(planned, 4), round(actual, 4)) for p, (planned, actual) in sorted(total.items())]
     section.table([("problem", "planned", "drawn"), *rows], "Over the whole of training")
 
@@ -271,6 +272,15 @@ def _curve_panel(problem, losses, scores, headline):
 
 def _told(values, name):
     return f"{name} from {values[0]:.3g} to {values[-1]:.3g}"
+
+
+def _is_number(value):
+    """Whether it is a number, or text that says it, as "nan" in a log."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _better(metric, value, baseline):

@@ -28,6 +28,12 @@ def training_seconds(records):
     return total
 
 
+def has_shares(record):
+    """Whether a record has the planned and the actual share of a problem in training."""
+    shares = "share_planned" in record and "share_actual" in record
+    return bool(record.get("problem")) and record["split"] == "train" and shares
+
+
 def mixing(records):
     """Shares of the draws over time, from the numbers of draws in the log.
 
@@ -37,7 +43,7 @@ def mixing(records):
     """
     drawn, planned, totals = {}, {}, {}
     for record in records:
-        if record.get("problem") and record["split"] == "train" and "share_actual" in record:
+        if has_shares(record):
             step = record["step"]
             planned.setdefault(record["problem"], {})[step] = record["share_planned"]
             drawn.setdefault(record["problem"], {})[step] = record.get("draws", 0)

@@ -3,17 +3,23 @@
     run/checkpoints/step-000300/arrays.safetensors   weights, optimiser state, …: {name: array}
                                 state.json           positions in the data, counters, …: plain values
                                 manifest.json        bytes and sha256 of each of them
+                    damaged/step-000400/             a damaged checkpoint, out of the way of those that follow
 
 A checkpoint is written beside its place, flushed to the disk and renamed, so that a run killed at any moment, or
-a full disk, leaves the earlier ones as they were. What rots afterwards is noticed by its digest. No pickle.
+a full disk, leaves the earlier ones as they were. What rots afterwards is noticed by its digest. No pickle, no links,
+no other files: a stranger's checkpoint is read safely.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +29,12 @@ from t2t_multimodel.errors import UserError
 
 FORMAT_VERSION = 1
 ARRAYS_FILE, STATE_FILE, MANIFEST_FILE = "arrays.safetensors", "state.json", "manifest.json"
-_STEP_FOLDER = re.compile(r"step-(\d+)")
+DAMAGED_FOLDER = "damaged"
+_STEP_FOLDER = re.compile(r"step-([0-9]{6,15})")
 _TEMPORARY = ".unfinished-"  # prefix of folders that are being written or removed
+_MOST_JSON_BYTES = {STATE_FILE: 1 << 26, MANIFEST_FILE: 1 << 20}
+_TRIES = 5  # at finding the newest, while a trainer makes and removes some
+_CLOCK_TICK = 20_000_000  # nanoseconds; two changes of a file further apart have different times
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,18 @@ class Checkpoint:
     folder: Path
     arrays: dict  # {name: array}
     state: dict
+
+    @contextlib.contextmanager
+    def state_used(self):
+        """For the block that reads `state`: what it lacks or has of a wrong type is a `UserError`."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(
+                f"the checkpoint {self.folder} is damaged (its {STATE_FILE} is not one of this run: {said}); "
+                f"use another one of {self.folder.parent}"
+            ) from error
 
 
 def save(folder, step, arrays, state):
@@ -60,11 +82,13 @@ def save(folder, step, arrays, state):
         temporary.mkdir()
         _write_arrays(temporary / ARRAYS_FILE, arrays)
         _write(temporary / STATE_FILE, _json(state))
-        written = {path.name: _facts(path) for path in sorted(temporary.iterdir())}
+        written = {name: _facts_of(temporary / name) for name in (ARRAYS_FILE, STATE_FILE)}
         manifest = {"format_version": FORMAT_VERSION, "step": step, "files": written}
         _write(temporary / MANIFEST_FILE, _json(manifest))
         _flush(temporary)
-        if final.exists():
+        if final.exists() and damage(folder, step):
+            set_aside(folder, step)
+        elif final.exists():
             os.rename(final, folder / f"{_TEMPORARY}replaced-{step}-{os.getpid()}")
         os.rename(temporary, final)
         _flush(folder)
@@ -83,7 +107,7 @@ def steps(folder):
     """The steps that `folder` has checkpoints of, ascending; whether they are whole is not looked at."""
     folder = Path(folder)
     found = (_STEP_FOLDER.fullmatch(path.name) for path in (folder.iterdir() if folder.is_dir() else ()))
-    return sorted(int(match[1]) for match in found if match)
+    return sorted(step for match in found if match and folder_of(folder, step := int(match[1])).name == match[0])
 
 
 def latest(folder, warn=None):
@@ -96,40 +120,72 @@ def latest(folder, warn=None):
     Raises:
       UserError: there are checkpoints, and all of them are damaged.
     """
-    damaged = []
-    for step in reversed(steps(folder)):
-        reason = damage(folder, step)
-        if reason is None:
-            for line in damaged:
-                (warn or _warn)(f"{line}; the one of step {step} is used instead")
-            return step
-        damaged.append(f"the checkpoint {folder_of(folder, step)} is damaged ({reason})")
+    for _ in range(_TRIES):
+        damaged, gone = [], False
+        for step in reversed(steps(folder)):
+            reason = damage(folder, step)
+            if reason is None:
+                for line in damaged:
+                    (warn or _warn)(f"{line}; the one of step {step} is used instead")
+                return step
+            if not os.path.lexists(folder_of(folder, step)):  # a trainer has just removed it, and made newer ones
+                gone = True
+            else:
+                damaged.append(f"the checkpoint {folder_of(folder, step)} is damaged ({reason})")
+        if not gone:
+            break
     if damaged:
         more = f", like all {len(damaged)} of this run" if len(damaged) > 1 else ", and there is no other"
         raise UserError(f"{damaged[0]}{more}; put one back from a copy, or start again with another --output_dir")
     return None
 
 
-def damage(folder, step):
-    """What is wrong with the checkpoint of a step, a clause; None if every file has the digest of its manifest."""
+def load_latest(folder, warn=None):
+    """The newest whole `Checkpoint`, None where there is none at all; `warn` and errors are those of `latest`.
+
+    A trainer may remove checkpoints meanwhile.
+    """
+    for tries_left in reversed(range(_TRIES)):
+        step = latest(folder, warn)
+        if step is None:
+            return None
+        try:
+            return load(folder, step, verify=False)
+        except UserError:
+            if not tries_left or os.path.lexists(folder_of(folder, step)):
+                raise
+    return None
+
+
+def damage(folder, step, unchanged=False):
+    """What is wrong with the checkpoint of a step, a clause; None if every file has the digest of its manifest.
+
+    Args:
+      unchanged: a file that this process read before, and that has not changed since by its times, is not read again.
+    """
     checkpoint = folder_of(folder, step)
     try:
-        manifest = json.loads((checkpoint / MANIFEST_FILE).read_bytes())
+        if checkpoint.is_symlink():
+            return "it is a link"
+        manifest = _read_json(checkpoint, MANIFEST_FILE)
         if manifest["format_version"] != FORMAT_VERSION:
             return f"its format version is {manifest['format_version']}, this program reads {FORMAT_VERSION}"
-        if manifest["step"] != step or not {ARRAYS_FILE, STATE_FILE} <= manifest["files"].keys():
+        if manifest["step"] != step or manifest["files"].keys() != {ARRAYS_FILE, STATE_FILE}:
             return f"its {MANIFEST_FILE} is not one of step {step}"
         for name, facts in manifest["files"].items():
-            size = (checkpoint / name).stat().st_size
-            if size != facts["bytes"]:
-                return f"{name} has {size:,} bytes instead of {facts['bytes']:,}"
-            if _facts(checkpoint / name) != facts:
-                return f"{name} was changed"
+            with _open(checkpoint / name) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size != facts["bytes"]:
+                    return f"{name} has {size:,} bytes instead of {facts['bytes']:,}"
+                if size > _MOST_JSON_BYTES.get(name, size):
+                    return f"{name} has more than {_MOST_JSON_BYTES[name]:,} bytes"
+                if _facts(file, unchanged) != facts:
+                    return f"{name} was changed"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
     except OSError as error:
         return f"{Path(error.filename or checkpoint).name} can't be read: {error.strerror}"
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"its {MANIFEST_FILE} can't be read"
     return None
 
@@ -157,21 +213,61 @@ def load(folder, step, verify=True):
     if reason:
         raise UserError(f"the checkpoint {checkpoint} is damaged ({reason}); use another one of {folder}")
     try:
-        arrays = load_file(checkpoint / ARRAYS_FILE)
-        state = json.loads((checkpoint / STATE_FILE).read_bytes())
-    except (OSError, ValueError, SafetensorError) as error:
+        state = _read_json(checkpoint, STATE_FILE)
+        _open(checkpoint / ARRAYS_FILE).close()  # raises, where opening it by name might wait for ever
+        arrays = load_file(checkpoint / ARRAYS_FILE)  # which compares the sizes in its header with that of the file
+        if not isinstance(state, dict):
+            raise ValueError(f"{STATE_FILE} holds no object")
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError, SafetensorError) as error:
         raise UserError(f"the checkpoint {checkpoint} is damaged ({error}); use another one of {folder}") from error
     return Checkpoint(step, checkpoint, arrays, state)
 
 
-def prune(folder, keep_last):
-    """Removes all checkpoints but the newest `keep_last` (at least one); returns the steps removed."""
-    removed = steps(folder)[: -max(1, keep_last)]
+def prune(folder, keep_last, warn=None):
+    """Removes all checkpoints older than the newest `keep_last` (at least one) whole ones; returns the steps removed.
+
+    Damaged ones among these are set aside, and `warn` (None: standard error) is told a line each.
+    """
+    folder, keep_last = Path(folder), max(1, keep_last)
+    there = steps(folder)
+    kept = 0
+    while len(there) > keep_last - kept and kept < keep_last:
+        step = there.pop()
+        reason = damage(folder, step, unchanged=True)
+        if reason is None:
+            kept += 1
+        else:
+            place = set_aside(folder, step)
+            (warn or _warn)(f"the checkpoint {folder_of(folder, step)} is damaged ({reason}); it was moved to {place}")
+    removed = there if kept == keep_last else []
     for step in removed:
         # Renamed first, so that a kill half-way leaves no damaged checkpoint, only something to sweep.
-        os.rename(folder_of(folder, step), Path(folder) / f"{_TEMPORARY}pruned-{step}-{os.getpid()}")
-    _sweep(Path(folder))
+        os.rename(folder_of(folder, step), folder / f"{_TEMPORARY}pruned-{step}-{os.getpid()}")
+    _sweep(folder)
     return removed
+
+
+def set_aside(folder, step):
+    """Moves a damaged checkpoint out of the way, to `DAMAGED_FOLDER`; returns where it is now.
+
+    Raises:
+      UserError: it can't be moved.
+    """
+    checkpoint = folder_of(folder, step)
+    try:
+        (Path(folder) / DAMAGED_FOLDER).mkdir(exist_ok=True)
+        place, number = Path(folder) / DAMAGED_FOLDER / checkpoint.name, 1
+        while os.path.lexists(place):
+            number += 1
+            place = place.with_name(f"{checkpoint.name}.{number}")
+        os.rename(checkpoint, place)
+        _flush(place.parent)
+    except OSError as error:
+        raise UserError(
+            f"the damaged checkpoint {checkpoint} can't be moved to {Path(folder) / DAMAGED_FOLDER}: "
+            f"{error.strerror or error}; move it yourself"
+        ) from error
+    return place
 
 
 def folder_of(folder, step):
@@ -212,12 +308,51 @@ def _flush(path):
         os.close(descriptor)
 
 
-def _facts(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return {"bytes": file.tell(), "sha256": digest.hexdigest()}
+def _facts_of(path):
+    with _open(path) as file:
+        return _facts(file)
+
+
+def _facts(file, unchanged=False):
+    """{"bytes", "sha256"} of an open file; no more is read than it has at first."""
+    status, started = os.fstat(file.fileno()), time.time_ns()
+    signature = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if unchanged and signature in _known_digests:
+        return {"bytes": status.st_size, "sha256": _known_digests[signature]}
+    digest, left = hashlib.sha256(), status.st_size
+    while left and (block := file.read(min(left, 1 << 20))):
+        digest.update(block)
+        left -= len(block)
+    if started - max(status.st_mtime_ns, status.st_ctime_ns) >= _CLOCK_TICK:  # else it may yet change unnoticed
+        _known_digests[signature] = digest.hexdigest()
+    return {"bytes": status.st_size - left, "sha256": digest.hexdigest()}
+
+
+_known_digests = {}  # (device, inode, size, times) of files, which another content would change → sha256
+
+
+def _open(path):
+    """Opens a regular file; raises `OSError` for everything else, and never waits."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, "it is a link", str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return open(descriptor, "rb")
+
+
+def _read_json(checkpoint, name):
+    most = _MOST_JSON_BYTES[name]
+    with _open(checkpoint / name) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{name} has more than {most:,} bytes")
+    return json.loads(content)
 
 
 def _json(values):
@@ -231,6 +366,4 @@ def _sweep(folder):
 
 
 def _warn(line):
-    import sys
-
     print(f"warning: {line}", file=sys.stderr)

@@ -5,14 +5,15 @@ Names of hosts, users and folders are no part of it: a report is something to pa
 
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
-from pathlib import Path
 
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.json_files import ANY, read_json
 from t2t_multimodel.startup import processors
 
 _PACKAGES = ("t2t-multimodel", "keras", "tensorflow", "jax", "numpy", "sentencepiece", "sacrebleu")
+_MOST_BYTES = 1 << 22
 
 
 def describe():
@@ -38,10 +39,8 @@ def describe():
 def read(path):
     """The entries of an `environment.json`, oldest first; [] where none was written or the file is damaged."""
     try:
-        entries = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    if not isinstance(entries, list):
+        entries = read_json(path, [ANY], limit=_MOST_BYTES)
+    except UserError:
         return []
     return [{str(k): str(v) for k, v in entry.items()} for entry in entries if isinstance(entry, dict)]
 

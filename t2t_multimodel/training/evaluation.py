@@ -24,6 +24,7 @@ class Evaluator:
         self._step = step or backend.Step(model, None, hparams)
         self._decoder = BatchDecoder(model, backend)
         self._static_shapes = backend.STATIC_SHAPES
+        self.check_stop = lambda: None  # called before each batch; what it raises ends an evaluation
 
     def evaluate(self, store, split, eval_batches=0, decode_hparams=None, examples=None, decoding=True):
         """All metrics of one problem.
@@ -52,6 +53,7 @@ class Evaluator:
         reader = store.split(split)
         most = eval_batches * self._hparams.batch_examples
         for batch in evaluation_batches(store, split, self._hparams, most, bucket=self._static_shapes):
+            self.check_stop()
             forced = self._step.evaluate(problem.spec, batch.arrays)
             stored = reader.examples(batch.rows) if decoding or own or examples is not None else []
             characters = None

@@ -1,68 +1,27 @@
-"""What a run says of itself: metrics.jsonl, TensorBoard events, a progress bar, learning curves, tables."""
+"""What a run says of itself: a progress bar, learning curves, tables. `metrics_log.py` keeps what was measured."""
 
 import collections
-import json
 import math
 import os
-import socket
 import sys
 import time
 from pathlib import Path
 
 from t2t_multimodel import registry
 from t2t_multimodel.files import replacing
+from t2t_multimodel.training.metrics_log import is_number, read_metrics
 
-METRICS_FILE = "metrics.jsonl"
 CURVES_FILE = "learning_curves.png"
-EVENTS_FOLDER = "events"
 
 # Of several metrics of one evaluation, the one to draw; first that is there.
 _HEADLINES = ("accuracy_top1", "bleu", "cer", "wer", "bracket_f1", "exact_match", "teacher_forced_accuracy")
-
-
-class MetricsLog:
-    """Appends measurements to `metrics.jsonl` and to TensorBoard's events, both in the run directory.
-
-    A line of `metrics.jsonl` is one JSON object: "step", "split" ("train", "dev", …), "problem" (absent where a value
-    belongs to the run as a whole) and the measured values by name.
-    """
-
-    def __init__(self, output_dir, resume_step=0):
-        """Opens the log of a run that is at step `resume_step`; what was logged after that step is dropped.
-
-        A run that was killed goes on from its last checkpoint, so steps after it happen twice: without this the curves
-        would double back.
-        """
-        self.path = Path(output_dir) / METRICS_FILE
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        _drop_after(self.path, resume_step)
-        self._file = open(self.path, "a", encoding="utf-8")
-        self._events = _EventFile(self.path.parent / EVENTS_FOLDER, resume_step)
-
-    def write(self, step, values, *, problem="", split="train"):
-        """Logs `values` ({name: number or text}) of one problem, or of the whole run where `problem` is empty."""
-        record = {"step": int(step), "split": split} | ({"problem": problem} if problem else {})
-        numbers = {name: float(value) for name, value in values.items() if _is_number(value)}
-        plain = {name: _plain(numbers[name]) if name in numbers else value for name, value in values.items()}
-        self._file.write(json.dumps(record | plain, ensure_ascii=False) + "\n")
-        self._file.flush()
-        self._events.write(step, {f"{problem or 'run'}/{split}/{name}": v for name, v in numbers.items()})
-
-    def close(self):
-        self._file.close()
-        self._events.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self.close()
 
 
 class Progress:
     """Shows where training is: step, each problem's loss, tokens a second, time left.
 
     On a terminal a bar with the losses in a line below it; elsewhere a plain line every `seconds_between` seconds.
+    Where nothing can be written any more, such as to a closed pipe, it is silent.
     """
 
     def __init__(self, total_steps, problems, start_step=0, stream=None, seconds_between=15.0):
@@ -75,6 +34,11 @@ class Progress:
         self._recent = collections.deque([(time.monotonic(), start_step, 0)], maxlen=50)  # (when, step, tokens)
         self._last_line = time.monotonic()
         self._bar = self._below = None
+        self._gone = self._stream is None
+        if not self._gone:
+            self._unless_gone(self._open, total_steps, start_step)
+
+    def _open(self, total_steps, start_step):
         if self._stream.isatty():
             from tqdm import tqdm
 
@@ -91,34 +55,48 @@ class Progress:
         self._tokens += tokens
         self._recent.append((time.monotonic(), step, self._tokens))
         self.step = step
-        if self._bar is not None:
-            self._bar.set_postfix_str(self._speed(), refresh=False)
-            self._below.set_description_str("loss  " + self._loss_text(), refresh=False)
-            self._bar.update(step - self._bar.n)
-            if self._bar.n == self._bar.last_print_n:  # the bar has just been drawn: draw the line below with it
-                self._below.refresh()
-        elif time.monotonic() - self._last_line >= self._seconds_between or step >= self.total_steps:
-            self._last_line = time.monotonic()
-            self.say(f"step {step}/{self.total_steps}  {self._speed()}  loss {self._loss_text()}")
+        self._unless_gone(self._show)
 
     def say(self, text):
         """Prints `text` without disturbing the bar."""
-        if self._bar is not None:
-            self._bar.write(text, file=self._stream)
-        else:
-            print(text, file=self._stream, flush=True)
+        self._unless_gone(self._print, text)
 
     def close(self):
         if self._bar is not None:
-            self._below.refresh()
-            self._bar.close()
-            self._below.close()
+            self._unless_gone(self._below.refresh)
+            self._unless_gone(self._bar.close)
+            self._unless_gone(self._below.close)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
         self.close()
+
+    def _unless_gone(self, show, *arguments):
+        """Training does not end because its display does."""
+        if not self._gone:
+            try:
+                show(*arguments)
+            except (OSError, ValueError):
+                self._gone = True
+
+    def _show(self):
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._speed(), refresh=False)
+            self._below.set_description_str("loss  " + self._loss_text(), refresh=False)
+            self._bar.update(self.step - self._bar.n)
+            if self._bar.n == self._bar.last_print_n:  # the bar has just been drawn: draw the line below with it
+                self._below.refresh()
+        elif time.monotonic() - self._last_line >= self._seconds_between or self.step >= self.total_steps:
+            self._last_line = time.monotonic()
+            self._print(f"step {self.step}/{self.total_steps}  {self._speed()}  loss {self._loss_text()}")
+
+    def _print(self, text):
+        if self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        else:
+            print(text, file=self._stream, flush=True)
 
     def _speed(self):
         (then, first_step, first_tokens), (now, last_step, tokens) = self._recent[0], self._recent[-1]
@@ -176,18 +154,6 @@ def short_names(names):
     return {name: name[len(common) :] or name for name in names}
 
 
-def read_metrics(output_dir):
-    """Yields the records of a run's `metrics.jsonl` as dicts; a last line that a kill cut short is left out."""
-    path = Path(output_dir) / METRICS_FILE
-    if not path.exists():
-        return
-    with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            record = _parsed(line)
-            if record:
-                yield record
-
-
 def draw_learning_curves(output_dir, headlines=None):
     """Draws one small panel a problem: training loss and the headline metric of its evaluations, over steps.
 
@@ -239,9 +205,9 @@ def learning_curves(records, headlines):
             name, into = "loss", losses
         else:
             wanted = (headlines.get(problem), *_HEADLINES)  # a run may have been evaluated without decoding
-            found = next((n for n in wanted if _is_number(record.get(n))), None)
+            found = next((n for n in wanted if is_number(record.get(n))), None)
             name, into = found, scores
-        if _is_number(record.get(name)):
+        if is_number(record.get(name)):
             if into is scores:
                 headlines[problem] = name
             xs, ys = into.setdefault(problem, ([], []))
@@ -284,72 +250,6 @@ def smoothed(values, weight=0.8):
     return smooth
 
 
-class _EventFile:
-    """TensorBoard's event file, written without tensorflow (which the JAX backend would load for nothing else)."""
-
-    def __init__(self, folder, resume_step):
-        from tensorboard.compat.proto import event_pb2
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        folder.mkdir(parents=True, exist_ok=True)
-        goes_on = any(folder.iterdir())
-        # time_ns: two openings of one process within a second must not share a file.
-        name = f"events.out.tfevents.{time.time_ns():020}.{socket.gethostname()}.{os.getpid()}"
-        self._event = event_pb2.Event
-        self._file = open(folder / name, "wb")
-        self._writer = RecordWriter(self._file)
-        self._write(self._event(wall_time=time.time(), file_version="brain.Event:2"))
-        if goes_on:  # tells TensorBoard to forget what earlier files say of later steps
-            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            self._write(self._event(wall_time=time.time(), step=resume_step + 1, session_log=start))
-
-    def write(self, step, values):
-        event = self._event(wall_time=time.time(), step=int(step))
-        for tag, value in values.items():
-            event.summary.value.add(tag=tag, simple_value=value)
-        if values:
-            self._write(event)
-
-    def close(self):
-        self._file.close()
-
-    def _write(self, event):
-        self._writer.write(event.SerializeToString())
-        self._file.flush()
-
-
-def _drop_after(path, step):
-    """Rewrites a log without the records after `step` and without broken lines; whole or not at all."""
-    if not path.exists():
-        return
-    with replacing(path) as temporary:
-        with open(path, encoding="utf-8") as lines, open(temporary, "w", encoding="utf-8") as kept:
-            for line in lines:
-                record = _parsed(line)
-                if record and record["step"] <= step:
-                    kept.write(line)
-
-
-def _parsed(line):
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if line.endswith("\n") and isinstance(record, dict) and "step" in record else None
-
-
-def _plain(number):
-    if not math.isfinite(number):
-        return str(number)  # JSON has no NaN
-    return int(number) if number.is_integer() and abs(number) < 2**53 else number
-
-
-def _is_number(value):
-    if isinstance(value, bool | str) or value is None:
-        return False
-    return hasattr(value, "__float__")
-
-
 def reads_as_number(cell):
     try:
         float(cell)
@@ -361,7 +261,7 @@ def reads_as_number(cell):
 def format_cell(value):
     if value is None:
         return ""
-    if not _is_number(value):
+    if not is_number(value):
         return str(value)
     number = float(value)
     if number.is_integer():

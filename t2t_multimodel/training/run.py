@@ -6,8 +6,24 @@ import sys
 from t2t_multimodel import registry
 from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.json_files import ANY, Whole, check
 from t2t_multimodel.modalities import ProblemSpec
 
+_SCHEMA = {  # of run.json; `ProblemSpec.from_json` checks the specs
+    "model": str,
+    "seed": Whole(),
+    "backend": str,
+    "vocabulary?": (None, {"digest": str, "size": Whole(1)}),
+    "problems": {
+        str: {
+            "spec": {str: ANY},
+            "digest": str,
+            "metrics": [str],
+            "longest_target": Whole(0, 2**31 - 1),
+            "decode_hparams?": {str: ANY},
+        }
+    },
+}
 GRAMMAR_EXAMPLES = 50  # looked at, whether the targets have the form that they are declared to have
 
 
@@ -49,19 +65,22 @@ class Run:
     seed: int
     backend: str
     problems: dict  # name → RunProblem
+    vocabulary: dict | None = None  # {"digest", "size"} of that of its texts
 
     @classmethod
     def of(cls, model, seed, backend, stores):
-        problems = {}
+        problems, vocabulary = {}, None
         for name, store in stores.items():
-            store.vocabulary()  # raises, where the data folder holds another one
+            found = store.vocabulary()  # raises, where the data folder holds another one
+            if found is not None:
+                vocabulary = {"digest": found.digest, "size": found.size}
             longest = int(store.split("train").target_length.max()) + store.spec.targets.end_of_sequence
             decode_settings(store.decode_hparams, where=name)  # raises
             problems[name] = RunProblem(
                 _with_grammar(store), store.digest, store.metrics, longest, store.decode_hparams
             )
         _check_commands(problems)
-        return cls(model, seed, backend, problems)
+        return cls(model, seed, backend, problems, vocabulary)
 
     def problem(self, name):
         if name not in self.problems:
@@ -74,12 +93,22 @@ class Run:
 
     def to_json(self):
         problems = {name: problem.to_json() for name, problem in self.problems.items()}
-        return {"model": self.model, "seed": self.seed, "backend": self.backend, "problems": problems}
+        about = {"model": self.model, "seed": self.seed, "backend": self.backend, "vocabulary": self.vocabulary}
+        return about | {"problems": problems}
 
     @classmethod
     def from_json(cls, values):
+        """Raises what `ProblemSpec.from_json` does where `values` are not those of a run."""
+        check(values, _SCHEMA)
         problems = {name: RunProblem.from_json(name, p) for name, p in values["problems"].items()}
-        return cls(values["model"], values["seed"], values["backend"], problems)
+        for name, problem in problems.items():
+            if not problem.metrics:
+                raise ValueError(f"problems.{name}: it has no metric")
+        known = _vocabulary_of([problem.spec for problem in problems.values()])
+        vocabulary = values.get("vocabulary", known)  # run.json of an older version lacks it
+        if known and vocabulary != known:
+            raise ValueError("vocabulary: it is not the one of the texts of its problems")
+        return cls(values["model"], values["seed"], values["backend"], problems, vocabulary)
 
     def changes_since(self, old):
         """What differs from the run `old` so that it can't be continued: a list of clauses, old → new."""
@@ -107,6 +136,16 @@ class Run:
 
     def _in_both(self, old):
         return [(name, old.problems[name], self.problems[name]) for name in sorted({*old.problems} & {*self.problems})]
+
+
+def _vocabulary_of(specs):
+    """{"digest", "size"} of the vocabulary that the texts of `specs` are bound to; None where there is none."""
+    for spec in specs:
+        for side in (spec.inputs, spec.targets):
+            for modality in (side, *(member for _, member in side.members)):
+                if getattr(modality, "vocabulary_digest", ""):
+                    return {"digest": modality.vocabulary_digest, "size": modality.vocabulary_size}
+    return None
 
 
 def build_model(run, hparams):

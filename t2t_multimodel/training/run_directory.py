@@ -6,29 +6,40 @@
     checkpoints/          `checkpoints.py`
     environment.json      machine and versions, an entry for each start of training; for reports
     data_dir.json         which folder the data is in, so that a report needs no --data_dir
+    .trainer.lock         locked while a trainer writes here
 
-The last two decide nothing: where they are missing or damaged, a report lacks something. `reporting.py` keeps the logs
-beside them (metrics.jsonl, events/, learning_curves.png).
+environment.json and data_dir.json decide nothing: where they are missing or damaged, a report lacks something.
+`metrics_log.py` and `reporting.py` keep the logs beside them (metrics.jsonl, events/, learning_curves.png).
+
+What is read may come from a stranger: regular files only, of limited size, and their values are checked.
 """
 
+import contextlib
 import dataclasses
+import hashlib
 import json
 import os
+import stat
 import sys
 from pathlib import Path
 
+from t2t_multimodel import locks
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.files import write_file
 from t2t_multimodel.hyperparameters import Resolved
+from t2t_multimodel.json_files import ANY, MissingFile, read_json
 from t2t_multimodel.training import checkpoints, environment
 from t2t_multimodel.training.run import Run, build_model, load_variables
-from t2t_multimodel.vocabulary import Vocabulary
+from t2t_multimodel.vocabulary import MODEL_FILE, TABLE_FILE, Vocabulary
 
 FORMAT_VERSION = 2
 RUN_FILE, HPARAMS_FILE, GIN_FILE = "run.json", "hparams.json", "operative_config.gin"
 ENVIRONMENT_FILE, DATA_DIR_FILE = "environment.json", "data_dir.json"
+VOCABULARY_FOLDER, LOCK_FILE = "vocabulary", ".trainer.lock"
+_ADVICE = "copy the run again"
 _MAY_CHANGE = ("train_steps",)  # hyper-parameters that may change when a run is continued: its length
 _MOST_ENVIRONMENTS = 50  # the first and the newest are kept
+_MOST_VOCABULARY_BYTES = 1 << 28  # of each of its files
 
 
 class NoData(UserError):
@@ -61,18 +72,62 @@ class RunDirectory:
         """The folder of its checkpoints."""
         return self.path / "checkpoints"
 
+    def exists(self) -> bool:
+        """Whether a run is there; nothing is read."""
+        return os.path.lexists(self.path / RUN_FILE)
+
     def run(self) -> Run:
         """What was trained; raises `UserError` where there is no run, or it is damaged or of another format version."""
         return self._read(RUN_FILE, _run_of)
 
     def resolved(self) -> Resolved:
-        """Its hyper-parameters with their sources; raises `UserError` where they can't be read."""
-        return self._read(HPARAMS_FILE, lambda values: Resolved.from_json(values, where=str(self.path / HPARAMS_FILE)))
+        """Its hyper-parameters with their sources; raises `UserError` where they can't be read, or were changed."""
+        known = None
+        if self.exists():
+            known = self._read(RUN_FILE, _checked_run).get("hparams_digest")  # older versions wrote none
 
-    def vocabulary(self) -> Vocabulary | None:
-        """The vocabulary of its texts; None where there is no text."""
-        folder = self.path / "vocabulary"
-        return Vocabulary.load(folder) if folder.is_dir() else None
+        def parse(stored):
+            if known not in (None, _digest_of_hparams({name: entry["value"] for name, entry in stored.items()})):
+                raise ValueError("it was changed since the run was written")
+            return Resolved.from_json(stored, str(self.path / HPARAMS_FILE))
+
+        return self._read(HPARAMS_FILE, parse)
+
+    def vocabulary(self, run: Run | None = None) -> Vocabulary | None:
+        """The vocabulary of its texts; None where there is no text.
+
+        Args:
+          run: what `run()` gives, if it was read already.
+
+        Raises:
+          UserError: it is missing, damaged, or not the one that the run was trained with.
+        """
+        trained = (run or self.run()).vocabulary
+        if trained is None:
+            return None
+        folder = self.path / VOCABULARY_FOLDER
+        todo = f"put back the one of its training: {trained['size']:,} ids, digest {trained['digest'][:16]}…"
+        for name in (MODEL_FILE, TABLE_FILE):
+            try:
+                status = os.stat(folder / name)
+            except OSError as error:
+                raise UserError(
+                    f"{self.path} lacks its vocabulary ({folder / name}: {error.strerror}); {todo}"
+                ) from None
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_VOCABULARY_BYTES:
+                raise UserError(f"{folder / name} is no regular file, or too large for a vocabulary; {todo}")
+        try:
+            found = Vocabulary.load(folder)
+        except UserError:
+            raise
+        except Exception as error:  # whatever sentencepiece makes of the bytes
+            raise UserError(f"the vocabulary {folder} is damaged ({type(error).__name__}: {error}); {todo}") from error
+        if (found.digest, found.size) != (trained["digest"], trained["size"]):
+            raise UserError(
+                f"the vocabulary {folder} is not the one that {self.path} was trained with ({found.size:,} ids, digest "
+                f"{found.digest[:16]}…); {todo}"
+            )
+        return found
 
     def environments(self) -> list[dict[str, str]]:
         """Where it was trained, an entry for each start of training, oldest first; see `environment.py`."""
@@ -85,9 +140,9 @@ class RunDirectory:
           NoData: it is not known, or gone.
         """
         try:
-            noted = json.loads((self.path / DATA_DIR_FILE).read_text(encoding="utf-8"))
-            places = [os.fspath(noted["data_dir"]), os.path.join(os.path.realpath(self.path), noted["from_output_dir"])]
-        except (OSError, ValueError, KeyError, TypeError):
+            noted = read_json(self.path / DATA_DIR_FILE, {"data_dir": str, "from_output_dir": str})
+            places = [noted["data_dir"], os.path.join(os.path.realpath(self.path), noted["from_output_dir"])]
+        except UserError:
             raise NoData("the run does not say which folder its data is in") from None
         for place in places:
             if os.path.isdir(place):
@@ -108,16 +163,22 @@ class RunDirectory:
           UserError: no run, no checkpoint (of that step), or a damaged file.
         """
         run, hparams = self.run(), self.resolved().hparams
-        newest = checkpoints.latest(self.checkpoints, report) if step is None else None
-        if step is None and newest is None:
+        self.vocabulary(run)  # raises
+        if step is None:
+            checkpoint = checkpoints.load_latest(self.checkpoints, report)
+        else:
+            checkpoint = checkpoints.load(self.checkpoints, step)
+        if checkpoint is None:
             raise UserError(
                 f"{self.path} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_interval"
             )
-        if step is None:
-            checkpoint = checkpoints.load(self.checkpoints, newest, verify=False)
-        else:
-            checkpoint = checkpoints.load(self.checkpoints, step)
-        model = build_model(run, hparams)
+        try:
+            model = build_model(run, hparams)
+        except UserError:
+            raise
+        except Exception as error:  # of hyper-parameters that no run was trained with: too large, contradicting
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UserError(f"no model can be made of {self.path / HPARAMS_FILE} ({said}); {_ADVICE}") from error
         load_variables(model.variables, checkpoint.arrays, self.checkpoints)
         return model, run, hparams, checkpoint.step
 
@@ -145,6 +206,32 @@ class RunDirectory:
                 f"{self.path} holds another run ({'; '.join(changes)}); "
                 "give another --output_dir, or what it was trained with"
             )
+        if RUN_FILE in there:
+            self.vocabulary(before)  # raises
+
+    def check_free(self) -> None:
+        """Raises `UserError` where a trainer is writing here."""
+        try:
+            locks.check_free(self.path / LOCK_FILE)
+        except locks.Busy as holder:
+            raise self._busy(holder) from None
+
+    @contextlib.contextmanager
+    def lock(self):
+        """Keeps other trainers from writing here, until the block or the process ends.
+
+        Raises:
+          UserError: another one does, or the folder can't be made.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locks.hold(self.path / LOCK_FILE))
+            except locks.Busy as holder:
+                raise self._busy(holder) from None
+            except OSError as error:
+                raise self._unwritable(error) from error
+            yield
 
     def write(self, run: Run, resolved: Resolved, stores, data_dir, step: int) -> None:
         """Writes all that says what the run is, as training starts or goes on.
@@ -158,14 +245,22 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
-            raise UserError(f"can't make the run directory {self.path}: {error.strerror} ({error.filename})") from error
+            raise self._unwritable(error) from error
         for vocabulary in {store.vocabulary_folder: store.vocabulary() for store in stores.values()}.values():
             if vocabulary is not None:
-                vocabulary.copy_to(self.path / "vocabulary")
+                vocabulary.copy_to(self.path / VOCABULARY_FOLDER)
         self.write_hparams(resolved)
-        self._write(RUN_FILE, {"format_version": FORMAT_VERSION} | run.to_json())
-        self.write_data_dir(data_dir)
-        self.write_environment(step)
+        digest = _digest_of_hparams(dataclasses.asdict(resolved.hparams))
+        values = {"format_version": FORMAT_VERSION, "hparams_digest": digest} | run.to_json()
+        self._write(RUN_FILE, values | {"digest": _digest(values)})
+        for name, note in (
+            (DATA_DIR_FILE, lambda: self.write_data_dir(data_dir)),
+            (ENVIRONMENT_FILE, lambda: self.write_environment(step)),
+        ):
+            try:
+                note()
+            except OSError as error:  # a report will lack it; training goes on
+                print(f"warning: {self.path / name} can't be written: {error.strerror or error}", file=sys.stderr)
 
     def write_hparams(self, resolved: Resolved) -> None:
         """Writes the hyper-parameters, also as a gin file."""
@@ -191,16 +286,25 @@ class RunDirectory:
     def _read(self, name, parse):
         path = self.path / name
         try:
-            return parse(json.loads(path.read_text(encoding="utf-8")))
-        except (FileNotFoundError, NotADirectoryError):
+            return parse(read_json(path, ANY, _ADVICE))
+        except MissingFile:
             raise UserError(f"{self.path} holds no run ({name} is missing); make one with t2t-trainer") from None
         except _OtherVersion as error:
             raise UserError(
                 f"{path} is of format version {error}, this program reads {FORMAT_VERSION}; train it again, in another "
                 "--output_dir"
             ) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is damaged: {error}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise UserError(f"{path} is damaged: {' '.join(str(error).split())}; {_ADVICE}") from None
+
+    def _busy(self, holder):
+        return UserError(
+            f"{self.path} is being trained by another t2t-trainer ({holder}); wait for it, or give another --output_dir"
+        )
+
+    def _unwritable(self, error):
+        where = f" ({error.filename})" if error.filename else ""
+        return UserError(f"can't make the run directory {self.path}: {error.strerror or error}{where}")
 
 
 class _OtherVersion(Exception):
@@ -208,9 +312,27 @@ class _OtherVersion(Exception):
 
 
 def _run_of(values):
+    return Run.from_json(_checked_run(values))
+
+
+def _checked_run(values):
+    """The values of run.json, if they are what was written; a value that is only wrong would give wrong answers."""
     if "problems" in values and values.get("format_version", 1) != FORMAT_VERSION:
         raise _OtherVersion(values.get("format_version", 1))
-    return Run.from_json(values)
+    known = values.pop("digest", None)  # older versions wrote none
+    if known not in (None, _digest(values)):
+        raise ValueError("it was changed since it was written")
+    return values
+
+
+def _digest(values):
+    """The sha256 of plain values, whatever the order of names."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_of_hparams(values):
+    """Of what may not change when a run is continued."""
+    return _digest({name: value for name, value in values.items() if name not in _MAY_CHANGE})
 
 
 def _changed_hparams(before, now):

@@ -1,9 +1,8 @@
 """The trainer: restore; then draw, update, log, evaluate, save, until the last step."""
 
+import contextlib
 import math
-import signal
-import threading
-import time
+import sys
 
 import keras
 
@@ -17,13 +16,16 @@ from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.clock import TrainingClock, seconds_logged
 from t2t_multimodel.training.early_stopping import EarlyStopping
 from t2t_multimodel.training.evaluation import Evaluator
+from t2t_multimodel.training.loss_window import LossWindow
+from t2t_multimodel.training.metrics_log import MetricsLog, read_metrics
 from t2t_multimodel.training.optimizer import learning_rate, make_optimizer
-from t2t_multimodel.training.reporting import MetricsLog, Progress, draw_learning_curves, read_metrics
+from t2t_multimodel.training.reporting import Progress, draw_learning_curves
 from t2t_multimodel.training.run import Run, build_model, load_variables
 from t2t_multimodel.training.run_directory import RunDirectory
 from t2t_multimodel.training.run_settings import RunSettings
+from t2t_multimodel.training.stopping import INTERRUPTED, RESUME_ME, Stop, StopSignals
 
-RESUME_ME = 75  # exit status after SIGTERM: saved, the same command continues (EX_TEMPFAIL)
+__all__ = ["INTERRUPTED", "RESUME_ME", "Trainer"]
 
 
 class Trainer:
@@ -36,12 +38,15 @@ class Trainer:
           settings: a `RunSettings`.
 
         Raises:
-          UserError: missing data, a run directory of another run, damaged checkpoints.
+          UserError: missing data, a run directory of another run or one that is being trained, damaged checkpoints.
         """
         self.settings = settings
         self.hparams = settings.resolved.hparams
         self.directory = RunDirectory(settings.output_dir)
         self.output_dir = self.directory.path
+        self._trains = settings.schedule != "evaluate"
+        if self._trains:
+            self.directory.check_free()
         self.stores = {name: ExampleStore(settings.data_dir, name) for name in settings.mixture.problem_names}
         self.run_record = Run.of(settings.model, settings.seed, keras.backend.backend(), self.stores)
         self.directory.check_continuation(self.run_record, settings.resolved)
@@ -57,44 +62,49 @@ class Trainer:
         self.train_step = self.backend.Step(self.model, optimizer, self.hparams)
         self.evaluator = Evaluator(self.model, self.run_record, self.hparams, self.train_step)
         self.step = 0
-        self.terminated = False
+        self.window = LossWindow()
+        self._evaluation_due = False  # an evaluation at this step was given up
         self._restore()
         seconds = seconds_logged(read_metrics(self.output_dir), self.step)
         self.clock = TrainingClock(seconds, self.backend.STATIC_SHAPES)
 
-    def run(self) -> int:
+    def run(self, stop: StopSignals | None = None) -> int:
         """Trains, or evaluates, as `settings.schedule` says.
 
+        Args:
+          stop: which signals to heed, already listening; None: SIGTERM and Ctrl-C, from here on.
+
         Returns:
-          The exit status: 0, or `RESUME_ME` where SIGTERM ended it early (the step was finished and saved).
+          The exit status: 0, or where SIGTERM or Ctrl-C ended it early `RESUME_ME` or `INTERRUPTED`; the step was
+          finished and saved.
 
         Raises:
           UserError: the loss of a batch is not finite, or a batch has nothing to learn from. The last checkpoint stays.
+            Or another trainer has this run directory.
         """
-        self.directory.write(
-            self.run_record, self.settings.resolved, self.stores, self.settings.data_dir, step=self.step
-        )
-        # Only the main thread can be told of signals; a notebook may train in another one.
-        main = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGTERM, self._terminate) if main else None
-        try:
-            with MetricsLog(self.output_dir, self.step) as log:
-                if self.settings.schedule == "evaluate":
-                    self._evaluate(log)
-                    return 0
-                return self._train(log)
-        finally:
-            if main:
-                signal.signal(signal.SIGTERM, before)
-            self.stream.close()
+        with contextlib.ExitStack() as ending:
+            ending.callback(self.stream.close)
+            stop = stop or ending.enter_context(StopSignals())
+            stop.training(saves=self._trains)
+            self.evaluator.check_stop = stop.check
+            ending.callback(setattr, self.evaluator, "check_stop", lambda: None)
+            if not self._trains:
+                return self._evaluate_only(stop)
+            ending.enter_context(self.directory.lock())
+            self._check_not_trained_since()
+            self._write_directory()
+            log = ending.enter_context(MetricsLog(self.output_dir, self.step))
+            return self._train(log, stop)
 
-    def _train(self, log):
+    def _train(self, log, stop):
         """Draw, update, log, evaluate, save."""
         settings, last = self.settings, self.hparams.train_steps
         saved = self.step if self.step else None
-        window = LossWindow()
         with Progress(last, list(self.stores), self.step) as progress:
-            while self.step < last and not self.terminated and not self.early_stopping.stopped:
+            if self._evaluation_due and settings.schedule == "train_and_evaluate":
+                self._evaluate_unless_stopped(log, progress)
+                saved = None
+            while self.step < last and not stop.status and not self.early_stopping.stopped:
                 self.clock.start()
                 batches = self.stream.microbatches(self.step)
                 microbatches = [(self.run_record.problems[batch.problem].spec, batch.arrays) for batch in batches]
@@ -104,24 +114,44 @@ class Trainer:
                 for batch, report in zip(batches, reports):
                     self.stream.record_loss(batch.problem, report["cross_entropy"])
                 self.step += 1
-                window.add(batches, reports, norm)
-                progress.update(self.step, *window.latest)
+                self.window.add(batches, reports, norm)
+                progress.update(self.step, *self.window.latest)
                 if self.step % settings.log_interval == 0 or self.step == last:
                     rate = learning_rate(self.hparams, self.step - 1, last)
-                    window.write(log, self.step, self.stream, rate, self.clock.seconds)
+                    self.window.write(log, self.step, self.stream, rate, self.clock.seconds)
                 if settings.schedule == "train_and_evaluate" and (
                     self.step % settings.eval_interval == 0 or self.step == last
                 ):
-                    self._evaluate(log, progress)
+                    self._evaluate_unless_stopped(log, progress)
                 if self.step % settings.save_interval == 0:
                     self._save()
                     saved = self.step
             if saved != self.step:
                 self._save()
-        draw_learning_curves(self.output_dir, {name: p.metrics[0] for name, p in self.run_record.problems.items()})
+        self._draw_curves()
         if self.early_stopping.stopped:
             print(f"stopped early at step {self.step}: {self.early_stopping.reason}")
-        return RESUME_ME if self.terminated and self.step < last else 0
+        return stop.status if self.step < last or self._evaluation_due else 0
+
+    def _evaluate_only(self, stop):
+        """Evaluates a run that another process may be training: nothing of it changes, lines are added to its log."""
+        if not self.directory.exists():
+            with contextlib.suppress(UserError), self.directory.lock():  # one that is locked is being written
+                self._write_directory()
+        with MetricsLog(self.output_dir, self.step, append_only=True) as log:
+            try:
+                self._evaluate(log)
+            except Stop:
+                return stop.status
+        return 0
+
+    def _evaluate_unless_stopped(self, log, progress):
+        """Evaluates; where stopping is asked for meanwhile, gives that up, and the run that goes on makes up for it."""
+        try:
+            self._evaluate(log, progress)
+            self._evaluation_due = False
+        except Stop:
+            self._evaluation_due = True
 
     def _evaluate(self, log, progress=None):
         """Each problem by itself, on its dev split; logged, and told to early stopping."""
@@ -130,8 +160,9 @@ class Trainer:
             split = store.dev_split
             decoding = not self.settings.skip_decoding
             scores[name] = self.evaluator.evaluate(store, split, self.settings.eval_batches, decoding=decoding)
+        for name, store in self.stores.items():  # all or none of them, so that an evaluation is logged once
             seen = {"examples_seen": self.stream.examples_seen[name], "train_seconds": self.clock.seconds}
-            log.write(self.step, scores[name] | seen, problem=name, split=split)
+            log.write(self.step, scores[name] | seen, problem=name, split=store.dev_split)
         self.early_stopping.record(self.step, scores)
         headlines = {}
         for name, store in self.stores.items():
@@ -165,21 +196,59 @@ class Trainer:
             if variable.path in arrays:
                 raise RuntimeError(f"two variables are called {variable.path}")
             arrays[variable.path] = keras.ops.convert_to_numpy(variable)
-        state = {"step": self.step, "stream": self.stream.state(), "early_stopping": self.early_stopping.state()}
+        state = {
+            "step": self.step,
+            "stream": self.stream.state(),
+            "early_stopping": self.early_stopping.state(),
+            "window": self.window.state(),
+        }
+        if self._evaluation_due:
+            state["evaluation_due"] = True
         checkpoints.save(self.directory.checkpoints, self.step, arrays, state)
         checkpoints.prune(self.directory.checkpoints, self.settings.keep_checkpoints)
 
     def _restore(self):
         folder = self.directory.checkpoints
-        newest = checkpoints.latest(folder)
-        if newest is None:
+        self._steps_there = checkpoints.steps(folder)
+        checkpoint = checkpoints.load_latest(folder)
+        if checkpoint is None:
             return
-        checkpoint = checkpoints.load(folder, newest, verify=False)
         load_variables(self.train_step.variables(), checkpoint.arrays, folder)
-        self.step = checkpoint.state["step"]
-        self.stream.restore(checkpoint.state["stream"])
-        self.early_stopping.restore(checkpoint.state["early_stopping"])
+        with checkpoint.state_used():
+            state = checkpoint.state
+            if state["step"] != checkpoint.step:
+                raise ValueError(f"step is {state['step']!r}")
+            self.stream.restore(state["stream"])
+            self.early_stopping.restore(state["early_stopping"])
+            if "window" in state:  # older checkpoints have none
+                self.window.restore(state["window"])
+            self._evaluation_due = state.get("evaluation_due") is True
+        self.step = checkpoint.step
         print(f"continuing from step {self.step} ({folder})")
+
+    def _check_not_trained_since(self):
+        """Raises `UserError` where the checkpoints are others than those that this run was restored from."""
+        if checkpoints.steps(self.directory.checkpoints) != self._steps_there:
+            raise UserError(
+                f"{self.output_dir} was trained by another process while this one started; run the same command again"
+            )
+
+    def _write_directory(self):
+        """Writes what says what the run is; checkpoints newer than that restored from are damaged, and set aside."""
+        for step in self._steps_there:
+            if step > self.step:
+                place = checkpoints.set_aside(self.directory.checkpoints, step)
+                print(f"warning: the damaged checkpoint of step {step} was moved to {place}", file=sys.stderr)
+        resolved, data_dir = self.settings.resolved, self.settings.data_dir
+        self.directory.write(self.run_record, resolved, self.stores, data_dir, step=self.step)
+
+    def _draw_curves(self):
+        headlines = {name: p.metrics[0] for name, p in self.run_record.problems.items()}
+        try:
+            draw_learning_curves(self.output_dir, headlines)
+        except Exception as error:  # a picture of the log, whatever that holds, stops no run
+            said = f"{getattr(error, 'strerror', None) or error}"
+            print(f"warning: the learning curves can't be drawn in {self.output_dir} ({said})", file=sys.stderr)
 
     def _open_stream(self):
         few = self.backend.STATIC_SHAPES
@@ -195,64 +264,3 @@ class Trainer:
                 )
         sizes = {name: len(stream) for name, stream in streams.items()}
         return MixtureStream(streams, MixtureSchedule(self.settings.mixture, self.hparams, sizes), self.settings.seed)
-
-    def _terminate(self, *_):
-        self.terminated = True
-
-
-class LossWindow:
-    """Sums of what updates report, between two lines of the log."""
-
-    def __init__(self):
-        self.latest: tuple[dict[str, float], int] = (
-            {},
-            0,
-        )  # losses and tokens of the newest update, for the progress bar
-        self._clear()
-
-    def _clear(self):
-        self._started = time.monotonic()
-        self._sums, self._steps, self._norm = {}, 0, 0.0
-
-    def add(self, batches, reports, norm):
-        self._steps += 1
-        self._norm += norm
-        for batch, report in zip(batches, reports):
-            sums = self._sums.setdefault(
-                batch.problem, dict.fromkeys(("draws", "input_tokens", "target_tokens", *report), 0.0)
-            )
-            sums["draws"] += 1
-            sums["input_tokens"] += batch.input_tokens
-            sums["target_tokens"] += batch.target_tokens
-            for name, value in report.items():
-                sums[name] += value
-        tokens = sum(batch.input_tokens + batch.target_tokens for batch in batches)
-        self.latest = ({b.problem: r["cross_entropy"] for b, r in zip(batches, reports)}, tokens)
-
-    def write(self, log, step, stream, rate, train_seconds):
-        """Logs what was summed: of each problem drawn, and of the run; `train_seconds` is what the clock says."""
-        shares = stream.shares()
-        seconds = max(time.monotonic() - self._started, 1e-9)
-        tokens = 0
-        for problem, sums in self._sums.items():
-            planned, actual = shares[problem]
-            means = {
-                name: sums[name] / sums["draws"]
-                for name in ("loss", "cross_entropy", "load_balance_loss", "dropped_token_fraction")
-            }
-            log.write(
-                step,
-                means
-                | {
-                    "draws": sums["draws"],
-                    "share_planned": planned,
-                    "share_actual": actual,
-                    "examples_seen": stream.examples_seen[problem],
-                },
-                problem=problem,
-            )
-            tokens += sums["input_tokens"] + sums["target_tokens"]
-        run = {"learning_rate": rate, "gradient_norm": self._norm / self._steps}
-        speed = {"tokens_per_second": tokens / seconds, "steps_per_second": self._steps / seconds}
-        log.write(step, run | speed | {"train_seconds": train_seconds})
-        self._clear()

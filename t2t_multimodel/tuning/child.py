@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from t2t_multimodel.training.reporting import read_metrics
+from t2t_multimodel.training.metrics_log import read_metrics
 
 LOG_FILE = "log.txt"
 _PATIENCE = 120.0  # seconds to wait for a trial to save a checkpoint
