@@ -22,8 +22,8 @@ from dataclasses import dataclass
 
 from t2t_multimodel.data_gen import files
 from t2t_multimodel.data_gen.readers import corpora
-from t2t_multimodel.data_gen.readers.regular import require_regular
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.regular_files import require_regular
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _BLOCK = 1 << 20

@@ -6,11 +6,11 @@ import os
 import pathlib
 import secrets
 import shutil
-import socket
-import stat
 
-from t2t_multimodel.digests import Unreadable, open_regular, sha256_of_file
+from t2t_multimodel import locks
+from t2t_multimodel.digests import sha256_of_file
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.regular_files import NotRegular, open_regular
 from t2t_multimodel.store_folder import INCOMPLETE, remove_unless_read
 
 MADE_FROM = "made_from.json"  # marks a staging folder (`staging.py`)
@@ -25,37 +25,20 @@ def only_one(data_dir):
     Raises:
       UserError: another process holds the lock, or the folder can't be created or written.
     """
-    import fcntl
-
+    held = False
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        lock = _open_lock(data_dir / _LOCK_FILE)
-    except OSError as error:
-        raise UserError(f"can't write to the data folder {data_dir}: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{data_dir} is being written by another t2t-datagen ({lock.read(200).strip() or 'it just started'}); "
-                "wait for it, or use another --data_dir"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
-        try:
+        with locks.hold(data_dir / _LOCK_FILE):
+            held = True
             yield
-        finally:
-            lock.truncate(0)
-
-
-def _open_lock(path):
-    """The lock file, open; it is never written through a link."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UserError(f"{path} is not a regular file; remove it and run the same command again")
-    return open(descriptor, "r+", encoding="utf-8", errors="backslashreplace")
+    except locks.Busy as holder:
+        raise UserError(
+            f"{data_dir} is being written by another t2t-datagen ({holder}); wait for it, or use another --data_dir"
+        ) from None
+    except OSError as error:
+        if held:
+            raise
+        raise UserError(f"can't write to the data folder {data_dir}: {error.strerror}") from error
 
 
 @contextlib.contextmanager
@@ -127,10 +110,10 @@ def disk_full_in_words(data_dir):
 def sha256_of(path):
     """The sha256 of a regular file's content, in hexadecimal."""
     try:
-        with open(open_regular(path), "rb", buffering=0) as file:
+        with open_regular(path, buffering=0) as file:
             return sha256_of_file(file)
-    except Unreadable as error:
-        raise UserError(f"{path}: {error}; move it elsewhere") from None
+    except NotRegular as error:
+        raise UserError(f"{path}: {error.strerror}; move it elsewhere") from None
 
 
 def sync(path):

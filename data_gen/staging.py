@@ -20,9 +20,10 @@ import shutil
 from t2t_multimodel.data_gen import files, partitions
 from t2t_multimodel.data_gen.fingerprint import changes
 from t2t_multimodel.data_gen.shards import UnfitSamples
-from t2t_multimodel.digests import Unreadable, open_regular, read_sealed, sealed, sha256_of_file
+from t2t_multimodel.digests import read_sealed, sealed, sha256_of_file
 from t2t_multimodel.files import write_file
 from t2t_multimodel.json_files import ANY, DamagedFile, MissingFile, Whole, read_bytes
+from t2t_multimodel.regular_files import open_regular
 from t2t_multimodel.store_folder import remove_unless_read
 
 _COUNT = Whole(0)
@@ -127,7 +128,7 @@ class StagingFolder:
             if path.name not in names:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         for name in names:
-            os.close(open_regular(self.store / name, links=False))
+            open_regular(self.store / name, links=False).close()
 
     # ---- Partitions
 
@@ -202,9 +203,9 @@ class StagingFolder:
 
     def _is_whole(self, path, about):
         try:
-            with open(open_regular(path, links=False), "rb", buffering=0) as file:
+            with open_regular(path, links=False, buffering=0) as file:
                 return os.fstat(file.fileno()).st_size == about["bytes"] and sha256_of_file(file) == about["sha256"]
-        except (OSError, Unreadable):
+        except OSError:
             return False
 
     def _progress(self):

@@ -6,10 +6,10 @@ import os
 
 from t2t_multimodel.data_gen.readers.lines import bad_sample
 from t2t_multimodel.data_gen.readers.pictures import SUFFIXES
-from t2t_multimodel.data_gen.readers.regular import open_regular
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Image, Text
 from t2t_multimodel.problems.file_problem import FileProblem, picture_sample
+from t2t_multimodel.regular_files import open_regular
 
 
 class CaptionedImages(FileProblem):

@@ -8,11 +8,11 @@ import numpy as np
 from t2t_multimodel.data_gen.download import fetch
 from t2t_multimodel.data_gen.readers.corpora import Corpus, MissingCorpus
 from t2t_multimodel.data_gen.readers.members import read_content
-from t2t_multimodel.data_gen.readers.regular import require_regular
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Image, Label
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import register_problem
+from t2t_multimodel.regular_files import require_regular
 
 ARCHIVE, FOLDER = "cifar-10-binary.tar.gz", "cifar-10-batches-bin"
 URL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"

@@ -2,17 +2,11 @@
 
 import hashlib
 import json
-import os
-import stat
 
 from t2t_multimodel.json_files import ANY, LIMIT, check, damaged, parse_json, read_bytes
 
 DIGEST = "sha256_of_values"  # the name of a file's digest among its own values
 _BLOCK = 1 << 20
-
-
-class Unreadable(Exception):
-    """A file that is not what it should be; the message is the reason, without the file's name."""
 
 
 def sealed(values):
@@ -47,28 +41,6 @@ def read_sealed(path, schema, advice="", limit=LIMIT):
 
 def _digest_of(values):
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def open_regular(path, *, links=True, folder=None):
-    """A descriptor of the regular file `path`, for reading; never waits for a pipe or a device.
-
-    Args:
-      links: whether a symbolic link to a regular file is one.
-      folder: the descriptor of the folder that `path` is relative to.
-
-    Raises:
-      Unreadable: it is something else. OSError: it can't be opened.
-    """
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-    if not links:
-        flags |= os.O_NOFOLLOW
-        if stat.S_ISLNK(os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode):
-            raise Unreadable("it is a link, not a regular file")
-    descriptor = os.open(path, flags, dir_fd=folder)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise Unreadable("it is not a regular file")
-    return descriptor
 
 
 def sha256_of_file(file):

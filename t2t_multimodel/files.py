@@ -5,7 +5,6 @@ import os
 import pathlib
 import secrets
 from collections.abc import Iterator
-from typing import IO
 
 from t2t_multimodel.errors import UserError
 
@@ -26,12 +25,6 @@ def user_path(path: str | os.PathLike[str], name: str) -> str:
         home = text.split("/", 1)[0]
         raise UserError(f"{name}={text}: {home} has no home folder here; a folder of that name is written ./{home}")
     return expanded
-
-
-def open_lock(path: str | os.PathLike[str]) -> IO[bytes]:
-    """The file to hold a lock on, made if missing and never written to; a link planted there is not followed."""
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    return open(path, "rb", buffering=0, opener=lambda name, _: os.open(name, flags, 0o666))
 
 
 def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:

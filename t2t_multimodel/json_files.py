@@ -20,12 +20,12 @@ import dataclasses
 import json
 import os
 import re
-import stat
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.regular_files import open_regular
 
 LIMIT = 64 * 2**20  # bytes of a file, where the caller gives no other limit
 _DEPTH = 64  # of lists and objects within one another, where the schema is `ANY`
@@ -128,12 +128,8 @@ def parse_json(content: bytes | str, schema: Any, path: str | os.PathLike[str], 
 def read_bytes(path: str | os.PathLike[str], advice: str = "", limit: int = LIMIT) -> bytes:
     """The content of a regular file of at most `limit` bytes; raises what `read_json` raises."""
     try:
-        # Without O_NONBLOCK the opening of a FIFO waits for a writer.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise damaged(path, "it is not a regular file", advice)
+        with open_regular(path) as file:
+            status = os.fstat(file.fileno())
             content = file.read(limit + 1) if status.st_size <= limit else b""
     except FileNotFoundError:
         raise MissingFile(_line(path, "is missing", "", advice)) from None

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from t2t_multimodel.regular_files import NotRegular
+
 _TRIES, _PAUSE = 10, 0.02  # a process that only asks whether a lock is free holds it for less than that
 
 
@@ -22,7 +24,7 @@ def hold(path: str | os.PathLike[str]) -> Iterator[None]:
 
     Raises:
       Busy: another process, or this one, holds it.
-      OSError: the file can't be made or is no regular file. No link is followed.
+      OSError: the file can't be made. No link is followed. NotRegular: something else is there.
     """
     import fcntl
 
@@ -68,5 +70,5 @@ def _opened(path, flags):
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file", os.fspath(Path(path)))
+        raise NotRegular(errno.EINVAL, "it is no regular file", os.fspath(Path(path)))
     return descriptor

@@ -17,10 +17,11 @@ import weakref
 from pathlib import Path
 
 from t2t_multimodel.decode_hparams import decode_settings
-from t2t_multimodel.digests import Unreadable, open_regular, sha256_of_file, unsealed
+from t2t_multimodel.digests import sha256_of_file, unsealed
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.json_files import ANY, DamagedFile, Whole, damaged, parse_json
 from t2t_multimodel.modalities import ProblemSpec
+from t2t_multimodel.regular_files import NotRegular, open_regular
 
 FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
@@ -118,13 +119,13 @@ class StoreFolder:
     def open(self, name, advice):
         """The regular file `name` in the folder, open for reading, without a buffer."""
         try:
-            return open(open_regular(name, links=False, folder=self._descriptor), "rb", buffering=0)
+            return open_regular(name, links=False, folder=self._descriptor, buffering=0)
         except FileNotFoundError:
             if name == MANIFEST:
                 raise
             raise DamagedFile(f"{self.path / name}: {self._why_missing()} {advice}") from None
-        except Unreadable as error:
-            raise damaged(self.path / name, str(error), advice) from None
+        except NotRegular as error:
+            raise damaged(self.path / name, error.strerror, advice) from None
         except OSError as error:
             raise DamagedFile(f"{self.path / name} can't be read: {error.strerror}") from None
 

@@ -132,7 +132,7 @@ def test_includes_that_loop_are_missing_or_elsewhere_are_one_line(tmp_path, monk
         str(tmp_path / "outside.gin"): "not inside",
         "link.gin": "not inside",
         "/dev/zero": "not inside",
-        "fifo.gin": "not a regular file",
+        "fifo.gin": "a regular file expected",
         "folder.gin": "folder.gin",
     }.items():
         with pytest.raises(UserError, match=said) as error:

@@ -20,6 +20,8 @@ CORE = (
     "files",
     "arguments",
     "json_files",
+    "regular_files",
+    "locks",
     "digests",
     "tfrecord",
     "store_folder",
@@ -35,7 +37,6 @@ CORE = (
     "decode_hparams",
     "budget",
     "json_files",
-    "locks",
 )
 # Part → the parts of t2t_multimodel that it may import besides itself; None: all.
 MAY_IMPORT = {

@@ -5,8 +5,8 @@ import gzip
 import os
 import zlib
 
-from t2t_multimodel.data_gen.readers.regular import open_regular
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.regular_files import open_regular
 
 MAX_LINE_LENGTH = 1 << 20  # characters; the default of `max_line_length`
 _BLOCK = 1 << 20  # bytes, read and decoded at once

@@ -10,8 +10,8 @@ import tarfile
 import zipfile
 from typing import NamedTuple
 
-from t2t_multimodel.data_gen.readers.regular import open_regular, require_regular
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.regular_files import open_regular, require_regular
 
 MOST_BYTES = 1 << 28  # of one member; a header that claims more is damaged or an attack
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH, bad_sample, read_columns, read_lines
-from t2t_multimodel.data_gen.readers.regular import require_regular
 from t2t_multimodel.data_gen.readers.sgm import read_sgm_pair
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.regular_files import require_regular
 
 _WHOLE_SENTENCE = 5  # words; equal sentences of this length or more are taken as the same sentence
 _PAIR = re.compile(r"[.\-_]([a-z]{2})-([a-z]{2})$")  # at the end of a stem: the two languages

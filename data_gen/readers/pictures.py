@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from t2t_multimodel.data_gen.readers.regular import open_regular
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.regular_files import open_regular
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 MAX_PIXELS = 180_000_000  # about what Pillow itself decodes at most; the default of `Image.max_pixels`

@@ -4,7 +4,7 @@ import numpy as np
 
 from t2t_multimodel.data_gen.readers import sphere
 from t2t_multimodel.data_gen.readers.promised import why_cut
-from t2t_multimodel.data_gen.readers.regular import open_regular
+from t2t_multimodel.regular_files import open_regular
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".sph", ".wv1")
 MAX_SECONDS = 3600.0  # the default of `Audio.max_seconds`

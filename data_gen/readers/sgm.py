@@ -7,8 +7,8 @@ import re
 import zlib
 from dataclasses import dataclass
 
-from t2t_multimodel.data_gen.readers.regular import open_regular
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.regular_files import open_regular
 
 MAX_BYTES = 1 << 28  # of a test set, decompressed; it is held in memory
 

@@ -24,8 +24,8 @@ from t2t_multimodel import startup
 from t2t_multimodel.cli import terminal
 from t2t_multimodel.cli.command import DECODE_HPARAMS, Command
 from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH, lines_of
-from t2t_multimodel.data_gen.readers.regular import open_regular
 from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.regular_files import open_regular
 
 command = Command("t2t-decoder", __doc__)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import heapq
 import itertools
 import json
@@ -13,9 +12,10 @@ import sys
 import time
 from pathlib import Path
 
+from t2t_multimodel import locks
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import stored
-from t2t_multimodel.files import open_lock, write_file
+from t2t_multimodel.files import write_file
 from t2t_multimodel.json_files import Whole, parse_json
 from t2t_multimodel.training.metrics_log import METRICS_FILE
 from t2t_multimodel.training.reporting import format_seconds
@@ -80,14 +80,13 @@ def makespan(seconds, workers):
 def only_one(folder):
     """Locks the suite's folder; raises `UserError` if another t2t-experiment holds the lock."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open_lock(folder / ".lock") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another t2t-experiment uses {folder}; wait for it, or give another --output_dir"
-            ) from None
-        yield
+    try:
+        with locks.hold(folder / ".lock"):
+            yield
+    except locks.Busy as holder:
+        raise UserError(
+            f"another t2t-experiment ({holder}) uses {folder}; wait for it, or give another --output_dir"
+        ) from None
 
 
 def run_all(jobs, places, label):

@@ -17,7 +17,6 @@ import json
 import os
 import re
 import shutil
-import stat
 import sys
 import time
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.regular_files import open_regular
 
 FORMAT_VERSION = 1
 ARRAYS_FILE, STATE_FILE, MANIFEST_FILE = "arrays.safetensors", "state.json", "manifest.json"
@@ -173,7 +173,7 @@ def damage(folder, step, unchanged=False):
         if manifest["step"] != step or manifest["files"].keys() != {ARRAYS_FILE, STATE_FILE}:
             return f"its {MANIFEST_FILE} is not one of step {step}"
         for name, facts in manifest["files"].items():
-            with _open(checkpoint / name) as file:
+            with open_regular(checkpoint / name, links=False) as file:
                 size = os.fstat(file.fileno()).st_size
                 if size != facts["bytes"]:
                     return f"{name} has {size:,} bytes instead of {facts['bytes']:,}"
@@ -214,7 +214,9 @@ def load(folder, step, verify=True):
         raise UserError(f"the checkpoint {checkpoint} is damaged ({reason}); use another one of {folder}")
     try:
         state = _read_json(checkpoint, STATE_FILE)
-        _open(checkpoint / ARRAYS_FILE).close()  # raises, where opening it by name might wait for ever
+        open_regular(
+            checkpoint / ARRAYS_FILE, links=False
+        ).close()  # raises, where opening it by name might wait for ever
         arrays = load_file(checkpoint / ARRAYS_FILE)  # which compares the sizes in its header with that of the file
         if not isinstance(state, dict):
             raise ValueError(f"{STATE_FILE} holds no object")
@@ -309,7 +311,7 @@ def _flush(path):
 
 
 def _facts_of(path):
-    with _open(path) as file:
+    with open_regular(path, links=False) as file:
         return _facts(file)
 
 
@@ -331,24 +333,9 @@ def _facts(file, unchanged=False):
 _known_digests = {}  # (device, inode, size, times) of files, which another content would change → sha256
 
 
-def _open(path):
-    """Opens a regular file; raises `OSError` for everything else, and never waits."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(error.errno, "it is a link", str(path)) from None
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    return open(descriptor, "rb")
-
-
 def _read_json(checkpoint, name):
     most = _MOST_JSON_BYTES[name]
-    with _open(checkpoint / name) as file:
+    with open_regular(checkpoint / name, links=False) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise ValueError(f"{name} has more than {most:,} bytes")

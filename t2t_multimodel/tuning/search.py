@@ -8,14 +8,15 @@ a trial depend on the seed, its number and the trials before it, so an interrupt
 uninterrupted one.
 """
 
+import contextlib
 import dataclasses
 import shutil
 import time
 import warnings
 from pathlib import Path
 
+from t2t_multimodel import locks
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.files import open_lock
 from t2t_multimodel.tuning import storage
 
 STORAGE_FILE, LOCK_FILE, TRIALS_FOLDER = "study.sqlite", "tune.lock", "trials"
@@ -53,8 +54,6 @@ class Search:
         Raises:
           UserError: optuna is missing, another process uses the folder, or the settings differ.
         """
-        import fcntl
-
         self._optuna = _optuna()
         self.folder, self._dimensions, self._objective = Path(output_dir), dimensions, objective
         self._seed, self._startup, self._keep = seed, startup_trials, keep_checkpoints
@@ -63,12 +62,13 @@ class Search:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise UserError(f"--output_dir={output_dir} can't be made: {error.strerror}") from None
-        self._lock = open_lock(self.folder / LOCK_FILE)
+        self._lock = contextlib.ExitStack()
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise UserError(f"{output_dir}: another t2t-tune uses this folder; wait, or give another one") from None
+            self._lock.enter_context(locks.hold(self.folder / LOCK_FILE))
+        except locks.Busy as holder:
+            raise UserError(
+                f"{output_dir}: another t2t-tune ({holder}) uses this folder; wait, or give another one"
+            ) from None
         try:
             self.study = self._open(warmup_steps)
             self._check(settings)
