@@ -20,6 +20,7 @@ PUNCTUATION = frozenset((",", ":", "``", "''", "."))
 UNCOUNTED = frozenset(("", "TOP", "ROOT", "S1"))
 TRACE = "-NONE-"
 EQUAL = {"PRT": "ADVP"}
+_TOKEN = re.compile(r"\)[^ \t\r\n()]*|\(|[^ \t\r\n()]+")  # a no-break space is part of a word
 
 
 class Node(NamedTuple):
@@ -91,7 +92,7 @@ def parse(text):
     tree = Tree([], [])
     open_nodes = []  # [label, first leaf, leaves directly below, nodes directly below]
     outermost = [None, 0, 0, 0]
-    tokens = re.findall(r"\)[^\s()]*|\(|[^\s()]+", text)
+    tokens = _TOKEN.findall(text)
     for before, token in zip(["", *tokens], tokens):
         above = open_nodes[-1] if open_nodes else outermost
         if above is outermost and any(outermost[2:]):
