@@ -30,7 +30,8 @@ class ChildRun:
         """All complete evaluations so far (with every problem): [(step, {problem: {metric: value}})], by step."""
         by_step = {}
         for record in read_metrics(self._folder):
-            if record["split"] != "train" and record.get("problem"):
+            whole = isinstance(record.get("step"), int) and isinstance(record.get("problem"), str)
+            if whole and record.get("split") not in (None, "train"):
                 by_step.setdefault(record["step"], {})[record["problem"]] = record
         return [(step, scores) for step, scores in sorted(by_step.items()) if set(scores) == self._problems]
 
