@@ -29,7 +29,8 @@ _ABOVE = (
     "max_audio_seconds mixture_temperature".split()
 )
 _BELOW_ONE = ("dropout", "label_smoothing", "adam_beta1", "adam_beta2")
-_MOST = 2**31 - 1  # of any number: sizes, steps and lengths are counted in 32 bits
+_MOST = 2**31 - 1  # of what sizes are made from: they are counted in 32 bits
+_MOST_FLOAT = 3e38  # of rates and weights
 _LONGEST = 32  # numbers of a tuple
 
 
@@ -260,8 +261,9 @@ def _validate_numbers(name: str, value: Any) -> None:
             raise UserError(f"{name}={value} must lie in [0, 1)")
         if name in _ABOVE and not 0 < number <= _MOST:
             raise UserError(f"{name}={value} must be above 0 and at most {_MOST:,}")
-        if not least <= number <= _MOST:  # NaN neither
-            said = f"at least {least}" if number < least else f"a number of at most {_MOST:,}"
+        most = _MOST_FLOAT if isinstance(number, float) else _MOST
+        if not least <= number <= most:  # NaN neither
+            said = f"at least {least}" if number < least else f"a number of at most {most:,.10g}"
             raise UserError(f"{name}={value} must be {said}")
 
 

@@ -107,7 +107,10 @@ def test_problems_may_be_given_as_names_mixtures_and_problems(problems, weights)
         (lambda data, to: t2t.train("tiny_image", HPARAMS, data, to, overrides={"dropout": 2.0}), ["dropout=2.0"]),
         (lambda data, to: t2t.train("tiny_image", HPARAMS, data, data), ["one folder"]),
         (lambda data, to: t2t.train("tiny_image", HPARAMS, data, to, schedule="trian"), ["trian", "'train'"]),
-        (lambda data, to: t2t.train("tiny_image", HPARAMS, data, to, save_interval=0), ["save_interval=0"]),
+        (
+            lambda data, to: t2t.train("tiny_image", HPARAMS, data, to, save_interval=0),
+            ["save_interval must be", "not 0"],
+        ),
         (lambda data, to: t2t.train("tiny_image", HPARAMS, data, to, model="multimodl"), ["multimodel"]),
         (lambda data, to: t2t.train("tiny_image", HPARAMS, to / "none", to), ["t2t-datagen --problem=tiny_image"]),
         (lambda data, to: t2t.evaluate(to), ["holds no run"]),
