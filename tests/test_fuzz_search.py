@@ -139,6 +139,9 @@ def test_its_lock_writes_through_no_link_and_waits_for_no_pipe(folder, tmp_path)
     assert other.read_text() == "words"
     (work / LOCK_FILE).unlink()
     os.mkfifo(work / LOCK_FILE)
+    with pytest.raises(OSError, match="no regular file"):
+        results_of(work)
+    (work / LOCK_FILE).unlink()
     assert results_of(work) == results_of(folder)
 
 
