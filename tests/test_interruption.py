@@ -40,6 +40,14 @@ LONG_CALL = (  # no handler of Python runs within it
 STARTING = "print('training', flush=True); time.sleep(60)"
 
 
+@pytest.fixture(autouse=True)
+def listening():
+    """Also where the tests themselves were started with Ctrl-C ignored, as a shell starts a job in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def start(body, mode="exit"):
     child = subprocess.Popen(
         [sys.executable, "-c", LOOP.replace("{body}", body), mode],
