@@ -141,6 +141,7 @@ def test_any_model_writes_trees(made, beam, length, alpha):
                 assert len(leaf) <= TAG_BYTES + 2 * len(word.encode()), (leaf, word)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tree", ["(NP (NN {}))", "{}"], ids=["leaf", "without brackets"])
 def test_a_leaf_is_no_longer_than_its_word_allows(tree, tmp_path_factory):
     words = vocabulary(tmp_path_factory.getbasetemp() / "longTrue", True)

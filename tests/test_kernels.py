@@ -283,6 +283,7 @@ def test_references_train_the_same(name, monkeypatch):
             np.testing.assert_allclose(found, fast["gradients"][path], rtol=1e-3, atol=1e-5, err_msg=path)
 
 
+@pytest.mark.slow
 def test_references_have_the_same_gradients_in_programs_for_any_length(monkeypatch):
     """A wide body too, which is computed in halves where that is faster."""
     monkeypatch.setattr(body, "WIDE", 1)

@@ -13,6 +13,8 @@ from t2t_multimodel.metrics import get, totals
 from t2t_multimodel.training.evaluation import evaluate_run
 from t2t_multimodel.tuning.objective import Objective
 
+pytestmark = pytest.mark.slow
+
 CODE = '''
 """A user's folder: a problem that only its probabilities are known of, and a small hparams set."""
 from dataclasses import replace

@@ -74,6 +74,7 @@ def test_their_problems_are_sound(name):
     check_problem(problem, prepared=20, worker=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, metric, margin", [("season_forecast", "r2", 0.3), ("graph_distance", "accuracy_top1", 0.2)]
 )

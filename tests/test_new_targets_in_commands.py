@@ -10,6 +10,8 @@ from t2t_multimodel import load, registry
 from t2t_multimodel.cli import datagen, decoder, evaluate, inspect_data, report, trainer
 from t2t_multimodel.experiments.measure import test_scores as scores_by_example
 
+pytestmark = pytest.mark.slow
+
 CODE = '''
 """A problem for each kind, and a model as small as can be."""
 from dataclasses import replace

@@ -73,6 +73,7 @@ def test_what_a_folder_registers_is_reported(own):
     assert {"digits", "tree", "punctuated_tree"} <= set(registry.grammars.names())
 
 
+@pytest.mark.slow
 def test_a_model_trains_with_an_optimizer_and_a_schedule_of_ones_own(own):
     hparams = replace(HPARAMS, optimizer="plain_descent", learning_rate_schedule="straight", clip_norm=0.0)
     hyperparameters.validate(hparams)

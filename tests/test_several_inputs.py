@@ -314,6 +314,7 @@ def test_nothing_is_one_position(model):
 # ---- A run
 
 
+@pytest.mark.slow
 def test_both_are_trained_and_scored(run, data_dir):
     scores = evaluate_run(run, NAMES[:2], data_dir, report=lambda line: None)
     assert set(scores) == set(NAMES[:2])
@@ -321,6 +322,7 @@ def test_both_are_trained_and_scored(run, data_dir):
         assert of_problem["examples"] == 6 and np.isfinite(of_problem["teacher_forced_log_perplexity"])
 
 
+@pytest.mark.slow
 def test_dicts_are_decoded(predictor):
     samples = [sample["inputs"] for sample in Said().samples("test")]
     answers = predictor.decode(NAMES[0], samples, max_length=5)
@@ -335,6 +337,7 @@ def test_dicts_are_decoded(predictor):
         predictor.decode(NAMES[0], [long])
 
 
+@pytest.mark.slow
 def test_files_are_decoded(run, predictor, monkeypatch, tmp_path, run_command):
     import soundfile
     from PIL import Image as Pillow

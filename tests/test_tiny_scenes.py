@@ -14,6 +14,7 @@ def test_they_are_sound(name):
     check_problem(problem, prepared=10, worker=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, metric, margin", [("tiny_measure", "r2", 0.4), ("tiny_tags", "average_precision", 0.2)])
 def test_they_learn_beside_tiny8(name, metric, margin, tmp_path):
     problem = registry.problem(name)
