@@ -91,11 +91,6 @@ def read_json(path: str | os.PathLike[str], schema: Any, advice: str = "", limit
     return parse_json(read_bytes(path, advice, limit), schema, path, advice)
 
 
-def read_json_lines(path: str | os.PathLike[str], schema: Any, advice: str = "", limit: int = LIMIT) -> list[Any]:
-    """The values of a file with one JSON text in each line; raises what `read_json` raises."""
-    return list(parse_json_lines(read_bytes(path, advice, limit), schema, path, advice))
-
-
 def parse_json_lines(content: bytes, schema: Any, path: str | os.PathLike[str], advice: str = "") -> Iterator[Any]:
     """The values of the lines of `content`, which was read from `path`; a line without an end is one too."""
     for number, line in enumerate(content.splitlines(), 1):

@@ -36,6 +36,7 @@ def read_index(files, manifest, split, members, advice):
             if members:
                 shapes["input_length"] += (members,)
             columns = _arrays(file, shapes)
+        # zipfile raises NotImplementedError for a compression that it does not know.
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
             raise damaged(path, str(error) or type(error).__name__, advice) from None
     if fault := _fault(columns, about["files"]):

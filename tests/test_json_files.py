@@ -16,8 +16,8 @@ from t2t_multimodel.json_files import (
     OneOf,
     Whole,
     parse_json,
+    parse_json_lines,
     read_json,
-    read_json_lines,
 )
 
 SCHEMA = {"n": Whole(1, 10), "x?": float, "names": [str], "sizes?": {str: int}, "file?": FILE_NAME, "rest?": ANY}
@@ -102,7 +102,7 @@ def test_only_regular_files_of_limited_size_are_read(tmp_path):
 def test_lines_are_named(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"a": 1}\n{"a": 2}\n')
-    assert read_json_lines(path, {"a": int}) == [{"a": 1}, {"a": 2}]
+    assert list(parse_json_lines(path.read_bytes(), {"a": int}, path)) == [{"a": 1}, {"a": 2}]
     path.write_text('{"a": 1}\n{"a":')
     with pytest.raises(DamagedFile, match=r"a\.jsonl line 2 is damaged"):
-        read_json_lines(path, {"a": int})
+        list(parse_json_lines(path.read_bytes(), {"a": int}, path))
