@@ -141,6 +141,13 @@ def test_any_model_writes_trees(made, beam, length, alpha):
                 assert len(leaf) <= TAG_BYTES + 2 * len(word.encode()), (leaf, word)
 
 
+def test_inputs_of_other_lengths_use_the_same_program(made):
+    """Each shape of what the grammar knows of the inputs needs a compiled program of decoding."""
+    words, grammar, _ = made
+    dog = words.encode("dog")
+    assert len({grammar.rows([dog * times, dog]).shape for times in range(1, 1 + 64 // len(dog))}) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("tree", ["(NP (NN {}))", "{}"], ids=["leaf", "without brackets"])
 def test_a_leaf_is_no_longer_than_its_word_allows(tree, tmp_path_factory):
