@@ -33,6 +33,7 @@ SHIPPED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_modality_passes(name):
     modality, samples, junk = SHIPPED[name]
@@ -134,6 +135,7 @@ class NoMask(Broken):
         return Encoder(Numbers(self.labels), hparams, name=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cls, finding",
     [

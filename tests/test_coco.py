@@ -137,6 +137,7 @@ def test_prepared_by_tfds(manual, monkeypatch):
     assert {"coco_captions"} == {Path(path).parents[2].name for path in problem.source_files()}
 
 
+@pytest.mark.slow
 def test_two_workers_write_what_one_writes(problem, tmp_path):
     digests = []
     for workers in (1, 2):

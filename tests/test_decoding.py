@@ -176,6 +176,7 @@ def brute_force(model, spec, batch):
     return ids, scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beam", [1, 3])
 def test_compiled_decoding_equals_eager(beam):
     """The program that the commands run, `compiled` of the backend's adapter, writes the ids of the plain function."""
@@ -286,6 +287,7 @@ def test_length_penalty():
     np.testing.assert_allclose(to_numpy(length_penalty(ops.convert_to_tensor(7), 0.6)), 2.0**0.6, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_beam_scores_are_those_of_its_ids(kind):
     """Hypotheses change rows on the way, and each keeps its own past: teacher forcing gives the same score."""
@@ -309,6 +311,7 @@ def test_beam_scores_are_those_of_its_ids(kind):
     np.testing.assert_allclose(scores, (chosen * (ids > 0)).sum(axis=1) / penalty, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_beam_is_never_worse_than_greedy_here():
     """Without length penalty a beam of four finds at least greedy's log-probability (no law, but so on this model)."""
     model, spec = shared_model(), TRANSLATION

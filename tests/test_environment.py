@@ -135,6 +135,7 @@ def test_a_number_that_no_computer_counts_to_is_one_line(run_command):
 # ---- Locale, home folder, closed streams, limits: a light command in a process of its own
 
 
+@pytest.mark.slow
 def test_the_locale_home_and_streams_change_no_status(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "counting.py").write_text(PROBLEM, encoding="utf-8")

@@ -203,6 +203,7 @@ def test_a_folder_holds_one_suite_and_reads_compressed_results(tmp_path, run_com
     assert status == 2 and "holds suite transfer of my_trees, my_birds; give another --output_dir" in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["paper_tables", "paper_tables_real8"])
 def test_the_reports_in_the_documentation_say_what_their_results_say(folder):
     path = Path(__file__).parents[1] / "docs" / folder

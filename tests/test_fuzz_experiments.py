@@ -14,6 +14,8 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import report, results, statistics, stored, suite_figures
 from t2t_multimodel.report.page import Section
 
+pytestmark = pytest.mark.slow
+
 OF_RUNS = ("plan.json", "runs/000/result.json", "runs/011/result.json")
 OF_A_COPY = ("plan.json", "results.jsonl", "curves.jsonl", "probes.jsonl", "digests.json")
 

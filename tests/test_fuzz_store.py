@@ -15,6 +15,8 @@ from t2t_multimodel.data_gen import generate as datagen_module
 from t2t_multimodel.data_gen.verify import verify
 from t2t_multimodel.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):

@@ -77,6 +77,7 @@ def examples(words, with_words, trees=TREES):
     ]
 
 
+@pytest.mark.slow
 def test_every_tree_is_in_the_grammar(made):
     words, grammar, with_words = made
     assert misfit(grammar, examples(words, with_words)) is None

@@ -269,6 +269,7 @@ def test_an_unknown_setting_is_refused_with_one_line(monkeypatch):
         registry.models.get("multimodel")(HPARAMS, [TRANSLATION])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["text_to_text", "image_to_label"])
 def test_references_train_the_same(name, monkeypatch):
     """Loss, logits and gradients of a training step, with noise and dropped tokens."""

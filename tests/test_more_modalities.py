@@ -34,6 +34,7 @@ def test_a_modality_is_one_file_that_uses_nothing_private(file):
     assert not re.findall(r"(?<!self)\._[a-z]\w*|import _\w+", code)
 
 
+@pytest.mark.slow
 def test_time_series_keep_the_contract():
     import time_series
 
@@ -52,6 +53,7 @@ def test_time_series_from_a_file(tmp_path):
     np.testing.assert_array_equal(array, np.float32([[1, 2], [NAN, 3.5]]))
 
 
+@pytest.mark.slow
 def test_graphs_keep_the_contract():
     import graph
 

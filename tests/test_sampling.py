@@ -143,6 +143,7 @@ def test_random_bits_are_those_of_the_published_generator():
 # ---- With a model
 
 
+@pytest.mark.slow
 def test_compiled_sampling_equals_eager():
     model, spec, rows, settings = shared_model(), TRANSLATION, [7, 0, 123_456, 3], {"top_k": 12, "top_p": 0.95}
     batch = {name: array for name, array in make_batch(spec, rows=4).items() if name != "targets"}

@@ -280,6 +280,7 @@ def test_members_share_their_nets_with_other_problems(model):
     assert model.input_encoder(SPEC).member.path in mine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [SPEC, TO_LABEL], ids=["text", "label"])
 def test_padding_of_a_member_does_not_leak(model, spec):
     run = program(model, lambda batch: {"loss": model.loss(batch, spec)[0], "outputs": model(batch, spec=spec)[0]})
@@ -290,6 +291,7 @@ def test_padding_of_a_member_does_not_leak(model, spec):
         np.testing.assert_allclose(found["outputs"], short["outputs"], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_member_counts(model):
     run = program(model, lambda batch: model(batch, spec=SPEC)[0])
     batch = batch_of(SPEC)

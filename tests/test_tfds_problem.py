@@ -152,6 +152,7 @@ class AnimalPictures(TfdsProblem):
 '''
 
 
+@pytest.mark.slow
 def test_both_forms_register_and_generate(animals, folders, user_folder, run_command):
     folder = user_folder({"animals_of_a_user.py": USER_CODE})
     load_user_code(folder)

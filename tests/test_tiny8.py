@@ -236,6 +236,7 @@ def test_the_source_decides_the_target(name):
         assert targets.setdefault(sample["inputs"], sample["targets"]) == sample["targets"]
 
 
+@pytest.mark.slow
 def test_splits_share_no_described_scene():
     """Over the streams themselves, whose sentences carry their scenes."""
     scenes = {"train": set(), "dev": set(), "test": set()}
@@ -258,6 +259,7 @@ def test_splits_share_no_described_scene():
     )
 
 
+@pytest.mark.slow
 def test_no_test_sentence_is_in_any_training_problem():
     """Over the English sentences of the samples, in all problems that tell of a scene, in all orders."""
     english_side = {"tiny_deen": "targets", "tiny_fren": "targets", "tiny_caption": "targets", "tiny_speech": "targets"}
