@@ -44,6 +44,27 @@ def open_regular(
         raise
 
 
+def opened_to_write(path: str | os.PathLike[str], flags: int) -> int:
+    """The descriptor of a regular file that a process keeps for itself, such as a lock or a log; no link is followed.
+
+    Args:
+      flags: `os.O_RDWR | os.O_CREAT`, …; a file that is made can be read and written as the umask allows.
+
+    Raises:
+      NotRegular: something else is there, which is not waited for. OSError: it can't be opened.
+    """
+    try:
+        descriptor = os.open(path, flags | _FLAGS | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotRegular(errno.EINVAL, "it is a link", os.fspath(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotRegular(errno.EINVAL, "it is no regular file", os.fspath(path))
+    return descriptor
+
+
 def require_regular(path: str | os.PathLike[str]) -> None:
     """Raises `OSError`, as `open_regular` does, unless a regular file is at `path`; for libraries that open it."""
     _check(path, stat_of(path))
