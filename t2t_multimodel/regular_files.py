@@ -65,6 +65,17 @@ def opened_to_write(path: str | os.PathLike[str], flags: int) -> int:
     return descriptor
 
 
+def last_lines(path: str | os.PathLike[str], most: int = 1 << 16) -> list[str]:
+    """The lines in the last `most` bytes of a file that a program wrote, without blanks around them.
+
+    Raises:
+      NotRegular: it is no regular file. OSError: it can't be read.
+    """
+    with open_regular(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - most))
+        return [line.strip() for line in file.read(most).decode("utf-8", "replace").splitlines()]
+
+
 def require_regular(path: str | os.PathLike[str]) -> None:
     """Raises `OSError`, as `open_regular` does, unless a regular file is at `path`; for libraries that open it."""
     _check(path, stat_of(path))

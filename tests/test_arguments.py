@@ -12,6 +12,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.padding import samples_of_values
 from t2t_multimodel.modalities import Audio, Image, Text
 from t2t_multimodel.predictor import Predictor
+from t2t_multimodel.testing import check_modality, check_problem
 
 TRAIN = {"problems": "tiny_ende", "hparams": "multimodel_tiny", "data_dir": "nowhere", "output_dir": "nowhere"}
 WRONG = [
@@ -52,6 +53,20 @@ WRONG = [
     (decode_settings, {"asked": {"beam_size": True}}, "beam_size"),
     (decode_settings, {"asked": {"alpha": float("nan")}}, "alpha"),
     (decode_settings, {"asked": {"constrained": 1.0}}, "constrained"),
+    (check_problem, {"problem": 3}, "problem must be a Problem class"),
+    (check_problem, {"problem": None}, "problem must be a Problem class"),
+    (check_problem, {"problem": "tiny_ende", "prepared": 0}, "prepared"),
+    (check_problem, {"problem": "tiny_ende", "read": "all"}, "read"),
+    (check_problem, {"problem": "tiny_ende", "worker": 1}, "worker"),
+    (check_modality, {"modality": Text(), "samples": 3}, "samples must be a list"),
+    (check_modality, {"modality": Text(), "samples": "abc"}, "samples must be a list"),
+    (check_modality, {"modality": Text(), "samples": {"a": 1}}, "samples must be a list"),
+    (check_modality, {"modality": Text(), "samples": ["a"], "junk": 3}, "junk must be a list"),
+    (
+        check_modality,
+        {"modality": Text(), "samples": ["a"], "hparams": {"hidden_size": 8}},
+        "hparams must be an HParams",
+    ),
 ]
 
 
