@@ -23,6 +23,7 @@ from t2t_multimodel.arguments import in_short
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.hyperparameters import HParams
 from t2t_multimodel.modalities import Modality, Numbers
+from t2t_multimodel.modalities.base import fault_of
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.testing.content import same_arrays
 from t2t_multimodel.testing.findings import few_of, said
@@ -131,7 +132,7 @@ def _declared(modality):
         yield f"{type(modality).__name__} is not registered: put @register_modality before the class"
     if not dataclasses.is_dataclass(modality) or not type(modality).__dataclass_params__.frozen:
         yield f"{type(modality).__name__} is no frozen dataclass: put @dataclasses.dataclass(frozen=True) before it"
-    elif fault := modality.declaration_fault():
+    elif fault := fault_of(modality):
         yield f"it {fault}"
     if not (modality.can_be_input or modality.can_be_target):
         yield "it can be neither an input nor a target: define make_encoder or make_head"
