@@ -5,6 +5,7 @@ import struct
 from typing import NamedTuple
 
 _LAYER_3_SIDE_BYTES = {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}  # (MPEG-1, mono)
+_MOST_FRAMES = 2_000_000  # some ten hours of sound
 _LARGEST = 1 << 30  # bytes, that are held in memory
 _RATES = ((11025, 12000, 8000), None, (22050, 24000, 16000), (44100, 48000, 32000))  # Hz, by the bits of the version
 _KBITS = {  # of a second, by (MPEG-1, layer)
@@ -64,6 +65,8 @@ def frames(file, first):
         if not size or kind not in (None, head[:2]):
             break
         kind, at, count = head[:2], at + size, count + 1
+        if count > _MOST_FRAMES:
+            break
         rates.add(head[2] >> 4)
     return Frames(count, at, at > present, len(rates) < 2)
 
