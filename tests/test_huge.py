@@ -112,6 +112,22 @@ def test_a_longest_target_that_a_stranger_made_up_bounds_no_answer(run):
     assert load(run).decode("tiny_ende", ["a red circle"], max_length=5)
 
 
+@pytest.mark.parametrize("flags", [["--workers=1000000000"], ["--seeds=1000000000"]], ids=str)
+def test_a_number_of_processes_or_runs_has_a_bound(flags, run_command):
+    from t2t_multimodel.cli import experiment
+
+    suite = ["--suite=transfer", "--problem=tiny_ende,tiny_parse", "--data_dir=nowhere", "--output_dir=nowhere"]
+    status, _, said = run_command(experiment.main, *suite, *flags)
+    assert status == 2 and "1000000000" in said.splitlines()[-1]
+
+
+def test_so_has_that_of_data_generation():
+    from t2t_multimodel.data_gen.workers import Workers
+
+    with pytest.raises(UserError, match="between 1 and 1,024"):
+        Workers([], 10**9)
+
+
 def checkpoint_of(folder, content, size=0):
     """A checkpoint of step 1 whose manifest vouches for these arrays."""
     step = checkpoints.save(folder, 1, {}, {})
