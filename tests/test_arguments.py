@@ -16,6 +16,7 @@ from t2t_multimodel.modalities.base import fault_of
 from t2t_multimodel.predictor import Predictor
 from t2t_multimodel.problem import Problem, declaration_faults
 from t2t_multimodel.testing import check_modality, check_problem
+from t2t_multimodel.training.run_directory import RunDirectory
 
 TRAIN = {"problems": "tiny_ende", "hparams": "multimodel_tiny", "data_dir": "nowhere", "output_dir": "nowhere"}
 WRONG = [
@@ -31,7 +32,10 @@ WRONG = [
     (t2t.generate_data, {"problems": "tiny_ende", "data_dir": "d", "vocabulary_size": 1.5}, "vocabulary_size"),
     (t2t.generate_data, {"problems": "tiny_ende", "data_dir": "d", "overwrite": "no"}, "overwrite"),
     (t2t.generate_data, {"problems": "tiny_ende", "data_dir": "d", "seed": -1}, "seed"),
+    (t2t.train, TRAIN | {"problems": {"tiny_ende", "tiny_enfr"}}, "problems is a set"),
     (t2t.train, TRAIN | {"output_dir": None}, "output_dir"),
+    (RunDirectory, {"output_dir": 3}, "output_dir"),
+    (RunDirectory, {"output_dir": "a\0b"}, "output_dir"),
     (t2t.train, TRAIN | {"overrides": 3}, "overrides"),
     (t2t.train, TRAIN | {"overrides": {3: 4}}, "overrides"),
     (t2t.train, TRAIN | {"hparams": 3}, "hparams set"),

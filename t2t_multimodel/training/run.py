@@ -84,7 +84,7 @@ class Run:
         return cls(model, seed, backend, problems, vocabulary)
 
     def problem(self, name):
-        if name not in self.problems:
+        if not isinstance(name, str) or name not in self.problems:
             raise unknown_name("problem of this run", name, self.problems)
         return self.problems[name]
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from t2t_multimodel import locks
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.files import write_file
+from t2t_multimodel.files import user_path, write_file
 from t2t_multimodel.hyperparameters import Resolved
 from t2t_multimodel.json_files import ANY, MissingFile, read_json
 from t2t_multimodel.training import checkpoints, environment
@@ -55,8 +55,8 @@ class RunDirectory:
     """A run on disk. To open one reads nothing; it can stand wherever a path can."""
 
     def __init__(self, output_dir: str | os.PathLike[str]) -> None:
-        """Raises `UserError` where `output_dir` is a file."""
-        self.path = Path(output_dir)
+        """Raises `UserError` where `output_dir` is a file, or no path."""
+        self.path = Path(user_path(output_dir, "output_dir"))
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--output_dir={self.path} is a file; name a folder")
 
