@@ -45,10 +45,11 @@ def write_output(path: str | os.PathLike[str], content: bytes) -> None:
     Raises:
       OSError: it can't be written; of a pipe also that nothing reads it.
     """
-    if not _is_special(path, stat.S_ISCHR, stat.S_ISFIFO):
+    is_open = os.path.dirname(os.path.abspath(path)) in ("/dev", "/dev/fd", "/proc/self/fd")  # /dev/stdout > file
+    if not is_open and not _is_special(path, stat.S_ISCHR, stat.S_ISFIFO):
         return write_file(path, content)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe without a reader is no wait
+    try:  # not O_CREAT: nothing is made there; a pipe without a reader is no wait
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0))
         os.set_blocking(descriptor, True)
         with open(descriptor, "wb") as file:
             file.write(content)

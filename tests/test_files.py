@@ -64,6 +64,12 @@ def test_what_a_user_names_as_output_may_be_a_pipe_or_a_device(tmp_path):
     (tmp_path / "null").symlink_to(os.devnull)
     write_output(tmp_path / "null", b"x")
     assert (tmp_path / "null").is_symlink()
+    with open(tmp_path / "redirected", "wb") as redirected:
+        write_output(f"/dev/fd/{redirected.fileno()}", b"answers")
+    assert (tmp_path / "redirected").read_bytes() == b"answers"
+    with pytest.raises(OSError):
+        write_output("/dev/nothing", b"x")
+    assert not os.path.lexists("/dev/nothing")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="nothing reads this pipe"):
         write_output(tmp_path / "pipe", b"x")
