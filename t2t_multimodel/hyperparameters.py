@@ -35,7 +35,7 @@ _LONGEST = 32  # numbers of a tuple
 # The most of what is made one by one, or takes memory beside the weights.
 _MOST_OF = dict.fromkeys("encoder_blocks attention_blocks mixer_blocks decoder_blocks".split(), 1000) | {
     "audio_blocks": 30,
-    "audio_mel_bins": 10_000,
+    "audio_mel_bins": 1024,
     "audio_frame_milliseconds": 60_000,
     "audio_hop_milliseconds": 60_000,
     "gradient_accumulation_steps": 10_000,
