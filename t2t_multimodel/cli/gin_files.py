@@ -64,8 +64,8 @@ class GinSettings:
             if name in field_types() or name in _SELECTORS:
                 line = f"HParams.{name}" if name not in _SELECTORS else "HParams.hidden_size"
                 raise UserError(
-                    f"{self._defined[name]}: {name} is a macro, which sets nothing, and nothing uses it; an hparam is set "
-                    f"by {line} = …"
+                    f"{self._defined[name]}: {name} is a macro, which sets nothing, and nothing uses it; "
+                    f"an hparam is set by {line} = …"
                 )
         return values
 
