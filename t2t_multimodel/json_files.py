@@ -128,7 +128,7 @@ def read_bytes(path: str | os.PathLike[str], advice: str = "", limit: int = LIMI
     try:
         with open_regular(path, links=links) as file:
             status = os.fstat(file.fileno())
-            content = file.read(limit + 1) if status.st_size <= limit else b""
+            content = file.read(status.st_size + 1) if status.st_size <= limit else b""
     except FileNotFoundError:
         raise MissingFile(_line(path, "is missing", "", advice)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
