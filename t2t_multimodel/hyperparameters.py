@@ -234,6 +234,11 @@ def parse(text: str, where: str = "--hparams") -> dict[str, Any]:
 def validate(hparams: HParams) -> None:
     """Raises `UserError` where values contradict each other, are out of range, or name what is not registered."""
     _validate_values(hparams)
+    if hparams.mixture_schedule and hparams.mixture != "schedule":
+        raise UserError(
+            f"mixture_schedule is set, and mixture={hparams.mixture} does not use it; set mixture=schedule, or "
+            "mixture_schedule='' too"
+        )
     for name, known in (("optimizer", registry.optimizers), ("learning_rate_schedule", registry.schedules)):
         if getattr(hparams, name) not in known:
             raise unknown_name(name, getattr(hparams, name), known.names())
