@@ -37,12 +37,11 @@ def decode_settings(
         if name not in DECODE_DEFAULTS:
             raise unknown_name(f"{where}decode hparam", name, DECODE_DEFAULTS)
     settings = DECODE_DEFAULTS | values
-    for name, (least, most) in _BOUNDS.items():
-        value = settings[name]
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise UserError(
-                f"{where}decode hparam {name}={value!r} must be a whole number of at least {least} and at most {most:,}"
-            )
+    for name, (least, largest) in _BOUNDS.items():
+        number = settings[name]
+        if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= largest:
+            said = f"a whole number of at least {least} and at most {largest:,}"
+            raise UserError(f"{where}decode hparam {name}={number!r} must be {said}")
     if not isinstance(settings["constrained"], int) or settings["constrained"] not in (0, 1):
         raise UserError(f"{where}decode hparam constrained={settings['constrained']!r} must be 0 or 1")
     for name in ("alpha", "temperature", "top_p"):

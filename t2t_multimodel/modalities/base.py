@@ -333,7 +333,7 @@ _KINDS = {int: "a whole number", float: "a finite number", bool: "True or False"
 
 def fault_of(modality: Modality) -> str:
     """What is wrong with the fields of a modality, a clause such as "must have …"; "" where nothing is."""
-    for field in dataclasses.fields(modality):  # type: ignore[arg-type]
+    for field in dataclasses.fields(modality):
         kind, value = type(field.default), getattr(modality, field.name)
         if kind in _KINDS and not _is_of(value, kind):
             return f"must have a {field.name} that is {_KINDS[kind]}, not {' '.join(repr(value).split()):.60}"
@@ -341,11 +341,12 @@ def fault_of(modality: Modality) -> str:
 
 
 def _is_of(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):  # a whole number to Python
+        return kind is bool
     if kind is tuple:  # not a set: its order is another one in every process
         return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
     if kind in (int, float):
-        number = numbers.Integral if kind is int else numbers.Real
-        return isinstance(value, number) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, numbers.Integral if kind is int else numbers.Real) and math.isfinite(value)
     return isinstance(value, kind)
 
 
