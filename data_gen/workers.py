@@ -27,6 +27,7 @@ from t2t_multimodel.problem import samples_of
 from t2t_multimodel.startup import processors
 from t2t_multimodel.vocabulary import Vocabulary
 
+_MOST_WORKERS = 1024  # processes of this machine
 _CHUNK, _COSTLY_CHUNK = 256, 32  # samples sent to a worker at once
 
 
@@ -35,8 +36,8 @@ class Workers:
 
     def __init__(self, problems, count=None):
         self.count = processors() if count is None else count
-        if self.count < 1:
-            raise UserError(f"--workers={count}: at least one process is needed")
+        if not 1 <= self.count <= _MOST_WORKERS:
+            raise UserError(f"--workers={count}: give a number of processes between 1 and {_MOST_WORKERS:,}")
         self._problems = list(problems)
         self._recipes = [recipe_of(problem) for problem in self._problems]
         self._pool = None

@@ -1,9 +1,9 @@
 """Pictures with captions in a JSON file: image captioning."""
 
 import functools
-import json
 import os
 
+from t2t_multimodel.data_gen.readers import json_corpora
 from t2t_multimodel.data_gen.readers.lines import bad_sample
 from t2t_multimodel.data_gen.readers.pictures import SUFFIXES
 from t2t_multimodel.errors import UserError
@@ -92,16 +92,7 @@ def _entries(path, most_bytes, max_line_length):
         raise UserError(f"{path}: can't be read ({error.strerror})") from None
     if len(content) > most_bytes:
         raise UserError(f"{path}: more than {most_bytes:,} bytes, the most that max_captions_bytes allows")
-    try:
-        entries = json.loads(content)
-    except RecursionError:
-        raise UserError(f"{path}: not valid JSON for captions (nested too deep)") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start + 1})") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg} at column {error.colno})") from None
-    except ValueError as error:  # a number of thousands of digits
-        raise UserError(f"{path}: not valid JSON for captions ({error})") from None
+    entries = json_corpora.parse(content, path)
     if not isinstance(entries, list):
         raise UserError(f"{path}: a list of entries expected, got {type(entries).__name__}")
     for number, entry in enumerate(entries, 1):

@@ -1,10 +1,9 @@
 """COCO captions, 2014: image captioning. Read directly from the official zips."""
 
 import functools
-import json
 import pathlib
 
-from t2t_multimodel.data_gen.readers import tfds_data
+from t2t_multimodel.data_gen.readers import json_corpora, tfds_data
 from t2t_multimodel.data_gen.readers.corpora import Corpus
 from t2t_multimodel.data_gen.readers.members import ZipMember, read_content, zip_members
 from t2t_multimodel.data_gen.readers.parts import part_of
@@ -133,7 +132,7 @@ class CocoCaption(Problem):
         if not path.exists():
             return {}
         try:
-            entries = _json(read_content(path), path)["images"]
+            entries = json_corpora.parse(read_content(path), path)["images"]
             return {entry["filename"]: _KARPATHY_SPLITS[entry["split"]] for entry in entries}
         except ValueError as error:
             raise UserError(str(error)) from error
@@ -170,7 +169,7 @@ def _captions(annotations, year):
     zipped = ZipMember(str(annotations), f"annotations/{inside}")
     where = annotations / inside if annotations.is_dir() else zipped
     try:
-        content = _json(read_content(where), where)
+        content = json_corpora.parse(read_content(where), where)
     except ValueError as error:
         raise UserError(str(error)) from error
     lists = [content.get(name) if isinstance(content, dict) else None for name in ("images", "annotations")]
@@ -204,12 +203,3 @@ def _entries(where, name, entries):
     """Yields (position, entry) of a list of `where`; an entry that is not a dict is replaced by an empty one."""
     for number, entry in enumerate(entries, 1):
         yield f"{where}: {name}, entry {number}", entry if isinstance(entry, dict) else {}
-
-
-def _json(content, where):
-    try:
-        return json.loads(content)
-    except RecursionError:
-        raise UserError(f"{where}: not valid JSON for captions (nested too deep)") from None
-    except ValueError as error:
-        raise UserError(f"{where}: not valid JSON ({error})") from error

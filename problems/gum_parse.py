@@ -23,6 +23,7 @@ from t2t_multimodel.data_gen.readers.trees import BLANKS
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.problems.treebank import Treebank
 from t2t_multimodel.registry import register_problem
+from t2t_multimodel.regular_files import require_regular
 
 GUM = Corpus(
     folder_name="gum",
@@ -80,5 +81,6 @@ def _documents(path, split):
 
 def _is_masked(path):
     """Whether underscores stand for all words of a document."""
+    require_regular(path)
     words = re.findall(rf"[{BLANKS}]([^{BLANKS}()]+)\)", path.read_text(encoding="utf-8", errors="replace"))
     return bool(words) and not any(word.strip("_") for word in words)

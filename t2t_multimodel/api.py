@@ -11,7 +11,7 @@ To import this module imports neither Keras nor a backend; the functions do.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -284,6 +284,8 @@ def _chosen(problems: Problems) -> "dict[str, tuple[float, Problem | None]]":
 
     if isinstance(problems, Mapping):
         raise UserError('problems is a dict; weights are written "a,b:2", or as a Mixture')
+    if isinstance(problems, Set):  # a run would not go on as it began
+        raise UserError("problems is a set, the order of which is another one in every process; give a list")
     given: Iterable[Any] = [problems]
     if isinstance(problems, Iterable) and not isinstance(problems, str):
         given = problems

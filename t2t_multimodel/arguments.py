@@ -11,7 +11,7 @@ from t2t_multimodel.json_files import ANY, Number, OneOf, Whole, expected, fits
 COUNT, POSITIVE, SEED = Whole(0, 2**31 - 1), Whole(1, 2**31 - 1), Whole(0)
 NAMED = {str: ANY}  # a mapping from names to values
 
-__all__ = ["COUNT", "NAMED", "POSITIVE", "SEED", "Number", "OneOf", "check_arguments"]
+__all__ = ["COUNT", "NAMED", "POSITIVE", "SEED", "Number", "OneOf", "check_arguments", "in_short"]
 
 
 def check_arguments(**arguments: tuple[Any, Any]) -> None:
@@ -30,8 +30,13 @@ def check_arguments(**arguments: tuple[Any, Any]) -> None:
             words = "a mapping from names to values" if schema is NAMED else expected(schema)
             raise UserError(
                 f"{name} must be {words.replace('an object', 'a mapping').replace('null', 'None')}, not "
-                f"{' '.join(reprlib.repr(value).split())}"
+                f"{in_short(value)}"
             )
+
+
+def in_short(value: Any) -> str:
+    """A value in one short line, for an error."""
+    return " ".join(reprlib.repr(value).split())
 
 
 def _plain(value: Any) -> Any:

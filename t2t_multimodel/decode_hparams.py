@@ -6,6 +6,7 @@ from typing import Any
 
 from t2t_multimodel.errors import UserError, unknown_name
 
+LONGEST = 2**20  # ids of an answer
 DECODE_DEFAULTS: dict[str, Any] = {
     "beam_size": 1,
     "alpha": 0.6,
@@ -16,6 +17,9 @@ DECODE_DEFAULTS: dict[str, Any] = {
     "seed": 0,  # of what is drawn
     "constrained": 1,  # 1: trees are well-formed, with a leaf for each word; 0: whatever the model writes
 }
+
+# (least, most); a program takes memory for the most ids of each hypothesis.
+_BOUNDS = {"beam_size": (1, 1000), "max_length": (0, LONGEST), "top_k": (0, 2**31 - 1), "seed": (0, 2**31 - 1)}
 
 
 def decode_settings(
@@ -33,15 +37,11 @@ def decode_settings(
         if name not in DECODE_DEFAULTS:
             raise unknown_name(f"{where}decode hparam", name, DECODE_DEFAULTS)
     settings = DECODE_DEFAULTS | values
-    for name, least in (("beam_size", 1), ("max_length", 0), ("top_k", 0), ("seed", 0)):
-        if (
-            not isinstance(settings[name], int)
-            or isinstance(settings[name], bool)
-            or not least <= settings[name] < 2**31
-        ):
-            raise UserError(
-                f"{where}decode hparam {name}={settings[name]!r} must be a whole number of at least {least}"
-            )
+    for name, (least, largest) in _BOUNDS.items():
+        number = settings[name]
+        if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= largest:
+            said = f"a whole number of at least {least} and at most {largest:,}"
+            raise UserError(f"{where}decode hparam {name}={number!r} must be {said}")
     if not isinstance(settings["constrained"], int) or settings["constrained"] not in (0, 1):
         raise UserError(f"{where}decode hparam constrained={settings['constrained']!r} must be 0 or 1")
     for name in ("alpha", "temperature", "top_p"):

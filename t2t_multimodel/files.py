@@ -1,10 +1,12 @@
 """Paths as users write them, and files that are written whole or not at all: a reader never sees a part."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 
 from t2t_multimodel.errors import UserError
 
@@ -37,6 +39,34 @@ def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
         pass
 
 
+def write_output(path: str | os.PathLike[str], content: bytes) -> None:
+    """Writes what a user wants at `path`: a file as `write_file` does; into a pipe or a device such as /dev/stdout.
+
+    Raises:
+      OSError: it can't be written; of a pipe also that nothing reads it.
+    """
+    is_open = os.path.dirname(os.path.abspath(path)) in ("/dev", "/dev/fd", "/proc/self/fd")  # /dev/stdout > file
+    if not is_open and not _is_special(path, stat.S_ISCHR, stat.S_ISFIFO):
+        return write_file(path, content)
+    try:  # not O_CREAT: nothing is made there; a pipe without a reader is no wait
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0))
+        os.set_blocking(descriptor, True)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        said = "nothing reads this pipe" if error.errno in (errno.ENXIO, errno.EPIPE) else error.strerror
+        raise OSError(error.errno, said, os.fspath(path)) from None
+
+
+def _is_special(path: str | os.PathLike[str], *kinds: Callable[[int], bool]) -> bool:
+    """Whether something of these kinds is at `path`, or where a link there leads."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return any(kind(mode) for kind in kinds)
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], content: bytes = b"") -> Iterator[pathlib.Path]:
     """For a writer that needs a path: the body fills the file that it is given, which then takes the place of `path`.
@@ -45,8 +75,11 @@ def replacing(path: str | os.PathLike[str], content: bytes = b"") -> Iterator[pa
             figure.savefig(temporary, format="png")
 
     The file is in the same folder, new, with `content`. If the body raises, it is removed and `path` stays as it was.
+    A device is never replaced: that raises `OSError`.
     """
     path = pathlib.Path(path)
+    if _is_special(path, stat.S_ISCHR, stat.S_ISBLK):  # which root would replace, /dev/null too
+        raise OSError(errno.EINVAL, "it is a device; name a file", str(path))
     temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}-{secrets.token_hex(4)}")
     # Created here and only here: a file or link planted there is not written through.
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)

@@ -32,6 +32,15 @@ _BELOW_ONE = ("dropout", "label_smoothing", "adam_beta1", "adam_beta2")
 _MOST = 2**31 - 1  # of what sizes are made from: they are counted in 32 bits
 _MOST_FLOAT = 3e38  # of rates and weights
 _LONGEST = 32  # numbers of a tuple
+# The most of what is made one by one, or takes memory beside the weights.
+_MOST_OF = dict.fromkeys("encoder_blocks attention_blocks mixer_blocks decoder_blocks".split(), 1000) | {
+    "audio_blocks": 30,
+    "audio_mel_bins": 1024,
+    "audio_frame_milliseconds": 60_000,
+    "audio_hop_milliseconds": 60_000,
+    "gradient_accumulation_steps": 10_000,
+}
+_FARTHEST = 2**16  # positions back that a convolution reads, which decoding keeps
 
 
 @dataclass(frozen=True)
@@ -225,6 +234,11 @@ def parse(text: str, where: str = "--hparams") -> dict[str, Any]:
 def validate(hparams: HParams) -> None:
     """Raises `UserError` where values contradict each other, are out of range, or name what is not registered."""
     _validate_values(hparams)
+    if hparams.mixture_schedule and hparams.mixture != "schedule":
+        raise UserError(
+            f"mixture_schedule is set, and mixture={hparams.mixture} does not use it; set mixture=schedule, or "
+            "mixture_schedule='' too"
+        )
     for name, known in (("optimizer", registry.optimizers), ("learning_rate_schedule", registry.schedules)):
         if getattr(hparams, name) not in known:
             raise unknown_name(name, getattr(hparams, name), known.names())
@@ -237,6 +251,12 @@ def _validate_values(hparams: HParams) -> None:
             _validate_numbers(name, getattr(h, name))
     if h.hidden_size % h.num_heads or h.hidden_size % 2:
         raise UserError(f"hidden_size={h.hidden_size} must be even and a multiple of num_heads={h.num_heads}")
+    for kernel, dilation in ((h.small_kernel, 1), (h.large_kernel, h.large_dilation)):
+        if (kernel - 1) * dilation > _FARTHEST:
+            raise UserError(
+                f"a convolution of kernel size {kernel} and dilation {dilation} reads {(kernel - 1) * dilation:,} "
+                f"positions back, {_FARTHEST:,} are the most; lower small_kernel, large_kernel or large_dilation"
+            )
     if h.use_experts and not 1 <= h.experts_per_token <= h.num_experts:
         raise UserError(f"experts_per_token={h.experts_per_token} must lie between 1 and num_experts={h.num_experts}")
     choices = {
@@ -259,9 +279,9 @@ def _validate_numbers(name: str, value: Any) -> None:
     for number in numbers:
         if name in _BELOW_ONE and not 0 <= number < 1:
             raise UserError(f"{name}={value} must lie in [0, 1)")
-        if name in _ABOVE and not 0 < number <= _MOST:
-            raise UserError(f"{name}={value} must be above 0 and at most {_MOST:,}")
-        most = _MOST_FLOAT if isinstance(number, float) else _MOST
+        if name in _ABOVE and not 0 < number <= _MOST_OF.get(name, _MOST):
+            raise UserError(f"{name}={value} must be above 0 and at most {_MOST_OF.get(name, _MOST):,}")
+        most = _MOST_FLOAT if isinstance(number, float) else _MOST_OF.get(name, _MOST)
         if not least <= number <= most:  # NaN neither
             said = f"at least {least}" if number < least else f"a number of at most {most:,.10g}"
             raise UserError(f"{name}={value} must be {said}")

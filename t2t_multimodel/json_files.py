@@ -75,7 +75,9 @@ class Exactly:
 ANY, FILE_NAME = object(), object()
 
 
-def read_json(path: str | os.PathLike[str], schema: Any, advice: str = "", limit: int = LIMIT) -> Any:
+def read_json(
+    path: str | os.PathLike[str], schema: Any, advice: str = "", limit: int = LIMIT, *, links: bool = True
+) -> Any:
     """The content of a JSON file.
 
     Args:
@@ -83,12 +85,13 @@ def read_json(path: str | os.PathLike[str], schema: Any, advice: str = "", limit
       schema: what it must hold, see the module.
       advice: what to do if it does not, a clause that ends the error.
       limit: the most bytes that it may have.
+      links: whether a link to a regular file is one.
 
     Raises:
       MissingFile: there is no such file.
       DamagedFile: anything else; one line with the file, what is wrong, and `advice`.
     """
-    return parse_json(read_bytes(path, advice, limit), schema, path, advice)
+    return parse_json(read_bytes(path, advice, limit, links=links), schema, path, advice)
 
 
 def parse_json_lines(content: bytes, schema: Any, path: str | os.PathLike[str], advice: str = "") -> Iterator[Any]:
@@ -120,12 +123,12 @@ def parse_json(content: bytes | str, schema: Any, path: str | os.PathLike[str], 
     return value
 
 
-def read_bytes(path: str | os.PathLike[str], advice: str = "", limit: int = LIMIT) -> bytes:
+def read_bytes(path: str | os.PathLike[str], advice: str = "", limit: int = LIMIT, *, links: bool = True) -> bytes:
     """The content of a regular file of at most `limit` bytes; raises what `read_json` raises."""
     try:
-        with open_regular(path) as file:
+        with open_regular(path, links=links) as file:
             status = os.fstat(file.fileno())
-            content = file.read(limit + 1) if status.st_size <= limit else b""
+            content = file.read(status.st_size + 1) if status.st_size <= limit else b""
     except FileNotFoundError:
         raise MissingFile(_line(path, "is missing", "", advice)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

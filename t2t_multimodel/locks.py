@@ -1,15 +1,12 @@
 """One process at a time: a lock file whose lock the system frees when its holder ends, however it ends."""
 
 import contextlib
-import errno
 import os
 import socket
-import stat
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-from t2t_multimodel.regular_files import NotRegular
+from t2t_multimodel.regular_files import opened_to_write
 
 _TRIES, _PAUSE = 10, 0.02  # a process that only asks whether a lock is free holds it for less than that
 
@@ -28,7 +25,7 @@ def hold(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     import fcntl
 
-    with open(_opened(path, os.O_RDWR | os.O_CREAT), "r+", encoding="utf-8", errors="backslashreplace") as file:
+    with open(opened_to_write(path, os.O_RDWR | os.O_CREAT), "r+", encoding="utf-8", errors="backslashreplace") as file:
         for tries_left in reversed(range(_TRIES)):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,7 +48,7 @@ def check_free(path: str | os.PathLike[str]) -> None:
     import fcntl
 
     try:
-        descriptor = _opened(path, os.O_RDONLY)
+        descriptor = opened_to_write(path, os.O_RDONLY)
     except OSError:
         return  # `hold` will say what is wrong
     with open(descriptor, encoding="utf-8", errors="backslashreplace") as file:
@@ -63,12 +60,3 @@ def check_free(path: str | os.PathLike[str]) -> None:
 
 def _holder(file):
     return file.read(200).strip() or "it just started"
-
-
-def _opened(path, flags):
-    """A descriptor of a regular file; to open a pipe or a device would wait, or do something else."""
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise NotRegular(errno.EINVAL, "it is no regular file", os.fspath(Path(path)))
-    return descriptor

@@ -8,6 +8,7 @@ from typing import Any
 from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Modality, as_modality
+from t2t_multimodel.modalities.base import fault_of
 
 Sample = dict[str, Any]  # "inputs", "targets"; may have "references", "key"; see `Problem.samples`
 
@@ -107,7 +108,7 @@ def declaration_faults(problem: Problem) -> list[str]:
             faults.append(f"its {side} are the class {modality.__name__}, no modality: write {modality.__name__}()")
         elif not isinstance(modality, Modality):
             faults.append(f"its {side} must be a modality such as Text() or Image(), not {modality!r}")
-        elif fault := modality.declaration_fault():
+        elif fault := fault_of(modality):
             faults.append(f"its {side} {fault}")
         elif not (modality.can_be_input if side == "inputs" else modality.can_be_target):
             faults.append(

@@ -15,6 +15,7 @@ import dataclasses
 import importlib
 import inspect
 import re
+import reprlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -210,6 +211,8 @@ def register_model(name: str, *, aliases: Iterable[str] = ()) -> Callable[[Makes
 
 def register_mixture(mixture: "Mixture", *, aliases: Iterable[str] = ()) -> "Mixture":
     """Registers a `Mixture` under its name."""
+    if not all(hasattr(mixture, name) for name in ("name", "problems", "source")):
+        raise UserError(f"register_mixture takes a Mixture, not {reprlib.repr(mixture)}")
     return _add(mixtures, mixture.name, mixture, aliases, mixture.source)
 
 
@@ -236,10 +239,10 @@ def register_metric(metric: Any = None, *, aliases: Iterable[str] = ()) -> Any:
         if is_class and not metric.__dict__.get("name"):
             metric.name = snake_case(metric.__name__)
         made = metric() if is_class else metric
-        if not getattr(made, "name", None):
-            made.name = snake_case(type(made).__name__)
         if not all(hasattr(made, each) for each in ("score", "higher_is_better", "perfect", "answers", "adds_up")):
             raise UserError(f"@register_metric stands before {_source(metric)}, which is no Metric")
+        if not getattr(made, "name", None):
+            made.name = snake_case(type(made).__name__)
         _add(metrics, made.name, made, aliases)
         return metric
 
@@ -312,9 +315,13 @@ def _add(registry: Registry[Any], name: str, value: Any, aliases: Iterable[str],
 
 def _by_its_name(registry: Registry[Any], function: Any, aliases: Iterable[str]) -> Any:
     """What a decorator of functions returns, with its arguments or without."""
-    if function is None:
-        return lambda function: _add(registry, function.__name__, function, aliases)
-    return _add(registry, function.__name__, function, aliases)
+
+    def register(function: Any) -> Any:
+        if not callable(function) or not hasattr(function, "__name__"):
+            raise UserError(f"{reprlib.repr(function)} is registered as {registry.kind}, and is no function")
+        return _add(registry, function.__name__, function, aliases)
+
+    return register if function is None else register(function)
 
 
 def _called_from() -> str:

@@ -44,6 +44,38 @@ def open_regular(
         raise
 
 
+def opened_to_write(path: str | os.PathLike[str], flags: int) -> int:
+    """The descriptor of a regular file that a process keeps for itself, such as a lock or a log; no link is followed.
+
+    Args:
+      flags: `os.O_RDWR | os.O_CREAT`, …; a file that is made can be read and written as the umask allows.
+
+    Raises:
+      NotRegular: something else is there, which is not waited for. OSError: it can't be opened.
+    """
+    try:
+        descriptor = os.open(path, flags | _FLAGS | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotRegular(errno.EINVAL, "it is a link", os.fspath(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotRegular(errno.EINVAL, "it is no regular file", os.fspath(path))
+    return descriptor
+
+
+def last_lines(path: str | os.PathLike[str], most: int = 1 << 16) -> list[str]:
+    """The lines in the last `most` bytes of a file that a program wrote, without blanks around them.
+
+    Raises:
+      NotRegular: it is no regular file. OSError: it can't be read.
+    """
+    with open_regular(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - most))
+        return [line.strip() for line in file.read(most).decode("utf-8", "replace").splitlines()]
+
+
 def require_regular(path: str | os.PathLike[str]) -> None:
     """Raises `OSError`, as `open_regular` does, unless a regular file is at `path`; for libraries that open it."""
     _check(path, stat_of(path))

@@ -1,12 +1,14 @@
 """The index of a split: where each record is and how long its sides are; read in full and checked."""
 
+import math
 import os
 import zipfile
 
 import numpy as np
 
-from t2t_multimodel import tfrecord
+from t2t_multimodel import machine, tfrecord
 from t2t_multimodel.digests import sha256_of_file
+from t2t_multimodel.errors import UserError
 from t2t_multimodel.json_files import damaged
 from t2t_multimodel.store_folder import index_name
 
@@ -23,11 +25,17 @@ def read_index(files, manifest, split, members, advice):
 
     Raises:
       DamagedFile: the file is not the manifest's, or its columns do not describe the shards.
+      UserError: it does not fit into memory.
     """
     name, about = index_name(split), manifest["splits"][split]
     path = files.path / name
     if fault := files.size_fault(name, manifest["files"][name]):
         raise damaged(path, fault, advice)
+    if manifest["files"][name]["bytes"] > machine.memory():  # before it is read for its digest
+        raise UserError(
+            f"{path} has {machine.gibibytes(manifest['files'][name]['bytes'])} for {about['examples']:,} examples, "
+            f"more than this machine's memory ({machine.gibibytes(machine.memory())}); use a larger machine"
+        )
     with files.open(name, advice) as file:
         if sha256_of_file(file) != manifest["files"][name]["sha256"]:
             raise damaged(path, "its sha256 is not the manifest's", advice)
@@ -59,7 +67,7 @@ def _arrays(file, shapes):
                 found, fortran, dtype = np.lib.format.read_array_header_1_0(array)
                 if found[:1] != shape[:1]:
                     raise ValueError(f"{found[0] if found else 'no'} rows instead of {shape[0]}")
-                if int(np.prod(shape)) * dtype.itemsize > member.file_size:
+                if math.prod(shape) * dtype.itemsize > member.file_size:
                     raise ValueError(f"{column} is cut off")
                 if (found, dtype.str) != (shape, INDEX_COLUMNS[column]) or (fortran and len(shape) > 1):
                     raise ValueError(f"{column} is of shape {found} and type {dtype.str}")

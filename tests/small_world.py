@@ -39,15 +39,20 @@ HPARAMS = HParams(
 
 
 def make_data(data_dir):
-    """Writes small stores of `PROBLEMS` to `data_dir`."""
+    """Writes small stores of `PROBLEMS` to `data_dir`; returns that as a path."""
+    generate_data(data_dir)
+    return Path(data_dir)
+
+
+def generate_data(data_dir, **options):
+    """Generates them, with other options of data generation: a seed, overwrite."""
     from t2t_multimodel import registry
     from t2t_multimodel.data_gen.generate import generate
 
     problems = [registry.problem(name) for name in PROBLEMS]
     for problem in problems:
         problem.train_examples, problem.dev_examples, problem.test_examples = 40, 6, 6
-    generate(problems, data_dir, vocabulary_size=400, workers=1, log=lambda line: None, progress=False)
-    return Path(data_dir)
+    generate(problems, data_dir, vocabulary_size=400, workers=1, log=lambda line: None, progress=False, **options)
 
 
 def make_trainer(data_dir, output_dir, hparams=HPARAMS, problems=PROBLEMS, **settings):

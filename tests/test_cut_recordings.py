@@ -7,11 +7,27 @@ import numpy as np
 import pytest
 import soundfile
 
+from t2t_multimodel.data_gen.readers import mp3
 from t2t_multimodel.data_gen.readers.promised import why_cut
 from t2t_multimodel.data_gen.readers.recordings import read_recording
 
 RATE, SAMPLES = 8000, 16000
-FORMS = ["mp3", "aiff", "flac", "wav", "au", "w64", "rf64", "caf", "svx", "ogg VORBIS", "ogg OPUS", "aiff FLOAT"]
+FORMS = [
+    "mp3",
+    "aiff",
+    "flac",
+    "wav",
+    "au",
+    "w64",
+    "rf64",
+    "caf",
+    "svx",
+    "voc",
+    "avr",
+    "ogg VORBIS",
+    "ogg OPUS",
+    "aiff FLOAT",
+]
 
 
 def written(folder, form, samples=None, rate=RATE):
@@ -80,3 +96,49 @@ def test_decoding_in_blocks_gives_the_samples_of_decoding_at_once(form, channels
     whole, _ = soundfile.read(path, dtype="float32", always_2d=True)
     expected = np.clip(np.rint(whole.mean(axis=1) * 32768.0), -32768, 32767)
     assert np.array_equal(read_recording(path, 16000), expected)
+
+
+def bare(content):
+    """The MP3 without its first frame, in which encoders write its length."""
+    return content[mp3._frame_bytes(content[:4]) :]
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_an_mp3_that_does_not_say_its_length_is_cut_where_its_last_frame_is(rate, channels, tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.1, (rate, channels))
+    content = bare(written(tmp_path, "mp3", noise, rate).read_bytes())
+    cuts = [why_cut(io.BytesIO(content[:kept])) for kept in range(1000, len(content), 13)]
+    assert cuts.count("it ends inside of a frame") > 0.95 * len(cuts)
+    for tag in (b"", b"TAG" + bytes(125), b"APETAGEX" + bytes(100), bytes(500)):
+        assert why_cut(io.BytesIO(content + tag)) == ""
+
+
+def test_an_mp3_that_does_not_say_its_length_is_read_to_its_end(tmp_path):
+    """Its first frames have few bits a second, the last ones many: a guess from the first ones would be wrong."""
+    noise = np.random.default_rng(0).normal(0, 0.3, 3 * RATE)
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(3 * RATE) / RATE)
+    for samples in (np.concatenate([tone, noise]), np.concatenate([noise, tone]), 0 * tone + tone):
+        path = written(tmp_path, "mp3", samples)
+        whole = read_recording(path, RATE)
+        path.write_bytes(bare(path.read_bytes()))
+        found = read_recording(path, RATE)
+        assert len(whole) <= len(found) < len(whole) + 3 * 1152  # the encoder's own first samples are in it
+
+
+@pytest.mark.parametrize("form", ["ogg VORBIS", "ogg OPUS"])
+def test_an_ogg_that_was_recorded_from_a_stream_has_no_mark_of_its_end(form, tmp_path):
+    path = written(tmp_path, form)
+    content = bytearray(path.read_bytes())
+    last = content.rfind(b"OggS")
+    content[last + 5] &= ~4
+    assert why_cut(io.BytesIO(content)) == ""
+    assert why_cut(io.BytesIO(content[:-1])) == "it ends inside of a page"
+
+
+@pytest.mark.parametrize("form", ["ircam", "paf", "pvf", "wve", "mat"])
+def test_a_form_that_does_not_say_how_long_it_is_is_refused_by_name(form, tmp_path):
+    path = tmp_path / f"a.{form}"
+    soundfile.write(path, np.zeros(800), RATE, format={"mat": "MAT5"}.get(form, form.upper()))
+    with pytest.raises(ValueError, match="does not say how long it is; convert it to WAV or FLAC"):
+        read_recording(path, RATE)

@@ -276,7 +276,7 @@ def test_names_that_can_not_be_folders_are_refused(tmp_path):
             generate([problem], tmp_path, log=silent)
     with pytest.raises(UserError, match="test_numbers is named twice"):
         generate([Numbers(), Numbers()], tmp_path, log=silent)
-    with pytest.raises(UserError, match="at least one process"):
+    with pytest.raises(UserError, match="between 1 and 1,024"):
         generate([Numbers()], tmp_path, workers=0, log=silent)
 
 

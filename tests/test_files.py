@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from t2t_multimodel.files import replacing, write_file
+from t2t_multimodel.files import replacing, write_file, write_output
 
 
 def names(folder):
@@ -50,3 +50,32 @@ def test_a_link_in_the_place_is_replaced_and_never_written_through(tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "victim")
     write_file(tmp_path / "a", b"new")
     assert (tmp_path / "victim").read_bytes() == b"mine" and not (tmp_path / "a").is_symlink()
+
+
+def test_no_device_is_replaced(tmp_path):
+    """As root it could be. A link to one is one; it was made here, so that a failure costs no /dev/null."""
+    (tmp_path / "null").symlink_to(os.devnull)
+    with pytest.raises(OSError, match="it is a device; name a file"):
+        write_file(tmp_path / "null", b"x")
+    assert (tmp_path / "null").is_symlink() and os.listdir(tmp_path) == ["null"]
+
+
+def test_what_a_user_names_as_output_may_be_a_pipe_or_a_device(tmp_path):
+    (tmp_path / "null").symlink_to(os.devnull)
+    write_output(tmp_path / "null", b"x")
+    assert (tmp_path / "null").is_symlink()
+    with open(tmp_path / "redirected", "wb") as redirected:
+        write_output(f"/dev/fd/{redirected.fileno()}", b"answers")
+    assert (tmp_path / "redirected").read_bytes() == b"answers"
+    with pytest.raises(OSError):
+        write_output("/dev/nothing", b"x")
+    assert not os.path.lexists("/dev/nothing")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="nothing reads this pipe"):
+        write_output(tmp_path / "pipe", b"x")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_output(tmp_path / "pipe", b"answers")
+    assert os.read(reader, 100) == b"answers"
+    os.close(reader)
+    write_output(tmp_path / "file", b"answers")
+    assert (tmp_path / "file").read_bytes() == b"answers"

@@ -147,3 +147,13 @@ def test_a_file_that_is_no_text_is_one_line(tmp_path, content):
     (tmp_path / "mine.gin").write_bytes(content)
     with pytest.raises(UserError, match="mine.gin"):
         settings.resolve("multimodel_tiny", gin_files=[str(tmp_path / "mine.gin")])
+
+
+@pytest.mark.parametrize("line", ["hidden_size = 8", "dropout = 0.5", "HParams = 8"])
+def test_a_line_that_only_looks_like_an_hparam_is_no_silence(tmp_path, line):
+    with pytest.raises(UserError, match=rf"line 1: {line.split()[0]} is a macro, which sets nothing.* by HParams\."):
+        resolved(tmp_path, line + "\n")
+
+
+def test_a_macro_with_the_name_of_an_hparam_may_be_used(tmp_path):
+    assert resolved(tmp_path, "hidden_size = 8\nunused = 3\nHParams.hidden_size = %hidden_size\n").hidden_size == 8

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from keras import ops
 from models import BACKEND, program
 from small_world import HPARAMS, make_trainer
@@ -272,3 +274,16 @@ def fingerprint_without(problem, *names):
 
     with unittest.mock.patch.object(Path, "read_text", changed):
         return fingerprint(problem, None, {})["code"]
+
+
+@given(st.text(alphabet="a ,.!\u00a0\n", max_size=20))
+def test_the_leaves_of_punctuated_text_are_words_and_the_marks_behind_them(text):
+    words = PunctuatedTree.words(text)
+    assert "".join(words) == "".join(text.replace("\n", " ").split(" "))
+    for word in words:
+        assert len(word) == 1 or word[-1] not in ",;:.!?"
+    assert [*PunctuatedTree.words("it spins, then. .5 !?"), 4] == ["it", "spins", ",", "then", ".", ".5", "!", "?", 4]
+
+
+def test_a_long_run_of_marks_takes_no_time_of_its_square():
+    assert len(PunctuatedTree.words("." * 300_000 + "a" + "," * 300_000)) == 300_001

@@ -178,3 +178,9 @@ def test_a_value_that_no_model_can_have_is_one_line_from_a_file_too(name, value)
 def test_hparams_json_of_another_form_is_one_line(stored):
     with pytest.raises(UserError, match=r"hparams\.json is damaged"):
         hyperparameters.Resolved.from_json(stored)
+
+
+def test_a_schedule_that_nothing_uses_is_no_silence():
+    with pytest.raises(UserError, match="mixture=fixed does not use it; set mixture=schedule"):
+        hyperparameters.override(HParams(), {"mixture_schedule": "linear @0 1"}, "a test")
+    hyperparameters.override(HParams(), {"mixture_schedule": "linear @0 1", "mixture": "schedule"}, "a test")

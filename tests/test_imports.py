@@ -22,6 +22,7 @@ CORE = (
     "json_files",
     "regular_files",
     "locks",
+    "machine",
     "digests",
     "tfrecord",
     "store_folder",

@@ -6,15 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from small_world import log_lines, make_data, weights
+from child_runs import STEPS, finish, newest, start, wait_until
+from small_world import make_data
 
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("T2T_KILLS", 2))
-STEPS = 30
-CHILD = Path(__file__).with_name("small_world.py")
 GENERATION = """
 import sys
 import test_resumed_generation as t
@@ -23,20 +21,10 @@ t.make(Path(sys.argv[1]), int(sys.argv[2]), seconds=float(sys.argv[3]))
 """
 
 
-def start_training(data, output_dir, save_interval):
-    command = [sys.executable, str(CHILD), str(data), str(output_dir), str(save_interval), str(STEPS)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
 def start_generation(data_dir, workers, seconds):
     command = [sys.executable, "-c", GENERATION, str(data_dir), str(workers), str(seconds)]
     environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def newest(checkpoints):
-    steps = (int(path.name.partition("-")[2]) for path in checkpoints.glob("step-*"))
-    return max(steps, default=0) if checkpoints.is_dir() else 0
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +35,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def undisturbed(data, tmp_path_factory):
     output_dir = tmp_path_factory.mktemp("undisturbed")
-    child = start_training(data, output_dir, 1)
-    assert child.wait() == 0, child.stderr.read()
-    return weights(output_dir, STEPS), log_lines(output_dir)
+    return finish(start(data, output_dir), output_dir)
 
 
 @pytest.mark.parametrize("number", range(-(-KILLS // 2)))
@@ -57,20 +43,17 @@ def test_training_ends_in_the_same_bits_and_log(data, undisturbed, tmp_path, num
     """Two kills in each run. With a checkpoint after every update, most moments fall into the writing of one, or
     between two lines of the log, which are written after every second update.
     """
-    moments, checkpoints = random.Random(number + 5), tmp_path / "checkpoints"
+    moments = random.Random(number + 5)
     save_interval = 1 if number % 2 == 0 else 3
     for _ in range(2):
-        before = newest(checkpoints)
-        child = start_training(data, tmp_path, save_interval)
-        while child.poll() is None and newest(checkpoints) < before + 6:
-            time.sleep(0.01)
+        before = newest(tmp_path)
+        child = start(data, tmp_path, save_interval)
+        wait_until(child, lambda before=before: newest(tmp_path) >= before + 6)
         time.sleep(moments.uniform(0.0, 0.2))
         child.send_signal(signal.SIGKILL)
         child.wait()
-        assert newest(checkpoints) < STEPS, "the child came to its end before it was killed"
-    child = start_training(data, tmp_path, save_interval)
-    assert child.wait() == 0, child.stderr.read()
-    assert (weights(tmp_path, STEPS), log_lines(tmp_path)) == undisturbed
+        assert newest(tmp_path) < STEPS, "the child came to its end before it was killed"
+    assert finish(start(data, tmp_path, save_interval), tmp_path) == undisturbed
 
 
 @pytest.mark.parametrize("number", range(-(-KILLS // 2)))
@@ -81,8 +64,7 @@ def test_data_generation_ends_in_the_same_bytes(tmp_path, number):
     moments, killed = random.Random(number), 0
     for _ in range(2):
         child = start_generation(tmp_path / "data", 1 + moments.randrange(2), moments.choice((0.0, 0.001, 0.002)))
-        while child.poll() is None and not (tmp_path / "data").exists():
-            time.sleep(0.001)
+        wait_until(child, (tmp_path / "data").exists)
         time.sleep(moments.uniform(0.0, 2.0))
         child.send_signal(signal.SIGKILL)
         killed += child.wait() == -signal.SIGKILL

@@ -274,3 +274,27 @@ def test_a_picture_is_never_a_program(tmp_path):
         PillowImage.new("RGB", (8, 8)).save(tmp_path / "a.eps")
     with pytest.raises(ValueError, match="PostScript"):
         read_picture(tmp_path / "a.eps", 8, 8, 3)
+
+
+def test_a_log_of_a_process_goes_to_no_place_that_somebody_planted(tmp_path):
+    """In the folder of a stranger's suite or search: not through a link, and a pipe is not waited for."""
+    from t2t_multimodel.regular_files import opened_to_write
+
+    (tmp_path / "elsewhere").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("link", "pipe", "folder"):
+        with pytest.raises(OSError):
+            opened_to_write(tmp_path / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    assert (tmp_path / "elsewhere").read_text() == "mine"
+
+
+def test_of_a_long_log_the_end_is_read(tmp_path):
+    from t2t_multimodel.regular_files import last_lines
+
+    (tmp_path / "log").write_bytes(b"x" * 100_000 + b"\n\xff one\n two \n")
+    assert last_lines(tmp_path / "log", 100)[1:] == ["\N{REPLACEMENT CHARACTER} one", "two"]
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError):
+        last_lines(tmp_path / "pipe")

@@ -110,4 +110,6 @@ def _in_mode(picture, mode):
 
 def _first_line(error):
     reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    if reason.startswith("cannot identify image file"):  # and the name of an object of Python
+        return "no picture, or of a format that Pillow does not read"
     return reason.split("\n")[0]

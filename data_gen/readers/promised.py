@@ -3,17 +3,20 @@
 import os
 import struct
 
+from t2t_multimodel.data_gen.readers import mp3
+
 _UNKNOWN = 0x7F000000  # a RIFF or AIFF file written to a pipe has this size or more in its header
 _TAIL = 1 << 17  # bytes; the last page of an OGG file, of at most 65,307, and what may follow it
 _WAVE_64 = b"riff\x2e\x91\xcf\x11"
-_LAYER_3_SIDE_BYTES = {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}  # (MPEG-1, mono)
+_OF_AVR = ((">H", 12), (">H", 14), (">I", 26))  # where its channels, bits and samples are
 
 
 def why_cut(file):
     """Why the recording in an open binary file is not all there, a clause; "" if it is, or its form does not say.
 
-    Of RIFF, RF64, Wave64, AIFF, AU and CAF the sizes in the header count, of MP3 the size in the encoder's first frame,
-    of OGG whether the last page says that it is the last.
+    Of RIFF, RF64, Wave64, AIFF, AU, AVR and CAF the sizes in the header count, of MP3 the size in the encoder's first
+    frame. OGG, VOC, and MP3 without that size, are made of parts that say how long they are: such a file is cut where
+    its last part is. Between two parts it may end: an OGG that was recorded from a stream has no mark of its end.
     """
     present = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -28,10 +31,18 @@ def why_cut(file):
             promised = start + size if size != 0xFFFFFFFF else 0
         elif head[:4] == b"caff":
             promised = _of_caf(file, present)
+        elif head[:4] == b"2BIT":
+            channels, bits, samples = (struct.unpack_from(form, head, at)[0] for form, at in _OF_AVR)
+            promised = 128 + samples * (2 if channels else 1) * bits // 8
+        elif head[:20] == b"Creative Voice File\x1a":
+            promised = _of_voc(file, head, present)
         elif head[:4] == b"OggS":
-            return _of_ogg(file, present)
+            return "it ends inside of a page" if _ogg_is_cut(file, present) else ""
         else:
-            promised = _of_mp3(file, head)
+            first = mp3.start(file, head)
+            promised = mp3.promised(file, first)
+            if not promised and mp3.frames(file, first).cut:
+                return "it ends inside of a frame"
     except (struct.error, OverflowError):
         return ""  # the decoder says what is wrong
     return f"its header says {promised} bytes, the file has {present}" if present < promised else ""
@@ -67,31 +78,25 @@ def _of_caf(file, present):
     return at if at > present else 0
 
 
-def _of_ogg(file, present):
+def _of_voc(file, head, present):
+    """Bytes up to the end of the last block; of a type of 0, which ends the file, or a length that is there or not."""
+    at = struct.unpack_from("<H", head, 20)[0]
+    while at + 4 <= present:
+        file.seek(at)
+        kind, low, high = struct.unpack("<BHB", file.read(4))
+        if kind == 0:
+            return 0
+        at += 4 + low + (high << 16)
+    return at
+
+
+def _ogg_is_cut(file, present):
+    """Whether the last page is not all there; its header has the lengths of its segments."""
     file.seek(max(0, present - _TAIL))
     tail = file.read(_TAIL)
     at = tail.rfind(b"OggS")
-    segments = tail[at + 26] if 0 <= at and at + 27 <= len(tail) else None
-    if segments is None or at + 27 + segments > len(tail):
-        return "it ends inside of a page"
-    if at + 27 + segments + sum(tail[at + 27 : at + 27 + segments]) > len(tail):
-        return "it ends inside of a page"
-    return "" if tail[at + 5] & 4 else "its last page does not say that it is the last"
-
-
-def _of_mp3(file, head):
-    """By the first frame, where encoders write how many bytes there are ("Xing" or "Info", flags, frames, bytes)."""
-    start = 0
-    if head[:3] == b"ID3":  # tags, before the sound; seven bits a byte
-        start = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0)))
-    file.seek(start)
-    frame = file.read(64)
-    if len(frame) < 4 or frame[0] != 0xFF or frame[1] & 0xE0 != 0xE0:
-        return 0
-    if frame[36:40] == b"VBRI":
-        return start + struct.unpack_from(">I", frame, 46)[0]
-    at = 4 + _LAYER_3_SIDE_BYTES[frame[1] >> 3 & 3 == 3, frame[3] >> 6 == 3]
-    if frame[at : at + 4] not in (b"Xing", b"Info"):
-        return 0
-    (flags,) = struct.unpack_from(">I", frame, at + 4)
-    return start + struct.unpack_from(">I", frame, at + 8 + 4 * (flags & 1))[0] if flags & 2 else 0
+    if at < 0 or at + 27 > len(tail):
+        return True
+    segments = tail[at + 26]
+    lengths = tail[at + 27 : at + 27 + segments]
+    return len(lengths) < segments or at + 27 + segments + sum(lengths) > len(tail)

@@ -1,8 +1,10 @@
 """Reads recordings (WAV, FLAC, OGG, MP3, SPHERE and others) as int16, mono, at a given rate."""
 
+import io
+
 import numpy as np
 
-from t2t_multimodel.data_gen.readers import sphere
+from t2t_multimodel.data_gen.readers import mp3, sphere
 from t2t_multimodel.data_gen.readers.promised import why_cut
 from t2t_multimodel.regular_files import open_regular
 
@@ -10,6 +12,8 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", "
 MAX_SECONDS = 3600.0  # the default of `Audio.max_seconds`
 _HIGHEST_RATE = 96_000  # Hz; a recording has no more samples than the longest one at this rate
 _BLOCK = 1 << 18  # frames decoded at once
+# Forms of soundfile that do not say how long a recording is, so that a cut one could not be told from a whole one.
+_NO_LENGTH = ("IRCAM", "MAT4", "MAT5", "MPC2K", "PAF", "PVF", "RAW", "SD2", "SDS", "WVE", "XI")
 _FRAME = 1152  # samples of an MP3 frame; encoders count their own first one or not
 
 
@@ -31,6 +35,7 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS):
         with open_regular(path) as file:
             head = file.read(8)
             cut = why_cut(file) if head != sphere.MAGIC else ""
+            content = mp3.with_length(file) if not cut and (head[:2] > b"\xff\xe0" or head[:3] == b"ID3") else None
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except OSError as error:
@@ -42,7 +47,7 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS):
         samples, file_rate = sphere.read_sphere(path)  # [samples, channels]
         mono = samples.mean(axis=1)
     else:
-        mono, file_rate = _read(path, max_seconds)
+        mono, file_rate = _read(path, content, max_seconds)
     if not len(mono):
         raise ValueError(f"{path}: the recording has no samples")
     if not np.isfinite(mono).all():
@@ -56,14 +61,19 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS):
     return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
 
 
-def _read(path, max_seconds):
-    """(float32 `[samples]`, the mean of the channels; the rate), decoded block by block."""
+def _read(path, content, max_seconds):
+    """(float32 `[samples]`, the mean of the channels; the rate), decoded block by block.
+
+    `content` is what is decoded instead of the file's own; None: the file.
+    """
     import soundfile
 
     blocks, frames = [], 0
     try:
-        with soundfile.SoundFile(path) as sound:
+        with soundfile.SoundFile(path if content is None else io.BytesIO(content)) as sound:
             promised, rate = sound.frames, sound.samplerate
+            if sound.format in _NO_LENGTH:
+                raise ValueError(f"{sound.format} does not say how long it is; convert it to WAV or FLAC")
             too_long = _too_long(promised if promised < 1 << 60 else 0, rate, max_seconds)
             size = _BLOCK
             if sound.format == "MP3":  # its decoder does not go on just where a block ended

@@ -8,6 +8,8 @@ import os
 import re
 from typing import NamedTuple
 
+from t2t_multimodel.regular_files import open_regular
+
 MAGIC = b"NIST_1A\n"
 _LINE = re.compile(r"(\S+)\s+-(?:i|r|s\d+)\s+(.*)")
 _RATES = range(1000, 400_001)  # Hz; a wrong rate in a damaged header would be resampled to gigabytes
@@ -47,7 +49,11 @@ def read_sphere(path):
 
 def read_header(path):
     """The `SphereHeader` of a file; raises `ValueError` with file and line."""
-    with open(path, "rb") as file:
+    try:
+        file = open_regular(path)
+    except OSError as error:
+        raise ValueError(f"{path}: can't be read ({error.strerror or error})") from None
+    with file:
         start = file.read(16)
         if not start.startswith(MAGIC):
             raise ValueError(f"{path}: no SPHERE file: it begins with {start[:8]!r}, not with {MAGIC!r}")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from t2t_multimodel.data_gen.readers.folders import files_below
 from t2t_multimodel.data_gen.readers.lines import read_lines
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.regular_files import require_regular
 
 _DISC = re.compile(r"(1[13])[-_.](\d+)[-_.](\d+)")
 _ENTRY = re.compile(r"([\d_.-]+)\s*:\s*(\S+)")
@@ -112,6 +113,7 @@ class WsjDiscs:
         files = self.source_files()
         self._transcript_files = len(files)
         for path in files:
+            require_regular(path)
             for number, raw in enumerate(path.read_bytes().split(b"\n"), 1):
                 line = raw.decode("latin-1").strip("\x1a\r ")  # \x1a: DOS's end of file
                 found = _TRANSCRIPT.fullmatch(line)

@@ -98,8 +98,9 @@ class Command:
         absl_flags.DEFINE_multi_string(name, [], meaning, flag_values=self._values)
         self._declared(name, meaning, metavar)
 
-    def integer(self, name, default, meaning, *, at_least=None, metavar="N"):
-        absl_flags.DEFINE_integer(name, default, meaning, lower_bound=at_least, flag_values=self._values)
+    def integer(self, name, default, meaning, *, at_least=None, at_most=None, metavar="N"):
+        bounds = {"lower_bound": at_least, "upper_bound": at_most}
+        absl_flags.DEFINE_integer(name, default, meaning, **bounds, flag_values=self._values)
         self._declared(name, meaning, metavar)
 
     def switch(self, name, meaning):

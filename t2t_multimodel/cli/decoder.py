@@ -88,9 +88,9 @@ def _decode(flags):
         return _interact(decode, blank, flags.max_line_length)
     text = "".join(line + "\n" for line in decode_lines(decode, lines, blank))
     if flags.decode_to_file:
-        from t2t_multimodel.files import write_file
+        from t2t_multimodel.files import write_output
 
-        write_file(flags.decode_to_file, text.encode("utf-8"))
+        write_output(flags.decode_to_file, text.encode("utf-8"))
     else:
         terminal.write_data(text)
 

@@ -35,7 +35,7 @@ command.text(
     '"parsing=my_trees,images=my_birds"',
     metavar="ROLES",
 )
-command.integer("seeds", 3, "number of seeds of each kind of run", at_least=1)
+command.integer("seeds", 3, "number of seeds of each kind of run", at_least=1, at_most=1000)
 
 command.group("The model")
 command.text("model", "multimodel", "name of a registered model", metavar="NAME")
@@ -60,7 +60,7 @@ command.text(
     metavar="TIME",
 )
 command.integer("train_steps", None, "steps of the joint run, instead of a budget", at_least=1)
-command.integer("workers", None, "parallel runs; default: one per device, or one per core", at_least=1)
+command.integer("workers", None, "parallel runs; default: one per device, or one per core", at_least=1, at_most=1024)
 command.switch("dry_run", "print the plan with an estimate of its time (after measuring speed), and exit")
 command.switch("report_only", "write the reports again from the existing results, and exit")
 

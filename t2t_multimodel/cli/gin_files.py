@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.hyperparameters import field_types
 from t2t_multimodel.json_files import read_bytes
 
 _SELECTORS = ("HParams", "t2t_multimodel.HParams")
@@ -37,6 +38,8 @@ class GinSettings:
 
     def __init__(self) -> None:
         self._macros: dict[str, Any] = {}
+        self._defined: dict[str, str] = {}  # macro: where
+        self._used: set[str] = set()
         self._bound: dict[str, tuple[Any, str]] = {}  # field: (value, where it is bound)
         self._files = 0
 
@@ -51,8 +54,20 @@ class GinSettings:
         self._add(text, where, os.getcwd(), ())
 
     def values(self) -> dict[str, Any]:
-        """{field of HParams: value}, the macros put in; raises `UserError` for a macro without a value."""
-        return {name: self._resolved(value, where, ()) for name, (value, where) in self._bound.items()}
+        """{field of HParams: value}, the macros put in.
+
+        Raises:
+          UserError: a macro without a value, or one that nothing uses and that has the name of an hparam.
+        """
+        values = {name: self._resolved(value, where, ()) for name, (value, where) in self._bound.items()}
+        for name in sorted(self._macros.keys() - self._used):
+            if name in field_types() or name in _SELECTORS:
+                line = f"HParams.{name}" if name not in _SELECTORS else "HParams.hidden_size"
+                raise UserError(
+                    f"{self._defined[name]}: {name} is a macro, which sets nothing, and nothing uses it; "
+                    f"an hparam is set by {line} = …"
+                )
+        return values
 
     def _add_file(self, path: str, where: str, including: tuple[str, ...]) -> None:
         place = os.path.realpath(path)
@@ -94,7 +109,7 @@ class GinSettings:
         if not statement.arg_name:
             if statement.scope or "." in statement.selector:
                 raise UserError(f"{where}: the macro {statement.selector!r} has a scope or a point; {_RULE}")
-            self._macros[statement.selector] = value
+            self._macros[statement.selector], self._defined[statement.selector] = value, where
             return
         _check_selector(statement.scope, statement.selector, where)
         self._bound[statement.arg_name] = value, where
@@ -111,6 +126,7 @@ class GinSettings:
             raise unknown_name("macro", f"%{value.name}", [f"%{name}" for name in self._macros], where)
         if value.name in inside:
             raise UserError(f"{where}: the macro %{value.name} is defined by itself; give it a literal")
+        self._used.add(value.name)
         return self._resolved(self._macros[value.name], where, (*inside, value.name))
 
 

@@ -6,6 +6,7 @@ all problems with such targets. Each grammar (`grammars.py`) has its own decodin
 
 import numpy as np
 
+from t2t_multimodel.decode_hparams import LONGEST
 from t2t_multimodel.decoding.decode import predict, read_source, write_text
 from t2t_multimodel.decoding.grammars import grammar_of
 from t2t_multimodel.decoding.sampling import Sampling
@@ -55,7 +56,7 @@ class BatchDecoder:
         spec = problem.spec
         if not self._model.head(spec).autoregressive:
             return spec.targets.answers(self.predicted(spec, arrays))
-        limit = settings["max_length"] or int(1.2 * problem.longest_target) + 4
+        limit = settings["max_length"] or min(int(1.2 * problem.longest_target) + 4, LONGEST)
         grammar = grammar_of(spec, vocabulary) if settings["constrained"] else None
         sampling = None
         if settings["temperature"]:

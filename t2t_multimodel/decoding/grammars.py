@@ -30,6 +30,7 @@ TAG_BYTES = 24  # of a leaf, in addition to its word twice: a tag, or what an al
 LEAVES_STEP = 64  # limits of leaves are multiples of this, so that few programs serve all inputs
 _SPACE = "\u2581"  # as the vocabulary spells it
 _BLANKS = " \t\r\n"  # what separates words; a no-break space is part of a word, as in data_gen/readers/trees.py
+_MARKS = ",;:.!?"  # leaves of their own at the end of a word
 # Kinds of ids. A single space starts a leaf without any of its text; a _BRACKET may only be part of the first bracket.
 _NEVER, _OPENS, _CLOSES, _LEAF, _SPACE_ALONE, _GOES_ON, _BRACKET, _ENDS = range(8)
 
@@ -242,8 +243,12 @@ class PunctuatedTree(Tree):
 
     @staticmethod
     def words(text):
-        end = rf"[,;:.!?]*(?:[{_BLANKS}]|$)"
-        return re.findall(rf"[,;:.!?](?={end})|[^{_BLANKS}]+?(?={end})", text)
+        found = []
+        for group in re.findall(rf"[^{_BLANKS}]+", text):
+            word = group.rstrip(_MARKS)
+            found += [word] if word else []
+            found += group[len(word) :]
+        return found
 
 
 def _bytes(piece):

@@ -17,6 +17,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import stored
 from t2t_multimodel.files import write_file
 from t2t_multimodel.json_files import Whole, parse_json
+from t2t_multimodel.regular_files import last_lines, open_regular, opened_to_write
 from t2t_multimodel.training.metrics_log import METRICS_FILE
 from t2t_multimodel.training.reporting import format_seconds
 
@@ -141,7 +142,7 @@ def _start(job, place):
     command = _command(job.folder / JOB_FILE)
     if cores:  # both backends make as many threads as there are cores to run on
         command = [sys.executable, "-c", _ON_CORES, ",".join(map(str, cores)), *command[1:]]
-    with open(job.folder / LOG_FILE, "a", encoding="utf-8") as log:
+    with open(opened_to_write(job.folder / LOG_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -180,7 +181,7 @@ def _stop(children):
 def _last_line(job, status):
     """The last line of a failed child's output, and the path of its log."""
     log = job.folder / LOG_FILE
-    lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    lines = [line for line in last_lines(log) if line]
     said = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "")
     return f"exit status {status}: {said or 'no output'} ({log})"
 
@@ -264,9 +265,9 @@ def step_of(job):
     """The newest step in the log of a job's run; 0 without a log."""
     path = job.folder / METRICS_FILE
     try:
-        with open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - 8192))
-            lines = file.read().split(b"\n")[:-1]
+        with open_regular(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 8192))
+            lines = file.read(8192).split(b"\n")[:-1]
         return parse_json(lines[-1], {"step": Whole(0)}, path)["step"]
     except (OSError, IndexError, UserError):
         return 0

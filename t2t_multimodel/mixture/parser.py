@@ -21,7 +21,13 @@ class Mixture:
     source: str = field(default="", compare=False)  # "file:line" of its definition
 
     def __post_init__(self):
-        pairs = tuple((item, 1.0) if isinstance(item, str) else (item[0], float(item[1])) for item in self.problems)
+        try:
+            if isinstance(self.problems, str):
+                raise TypeError
+            pairs = tuple((item, 1.0) if isinstance(item, str) else (item[0], float(item[1])) for item in self.problems)
+        except (TypeError, ValueError, IndexError, KeyError):
+            said = f"names or (name, weight) pairs, not {self.problems!r:.80}"
+            raise UserError(f"mixture {self.name!r}: its problems must be a tuple of {said}") from None
         if not pairs:
             raise UserError(f"mixture {self.name!r} has no problems; name at least one")
         for problem, weight in pairs:
@@ -47,6 +53,8 @@ def parse(text):
     Raises:
       UserError: an unknown name (with the nearest problems and mixtures), or a weight that is not above 0.
     """
+    if not isinstance(text, str):
+        raise UserError(f'problems are named in a text, such as "tiny8" or "a,b:2", not {text!r:.60}')
     weights = {}
     items = [item.strip() for item in text.split(",") if item.strip()]
     if not items:

@@ -6,6 +6,7 @@ import math
 import keras
 from keras import ops
 
+from t2t_multimodel.errors import UserError
 from t2t_multimodel.kernels.split_batch import split_batch
 from t2t_multimodel.layers.convolution import ConvRes, ConvStep2D
 from t2t_multimodel.layers.layer import ModalityNet
@@ -28,6 +29,9 @@ class SpectrogramEncoder(ModalityNet):
         self.frame = 2 * round(
             modality.rate * h.audio_frame_milliseconds / 2000
         )  # windows of odd length differ by backend
+        if not self.hop or not self.frame:
+            name = "audio_frame_milliseconds" if self.hop else "audio_hop_milliseconds"
+            raise UserError(f"{name}={getattr(h, name)} is less than one sample at {modality.rate:,} Hz; raise it")
         bins = h.audio_mel_bins
         filters = _filters(h)
         with keras.name_scope(self.name):

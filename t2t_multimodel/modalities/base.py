@@ -12,6 +12,9 @@ a target; the rest has defaults. `t2t_multimodel.testing.check_modality` tells w
 
 import dataclasses
 import hashlib
+import math
+import numbers
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -148,7 +151,7 @@ class Modality:
                 raise ValueError(f"{name} of a {cls.modality_name} is a {type(default).__name__}, not {value!r:.60}")
             made[name] = value
         modality = cls(**made)
-        if fault := modality.declaration_fault():
+        if fault := fault_of(modality):
             raise ValueError(f"a {cls.modality_name} {fault}")
         return modality
 
@@ -323,6 +326,28 @@ class Modality:
         the numbers of the encoded positions.
         """
         return {}
+
+
+_KINDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a string", tuple: "a tuple"}
+
+
+def fault_of(modality: Modality) -> str:
+    """What is wrong with the fields of a modality, a clause such as "must have …"; "" where nothing is."""
+    for field in dataclasses.fields(modality):
+        kind, value = type(field.default), getattr(modality, field.name)
+        if kind in _KINDS and not _is_of(value, kind):
+            return f"must have a {field.name} that is {_KINDS[kind]}, not {' '.join(repr(value).split()):.60}"
+    return modality.declaration_fault()
+
+
+def _is_of(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):  # a whole number to Python
+        return kind is bool
+    if kind is tuple:  # not a set: its order is another one in every process
+        return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    if kind in (int, float):
+        return isinstance(value, numbers.Integral if kind is int else numbers.Real) and math.isfinite(value)
+    return isinstance(value, kind)
 
 
 def digest_of(names: Any) -> str:

@@ -26,6 +26,8 @@ class Label(Modality):
     def declaration_fault(self):
         if not 0 < len(self.classes) == len(set(map(str, self.classes))):
             return "must have classes, each with a name of its own: Label(classes=(…))"
+        if ends := [name for name in map(str, self.classes) if "\n" in name or "\r" in name]:
+            return f"must have classes without line ends in their names, not {ends[0]!r:.60}"
         return ""
 
     # ---- A sample

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from t2t_multimodel.modalities.arrays import joined_name, stored_name
-from t2t_multimodel.modalities.base import Modality
+from t2t_multimodel.modalities.base import Modality, fault_of
 from t2t_multimodel.modalities.lengths import LengthsOfSeveral
 from t2t_multimodel.modalities.no_input import NoInput
 from t2t_multimodel.registry import register_modality
@@ -56,7 +56,7 @@ class Inputs(Modality):
                 return f"must be modalities such as Text() or Image(); {name!r} is {member!r:.80}"
             if not member.can_be_input:
                 return f"can't have {name!r}: there is no net that reads {member.modality_name}"
-            if fault := member.declaration_fault():
+            if fault := fault_of(member):
                 return f"{name!r} {fault}"
         if len(set(self.tensors())) < sum(len(member.tensors()) for _, member in self.members):
             return f"have two arrays of one name; rename one of {', '.join(self._names)}"
@@ -126,7 +126,7 @@ class Inputs(Modality):
         for each in values["members"]:
             made.append((each["name"], Modality.from_json({n: v for n, v in each.items() if n != "name"})))
         modality = cls(tuple(made))
-        if fault := modality.declaration_fault():
+        if fault := fault_of(modality):
             raise ValueError(f"its {cls.modality_name} {fault}")
         return modality
 

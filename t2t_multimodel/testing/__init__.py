@@ -21,6 +21,7 @@ import tempfile
 import numpy as np
 
 from t2t_multimodel import registry, startup
+from t2t_multimodel.arguments import POSITIVE, check_arguments, in_short
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.problem import Problem, declaration_faults, missing_side, samples_of
 from t2t_multimodel.testing.content import digest_of, same_arrays
@@ -46,6 +47,9 @@ def check_problem(problem, *, prepared=100, read=100_000, worker=True):
       prepared: samples of each split that are prepared, stored and read back.
       read: so many samples of each split have their keys and raw content compared.
       worker: whether a worker process prepares some too. Needs the class to be importable, as data generation does.
+
+    Raises:
+      UserError: an argument is of the wrong kind.
     """
     findings = find_faults(problem, prepared=prepared, read=read, worker=worker)
     if findings:
@@ -54,6 +58,9 @@ def check_problem(problem, *, prepared=100, read=100_000, worker=True):
 
 def find_faults(problem, *, prepared=100, read=100_000, worker=True):
     """As `check_problem`, but returns the findings, a list of lines."""
+    check_arguments(prepared=(prepared, POSITIVE), read=(read, POSITIVE), worker=(worker, bool))
+    if not isinstance(problem, (str, type, Problem)):
+        raise UserError(f"problem must be a Problem class, an instance or a name, not {in_short(problem)}")
     try:
         problem = _made(problem)
         findings = _declared(problem)

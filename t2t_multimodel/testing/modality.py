@@ -13,11 +13,17 @@ import dataclasses
 import json
 import re
 import tempfile
+from collections.abc import Iterable, Mapping
+from types import NoneType
 
 import numpy as np
 
 from t2t_multimodel import registry, startup
+from t2t_multimodel.arguments import in_short
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.hyperparameters import HParams
 from t2t_multimodel.modalities import Modality, Numbers
+from t2t_multimodel.modalities.base import fault_of
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.testing.content import same_arrays
 from t2t_multimodel.testing.findings import few_of, said
@@ -43,6 +49,9 @@ def check_modality(modality, samples, hparams=None, junk=()):
         there, e.g. missing values: every weight must get a gradient.
       hparams: the `HParams` of the model that is made; None: a very small one.
       junk: values that `check` must refuse, besides what is a sample of nothing.
+
+    Raises:
+      UserError: an argument is of the wrong kind.
     """
     findings = find_modality_faults(modality, samples, hparams, junk)
     if findings:
@@ -51,6 +60,9 @@ def check_modality(modality, samples, hparams=None, junk=()):
 
 def find_modality_faults(modality, samples, hparams=None, junk=()):
     """As `check_modality`, but returns the findings, a list of lines."""
+    samples, junk = _listed("samples", samples), _listed("junk", junk)
+    if not isinstance(hparams, (HParams, NoneType)):
+        raise UserError(f"hparams must be an HParams or None, not {in_short(hparams)}")
     findings = list(_declared(modality))
     if findings:  # what follows would only say it again, less clearly
         return findings
@@ -76,6 +88,12 @@ def find_modality_faults(modality, samples, hparams=None, junk=()):
             hparams = hparams or _small()
             findings += _caught(modality_model.faults, modality, samples, stores, hparams)
     return findings
+
+
+def _listed(name, values):
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise UserError(f"{name} must be a list, not {in_short(values)}")
+    return list(values)
 
 
 def _caught(check, modality, *arguments):
@@ -114,7 +132,7 @@ def _declared(modality):
         yield f"{type(modality).__name__} is not registered: put @register_modality before the class"
     if not dataclasses.is_dataclass(modality) or not type(modality).__dataclass_params__.frozen:
         yield f"{type(modality).__name__} is no frozen dataclass: put @dataclasses.dataclass(frozen=True) before it"
-    elif fault := modality.declaration_fault():
+    elif fault := fault_of(modality):
         yield f"it {fault}"
     if not (modality.can_be_input or modality.can_be_target):
         yield "it can be neither an input nor a target: define make_encoder or make_head"

@@ -22,10 +22,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.json_files import DamagedFile, Exactly, MissingFile, Whole, read_bytes, read_json
 from t2t_multimodel.regular_files import open_regular
+from t2t_multimodel.training import arrays_file
 
 FORMAT_VERSION = 1
 ARRAYS_FILE, STATE_FILE, MANIFEST_FILE = "arrays.safetensors", "state.json", "manifest.json"
@@ -33,6 +33,12 @@ DAMAGED_FOLDER = "damaged"
 _STEP_FOLDER = re.compile(r"step-([0-9]{6,15})")
 _TEMPORARY = ".unfinished-"  # prefix of folders that are being written or removed
 _MOST_JSON_BYTES = {STATE_FILE: 1 << 26, MANIFEST_FILE: 1 << 20}
+_FACTS = {"bytes": Whole(0), "sha256": str}
+_MANIFEST = {
+    "format_version": Whole(),
+    "step": Whole(0),
+    "files": Exactly({ARRAYS_FILE: _FACTS, STATE_FILE: _FACTS}),
+}
 _TRIES = 5  # at finding the newest, while a trainer makes and removes some
 _CLOCK_TICK = 20_000_000  # nanoseconds; two changes of a file further apart have different times
 
@@ -80,7 +86,8 @@ def save(folder, step, arrays, state):
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
         temporary.mkdir()
-        _write_arrays(temporary / ARRAYS_FILE, arrays)
+        arrays_file.write(temporary / ARRAYS_FILE, arrays)
+        _flush(temporary / ARRAYS_FILE)
         _write(temporary / STATE_FILE, _json(state))
         written = {name: _facts_of(temporary / name) for name in (ARRAYS_FILE, STATE_FILE)}
         manifest = {"format_version": FORMAT_VERSION, "step": step, "files": written}
@@ -162,15 +169,19 @@ def damage(folder, step, unchanged=False):
 
     Args:
       unchanged: a file that this process read before, and that has not changed since by its times, is not read again.
+
+    Raises:
+      UserError: it has the size that it promises, which is more than this machine's memory.
     """
     checkpoint = folder_of(folder, step)
     try:
         if checkpoint.is_symlink():
             return "it is a link"
-        manifest = _read_json(checkpoint, MANIFEST_FILE)
-        if manifest["format_version"] != FORMAT_VERSION:
-            return f"its format version is {manifest['format_version']}, this program reads {FORMAT_VERSION}"
-        if manifest["step"] != step or manifest["files"].keys() != {ARRAYS_FILE, STATE_FILE}:
+        version = _read_manifest(checkpoint, {"format_version": Whole()})["format_version"]
+        if version != FORMAT_VERSION:
+            return f"its format version is {version}, this program reads {FORMAT_VERSION}"
+        manifest = _read_manifest(checkpoint, _MANIFEST)
+        if manifest["step"] != step:
             return f"its {MANIFEST_FILE} is not one of step {step}"
         for name, facts in manifest["files"].items():
             with open_regular(checkpoint / name, links=False) as file:
@@ -179,13 +190,16 @@ def damage(folder, step, unchanged=False):
                     return f"{name} has {size:,} bytes instead of {facts['bytes']:,}"
                 if size > _MOST_JSON_BYTES.get(name, size):
                     return f"{name} has more than {_MOST_JSON_BYTES[name]:,} bytes"
+                arrays_file.require_memory(checkpoint / name, size)
                 if _facts(file, unchanged) != facts:
                     return f"{name} was changed"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
     except OSError as error:
         return f"{Path(error.filename or checkpoint).name} can't be read: {error.strerror}"
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except MissingFile:
+        return f"{MANIFEST_FILE} is missing"
+    except DamagedFile:
         return f"its {MANIFEST_FILE} can't be read"
     return None
 
@@ -202,9 +216,6 @@ def load(folder, step, verify=True):
     Raises:
       UserError: there is none of this step (the steps that there are are named), or it is damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     checkpoint = folder_of(folder, step)
     if not checkpoint.is_dir():
         there = ", ".join(map(str, steps(folder))) or "none"
@@ -213,14 +224,14 @@ def load(folder, step, verify=True):
     if reason:
         raise UserError(f"the checkpoint {checkpoint} is damaged ({reason}); use another one of {folder}")
     try:
-        state = _read_json(checkpoint, STATE_FILE)
-        open_regular(
-            checkpoint / ARRAYS_FILE, links=False
-        ).close()  # raises, where opening it by name might wait for ever
-        arrays = load_file(checkpoint / ARRAYS_FILE)  # which compares the sizes in its header with that of the file
+        # Not by a schema, which would refuse a sum that is infinite.
+        state = json.loads(read_bytes(checkpoint / STATE_FILE, limit=_MOST_JSON_BYTES[STATE_FILE], links=False))
         if not isinstance(state, dict):
             raise ValueError(f"{STATE_FILE} holds no object")
-    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError, SafetensorError) as error:
+        arrays = arrays_file.read(checkpoint / ARRAYS_FILE)
+    except DamagedFile as error:
+        raise UserError(f"the checkpoint {checkpoint} is damaged ({error}); use another one of {folder}") from None
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise UserError(f"the checkpoint {checkpoint} is damaged ({error}); use another one of {folder}") from error
     return Checkpoint(step, checkpoint, arrays, state)
 
@@ -277,23 +288,6 @@ def folder_of(folder, step):
     return Path(folder) / f"step-{step:06d}"
 
 
-def _write_arrays(path, arrays):
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    # save_file writes an array's memory as it lies: one that is not in C order would come back scrambled.
-    # Not np.ascontiguousarray, which makes scalars one-dimensional.
-    ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    try:
-        save_file(ordered, path)
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        if not number:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
-    _flush(path)
-
-
 def _write(path, content):
     with open(path, "wb") as file:
         file.write(content)
@@ -333,13 +327,8 @@ def _facts(file, unchanged=False):
 _known_digests = {}  # (device, inode, size, times) of files, which another content would change → sha256
 
 
-def _read_json(checkpoint, name):
-    most = _MOST_JSON_BYTES[name]
-    with open_regular(checkpoint / name, links=False) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"{name} has more than {most:,} bytes")
-    return json.loads(content)
+def _read_manifest(checkpoint, schema):
+    return read_json(checkpoint / MANIFEST_FILE, schema, limit=_MOST_JSON_BYTES[MANIFEST_FILE], links=False)
 
 
 def _json(values):

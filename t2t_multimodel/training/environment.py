@@ -8,6 +8,7 @@ import importlib.metadata
 import os
 import platform
 
+from t2t_multimodel import machine
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.json_files import ANY, read_json
 from t2t_multimodel.startup import processors
@@ -22,7 +23,7 @@ def describe():
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": _processor(),
         "cores": str(processors()),
-        "memory": _memory(),
+        "memory": f"{machine.memory() / 2**30:.0f} GiB",
         "devices": _devices(),
         "system": f"{platform.system()} {platform.machine()}",
         "backend": os.environ.get("KERAS_BACKEND", ""),
@@ -52,13 +53,6 @@ def _processor():
     except OSError:
         names = []
     return names[0] if names else platform.processor()
-
-
-def _memory():
-    try:
-        return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
-    except (ValueError, OSError, AttributeError):
-        return ""
 
 
 def _devices():

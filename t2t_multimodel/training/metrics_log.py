@@ -14,12 +14,12 @@ import json
 import math
 import os
 import socket
-import stat
 import sys
 import time
 from pathlib import Path
 
 from t2t_multimodel.files import replacing
+from t2t_multimodel.regular_files import opened_to_write
 
 METRICS_FILE = "metrics.jsonl"
 EVENTS_FOLDER = "events"
@@ -273,19 +273,10 @@ def _lock(descriptor, deadline):
 
 def _opened(path, flags):
     """A descriptor of the log; raises `OSError` where it is no regular file or a link, which are not waited for."""
-    try:
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "it is a link", str(path)) from None
-        raise
-    status = os.fstat(descriptor)
-    said = "" if stat.S_ISREG(status.st_mode) else "it is no regular file"
-    if status.st_size > _LARGEST_LOG:
-        said = f"it has more than {_LARGEST_LOG:,} bytes"
-    if said:
+    descriptor = opened_to_write(path, flags)
+    if os.fstat(descriptor).st_size > _LARGEST_LOG:
         os.close(descriptor)
-        raise OSError(errno.EINVAL, said, str(path))
+        raise OSError(errno.EFBIG, f"it has more than {_LARGEST_LOG:,} bytes", str(path))
     return descriptor
 
 

@@ -8,6 +8,7 @@ from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.json_files import ANY, Whole, check
 from t2t_multimodel.modalities import ProblemSpec
+from t2t_multimodel.training.weight_limit import weights_in_memory
 
 _SCHEMA = {  # of run.json; `ProblemSpec.from_json` checks the specs
     "model": str,
@@ -83,7 +84,7 @@ class Run:
         return cls(model, seed, backend, problems, vocabulary)
 
     def problem(self, name):
-        if name not in self.problems:
+        if not isinstance(name, str) or name not in self.problems:
             raise unknown_name("problem of this run", name, self.problems)
         return self.problems[name]
 
@@ -149,13 +150,18 @@ def _vocabulary_of(specs):
 
 
 def build_model(run, hparams):
-    """The registered model for a run's problems, with fresh weights."""
+    """The registered model for a run's problems, with fresh weights.
+
+    Raises:
+      UserError: it has more weights than fit into memory.
+    """
     import keras
 
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(hparams.precision)
     try:
-        return registry.models.get(run.model)(hparams, run.specs)
+        with weights_in_memory():
+            return registry.models.get(run.model)(hparams, run.specs)
     finally:
         keras.config.set_dtype_policy(before)
 

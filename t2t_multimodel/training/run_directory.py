@@ -25,11 +25,12 @@ from pathlib import Path
 
 from t2t_multimodel import locks
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.files import write_file
+from t2t_multimodel.files import user_path, write_file
 from t2t_multimodel.hyperparameters import Resolved
 from t2t_multimodel.json_files import ANY, MissingFile, read_json
 from t2t_multimodel.training import checkpoints, environment
 from t2t_multimodel.training.run import Run, build_model, load_variables
+from t2t_multimodel.training.weight_limit import TooManyWeights, weights_limited
 from t2t_multimodel.vocabulary import MODEL_FILE, TABLE_FILE, Vocabulary
 
 FORMAT_VERSION = 2
@@ -54,8 +55,8 @@ class RunDirectory:
     """A run on disk. To open one reads nothing; it can stand wherever a path can."""
 
     def __init__(self, output_dir: str | os.PathLike[str]) -> None:
-        """Raises `UserError` where `output_dir` is a file."""
-        self.path = Path(output_dir)
+        """Raises `UserError` where `output_dir` is a file, or no path."""
+        self.path = Path(user_path(output_dir, "output_dir"))
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--output_dir={self.path} is a file; name a folder")
 
@@ -173,9 +174,15 @@ class RunDirectory:
                 f"{self.path} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_interval"
             )
         try:
-            model = build_model(run, hparams)
+            with weights_limited(sum(array.size for array in checkpoint.arrays.values()), len(checkpoint.arrays)):
+                model = build_model(run, hparams)
         except UserError:
             raise
+        except TooManyWeights as error:
+            raise UserError(
+                f"the checkpoint of step {checkpoint.step} in {self.checkpoints} is of another model: that of "
+                f"{self.path / HPARAMS_FILE} has more weights ({error}); {_ADVICE}"
+            ) from None
         except Exception as error:  # of hyper-parameters that no run was trained with: too large, contradicting
             said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise UserError(f"no model can be made of {self.path / HPARAMS_FILE} ({said}); {_ADVICE}") from error

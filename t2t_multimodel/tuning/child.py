@@ -1,9 +1,11 @@
 """Runs a trial in a separate process, so that all its memory is freed at the end."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from t2t_multimodel.regular_files import last_lines, opened_to_write
 from t2t_multimodel.training.metrics_log import read_metrics
 
 LOG_FILE = "log.txt"
@@ -18,7 +20,7 @@ class ChildRun:
         self._folder, self._problems = Path(folder), set(problems)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._log = self._folder / LOG_FILE
-        with open(self._log, "ab") as log:
+        with open(opened_to_write(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "t2t_multimodel.cli.trial", *arguments],
                 stdin=subprocess.PIPE,
@@ -41,7 +43,7 @@ class ChildRun:
         if status is None:
             return None
         self._process.stdin.close()
-        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = [line for line in last_lines(self._log) if line]
         said = lines[-1] if lines else ""
         return status == 0, said if status > 0 else f"{said} (killed by signal {-status})"
 
