@@ -40,7 +40,7 @@ class BracketedTrees(FileProblem):
     def targets(self):
         return Text("bracketed tree", symbols=symbols(self.words_in_tree, self.keep_function_tags))
 
-    def samples(self, split):
+    def read_samples(self, split):
         path = self.split_path(split)
         for number, tree in read_trees(path, self.keep_function_tags, bad_sample, self.max_line_length):
             try:

@@ -44,7 +44,7 @@ class CaptionedImages(FileProblem):
     def targets(self):
         return Text(self.language)
 
-    def samples(self, split):
+    def read_samples(self, split):
         folder, listed = self.split_path(split), set()
         for file, captions, fault in self._entries(folder / "captions.json"):
             if fault:

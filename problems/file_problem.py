@@ -9,8 +9,10 @@ from pathlib import Path
 from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.problem import Problem
+from t2t_multimodel.problems.shared_samples import HeldOutSamples
 
 SPLITS = ("train", "dev", "test")
+_BACK = "\\"
 _FEW = 3  # names in a line on what is passed over
 
 
@@ -28,6 +30,42 @@ class FileProblem(Problem):
 
     _form = "train, dev, test"  # the expected content of the folder, for errors
     _split_suffix = ""  # ".tsv": a split is the file "train.tsv"; "": it is the folder "train"
+
+    def samples(self, split):
+        """Yields `read_samples(split)`; after train, says how many of them are in dev or test too."""
+        if split != "train" or self.__dict__.get("_compared"):
+            yield from self.read_samples(split)
+            return
+        held_out, shared, first = self._held_out_samples, 0, ""
+        for sample in self.read_samples(split):
+            yield sample
+            if held_out and "bad" not in sample and held_out.holds(sample):
+                shared += 1
+                first = first or str(sample.get("key", ""))
+        self._compared = True
+        if shared:
+            others = " or ".join(s for s in self.splits if s != "train")
+            examples = "1 example is" if shared == 1 else f"{shared:,} examples are"
+            print(
+                f"{self._called} train: {examples} in {others} too (the first: {few_names([first])}), so scores there "
+                "are too good; remove them from one of both",
+                file=sys.stderr,
+            )
+
+    def read_samples(self, split):
+        """Yields the raw samples of a split, as `Problem.samples` says."""
+        raise NotImplementedError(f"{type(self).__name__} must define read_samples(split)")
+
+    @property
+    def _held_out_samples(self):
+        """What dev and test hold; None without them."""
+        others = [split for split in self.splits if split != "train"]
+        held_out = HeldOutSamples(self)
+        for split in others:
+            for sample in self.read_samples(split):
+                if "bad" not in sample:
+                    held_out.add(sample)
+        return held_out if others else None
 
     @property
     def folder(self):
@@ -72,6 +110,11 @@ class FileProblem(Problem):
 
     def check_inside(self, path):
         """Raises `ValueError` if the file at `path` is outside of the folder, unless `allow_outside_files`."""
+        if _BACK in os.path.basename(path) and not os.path.lexists(path):
+            name = os.path.basename(path)
+            raise ValueError(
+                f"{path}: no such file; its name is written with backslashes: write {name.replace(_BACK, '/')}"
+            )
         if self.allow_outside_files:
             return
         try:

@@ -20,9 +20,9 @@ class ParallelText(FileProblem):
             directory = "manuals"
             sides = ("en", "de")
 
-    Also read: files with .gz, .xz, .bz2 or .zst at the end; several training files (`train.news.en`, `train-law.en`: all names that start
-    with the split's name, also in subfolders); tab-separated files with the order of columns in the name
-    (`train.en-de.tsv`); the test sets of WMT (`test-src.en.sgm` beside `test-ref.de.sgm`).
+    Also read: files with .gz, .xz, .bz2 or .zst at the end; several training files (`train.news.en`,
+    `train-law.en`: all names that start with the split's name, also in subfolders); tab-separated files with the order
+    of columns in the name (`train.en-de.tsv`); the test sets of WMT (`test-src.en.sgm` beside `test-ref.de.sgm`).
 
     The other direction is `manuals_german_rev`, or a class with `sides = ("de", "en")`. A training pair that is also in
     dev or test is skipped; the number of skipped pairs is printed.

@@ -36,7 +36,7 @@ class TranscribedSpeech(FileProblem):
     def targets(self):
         return Text(self.language)
 
-    def samples(self, split):
+    def read_samples(self, split):
         folder, listed = self.split_path(split), set()
         for cells in self._transcripts(split):
             if isinstance(cells, dict):
@@ -60,7 +60,7 @@ class TranscribedSpeech(FileProblem):
 
     def source_files(self):
         lists = [str(self.split_path(split) / "transcripts.tsv") for split in self.splits]
-        samples = (sample for split in self.splits for sample in self.samples(split) if "bad" not in sample)
+        samples = (sample for split in self.splits for sample in self.read_samples(split) if "bad" not in sample)
         # A missing file is a bad record, reported when it is read.
         return lists + [sample["inputs"] for sample in samples if os.path.exists(sample["inputs"])]
 

@@ -20,9 +20,9 @@ def without_suffix(name):
 
 
 def decompressed(file, path):
-    """A binary file with the content of `file`, which is open at `path`; `file` itself unless its name ends in `SUFFIXES`.
+    """A binary file with the content of `file`, open at `path`; `file` itself unless its name ends in `SUFFIXES`.
 
-    Its `read` raises EOFError for a file that is cut short, and OSError, lzma.LZMAError or zlib.error for a damaged one.
+    Its `read` raises EOFError for a file that is cut short; OSError, lzma.LZMAError or zlib.error for a damaged one.
 
     Raises:
       UserError: a .zst without pyarrow.

@@ -34,7 +34,8 @@ def bad_sample(reason):
 def read_lines(path, malformed=refuse, max_line_length=MAX_LINE_LENGTH):
     """Yields `(line number from 1, line)` of a UTF-8 text file; line ends are LF or CRLF, a byte order mark is dropped.
 
-    A file that ends in .gz, .xz, .bz2 or .zst is decompressed while it is read. No more than one block and one line are in memory.
+    A file that ends in .gz, .xz, .bz2 or .zst is decompressed while it is read. No more than one block and one line are
+    in memory.
 
     Args:
       malformed: called with "file:line: the reason"; its result is yielded instead of the line.

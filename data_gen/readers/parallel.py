@@ -1,8 +1,8 @@
 """Parallel text: finds the files of a folder that belong together, and reads their sentence pairs lazily.
 
-Three formats, each also with .gz, .xz, .bz2 or .zst at the end: `train.en` beside `train.de`, aligned line by line; `train.en-de.tsv`,
-tab-separated, columns in the order of the name; the WMT test sets `newstest2013-src.en.sgm` beside
-`newstest2013-ref.de.sgm`.
+Three formats, each also compressed (`compressed.py`; .sgm as .gz only): `train.en` beside `train.de`, aligned line by
+line; `train.en-de.tsv`, tab-separated, columns in the order of the name; the WMT test sets `newstest2013-src.en.sgm`
+beside `newstest2013-ref.de.sgm`.
 """
 
 import filecmp
@@ -124,7 +124,7 @@ def _by_name(folder, first, second):
     language = f"(?:{re.escape(first)}|{re.escape(second)})"
     forms = {
         "tsv": re.compile(rf"(.+)\.({language})-({language})\.tsv{_COMPRESSED}"),
-        "sgm": re.compile(rf"(.+)-(src|ref)\.({language})\.sgm{_COMPRESSED}"),
+        "sgm": re.compile(rf"(.+)-(src|ref)\.({language})\.sgm(?:\.gz)?"),
         "lines": re.compile(rf"(.+)\.({language}){_COMPRESSED}"),
     }
     found = {}
