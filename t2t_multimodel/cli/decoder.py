@@ -38,7 +38,12 @@ command.integer("step", None, "the checkpoint of this step; default: the newest"
 command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
 
 command.group("What to decode")
-command.text("decode_from_file", None, "file with one input a line, UTF-8, also .gz, .xz, .bz2, .zst; - is standard input", metavar="FILE")
+command.text(
+    "decode_from_file",
+    None,
+    "file with one input a line, UTF-8; also .gz, .xz, .bz2, .zst; - is standard input",
+    metavar="FILE",
+)
 command.text("decode_to_file", None, "file for the outputs; default: standard output", metavar="FILE")
 command.choice("long_inputs", "error", ("error", "warn"), "for inputs longer than any in training; none is truncated")
 command.integer("max_line_length", MAX_LINE_LENGTH, "characters; a longer line is refused", at_least=1)
