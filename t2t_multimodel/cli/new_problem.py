@@ -148,9 +148,10 @@ def _percents(flags, tables, rows):
 
 def _source(flags, found, chosen, target, percents, rows, folder):
     from t2t_multimodel.survey import source
+    from t2t_multimodel.survey.probe import probe_samples
 
     shares = {f"{split}_percent": percent for split, percent in percents.items()}
-    probe = _probed(found, chosen, flags.files)
+    probe = probe_samples(found, chosen, flags.files)
     if probe and probe.described():
         _print_lines([f"{chosen.inputs_kind}s: {probe.described()}"])
     if probe and probe.unreadable:
@@ -163,49 +164,6 @@ def _source(flags, found, chosen, target, percents, rows, folder):
     if '"' in description or "\\" in description or not description.isprintable():
         raise UserError("--description: one line without quotes and backslashes expected")
     return source.write_source(flags.name, description, attributes, modalities)
-
-
-def _probed(found, chosen, most):
-    """A `Probe` of the pictures or recordings of some samples; None where there are none."""
-    import itertools
-
-    from t2t_multimodel.data_gen.readers import media
-    from t2t_multimodel.modalities import Audio, Image, Text
-    from t2t_multimodel.problems import Table
-    from t2t_multimodel.survey import columns, probe
-
-    modality = {columns.PICTURE: Image(), columns.RECORDING: Audio()}.get(chosen.inputs_kind)
-    if modality is None:
-        return None
-    roles = {"inputs": chosen.inputs, "targets": chosen.inputs} | {
-        role: name for role, name in chosen.more.items() if role in ("start", "duration")
-    }
-    attributes = {
-        "directory": str(found.directory),
-        "files": found.files,
-        "columns": roles,
-        "media_folder": found.media_folder,
-        "inputs": modality,
-        "targets": modality,  # only what the inputs are is looked at
-        "header": found.form.header,
-        "delimiter": found.form.delimiter,
-        "name": "looked_at",
-    }
-    table = type("LookedAt", (Table,), attributes)()
-    places, outside = [], []
-    for sample in itertools.islice(table.read_samples("train"), most):
-        if "bad" in sample:
-            continue
-        try:
-            if path := media.path_of(sample["inputs"]):
-                table.check_inside(path)
-            places.append(sample["inputs"])
-        except ValueError as error:
-            outside.append(str(error))
-    looked = probe.probe_pictures(places) if modality == Image() else probe.probe_recordings(places)
-    looked.unreadable += outside
-    assert Text
-    return looked
 
 
 def _write_and_check(flags, file, text, faults):

@@ -154,14 +154,14 @@ def _targets_kind(target, asked, why):
     elif kind == kinds.NUMBER:
         if target.may_be_classes:
             raise UserError(
-                f"column {target.name}: {target.distinct:,} different numbers in {target.filled:,} rows may be classes or "
-                "quantities; say --targets_are=class or --targets_are=numbers"
+                f"column {target.name}: {target.distinct:,} different numbers in {target.filled:,} rows may be classes "
+                "or quantities; say --targets_are=class or --targets_are=numbers"
             )
         why.append(f"{target.name} are numbers; otherwise say --targets_are=text")
     elif target.may_be_classes and target.words < 2 * target.filled:
         raise UserError(
-            f"column {target.name}: {target.distinct:,} different short texts in {target.filled:,} rows may be classes or "
-            "text; say --targets_are=class or --targets_are=text"
+            f"column {target.name}: {target.distinct:,} different short texts in {target.filled:,} rows may be "
+            "classes or text; say --targets_are=class or --targets_are=text"
         )
     return kind
 

@@ -1,4 +1,4 @@
-"""What each column of a table holds: pictures, recordings, text, classes, numbers; with counts, lengths and examples."""
+"""What each column of a table holds: pictures, recordings, text, classes or numbers; with counts and lengths."""
 
 import collections
 import dataclasses

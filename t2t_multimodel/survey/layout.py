@@ -14,11 +14,11 @@ from t2t_multimodel.errors import UserError
 _NAMES = {".csv": "CSV", ".tsv": "TSV", ".tab": "TSV", ".tar": "WebDataset", ".tmx": "TMX", ".json": "JSON"}
 _NAMES |= {".jsonl": "JSON Lines", ".ndjson": "JSON Lines", ".parquet": "Parquet", ".arrow": "Arrow"}
 _NAMES |= {".feather": "Feather"}
-# Words that head columns, and hardly ever are a row themselves.
-_HEADS = frozenset(
-    "id key name path file file_name filename audio image picture text sentence label class target targets input inputs "
-    "source src tgt translation transcript transcription caption captions question answer lang language speaker "
-    "client_id duration en de fr es it nl pt ru zh ja ko ar pl cs sv da fi no tr uk english german french spanish "
+_SURE_HEADS = frozenset("file_name filename client_id audio_filepath image_path audio_path".split())  # one is enough
+_HEADS = frozenset(  # two are enough: hardly ever are two of them a row
+    "id key name path file audio image picture text sentence label class target targets input inputs source src tgt "
+    "translation transcript transcription caption captions question answer lang language speaker "
+    "duration en de fr es it nl pt ru zh ja ko ar pl cs sv da fi no tr uk english german french spanish "
     "italian".split()
 )
 _LONGEST_HEAD = 40  # characters
@@ -118,9 +118,9 @@ def _has_header(table, form, header, why):
     first = next(rows, None)
     second = next(rows, None)
     cells = [] if first is None or first.fault else [value.strip() for value in first.cells.values()]
-    if any(cell.lower() in _HEADS for cell in cells):
-        known = next(cell for cell in cells if cell.lower() in _HEADS)
-        why.append(f"the first line names the columns ({known!r} is no data); otherwise say --header=no")
+    known = [cell for cell in cells if cell.lower() in _HEADS | _SURE_HEADS]
+    if len(known) > 1 or any(cell.lower() in _SURE_HEADS for cell in known):
+        why.append(f"the first line names the columns ({', '.join(known[:4])}); otherwise say --header=no")
         return True
     short = all(0 < len(cell) <= _LONGEST_HEAD and cell.isidentifier() for cell in cells) and len(set(cells)) == len(
         cells

@@ -3,13 +3,16 @@
 import collections
 import dataclasses
 import io
+import itertools
 import statistics
 
+from t2t_multimodel.data_gen.readers import media
 from t2t_multimodel.data_gen.readers.media import Clip, Content
 from t2t_multimodel.data_gen.readers.members import TarMember, read_content
+from t2t_multimodel.modalities import Audio, Image
+from t2t_multimodel.problems import Table
 from t2t_multimodel.regular_files import open_regular
-
-_MOST_BYTES = 1 << 28
+from t2t_multimodel.survey import columns
 
 
 @dataclasses.dataclass
@@ -39,6 +42,46 @@ class Probe:
                 f"{'channel' if self.channels == 1 else 'channels'}"
             )
         return ""
+
+
+def probe_samples(layout, choice, most):
+    """A `Probe` of the pictures or recordings in the first samples of train; None if the inputs are neither.
+
+    Args:
+      layout: a `Layout`.
+      choice: a `Choice`.
+      most: how many are looked at.
+    """
+    if choice.inputs_kind not in columns.MEDIA:
+        return None
+    modality = Image() if choice.inputs_kind == columns.PICTURE else Audio()
+    part = {role: name for role, name in choice.more.items() if role in ("start", "duration")}
+    attributes = {
+        "name": "looked_at",
+        "directory": str(layout.directory),
+        "files": layout.files,
+        "columns": {"inputs": choice.inputs, "targets": choice.inputs} | part,  # only the inputs are looked at
+        "media_folder": layout.media_folder,
+        "inputs": modality,
+        "targets": modality,
+        "header": layout.form.header,
+        "delimiter": layout.form.delimiter,
+    }
+    table = type("LookedAt", (Table,), attributes)()
+    places, outside = [], []
+    for sample in itertools.islice(table.read_samples("train"), most):
+        if "bad" in sample:
+            outside.append(sample["bad"])
+            continue
+        try:
+            if path := media.path_of(sample["inputs"]):
+                table.check_inside(path)
+            places.append(sample["inputs"])
+        except ValueError as error:
+            outside.append(str(error))
+    found = probe_pictures(places) if choice.inputs_kind == columns.PICTURE else probe_recordings(places)
+    found.unreadable += outside
+    return found
 
 
 def probe_pictures(places):

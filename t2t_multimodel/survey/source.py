@@ -15,7 +15,10 @@ def declaration(choice, layout, column, probe, *, picture_size=None, dev_percent
     """The attributes of the problem's class, {name: Python source}, and the names of its modalities.
 
     Args:
-      choice: a `Choice`. layout: a `Layout`. column: the `Column` of the targets. probe: a `Probe` of the inputs, or None.
+      choice: a `Choice`.
+      layout: a `Layout`.
+      column: the `Column` of the targets.
+      probe: a `Probe` of the inputs, or None.
       picture_size: pixels; None: that of the pictures if they are small and alike, else 64.
       folder: of the Python file, which `directory` is relative to.
     """
