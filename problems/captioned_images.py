@@ -7,16 +7,23 @@ import os
 from t2t_multimodel.data_gen.readers.lines import bad_sample
 from t2t_multimodel.data_gen.readers.pictures import SUFFIXES
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.json_files import check
 from t2t_multimodel.modalities import Image, Text
 from t2t_multimodel.problems.file_problem import FileProblem, picture_sample
 from t2t_multimodel.regular_files import open_regular
+
+_FORMS = (
+    '[{"file": "0007.png", "captions": ["…"]}, …], or {"images": [{"id", "file_name"}], "annotations": '
+    '[{"image_id", "caption"}]}'
+)
 
 
 class CaptionedImages(FileProblem):
     """Picture to text from `<directory>/{train,dev,test}/captions.json` and the pictures beside it.
 
-    The JSON is a list of `{"file": "0007.png", "captions": ["a dog on a sofa", "a sleeping dog"]}`; files are relative
-    to its folder.
+    The JSON is a list of `{"file": "0007.png", "captions": ["a dog on a sofa", "a sleeping dog"]}`, or has the form of
+    COCO: `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}`. Files are relative to its
+    folder.
 
         @register_problem
         class ShopWindows(CaptionedImages):
@@ -99,17 +106,35 @@ def _entries(path, most_bytes, max_line_length):
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start + 1})") from None
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg} at column {error.colno})") from None
+        lines = f"; expected: {_FORMS}; JSON Lines are read by Table" if error.msg == "Extra data" else ""
+        raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg} at column {error.colno}){lines}") from None
     except ValueError as error:  # a number of thousands of digits
         raise UserError(f"{path}: not valid JSON for captions ({error})") from None
+    if isinstance(entries, dict) and {"images", "annotations"} <= entries.keys():
+        entries = _of_coco(path, entries)
     if not isinstance(entries, list):
-        raise UserError(f"{path}: a list of entries expected, got {type(entries).__name__}")
+        raise UserError(f"{path}: a list of entries expected, got {type(entries).__name__}; expected: {_FORMS}")
     for number, entry in enumerate(entries, 1):
         wrong = _what_is_wrong(entry, max_line_length)
         if wrong:
             yield "", [], f"{path}:entry {number}: {wrong}"
         else:
             yield entry["file"], entry["captions"], ""
+
+
+def _of_coco(path, content):
+    """The entries of a file in the form of COCO, in the order of its images."""
+    form = {"images": [{"id": (int, str), "file_name": str}], "annotations": [{"image_id": (int, str), "caption": str}]}
+    try:
+        check(content, form)
+    except ValueError as error:
+        raise UserError(f"{path}: not in the form of COCO: {error}; expected: {_FORMS}") from None
+    captions = {image["id"]: [] for image in content["images"]}
+    for annotation in content["annotations"]:
+        if annotation["image_id"] not in captions:
+            raise UserError(f"{path}: a caption is of the image {annotation['image_id']!r}, which is not in images")
+        captions[annotation["image_id"]].append(annotation["caption"].strip())
+    return [{"file": i["file_name"], "captions": captions[i["id"]]} for i in content["images"] if captions[i["id"]]]
 
 
 def _what_is_wrong(entry, max_line_length):

@@ -12,6 +12,7 @@ from t2t_multimodel.regular_files import open_regular
 
 MAX_LINE_LENGTH = 1 << 20  # characters; the default of `max_line_length`
 _BLOCK = 1 << 20  # bytes, read and decoded at once
+_HEADERS = frozenset("source target src tgt inputs targets input output file path text sentence transcript".split())
 _BYTES = 4  # of a character in UTF-8, at most
 _OTHER_ENCODINGS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -96,10 +97,23 @@ def read_columns(path, names, malformed=refuse, may_be_empty=False, max_line_len
             yield number, line
             continue
         cells = line.split("\t")
-        if len(cells) == count and (may_be_empty or all(map(str.strip, cells))):
+        if number == 1 and count > 1 and _is_header(cells, names):
+            yield (
+                number,
+                malformed(
+                    f"{path}:1: names of columns ({' ⇥ '.join(cells)}), not data: remove the line, or derive from "
+                    "Table, which reads files with such a line"
+                ),
+            )
+        elif len(cells) == count and (may_be_empty or all(map(str.strip, cells))):
             yield number, cells
         else:
             yield number, malformed(f"{path}:{number}: {_what_is_wrong(cells, names)}")
+
+
+def _is_header(cells, names):
+    known = _HEADERS | {name.casefold() for name in names}
+    return all(cell.strip().casefold() in known for cell in cells)
 
 
 def _what_is_wrong(cells, names):

@@ -58,9 +58,10 @@ def _quoted(path, form, delimiter):
             except StopIteration:
                 return
             except csv.Error as error:
+                other = f"; if {delimiter!r} does not separate the cells, say delimiter" if lines.first == 1 else ""
                 raise UserError(
                     f"{path}:{lines.number}: no CSV: {_in_words(error, lines)}; a quote inside of a quoted cell is "
-                    'written twice (""); where quotes are plain text, say quoting = False'
+                    'written twice (""); where quotes are plain text, say quoting = False' + other
                 ) from None
             yield lines.number, lines.fault if lines.fault else record
     finally:
