@@ -160,10 +160,16 @@ def _source(flags, found, chosen, target, percents, rows, folder):
         chosen, found, target, probe, picture_size=flags.picture_size, folder=folder, **shares
     )
     kinds = f"{chosen.inputs_kind or 'nothing'} to {chosen.targets_kind}"
-    description = flags.description or f"{kinds.capitalize()}, from {found.directory.name}: {rows['train']:,} rows."
+    description = flags.description or f"{kinds.capitalize()}, from {_origin(found)}: {rows['train']:,} rows."
     if '"' in description or "\\" in description or not description.isprintable():
         raise UserError("--description: one line without quotes and backslashes expected")
     return source.write_source(flags.name, description, attributes, modalities)
+
+
+def _origin(found):
+    """The name of the folder or the first file."""
+    names = [name for split in found.files.values() for name in split]
+    return os.path.basename(names[0]) if names else found.directory.name
 
 
 def _write_and_check(flags, file, text, faults):

@@ -157,6 +157,11 @@ def _targets_kind(target, asked, why):
                 f"column {target.name}: {target.distinct:,} different numbers in {target.filled:,} rows may be classes "
                 "or quantities; say --targets_are=class or --targets_are=numbers"
             )
+        if target.whole_numbers:
+            raise UserError(
+                f"column {target.name}: whole numbers may be quantities or text; say --targets_are=numbers or "
+                "--targets_are=text"
+            )
         why.append(f"{target.name} are numbers; otherwise say --targets_are=text")
     elif target.may_be_classes and target.words < 2 * target.filled:
         raise UserError(

@@ -55,7 +55,7 @@ class Column:
         if value is None or value == "" or value == []:
             self.missing += 1
             return
-        kind = _kind_of(value)
+        kind = kind_of(value)
         self.kinds[kind] += 1
         if len(self.examples) < 3 and not isinstance(value, bytes | dict):
             self.examples.append(value)
@@ -112,6 +112,11 @@ class Column:
     def may_be_classes(self):
         """Whether they may be classes though they do not look like it."""
         return self.values is not None and self.longest <= _LONGEST_CLASS and len(self.values) <= self.filled / 2
+
+    @property
+    def whole_numbers(self):
+        """Whether they are numbers without a fraction."""
+        return self.values is not None and all(float(value).is_integer() for value in self.values)
 
     @property
     def mean_and_deviation(self):
@@ -173,7 +178,8 @@ def _is_media(value):
     return value.keys() <= {"bytes", "path", "sampling_rate", "array"} and "path" in value
 
 
-def _kind_of(value):
+def kind_of(value):
+    """What a single value looks like: one of the names above."""
     if isinstance(value, Clip):
         return RECORDING
     if isinstance(value, TarMember):

@@ -1,15 +1,16 @@
 """Which tables the paths that a user names are, and which splits they have."""
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from t2t_multimodel.data_gen.readers.compressed import without_suffix
-from t2t_multimodel.data_gen.readers.lines import read_lines
 from t2t_multimodel.data_gen.readers.tables import FORMATS, TableFormat, format_of, read_rows
 from t2t_multimodel.data_gen.readers.tables.find import find_tables, split_of, tables_in
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.survey.columns import NUMBER, PICTURE, RECORDING, kind_of
 
 _NAMES = {".csv": "CSV", ".tsv": "TSV", ".tab": "TSV", ".tar": "WebDataset", ".tmx": "TMX", ".json": "JSON"}
 _NAMES |= {".jsonl": "JSON Lines", ".ndjson": "JSON Lines", ".parquet": "Parquet", ".arrow": "Arrow"}
@@ -22,6 +23,7 @@ _HEADS = frozenset(  # two are enough: hardly ever are two of them a row
     "italian".split()
 )
 _LONGEST_HEAD = 40  # characters
+_ROWS_FOR_HEADER = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,8 @@ def _of_files(places):
     directory = Path(os.path.commonpath([place.resolve().parent for place in places]))
     tables, files = {}, {}
     for place in places:
+        if place.is_dir() and not split_of(place.name):
+            raise UserError(f"{place}: name one folder alone, or files, or folders that are called train, dev and test")
         found = tables_in(place) if place.is_dir() else [place] if format_of(place) else []
         if not found:
             if without_suffix(place).endswith(".txt") or not place.suffix:
@@ -114,18 +118,26 @@ def _has_header(table, form, header, why):
         return True
     if header:
         return header == "yes"
-    rows = read_rows(table, dataclasses.replace(form, header=False))
-    first = next(rows, None)
-    second = next(rows, None)
+    rows = list(itertools.islice(read_rows(table, dataclasses.replace(form, header=False)), _ROWS_FOR_HEADER))
+    first = rows[0] if rows else None
+    below = [list(row.cells.values()) for row in rows[1:] if not row.fault]
+    second = below[0] if below else None
     cells = [] if first is None or first.fault else [value.strip() for value in first.cells.values()]
     known = [cell for cell in cells if cell.lower() in _HEADS | _SURE_HEADS]
     if len(known) > 1 or any(cell.lower() in _SURE_HEADS for cell in known):
         why.append(f"the first line names the columns ({', '.join(known[:4])}); otherwise say --header=no")
         return True
+    for i, cell in enumerate(cells):
+        kinds = {kind_of(row[i]) for row in below if i < len(row) and row[i]}
+        if len(kinds) == 1 and kinds & {NUMBER, PICTURE, RECORDING} and cell and kind_of(cell) not in kinds:
+            why.append(
+                f"the first line names the columns: below {cell!r} are {kinds.pop()}s; otherwise say --header=no"
+            )
+            return True
     short = all(0 < len(cell) <= _LONGEST_HEAD and cell.isidentifier() for cell in cells) and len(set(cells)) == len(
         cells
     )
-    long = second is not None and any(len(value) > _LONGEST_HEAD or " " in value for value in second.cells.values())
+    long = second is not None and any(len(value) > _LONGEST_HEAD or " " in value for value in second)
     if cells and not short and any(" " in cell or len(cell) > _LONGEST_HEAD for cell in cells) and long:
         why.append("the first line is a row like the others, so columns are called 1, 2, …; otherwise say --header=yes")
         return False
@@ -141,8 +153,3 @@ def _is_common_voice(directory, table, form):
     with_names = dataclasses.replace(form, header=True)
     row = next((row for row in read_rows(table, with_names) if not row.fault), None)
     return row is not None and {"client_id", "path", "sentence"} <= row.cells.keys()
-
-
-def line_count(path):
-    """Lines of a text file."""
-    return sum(1 for _ in read_lines(path))

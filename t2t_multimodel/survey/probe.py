@@ -130,6 +130,8 @@ def _opened(place):
 def _reason(error):
     if isinstance(error, FileNotFoundError):
         return "no such file"
+    if type(error).__name__ == "UnidentifiedImageError":
+        return "no picture"
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).split("\n")[0]
 
 

@@ -56,7 +56,7 @@ def tables_in(folder):
     if files:
         return files
     classes = folder_rows.class_folders(folder)
-    if classes and all(_has_media(folder / name) for name in classes):
+    if not all(map(split_of, classes)) and all(_has_media(folder / name) for name in classes):
         return [folder]
     return []
 
