@@ -15,8 +15,11 @@ _NAMES = (
 )
 LANGUAGES = dict(pair.split(":") for pair in _NAMES.split())  # ISO 639-1
 _INPUTS = ("inputs", "input", "source", "src", "question", "prompt", "document", "article", "text1")
-_TARGETS = "targets target output outputs tgt label labels class category answer translation transcript transcription"
-_TARGETS = (*_TARGETS.split(), "caption", "captions", "sentence", "text", "txt", "cls", "summary", "response")
+_TARGETS = (
+    "targets target output outputs tgt label labels class cls category answer translation summary response".split()
+)
+# Of a picture or a recording; beside other text they may as well be the inputs.
+_TARGETS_OF_MEDIA = [*_TARGETS, "transcript", "transcription", "caption", "captions", "sentence", "text", "txt"]
 _SPEAKERS = ("client_id", "speaker", "speaker_id", "spk", "spk_id", "user_id")
 # Columns that describe a sample, and are neither side of it.
 _ABOUT = frozenset(
@@ -101,7 +104,7 @@ def _inputs(columns, usable, named, targets, why):
     if targets and len(usable) == 1:
         why.append(f"inputs = {usable[0].name}, the only other column")
         return usable[0]
-    others = [column for column in usable if column.kind == kinds.LABEL]
+    others = [column for column in usable if column.kind in (kinds.LABEL, kinds.NUMBER)]
     if len(texts) == 1 and len(others) == len(usable) - 1 and others:
         why.append(f"inputs = {texts[0].name}, the only column of text")
         return texts[0]
@@ -127,7 +130,8 @@ def _targets(columns, usable, source, named, why):
         if not any("targets = " in line for line in why):
             why.append(f"targets = {rest[0].name}, the only other column that is not about the sample")
         return rest[0]
-    called = [column for column in rest if column.name.lower() in _TARGETS]
+    names = _TARGETS_OF_MEDIA if source is not None and source.kind in kinds.MEDIA else _TARGETS
+    called = [column for column in rest if column.name.rpartition(".")[2].lower() in names]
     if len(called) == 1:
         others = ", ".join(column.name for column in rest if column is not called[0])
         why.append(f"targets = {called[0].name}, by its name; not used: {others}")
