@@ -71,6 +71,7 @@ def test_common_voice_and_nemo(tmp_path):
     assert layout.media_folder == "clips" and "Common Voice" in layout.why[-1]
     choice = looked_at(tmp_path / "cv")
     assert (choice.inputs, choice.targets, choice.more) == ("path", "sentence", {"group": "client_id"})
+    about = {"offset": 0.5, "duration": 2.0}
     rows = [{"audio_filepath": f"{i}.wav", "text": t} | about for i, t in enumerate(sentences(9))]
     choice = looked_at(jsonl(tmp_path / "manifest.json", rows))
     assert (choice.inputs, choice.targets) == ("audio_filepath", "text")
