@@ -2,14 +2,17 @@
 
 import functools
 import json
+import lzma
 import os
+import zlib
 
+from t2t_multimodel.data_gen.readers.compressed import decompressed
 from t2t_multimodel.data_gen.readers.lines import bad_sample
 from t2t_multimodel.data_gen.readers.pictures import SUFFIXES
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.json_files import check
 from t2t_multimodel.modalities import Image, Text
-from t2t_multimodel.problems.file_problem import FileProblem, picture_sample
+from t2t_multimodel.problems.file_problem import FileProblem, compressed_or_not, picture_sample
 from t2t_multimodel.regular_files import open_regular
 
 _FORMS = (
@@ -53,7 +56,7 @@ class CaptionedImages(FileProblem):
 
     def read_samples(self, split):
         folder, listed = self.split_path(split), set()
-        for file, captions, fault in self._entries(folder / "captions.json"):
+        for file, captions, fault in self._entries(self._list(split)):
             if fault:
                 yield bad_sample(fault)
                 continue
@@ -74,11 +77,14 @@ class CaptionedImages(FileProblem):
             raise ValueError(f"{error} (captions.json of {split} names {file})") from error
 
     def source_files(self):
-        lists = [self.split_path(split) / "captions.json" for split in self.splits]
+        lists = [self._list(split) for split in self.splits]
         entries = ((path, *entry) for path in lists for entry in self._entries(path))
         pictures = [path.parent / file for path, file, _, fault in entries if not fault]
         # A missing file is a bad record, reported when it is read.
         return [str(path) for path in [*lists, *pictures] if path in lists or os.path.exists(path)]
+
+    def _list(self, split):
+        return compressed_or_not(self.split_path(split) / "captions.json")
 
     def _entries(self, path):
         return _entries(path, self.max_captions_bytes, self.max_line_length)
@@ -92,11 +98,13 @@ def _entries(path, most_bytes, max_line_length):
     """
     try:
         with open_regular(path) as file:
-            content = file.read(most_bytes + 1)
+            content = _content(decompressed(file, path), most_bytes)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected: {CaptionedImages._form}") from None
+    except (EOFError, lzma.LZMAError, zlib.error) as error:
+        raise UserError(f"{path}: cut short, or a damaged compressed file ({error}); get it again") from None
     except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror})") from None
+        raise UserError(f"{path}: can't be read ({error.strerror or error})") from None
     if len(content) > most_bytes:
         raise UserError(f"{path}: more than {most_bytes:,} bytes, the most that max_captions_bytes allows")
     try:
@@ -120,6 +128,15 @@ def _entries(path, most_bytes, max_line_length):
             yield "", [], f"{path}:entry {number}: {wrong}"
         else:
             yield entry["file"], entry["captions"], ""
+
+
+def _content(file, most_bytes):
+    """The content of a file, or its first `most_bytes` and more."""
+    blocks, size = [], 0
+    while size <= most_bytes and (block := file.read(1 << 20)):
+        blocks.append(block)
+        size += len(block)
+    return b"".join(blocks)
 
 
 def _of_coco(path, content):

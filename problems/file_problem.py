@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+from t2t_multimodel.data_gen.readers.compressed import SUFFIXES
 from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.problem import Problem
@@ -103,7 +104,7 @@ class FileProblem(Problem):
                 f"problem {self._called} has no split {split!r}: no {split}{self._split_suffix} in {self.folder}; "
                 f"it has {', '.join(self.splits)}"
             )
-        path = self.folder / f"{split}{self._split_suffix}"
+        path = compressed_or_not(self.folder / f"{split}{self._split_suffix}")
         if not self._split_suffix and not os.path.isdir(path):
             raise UserError(f"problem {self._called}: {path} is no folder; expected: {self._form}")
         return path
@@ -155,7 +156,8 @@ class FileProblem(Problem):
     def splits(self):
         folder = self.folder
         present = {entry.name for entry in folder.iterdir()}
-        found = tuple(split for split in SPLITS if f"{split}{self._split_suffix}" in present)
+        endings = ("", *SUFFIXES) if self._split_suffix else ("",)
+        found = tuple(split for split in SPLITS if any(split + self._split_suffix + e in present for e in endings))
         if not found:
             names = ", ".join(sorted(present)[:8]) or "nothing"
             raise UserError(f"problem {self._called}: expected in {folder}: {self._form}; found: {names}")
@@ -167,6 +169,20 @@ class FileProblem(Problem):
     @property
     def _called(self):
         return self.name or type(self).__name__
+
+
+def compressed_or_not(path):
+    """The `Path` of a file of text that may be compressed: `path`, or that with .gz, .xz, .bz2 or .zst behind it.
+
+    Raises:
+      UserError: there are several of them.
+    """
+    there = [
+        one for one in (path, *(path.with_name(path.name + suffix) for suffix in SUFFIXES)) if os.path.lexists(one)
+    ]
+    if len(there) > 1:
+        raise UserError(f"{there[0]} and {there[1]} are the same text twice; keep one of them")
+    return there[0] if there else path
 
 
 def few_names(names):
