@@ -71,6 +71,7 @@ def _new_problem(flags):
     from t2t_multimodel.data_gen.readers.tables import TableFormat
     from t2t_multimodel.survey import choice as choices
     from t2t_multimodel.survey import columns, layout
+    from t2t_multimodel.survey.choice import wrong_with
 
     file = _file(flags)
     form = TableFormat(delimiter=flags.delimiter.replace("\\t", "\t"))
@@ -92,6 +93,7 @@ def _new_problem(flags):
         languages=flags.languages,
     )
     _print_lines(chosen.why)
+    _print_lines(wrong_with(profiles["train"], chosen))
     for role in ("key", "group"):
         if name := getattr(flags, role):
             if name not in profiles["train"]:
@@ -192,7 +194,8 @@ def _write_and_check(flags, file, text, faults):
     if findings:
         raise UserError(
             f"check_problem found {len(findings)} {'fault' if len(findings) == 1 else 'faults'}, listed above; correct "
-            f"the data or {file}, and check it with t2t_multimodel.testing.check_problem, or give --overwrite here"
+            f"the data or {file} (t2t-datagen --max_bad_records=N leaves bad rows out), and give --overwrite here, or "
+            "call t2t_multimodel.testing.check_problem"
         )
     bad = f" --max_bad_records={len(faults)}" if faults else ""
     folder, name = flags.t2t_usr_dir, flags.name

@@ -28,6 +28,7 @@ _ABOUT = frozenset(
     "signal_to_noise pred_text score".split()
 ) | {*_SPEAKERS}
 _CODE = re.compile(r"([a-z]{2})(-[a-z]{2,4})?", re.IGNORECASE)
+_FEW_ROWS = 5  # of a class; there is none for dev or test, or none to learn from
 TARGET_KINDS = {"class": kinds.LABEL, "text": kinds.TEXT, "numbers": kinds.NUMBER}
 
 
@@ -75,6 +76,22 @@ def choose(columns, *, inputs="", targets="", targets_are="", languages=""):
     return Choice(
         names[0], inputs_kind, names[1], targets_kind, _more(columns, source), _languages(names, languages), tuple(why)
     )
+
+
+def wrong_with(columns, choice):
+    """Lines on what looks wrong with the chosen columns."""
+    lines = []
+    for name in filter(None, (choice.inputs, choice.targets)):
+        column = columns[name]
+        if column.missing:
+            lines.append(f"wrong: {name} is empty in {column.missing:,} of {column.rows:,} rows")
+    target = columns[choice.targets]
+    if choice.targets_kind == kinds.LABEL and target.values:
+        rare = sorted(value for value, count in target.values.items() if count < _FEW_ROWS)
+        if rare:
+            few = f"{len(rare):,} of {target.distinct:,} classes have fewer than {_FEW_ROWS} rows"
+            lines.append(f"wrong: {few}, such as {rare[0]!r}")
+    return lines
 
 
 def _inputs(columns, usable, named, targets, why):

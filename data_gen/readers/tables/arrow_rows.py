@@ -35,33 +35,17 @@ def read(path, form, columns=None):
             for batch in batches:
                 if batch.nbytes > _MOST_BATCH:
                     raise UserError(f"{path}: {batch.num_rows:,} rows of {batch.nbytes:,} bytes; write smaller batches")
+                batch.validate(full=True)  # offsets outside of the buffers would be read as they are
                 for rows in _slices(batch, _rows_at_once(schema)):
                     wanted = [n for n in rows.schema.names if columns is None or _needed(n, columns)]
                     lists = [_values(rows.column(n), classes.get(n)) for n in wanted]
                     for values in zip(*lists):
                         number += 1
                         yield Row(f"{name}:{number}", dict(zip(wanted, values)))
-    except pyarrow.ArrowException as error:
-        raise UserError(f"{path}: can't be read as {_form(path)} ({_first_line(error)}); get it again") from None
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror or _first_line(error)})") from None
-
-
-def schema_of(path):
-    """The pyarrow schema of a file, and its number of rows (None where only reading all would tell)."""
-    pyarrow = pyarrow_for(path)
-    try:
-        with open_regular(path) as file:
-            if os.fspath(path).lower().endswith(".parquet"):
-                import pyarrow.parquet as parquet
-
-                opened = parquet.ParquetFile(file)
-                return opened.schema_arrow, opened.metadata.num_rows
-            return _arrow(pyarrow, file)[0], None
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, ValueError, KeyError, OverflowError, MemoryError) as error:  # of a damaged file
         raise UserError(f"{path}: can't be read as {_form(path)} ({_first_line(error)}); get it again") from None
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror or _first_line(error)})") from None
 
 
 def features_of(schema):

@@ -15,6 +15,7 @@ NAMES = {  # of each split, in lower case
     "dev": ("dev", "validation", "valid", "val", "development"),
     "test": ("test", "testing"),
 }
+_LANGUAGE = re.compile(r".+\.[a-z]{2}")  # "train.en"
 _METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")  # Hugging Face's imagefolder and audiofolder
 _INNER = "data"  # the folder of the tables in a data set of Hugging Face's hub
 
@@ -34,6 +35,12 @@ def find_tables(folder):
     if not found and (whole := tables_in(folder)):
         found = {"train": whole}
     if not found:
+        aligned = sorted(path.name for path in folder.iterdir() if _LANGUAGE.fullmatch(without_suffix(path.name)))
+        if len(aligned) > 1:
+            raise UserError(
+                f"{folder}: {aligned[0]} and {aligned[1]} look like aligned text, one file a language, and no table; "
+                "derive from ParallelText (docs/own_problem.md)"
+            )
         raise UserError(
             f"{folder}: no table (train.csv, dev.csv; .tsv, .jsonl, .parquet, .arrow, .tar, .tmx), "
             f"no metadata.csv, no folders named by class; found: {', '.join(_names(folder)[:8]) or 'nothing'}"
