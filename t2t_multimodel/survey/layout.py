@@ -1,6 +1,7 @@
 """Which tables the paths that a user names are, and which splits they have."""
 
 import dataclasses
+import glob
 import itertools
 import os
 from collections.abc import Sequence
@@ -89,7 +90,7 @@ def _of_files(places):
         for table in found:
             inside = os.path.relpath(table.resolve(), directory)
             tables.setdefault(split, []).append(table.resolve())
-            files.setdefault(split, []).append(inside)
+            files.setdefault(split, []).append(glob.escape(inside))
     if "train" not in tables:
         raise UserError(f"{', '.join(map(str, places))}: no split train among them; name its file too")
     return directory, {s: tables[s] for s in ("train", "dev", "test") if s in tables}, files
@@ -134,17 +135,18 @@ def _has_header(table, form, header, why):
                 f"the first line names the columns: below {cell!r} are {kinds.pop()}s; otherwise say --header=no"
             )
             return True
-    short = all(0 < len(cell) <= _LONGEST_HEAD and cell.isidentifier() for cell in cells) and len(set(cells)) == len(
-        cells
-    )
-    long = second is not None and any(len(value) > _LONGEST_HEAD or " " in value for value in second)
-    if cells and not short and any(" " in cell or len(cell) > _LONGEST_HEAD for cell in cells) and long:
+    if any(map(_is_long, cells)) and second is not None and any(map(_is_long, second)):
         why.append("the first line is a row like the others, so columns are called 1, 2, …; otherwise say --header=yes")
         return False
     shown = " | ".join(cell[:30] for cell in cells[:6])
     raise UserError(
         f"{table}: does the first line ({shown}) name the columns, or is it data? Say --header=yes or --header=no"
     )
+
+
+def _is_long(cell):
+    """Whether a cell has words or is long, which names of columns hardly ever are."""
+    return " " in cell or len(cell) > _LONGEST_HEAD
 
 
 def _is_common_voice(directory, table, form):
