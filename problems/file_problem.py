@@ -57,10 +57,14 @@ class FileProblem(Problem):
         """Yields the raw samples of a split, as `Problem.samples` says."""
         raise NotImplementedError(f"{type(self).__name__} must define read_samples(split)")
 
+    def _splits_to_compare(self):
+        """The splits that may have samples of train."""
+        return [split for split in self.splits if split != "train"]
+
     @property
     def _held_out_samples(self):
         """What dev and test hold; None without them."""
-        others = [split for split in self.splits if split != "train"]
+        others = self._splits_to_compare()
         held_out = HeldOutSamples(self)
         for split in others:
             for sample in self.read_samples(split):
