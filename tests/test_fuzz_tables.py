@@ -4,7 +4,7 @@ import random
 
 import pytest
 from fuzz_files import mutate, rounds
-from test_table import ROWS, TMX, png, quoted, tar, wav
+from table_files import ROWS, TMX, png, quoted, tar, wav
 
 from t2t_multimodel.data_gen.readers.tables import read_rows
 from t2t_multimodel.errors import UserError

@@ -5,7 +5,7 @@ import re
 import shlex
 
 import pytest
-from test_table import png, tar, wav
+from table_files import png, tar, wav
 
 from t2t_multimodel.cli import datagen, new_problem, trainer
 from t2t_multimodel.data_gen.readers.tables import TableFormat

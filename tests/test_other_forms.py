@@ -6,7 +6,7 @@ import lzma
 
 import pytest
 from own_files import make, prepared
-from test_table import png, wav
+from table_files import png, wav
 
 from t2t_multimodel.cli import decoder
 from t2t_multimodel.data_gen.readers.lines import read_columns
