@@ -10,6 +10,7 @@ COMMANDS = {
     "t2t-eval": "evaluate",
     "t2t-decoder": "decoder",
     "t2t-inspect": "inspect_data",
+    "t2t-new-problem": "new_problem",
     "t2t-build-vocab": "build_vocab",
     "t2t-experiment": "experiment",
     "t2t-report": "report",
@@ -72,6 +73,7 @@ setup(
     extras_require={
         "beam": ["apache-beam>=2.72,<2.78"],  # with -c constraints-beam.txt, which says why
         "jax": ["jax>=0.5,<0.13"],  # tested with 0.10; 0.11 and 0.12, for Python 3.12 on, install but are untested
+        "tables": ["pyarrow>=15"],  # Parquet, Arrow, and files that end in .zst
         "tune": ["optuna>=4.0,<5"],  # t2t-tune
         "wsj": ["av>=12,<19"],  # WSJ's recordings as its discs have them, compressed by shorten
         "test": [
@@ -81,6 +83,7 @@ setup(
             "jax>=0.5,<0.13",
             "mypy>=2.4,<2.5",  # a newer one, like a newer ruff, may find fault with what is here
             "optuna>=4.0,<5",
+            "pyarrow>=15",
             "pytest>=8",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.8",

@@ -17,6 +17,7 @@ from t2t_multimodel.problems.captioned_images import CaptionedImages
 from t2t_multimodel.problems.labelled_images import LabelledImages
 from t2t_multimodel.problems.parallel_text import ParallelText
 from t2t_multimodel.problems.sentence_pairs import SentencePairs
+from t2t_multimodel.problems.table import Table
 from t2t_multimodel.problems.tfds_problem import TfdsProblem
 from t2t_multimodel.problems.transcribed_speech import TranscribedSpeech
 
@@ -26,6 +27,7 @@ __all__ = [
     "LabelledImages",
     "ParallelText",
     "SentencePairs",
+    "Table",
     "TfdsProblem",
     "TranscribedSpeech",
 ]

@@ -1,4 +1,4 @@
-"""Bracketed trees, one per line: constituency parsing."""
+"""Bracketed trees: constituency parsing."""
 
 import functools
 
@@ -16,6 +16,8 @@ class BracketedTrees(FileProblem):
             \"\"\"Constituents of cooking instructions. Own annotation, 900 trees. Metric: bracket F1, expect 70.\"\"\"
             directory = "recipes"
             words_in_tree = False
+
+    A tree is one line, or goes on over lines that begin with a blank, as in the Penn Treebank's own files.
 
     The input is the words, the target is the tree on one line. As is usual in parsing, traces (`-NONE-`) are removed, a
     root without a label is unwrapped, and function tags are removed (`NP-SBJ` becomes `NP`) unless
@@ -40,7 +42,7 @@ class BracketedTrees(FileProblem):
     def targets(self):
         return Text("bracketed tree", symbols=symbols(self.words_in_tree, self.keep_function_tags))
 
-    def samples(self, split):
+    def read_samples(self, split):
         path = self.split_path(split)
         for number, tree in read_trees(path, self.keep_function_tags, bad_sample, self.max_line_length):
             try:

@@ -1,22 +1,32 @@
 """Pictures with captions in a JSON file: image captioning."""
 
 import functools
+import lzma
 import os
+import zlib
 
 from t2t_multimodel.data_gen.readers import json_corpora
+from t2t_multimodel.data_gen.readers.compressed import decompressed
 from t2t_multimodel.data_gen.readers.lines import bad_sample
 from t2t_multimodel.data_gen.readers.pictures import SUFFIXES
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.json_files import check
 from t2t_multimodel.modalities import Image, Text
-from t2t_multimodel.problems.file_problem import FileProblem, picture_sample
+from t2t_multimodel.problems.file_problem import FileProblem, compressed_or_not, picture_sample
 from t2t_multimodel.regular_files import open_regular
+
+_FORMS = (
+    '[{"file": "0007.png", "captions": ["…"]}, …], or {"images": [{"id", "file_name"}], "annotations": '
+    '[{"image_id", "caption"}]}'
+)
 
 
 class CaptionedImages(FileProblem):
     """Picture to text from `<directory>/{train,dev,test}/captions.json` and the pictures beside it.
 
-    The JSON is a list of `{"file": "0007.png", "captions": ["a dog on a sofa", "a sleeping dog"]}`; files are relative
-    to its folder.
+    The JSON is a list of `{"file": "0007.png", "captions": ["a dog on a sofa", "a sleeping dog"]}`, or has the form of
+    COCO: `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}`. Files are relative to its
+    folder.
 
         @register_problem
         class ShopWindows(CaptionedImages):
@@ -44,9 +54,9 @@ class CaptionedImages(FileProblem):
     def targets(self):
         return Text(self.language)
 
-    def samples(self, split):
+    def read_samples(self, split):
         folder, listed = self.split_path(split), set()
-        for file, captions, fault in self._entries(folder / "captions.json"):
+        for file, captions, fault in self._entries(self._list(split)):
             if fault:
                 yield bad_sample(fault)
                 continue
@@ -67,11 +77,14 @@ class CaptionedImages(FileProblem):
             raise ValueError(f"{error} (captions.json of {split} names {file})") from error
 
     def source_files(self):
-        lists = [self.split_path(split) / "captions.json" for split in self.splits]
+        lists = [self._list(split) for split in self.splits]
         entries = ((path, *entry) for path in lists for entry in self._entries(path))
         pictures = [path.parent / file for path, file, _, fault in entries if not fault]
         # A missing file is a bad record, reported when it is read.
         return [str(path) for path in [*lists, *pictures] if path in lists or os.path.exists(path)]
+
+    def _list(self, split):
+        return compressed_or_not(self.split_path(split) / "captions.json")
 
     def _entries(self, path):
         return _entries(path, self.max_captions_bytes, self.max_line_length)
@@ -85,22 +98,50 @@ def _entries(path, most_bytes, max_line_length):
     """
     try:
         with open_regular(path) as file:
-            content = file.read(most_bytes + 1)
+            content = _content(decompressed(file, path), most_bytes)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected: {CaptionedImages._form}") from None
+    except (EOFError, lzma.LZMAError, zlib.error) as error:
+        raise UserError(f"{path}: cut short, or a damaged compressed file ({error}); get it again") from None
     except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror})") from None
+        raise UserError(f"{path}: can't be read ({error.strerror or error})") from None
     if len(content) > most_bytes:
         raise UserError(f"{path}: more than {most_bytes:,} bytes, the most that max_captions_bytes allows")
-    entries = json_corpora.parse(content, path)
+    entries = json_corpora.parse(content, path, f"{_FORMS}; JSON Lines are read by Table")
+    if isinstance(entries, dict) and {"images", "annotations"} <= entries.keys():
+        entries = _of_coco(path, entries)
     if not isinstance(entries, list):
-        raise UserError(f"{path}: a list of entries expected, got {type(entries).__name__}")
+        raise UserError(f"{path}: a list of entries expected, got {type(entries).__name__}; expected: {_FORMS}")
     for number, entry in enumerate(entries, 1):
         wrong = _what_is_wrong(entry, max_line_length)
         if wrong:
             yield "", [], f"{path}:entry {number}: {wrong}"
         else:
             yield entry["file"], entry["captions"], ""
+
+
+def _content(file, most_bytes):
+    """The content of a file, or its first `most_bytes` and more."""
+    blocks, size = [], 0
+    while size <= most_bytes and (block := file.read(1 << 20)):
+        blocks.append(block)
+        size += len(block)
+    return b"".join(blocks)
+
+
+def _of_coco(path, content):
+    """The entries of a file in the form of COCO, in the order of its images."""
+    form = {"images": [{"id": (int, str), "file_name": str}], "annotations": [{"image_id": (int, str), "caption": str}]}
+    try:
+        check(content, form)
+    except ValueError as error:
+        raise UserError(f"{path}: not in the form of COCO: {error}; expected: {_FORMS}") from None
+    captions = {image["id"]: [] for image in content["images"]}
+    for annotation in content["annotations"]:
+        if annotation["image_id"] not in captions:
+            raise UserError(f"{path}: a caption is of the image {annotation['image_id']!r}, which is not in images")
+        captions[annotation["image_id"]].append(annotation["caption"].strip())
+    return [{"file": i["file_name"], "captions": captions[i["id"]]} for i in content["images"] if captions[i["id"]]]
 
 
 def _what_is_wrong(entry, max_line_length):

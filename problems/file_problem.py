@@ -6,11 +6,14 @@ import re
 import sys
 from pathlib import Path
 
+from t2t_multimodel.data_gen.readers.compressed import SUFFIXES
 from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.problem import Problem
+from t2t_multimodel.problems.shared_samples import HeldOutSamples
 
 SPLITS = ("train", "dev", "test")
+_BACK = "\\"
 _FEW = 3  # names in a line on what is passed over
 
 
@@ -28,6 +31,46 @@ class FileProblem(Problem):
 
     _form = "train, dev, test"  # the expected content of the folder, for errors
     _split_suffix = ""  # ".tsv": a split is the file "train.tsv"; "": it is the folder "train"
+
+    def samples(self, split):
+        """Yields `read_samples(split)`; after train, says how many of them are in dev or test too."""
+        if split != "train" or self.__dict__.get("_compared"):
+            yield from self.read_samples(split)
+            return
+        held_out, shared, first = self._held_out_samples, 0, ""
+        for sample in self.read_samples(split):
+            yield sample
+            if held_out and "bad" not in sample and held_out.holds(sample):
+                shared += 1
+                first = first or str(sample.get("key", ""))
+        self._compared = True
+        if shared:
+            others = " or ".join(s for s in self.splits if s != "train")
+            examples = "1 example is" if shared == 1 else f"{shared:,} examples are"
+            print(
+                f"{self._called} train: {examples} in {others} too (the first: {few_names([first])}), so scores there "
+                "are too good; remove them from one of both",
+                file=sys.stderr,
+            )
+
+    def read_samples(self, split):
+        """Yields the raw samples of a split, as `Problem.samples` says."""
+        raise NotImplementedError(f"{type(self).__name__} must define read_samples(split)")
+
+    def _splits_to_compare(self):
+        """The splits that may have samples of train."""
+        return [split for split in self.splits if split != "train"]
+
+    @property
+    def _held_out_samples(self):
+        """What dev and test hold; None without them."""
+        others = self._splits_to_compare()
+        held_out = HeldOutSamples(self)
+        for split in others:
+            for sample in self.read_samples(split):
+                if "bad" not in sample:
+                    held_out.add(sample)
+        return held_out if others else None
 
     @property
     def folder(self):
@@ -65,13 +108,18 @@ class FileProblem(Problem):
                 f"problem {self._called} has no split {split!r}: no {split}{self._split_suffix} in {self.folder}; "
                 f"it has {', '.join(self.splits)}"
             )
-        path = self.folder / f"{split}{self._split_suffix}"
+        path = compressed_or_not(self.folder / f"{split}{self._split_suffix}")
         if not self._split_suffix and not os.path.isdir(path):
             raise UserError(f"problem {self._called}: {path} is no folder; expected: {self._form}")
         return path
 
     def check_inside(self, path):
         """Raises `ValueError` if the file at `path` is outside of the folder, unless `allow_outside_files`."""
+        if _BACK in os.path.basename(path) and not os.path.lexists(path):
+            name = os.path.basename(path)
+            raise ValueError(
+                f"{path}: no such file; its name is written with backslashes: write {name.replace(_BACK, '/')}"
+            )
         if self.allow_outside_files:
             return
         try:
@@ -112,7 +160,8 @@ class FileProblem(Problem):
     def splits(self):
         folder = self.folder
         present = {entry.name for entry in folder.iterdir()}
-        found = tuple(split for split in SPLITS if f"{split}{self._split_suffix}" in present)
+        endings = ("", *SUFFIXES) if self._split_suffix else ("",)
+        found = tuple(split for split in SPLITS if any(split + self._split_suffix + e in present for e in endings))
         if not found:
             names = ", ".join(sorted(present)[:8]) or "nothing"
             raise UserError(f"problem {self._called}: expected in {folder}: {self._form}; found: {names}")
@@ -124,6 +173,20 @@ class FileProblem(Problem):
     @property
     def _called(self):
         return self.name or type(self).__name__
+
+
+def compressed_or_not(path):
+    """The `Path` of a file of text that may be compressed: `path`, or that with .gz, .xz, .bz2 or .zst behind it.
+
+    Raises:
+      UserError: there are several of them.
+    """
+    there = [
+        one for one in (path, *(path.with_name(path.name + suffix) for suffix in SUFFIXES)) if os.path.lexists(one)
+    ]
+    if len(there) > 1:
+        raise UserError(f"{there[0]} and {there[1]} are the same text twice; keep one of them")
+    return there[0] if there else path
 
 
 def few_names(names):

@@ -40,7 +40,7 @@ class LabelledImages(FileProblem):
     def classes(self):
         return tuple(self._class_folders("train"))
 
-    def samples(self, split):
+    def read_samples(self, split):
         folders, top = self._class_folders(split), self.split_path(split)
         for name in folders:
             if name not in self.classes:
@@ -64,7 +64,7 @@ class LabelledImages(FileProblem):
         return picture_sample(sample, self.inputs)
 
     def source_files(self):
-        return [sample["inputs"] for split in self.splits for sample in self.samples(split)]
+        return [sample["inputs"] for split in self.splits for sample in self.read_samples(split)]
 
     def _class_folders(self, split):
         folder = self.split_path(split)

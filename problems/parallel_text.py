@@ -2,6 +2,7 @@
 
 import functools
 
+from t2t_multimodel.data_gen.readers.compressed import without_suffix
 from t2t_multimodel.data_gen.readers.parallel import HeldOut, distinct, find_sources
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Text
@@ -19,9 +20,9 @@ class ParallelText(FileProblem):
             directory = "manuals"
             sides = ("en", "de")
 
-    Also read: files with .gz at the end; several training files (`train.news.en`, `train-law.en`: all names that start
-    with the split's name, also in subfolders); tab-separated files with the order of columns in the name
-    (`train.en-de.tsv`); the test sets of WMT (`test-src.en.sgm` beside `test-ref.de.sgm`).
+    Also read: files with .gz, .xz, .bz2 or .zst at the end; several training files (`train.news.en`,
+    `train-law.en`: all names that start with the split's name, also in subfolders); tab-separated files with the order
+    of columns in the name (`train.en-de.tsv`); the test sets of WMT (`test-src.en.sgm` beside `test-ref.de.sgm`).
 
     The other direction is `manuals_german_rev`, or a class with `sides = ("de", "en")`. A training pair that is also in
     dev or test is skipped; the number of skipped pairs is printed.
@@ -105,7 +106,7 @@ class ParallelText(FileProblem):
         found = distinct(found)
         for path in alone:
             if self._split_of(path.name):
-                is_first = path.name.removesuffix(".gz").endswith(f".{self.sides[0]}")
+                is_first = without_suffix(path.name).endswith(f".{self.sides[0]}")
                 raise UserError(f"{path}: its other side, the same name with .{self.sides[is_first]}, is not there")
         by_split = {split: [source for source in found if self._split_of(source.stem) == split] for split in SPLITS}
         by_split |= {split: _one(by_split[split]) for split in ("dev", "test")}

@@ -33,7 +33,7 @@ class SentencePairs(FileProblem):
     def targets(self):
         return Text(self.languages[0 if self.reverse else 1])
 
-    def samples(self, split):
+    def read_samples(self, split):
         path = self.split_path(split)
         names = [language or side for language, side in zip(self.languages, ("source", "target"))]
         for number, cells in read_columns(path, names, bad_sample, max_line_length=self.max_line_length):

@@ -7,7 +7,7 @@ from t2t_multimodel.data_gen.readers.lines import bad_sample, read_columns
 from t2t_multimodel.data_gen.readers.recordings import SUFFIXES
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Audio, Text
-from t2t_multimodel.problems.file_problem import FileProblem
+from t2t_multimodel.problems.file_problem import FileProblem, compressed_or_not
 
 
 class TranscribedSpeech(FileProblem):
@@ -36,7 +36,7 @@ class TranscribedSpeech(FileProblem):
     def targets(self):
         return Text(self.language)
 
-    def samples(self, split):
+    def read_samples(self, split):
         folder, listed = self.split_path(split), set()
         for cells in self._transcripts(split):
             if isinstance(cells, dict):
@@ -59,14 +59,17 @@ class TranscribedSpeech(FileProblem):
             raise ValueError(f"{error} (transcripts.tsv of {split} names {file})") from error
 
     def source_files(self):
-        lists = [str(self.split_path(split) / "transcripts.tsv") for split in self.splits]
-        samples = (sample for split in self.splits for sample in self.samples(split) if "bad" not in sample)
+        lists = [str(self._list(split)) for split in self.splits]
+        samples = (sample for split in self.splits for sample in self.read_samples(split) if "bad" not in sample)
         # A missing file is a bad record, reported when it is read.
         return lists + [sample["inputs"] for sample in samples if os.path.exists(sample["inputs"])]
 
     def _transcripts(self, split):
-        path = self.split_path(split) / "transcripts.tsv"
+        path = self._list(split)
         if not os.path.lexists(path):
             raise UserError(f"problem {self._called}: no such file: {path}; expected: {self._form}")
         for _, cells in read_columns(path, ("file", "text"), bad_sample, max_line_length=self.max_line_length):
             yield cells
+
+    def _list(self, split):
+        return compressed_or_not(self.split_path(split) / "transcripts.tsv")

@@ -17,6 +17,7 @@ from t2t_multimodel.cli import (
     evaluate,
     experiment,
     inspect_data,
+    new_problem,
     report,
     trainer,
     tune,
@@ -25,7 +26,7 @@ from t2t_multimodel.cli import (
 from t2t_multimodel.cli.command import Command
 from t2t_multimodel.errors import UserError
 
-COMMANDS = [datagen, trainer, evaluate, decoder, demo, inspect_data, build_vocab, experiment, report, tune]
+COMMANDS = [datagen, trainer, evaluate, decoder, demo, inspect_data, build_vocab, experiment, report, tune, new_problem]
 WHERE = ["--problem=tiny8", "--data_dir=nowhere", "--output_dir=nowhere_either"]
 
 PROBLEM = '''

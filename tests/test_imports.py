@@ -57,6 +57,7 @@ MAY_IMPORT = {
     "data_gen": {"core"},
     "problems": {"core", "data_gen"},
     "hparams": {"core"},
+    "survey": {"core", "data_gen", "problems"},
     "report": {"core", "training", "metrics"},  # of training only how it writes numbers and logs
     "tuning": {"core", "training", "metrics"},  # the same, and which way a metric is better
     "experiments": {"core", "input", "training", "report", "metrics"},

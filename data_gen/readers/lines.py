@@ -2,14 +2,17 @@
 
 import codecs
 import gzip
+import lzma
 import os
 import zlib
 
+from t2t_multimodel.data_gen.readers.compressed import decompressed
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.regular_files import open_regular
 
 MAX_LINE_LENGTH = 1 << 20  # characters; the default of `max_line_length`
 _BLOCK = 1 << 20  # bytes, read and decoded at once
+_HEADERS = frozenset("source target src tgt inputs targets input output file path text sentence transcript".split())
 _BYTES = 4  # of a character in UTF-8, at most
 _OTHER_ENCODINGS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -32,7 +35,8 @@ def bad_sample(reason):
 def read_lines(path, malformed=refuse, max_line_length=MAX_LINE_LENGTH):
     """Yields `(line number from 1, line)` of a UTF-8 text file; line ends are LF or CRLF, a byte order mark is dropped.
 
-    A file with the suffix .gz is decompressed while it is read. No more than one block and one line are in memory.
+    A file that ends in .gz, .xz, .bz2 or .zst is decompressed while it is read. No more than one block and one line are
+    in memory.
 
     Args:
       malformed: called with "file:line: the reason"; its result is yielded instead of the line.
@@ -46,8 +50,7 @@ def read_lines(path, malformed=refuse, max_line_length=MAX_LINE_LENGTH):
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror})") from None
     with file:
-        source = gzip.open(file, "rb") if os.fspath(path).endswith(".gz") else file
-        yield from lines_of(source, path, malformed, max_line_length)
+        yield from lines_of(decompressed(file, path), path, malformed, max_line_length)
 
 
 def lines_of(file, name, malformed=refuse, max_line_length=MAX_LINE_LENGTH):
@@ -94,10 +97,23 @@ def read_columns(path, names, malformed=refuse, may_be_empty=False, max_line_len
             yield number, line
             continue
         cells = line.split("\t")
-        if len(cells) == count and (may_be_empty or all(map(str.strip, cells))):
+        if number == 1 and count > 1 and _is_header(cells, names):
+            yield (
+                number,
+                malformed(
+                    f"{path}:1: names of columns ({' ⇥ '.join(cells)}), not data: remove the line, or derive from "
+                    "Table, which reads files with such a line"
+                ),
+            )
+        elif len(cells) == count and (may_be_empty or all(map(str.strip, cells))):
             yield number, cells
         else:
             yield number, malformed(f"{path}:{number}: {_what_is_wrong(cells, names)}")
+
+
+def _is_header(cells, names):
+    known = _HEADERS | {name.casefold() for name in names}
+    return all(cell.strip().casefold() in known for cell in cells)
 
 
 def _what_is_wrong(cells, names):
@@ -134,6 +150,8 @@ def _blocks(file, name, max_line_length):
         raise UserError(f"{name}: cut short: the compressed file ends in the middle; get it again") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{name}: no gzip file, or a damaged one ({error}); get it again") from None
+    except lzma.LZMAError as error:
+        raise UserError(f"{name}: no xz file, or a damaged one ({error}); get it again") from None
     except OSError as error:
         raise UserError(f"{name}: can't be read ({error.strerror or error})") from None
     if rest:

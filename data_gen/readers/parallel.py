@@ -1,8 +1,8 @@
 """Parallel text: finds the files of a folder that belong together, and reads their sentence pairs lazily.
 
-Three formats, each also with .gz at the end: `train.en` beside `train.de`, aligned line by line; `train.en-de.tsv`,
-tab-separated, columns in the order of the name; the WMT test sets `newstest2013-src.en.sgm` beside
-`newstest2013-ref.de.sgm`.
+Three formats, each also compressed (`compressed.py`; .sgm as .gz only): `train.en` beside `train.de`, aligned line by
+line; `train.en-de.tsv`, tab-separated, columns in the order of the name; the WMT test sets `newstest2013-src.en.sgm`
+beside `newstest2013-ref.de.sgm`.
 """
 
 import filecmp
@@ -12,11 +12,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from t2t_multimodel.data_gen.readers.compressed import SUFFIXES
 from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH, bad_sample, read_columns, read_lines
 from t2t_multimodel.data_gen.readers.sgm import read_sgm_pair
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.regular_files import require_regular
 
+_COMPRESSED = rf"(?:{'|'.join(map(re.escape, SUFFIXES))})?"
 _WHOLE_SENTENCE = 5  # words; equal sentences of this length or more are taken as the same sentence
 _PAIR = re.compile(r"[.\-_]([a-z]{2})-([a-z]{2})$")  # at the end of a stem: the two languages
 
@@ -121,9 +123,9 @@ def _by_name(folder, first, second):
     """{(name, form): {side: path}}"""
     language = f"(?:{re.escape(first)}|{re.escape(second)})"
     forms = {
-        "tsv": re.compile(rf"(.+)\.({language})-({language})\.tsv(?:\.gz)?"),
+        "tsv": re.compile(rf"(.+)\.({language})-({language})\.tsv{_COMPRESSED}"),
         "sgm": re.compile(rf"(.+)-(src|ref)\.({language})\.sgm(?:\.gz)?"),
-        "lines": re.compile(rf"(.+)\.({language})(?:\.gz)?"),
+        "lines": re.compile(rf"(.+)\.({language}){_COMPRESSED}"),
     }
     found = {}
     for path in sorted(folder.rglob("*")):

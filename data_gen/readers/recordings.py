@@ -17,11 +17,14 @@ _NO_LENGTH = ("IRCAM", "MAT4", "MAT5", "MPC2K", "PAF", "PVF", "RAW", "SD2", "SDS
 _FRAME = 1152  # samples of an MP3 frame; encoders count their own first one or not
 
 
-def read_recording(path, rate, max_seconds=MAX_SECONDS):
+def read_recording(path, rate, max_seconds=MAX_SECONDS, *, content=None, seconds=None):
     """Reads the recording at `path`: averages the channels and resamples to `rate` Hz.
 
     Args:
-      max_seconds: a longer recording is refused, by its header and while it is decoded.
+      path: the file; with `content`, the name of the recording in errors.
+      max_seconds: a longer recording, or part of one, is refused, by its header and while it is decoded.
+      content: the bytes of the recording, if it is not a file. Not for SPHERE.
+      seconds: (start, end) of the part that is read, in seconds; an end of None is the recording's.
 
     Returns:
       int16 `[samples]`, full scale = 32767.
@@ -32,10 +35,11 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS):
     """
     path = str(path)
     try:
-        with open_regular(path) as file:
+        with io.BytesIO(content) if content is not None else open_regular(path) as file:
             head = file.read(8)
             cut = why_cut(file) if head != sphere.MAGIC else ""
-            content = mp3.with_length(file) if not cut and (head[:2] > b"\xff\xe0" or head[:3] == b"ID3") else None
+            if not cut and (head[:2] > b"\xff\xe0" or head[:3] == b"ID3"):
+                content = mp3.with_length(file) or content
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except OSError as error:
@@ -43,11 +47,13 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS):
     if cut:
         raise ValueError(f"{path}: cut short: {cut}")
     if head == sphere.MAGIC:
+        if content is not None:
+            raise ValueError(f"{path}: a SPHERE recording is read from a file of its own only")
         check_length(path, sphere.read_header(path), max_seconds)
         samples, file_rate = sphere.read_sphere(path)  # [samples, channels]
-        mono = samples.mean(axis=1)
+        mono = _part(path, samples.mean(axis=1), file_rate, seconds)
     else:
-        mono, file_rate = _read(path, content, max_seconds)
+        mono, file_rate = _read(path, content, max_seconds, seconds)
     if not len(mono):
         raise ValueError(f"{path}: the recording has no samples")
     if not np.isfinite(mono).all():
@@ -61,10 +67,28 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS):
     return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
 
 
-def _read(path, content, max_seconds):
+def _part(path, mono, rate, seconds):
+    """The samples from `seconds[0]` to `seconds[1]`; a part may end one frame of MP3 after the recording."""
+    if seconds is None:
+        return mono
+    start, end = _frames(path, seconds, rate, len(mono))
+    return mono[start:end]
+
+
+def _frames(path, seconds, rate, frames):
+    """(first frame, frame after the last) of the part of a recording with so many frames."""
+    start = round(seconds[0] * rate)
+    end = frames if seconds[1] is None else round(seconds[1] * rate)
+    if not 0 <= start < end or end > frames + max(_FRAME, rate // 20):
+        till = "the end" if seconds[1] is None else f"{seconds[1]:g}"
+        raise ValueError(f"{path}: from {seconds[0]:g} to {till} s is no part of a recording of {frames / rate:g} s")
+    return start, min(end, frames)
+
+
+def _read(path, content, max_seconds, seconds):
     """(float32 `[samples]`, the mean of the channels; the rate), decoded block by block.
 
-    `content` is what is decoded instead of the file's own; None: the file.
+    `content` is what is decoded instead of the file's own; None: the file. `seconds`: the part, as in `read_recording`.
     """
     import soundfile
 
@@ -74,6 +98,8 @@ def _read(path, content, max_seconds):
             promised, rate = sound.frames, sound.samplerate
             if sound.format in _NO_LENGTH:
                 raise ValueError(f"{sound.format} does not say how long it is; convert it to WAV or FLAC")
+            if seconds is not None and sound.format != "MP3" and promised < 1 << 60:
+                return _read_part(path, sound, max_seconds, seconds), rate
             too_long = _too_long(promised if promised < 1 << 60 else 0, rate, max_seconds)
             size = _BLOCK
             if sound.format == "MP3":  # its decoder does not go on just where a block ended
@@ -84,13 +110,28 @@ def _read(path, content, max_seconds):
                 frames += len(block)
                 too_long = _too_long(frames, rate, max_seconds)
     except Exception as error:  # soundfile also raises TypeError, for a suffix of raw audio
+        if isinstance(error, ValueError) and str(error).startswith(f"{path}: "):
+            raise
         reason = str(error).strip().split("\n")[0].removeprefix(f"Error opening {path!r}: ")
         raise ValueError(f"{path}: can't be decoded as a recording ({reason})") from error
     if too_long:
         raise ValueError(f"{path}: {too_long}")
     if frames + _FRAME < promised < 1 << 60:
         raise ValueError(f"{path}: cut short: its header says {promised:,} samples, {frames:,} are there")
-    return (np.concatenate(blocks) if blocks else np.zeros(0, np.float32)), rate
+    mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    return _part(path, mono, rate, seconds), rate
+
+
+def _read_part(path, sound, max_seconds, seconds):
+    """The part of an open recording; no other part is decoded."""
+    start, end = _frames(path, seconds, sound.samplerate, sound.frames)
+    if too_long := _too_long(end - start, sound.samplerate, max_seconds):
+        raise ValueError(too_long)
+    sound.seek(start)
+    part = sound.read(end - start, dtype="float32", always_2d=True).mean(axis=1)
+    if len(part) < end - start:
+        raise ValueError(f"cut short: {start + len(part):,} of {sound.frames:,} samples are there")
+    return part
 
 
 def check_length(path, header, max_seconds):

@@ -10,6 +10,9 @@ _WORD = rf"[^{BLANKS}()]+"
 def read_trees(path, keep_function_tags=False, malformed=refuse, max_line_length=MAX_LINE_LENGTH):
     """Yields `(line number, nltk.tree.Tree)`, one tree per line; blank lines are skipped.
 
+    A tree may go on over lines that begin with a blank, as in the Penn Treebank's .mrg files, until its brackets are
+    closed; its number is that of its first line.
+
     Args:
       malformed: called with "file:line: the reason"; its result is yielded instead of the tree.
       max_line_length: a line with more characters is malformed.
@@ -17,14 +20,31 @@ def read_trees(path, keep_function_tags=False, malformed=refuse, max_line_length
     Raises:
       UserError: a line that is not one whole tree; the message names file and line.
     """
-    for number, line in read_lines(path, malformed, max_line_length):
-        if isinstance(line, str) and not line.strip(BLANKS):
-            continue
+    for number, line in _joined(path, malformed, max_line_length):
         try:
             tree = parse_tree(line, keep_function_tags) if isinstance(line, str) else line
         except ValueError as error:
             tree = malformed(f"{path}:{number}: {error} (expected: one whole bracketed tree per line)")
         yield number, tree
+
+
+def _joined(path, malformed, max_line_length):
+    """Yields `(line number, the line with the indented ones behind it)` of each tree; what is malformed stays alone."""
+    first, tree, open_brackets = 0, "", 0
+    for number, line in read_lines(path, malformed, max_line_length):
+        text = isinstance(line, str)
+        if text and not line.strip(BLANKS):
+            continue
+        if text and open_brackets > 0 and line[0] in BLANKS and len(tree) + len(line) <= max_line_length:
+            tree += " " + line.strip(BLANKS)
+            open_brackets += line.count("(") - line.count(")")
+            continue
+        if first:
+            yield first, tree
+        first, tree = number, line
+        open_brackets = line.count("(") - line.count(")") if text else 0
+    if first:
+        yield first, tree
 
 
 def parse_tree(text, keep_function_tags=False, root_label=None):

@@ -71,8 +71,14 @@ class Command:
         self._metavars, self._meanings = {}, {}
         self._required, self._holding_flags = [], []
         self._group = None
+        self._positional = ""  # what the arguments that are no flags are called in the help; "": there are none
+        self.arguments = []  # of the command line that was parsed
 
     # ---- Declaring flags
+
+    def positional(self, name, meaning):
+        """The command takes arguments that are no flags, at least one; `arguments` has them."""
+        self._positional = f"{name}…  {meaning}"
 
     def group(self, title):
         """Starts the group `title` of the help; the following flags belong to it."""
@@ -163,7 +169,9 @@ class Command:
             raise self._unknown_flag(error.flagname) from None
         except absl_flags.Error as error:
             raise UserError(f"{error} (see {self.name} --help)") from None
-        if stray:
+        if self._positional:
+            self.arguments = [self._checked_argument(text) for text in stray]
+        elif stray:
             raise UserError(
                 f"unexpected argument {stray[0]!r}: flags are written --name=value, quoted where the value "
                 f"has spaces (see {self.name} --help)"
@@ -173,6 +181,11 @@ class Command:
             checked = [self._checked(name, text) for text in (value if isinstance(value, list) else [value])]
             self._values[name].value = checked if isinstance(value, list) else checked[0]
         return self._values
+
+    def _checked_argument(self, text):
+        if text.encode(errors="replace").decode() != text or "\0" in text:
+            raise UserError(f"{text}: bytes that are no text in this locale (PYTHONUTF8=1 sets UTF-8)")
+        return os.fspath(user_path(text, self._positional.partition("…")[0]))
 
     def _checked(self, name, text):
         """One value of a flag, where it is text: as the user means it, or a `UserError`."""
@@ -209,6 +222,8 @@ class Command:
         """The text of `--help`: the description, the flags by group with their defaults, examples."""
         width = max(72, min(shutil.get_terminal_size((100, 24)).columns, 110))
         paragraphs = [f"{self.name}: {self.description}"]
+        if self._positional:
+            paragraphs.append(self._positional)
         for title, names in self._groups.items():
             paragraphs.append("\n".join([title, *(self._help_line(name, width) for name in names)]))
         paragraphs.append("Examples\n" + textwrap.indent(self.examples, "  "))
@@ -228,6 +243,8 @@ class Command:
             print(registry_help())
             return 0
         missing = [f"--{name}" for name in self._required if not values[name].value]
+        if self._positional and not self.arguments:
+            missing.append(self._positional.partition("…")[0])
         if missing:
             raise UserError(f"{' and '.join(missing)} must be given (see {self.name} --help)")
         return function(values) or 0

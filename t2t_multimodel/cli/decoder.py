@@ -23,6 +23,7 @@ from pathlib import Path
 from t2t_multimodel import startup
 from t2t_multimodel.cli import terminal
 from t2t_multimodel.cli.command import DECODE_HPARAMS, Command
+from t2t_multimodel.data_gen.readers.compressed import decompressed
 from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH, lines_of
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.regular_files import open_regular
@@ -37,7 +38,12 @@ command.integer("step", None, "the checkpoint of this step; default: the newest"
 command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
 
 command.group("What to decode")
-command.text("decode_from_file", None, "file with one input a line, UTF-8; - is standard input", metavar="FILE")
+command.text(
+    "decode_from_file",
+    None,
+    "file with one input a line, UTF-8; also .gz, .xz, .bz2, .zst; - is standard input",
+    metavar="FILE",
+)
 command.text("decode_to_file", None, "file for the outputs; default: standard output", metavar="FILE")
 command.choice("long_inputs", "error", ("error", "warn"), "for inputs longer than any in training; none is truncated")
 command.integer("max_line_length", MAX_LINE_LENGTH, "characters; a longer line is refused", at_least=1)
@@ -106,7 +112,7 @@ def read_lines(path, max_line_length=MAX_LINE_LENGTH):
     named = f"--decode_from_file={path}"
     try:
         with contextlib.nullcontext(sys.stdin.buffer) if path == "-" else _opened(os.fspath(path)) as file:
-            return [line for _, line in lines_of(file, named, max_line_length=max_line_length)]
+            return [line for _, line in lines_of(decompressed(file, path), named, max_line_length=max_line_length)]
     except OSError as error:
         raise UserError(f"{named}: {error.strerror or error}") from None
 

@@ -20,6 +20,7 @@ class Audio(Modality):
 
     modality_name: ClassVar[str] = "audio"
     costly: ClassVar[bool] = True
+    reads_files: ClassVar[bool] = True
     variable_length: ClassVar[bool] = True
     length_unit: ClassVar[str] = "seconds"
 
@@ -53,9 +54,12 @@ class Audio(Modality):
             return line
         if not isinstance(line, (str, os.PathLike)):  # a number would be the descriptor of an open file
             raise ValueError(f"it must be a path or an array, not {type(line).__name__}")
+        return self.from_media(line)
+
+    def from_media(self, name, content=None, seconds=None):
         from t2t_multimodel.data_gen.readers.recordings import read_recording
 
-        return read_recording(line, self.rate, self.max_seconds)
+        return read_recording(name, self.rate, self.max_seconds, content=content, seconds=seconds)
 
     # ---- On disk. (tfds.features.Audio is three times larger and thirty times slower.)
 

@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,6 +38,7 @@ class Modality:
     is_text: ClassVar[bool] = False  # a sample is one such string and nothing else
     optional: ClassVar[bool] = False  # samples may leave this side out; it is None then
     members: ClassVar[tuple[str, ...]] = ()  # (name, `Modality`) of each that a modality is put together of
+    reads_files: ClassVar[bool] = False  # a sample comes from a file: a picture, a recording (`from_media`)
     costly: ClassVar[bool] = False  # preparing a sample takes milliseconds: workers get few at once
     ranked: ClassVar[bool] = False  # answers are lists, best first
     default_metrics: ClassVar[tuple[str, ...]] = ()  # of decoded output, the headline first
@@ -67,6 +68,36 @@ class Modality:
           OSError, ValueError: it can't be read.
         """
         raise ValueError(f"{self.modality_name} can't be read from a line of text; give arrays in Python")
+
+    def from_cell(self, value: Any) -> Any:
+        """The sample in a cell of a table: text, a number, or what JSON holds. Raises `ValueError` if it is none."""
+        return self.from_line(value) if isinstance(value, str) else value
+
+    def from_media(
+        self, name: str, content: bytes | None = None, seconds: tuple[float, float | None] | None = None
+    ) -> Any:
+        """The sample in a picture or recording: the file `name`, or `content`, the bytes of one that is called so.
+
+        Args:
+          seconds: start and end of the part that is wanted; an end of None is that of the recording.
+
+        Raises:
+          ValueError: it can't be read.
+        """
+        raise ValueError(f"{self.modality_name} is not read from files")
+
+    def parts(self, sample: Any) -> list[tuple["Modality", Any]]:
+        """(modality, what stands for it) of each member, or of itself, in a sample that need not be prepared."""
+        return [(self, sample)]
+
+    @property
+    def lacks_classes(self) -> bool:
+        """Whether it is declared without its classes, which a table then gives it (`with_classes`)."""
+        return False
+
+    def with_classes(self, values: Iterable[Any]) -> "Modality":
+        """The modality with the classes of these samples, sorted."""
+        return self
 
     # ---- 2. On disk
 

@@ -18,6 +18,7 @@ class Image(Modality):
 
     modality_name: ClassVar[str] = "image"
     costly: ClassVar[bool] = True
+    reads_files: ClassVar[bool] = True
 
     height: int = 64
     width: int = 64
@@ -56,9 +57,14 @@ class Image(Modality):
             return line
         if not isinstance(line, (str, os.PathLike)):  # a number would be the descriptor of an open file
             raise ValueError(f"it must be a path or an array, not {type(line).__name__}")
+        return self.from_media(line)
+
+    def from_media(self, name, content=None, seconds=None):
         from t2t_multimodel.data_gen.readers.pictures import read_picture
 
-        return read_picture(line, *self.shape, fit=self.fit, max_pixels=self.max_pixels)
+        if seconds is not None:
+            raise ValueError(f"{name}: a picture has no start and end")
+        return read_picture(name, *self.shape, fit=self.fit, content=content, max_pixels=self.max_pixels)
 
     # ---- On disk
 

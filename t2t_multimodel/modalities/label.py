@@ -37,6 +37,18 @@ class Label(Modality):
             some = ", ".join(map(str, self.classes[:5]))
             raise ValueError(f"{value!r} is not one of the {len(self.classes)} classes ({some}, …)")
 
+    def from_cell(self, value):
+        if value is None or not isinstance(value, str | int | bool) or value == "":
+            raise ValueError(f"the name of a class expected, got {'nothing' if value in (None, '') else repr(value)}")
+        return str(value)
+
+    @property
+    def lacks_classes(self):
+        return not self.classes
+
+    def with_classes(self, values):
+        return dataclasses.replace(self, classes=tuple(sorted(set(values))))
+
     # ---- On disk
 
     def bind(self, vocabulary):

@@ -37,6 +37,21 @@ class LabelSet(Modality):
                 some = ", ".join(map(str, self.labels[:5]))
                 raise ValueError(f"{label!r} is not one of the {len(self.labels)} labels ({some}, …)")
 
+    def from_cell(self, value):
+        """Of a list, its items; of text, what is between its commas."""
+        if value is None:
+            return []
+        if not isinstance(value, str | list):
+            raise ValueError(f"a list of labels expected, got {type(value).__name__}")
+        return [str(label).strip() for label in (value.split(",") if isinstance(value, str) else value) if label != ""]
+
+    @property
+    def lacks_classes(self):
+        return not self.labels
+
+    def with_classes(self, values):
+        return dataclasses.replace(self, labels=tuple(sorted({label for labels in values for label in labels})))
+
     # ---- On disk
 
     def bind(self, vocabulary):

@@ -27,6 +27,9 @@ class NoInput(Modality):
         if line is not None and (not isinstance(line, str) or line.strip()):
             raise ValueError(f"this problem reads no input: give a blank line, or None in Python, not {line!r:.60}")
 
+    def parts(self, sample):
+        return []
+
     # ---- On disk
 
     def stored(self):

@@ -60,6 +60,9 @@ class Numbers(Modality):
         self.check(line)
         return np.asarray(line, np.float32)
 
+    def from_cell(self, value):
+        return self.from_line(value if isinstance(value, str | list) else [value])
+
     # ---- On disk
 
     def stored(self):

@@ -78,6 +78,10 @@ class Inputs(Modality):
         values = zip(self.members, self._values(line))
         return {name: _of_member(name, member.from_line, each) for (name, member), each in values}
 
+    def parts(self, sample):
+        given = sample if isinstance(sample, Mapping) else {}
+        return [(member, given.get(name)) for name, member in self.members]
+
     # ---- On disk
 
     def bind(self, vocabulary):

@@ -67,6 +67,11 @@ class Text(Modality):
             raise ValueError(f"it must be a string, not {type(line).__name__}")
         return line
 
+    def from_cell(self, value):
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError(f"text expected, got {'nothing' if value is None else type(value).__name__}")
+        return value if isinstance(value, str) else str(value)
+
     # ---- On disk
 
     def bind(self, vocabulary):

@@ -1,0 +1,128 @@
+"""Parquet, Arrow and Feather, read in batches; classes get the names that Hugging Face's metadata has for them."""
+
+import json
+import os
+
+from t2t_multimodel.data_gen.readers.tables import Row
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.regular_files import open_regular
+
+_BATCH = 1024  # rows
+_BATCH_WITH_BYTES = 16  # of pictures or recordings
+_MOST_BATCH = 1 << 31  # bytes
+_MOST_ROW_GROUP = 1 << 34  # bytes, uncompressed, as the file says
+
+
+def pyarrow_for(path):
+    """The module pyarrow; `path` is what it is needed for."""
+    try:
+        import pyarrow
+    except ImportError:
+        raise UserError(f"{path}: read with pyarrow: pip install 't2t-multimodel[tables]'") from None
+    return pyarrow
+
+
+def read(path, form, columns=None):
+    """Yields the `Row`s; a place is the number of the row, from 1."""
+    pyarrow = pyarrow_for(path)
+    name, number = os.path.basename(os.fspath(path)), 0
+    is_parquet = os.fspath(path).lower().endswith(".parquet")
+    try:
+        with open_regular(path) as file:
+            opened = _parquet(file, path, columns) if is_parquet else _arrow(pyarrow, file)
+            schema, batches = opened
+            classes = class_names(schema)
+            for batch in batches:
+                if batch.nbytes > _MOST_BATCH:
+                    raise UserError(f"{path}: {batch.num_rows:,} rows of {batch.nbytes:,} bytes; write smaller batches")
+                batch.validate(full=True)  # offsets outside of the buffers would be read as they are
+                for rows in _slices(batch, _rows_at_once(schema)):
+                    wanted = [n for n in rows.schema.names if columns is None or _needed(n, columns)]
+                    lists = [_values(rows.column(n), classes.get(n)) for n in wanted]
+                    for values in zip(*lists):
+                        number += 1
+                        yield Row(f"{name}:{number}", dict(zip(wanted, values)))
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror or _first_line(error)})") from None
+    except (pyarrow.ArrowException, ValueError, KeyError, OverflowError, MemoryError) as error:  # of a damaged file
+        raise UserError(f"{path}: can't be read as {_form(path)} ({_first_line(error)}); get it again") from None
+
+
+def features_of(schema):
+    """{column: its feature} as Hugging Face's `datasets` writes it, such as {"_type": "Image"}; {} without any."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+    if not isinstance(features, dict):
+        return {}
+    return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+
+
+def class_names(schema):
+    """{column: [name of class 0, name of class 1, …]}."""
+    found = {}
+    for name, feature in features_of(schema).items():
+        names = feature.get("names")
+        if feature.get("_type") == "ClassLabel" and isinstance(names, list) and all(isinstance(n, str) for n in names):
+            found[name] = names
+    return found
+
+
+def _parquet(file, path, columns):
+    import pyarrow.parquet as parquet
+
+    opened = parquet.ParquetFile(file)
+    for group in range(opened.metadata.num_row_groups):
+        if opened.metadata.row_group(group).total_byte_size > _MOST_ROW_GROUP:
+            raise UserError(f"{path}: a row group of more than {_MOST_ROW_GROUP:,} bytes; write smaller ones")
+    names = opened.schema_arrow.names
+    wanted = [n for n in names if columns is None or _needed(n, columns)]
+    return opened.schema_arrow, opened.iter_batches(_rows_at_once(opened.schema_arrow), columns=wanted)
+
+
+def _arrow(pyarrow, file):
+    """Arrow's two forms: with a table of its parts at the end (Feather), and without (`save_to_disk`)."""
+    magic = file.read(6)
+    file.seek(0)
+    if magic == b"ARROW1":
+        opened = pyarrow.ipc.open_file(pyarrow.PythonFile(file, mode="r"))
+        return opened.schema, (opened.get_batch(i) for i in range(opened.num_record_batches))
+    opened = pyarrow.ipc.open_stream(pyarrow.PythonFile(file, mode="r"))
+    return opened.schema, opened
+
+
+def _needed(name, columns):
+    return name in columns or any(column.startswith(f"{name}.") for column in columns)
+
+
+def _rows_at_once(schema):
+    return _BATCH_WITH_BYTES if any(map(_has_bytes, schema.types)) else _BATCH
+
+
+def _has_bytes(type_):
+    import pyarrow.types as types
+
+    if types.is_struct(type_):
+        return any(_has_bytes(type_.field(i).type) for i in range(type_.num_fields))
+    return types.is_binary(type_) or types.is_large_binary(type_)
+
+
+def _slices(batch, size):
+    for start in range(0, batch.num_rows, size):
+        yield batch.slice(start, size)
+
+
+def _values(column, names):
+    values = column.to_pylist()
+    if names:
+        return [names[v] if isinstance(v, int) and 0 <= v < len(names) else v for v in values]
+    return values
+
+
+def _form(path):
+    return "Parquet" if os.fspath(path).lower().endswith(".parquet") else "Arrow"
+
+
+def _first_line(error):
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__
