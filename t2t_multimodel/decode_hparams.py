@@ -14,6 +14,7 @@ DECODE_DEFAULTS: dict[str, Any] = {
     "top_k": 0,  # drawn from the k likeliest ids only; 0: from all
     "top_p": 1.0,  # drawn from the fewest ids with probabilities that sum to p
     "seed": 0,  # of what is drawn
+    "return_beams": 0,  # answers of each input with their scores, best first; 0: the best alone
     "constrained": 1,  # 1: trees are well-formed, with a leaf for each word; 0: whatever the model writes
 }
 
@@ -33,7 +34,7 @@ def decode_settings(
         if name not in DECODE_DEFAULTS:
             raise unknown_name(f"{where}decode hparam", name, DECODE_DEFAULTS)
     settings = DECODE_DEFAULTS | values
-    for name, least in (("beam_size", 1), ("max_length", 0), ("top_k", 0), ("seed", 0)):
+    for name, least in (("beam_size", 1), ("max_length", 0), ("top_k", 0), ("seed", 0), ("return_beams", 0)):
         if (
             not isinstance(settings[name], int)
             or isinstance(settings[name], bool)
@@ -68,6 +69,11 @@ def _check_sampling(settings: Mapping[str, Any], where: str, is_all: bool) -> No
         raise UserError(
             f"{where}decode hparams temperature={settings['temperature']} and beam_size={settings['beam_size']} "
             "exclude each other; set beam_size=1 to sample, or temperature=0 to search"
+        )
+    if settings["temperature"] and settings["return_beams"] > 1:
+        raise UserError(
+            f"{where}decode hparams temperature={settings['temperature']} and return_beams={settings['return_beams']} "
+            "exclude each other; set return_beams=1 for the score of what is sampled"
         )
     changed = [name for name in ("top_k", "top_p") if settings[name] != DECODE_DEFAULTS[name]]
     if is_all and changed and not settings["temperature"]:

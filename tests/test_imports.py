@@ -15,6 +15,7 @@ FOLDERS = {  # folder → the package that it installs as
 }
 
 CORE = (
+    "compile_cache",
     "lazy",
     "errors",
     "files",

@@ -1,5 +1,10 @@
 """Reads recordings (WAV, FLAC, OGG, MP3, SPHERE and others) as int16, mono, at a given rate."""
 
+import contextlib
+import io
+import re
+import tempfile
+
 import numpy as np
 
 from t2t_multimodel.data_gen.readers import sphere
@@ -10,14 +15,17 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", "
 MAX_SECONDS = 3600.0  # the default of `Audio.max_seconds`
 _HIGHEST_RATE = 96_000  # Hz; a recording has no more samples than the longest one at this rate
 _BLOCK = 1 << 18  # frames decoded at once
+_OF_BYTES = re.compile(r"Error opening <_io\.BytesIO[^>]*>: ")  # what soundfile calls a recording that is no file
 _FRAME = 1152  # samples of an MP3 frame; encoders count their own first one or not
 
 
-def read_recording(path, rate, max_seconds=MAX_SECONDS):
+def read_recording(path, rate, max_seconds=MAX_SECONDS, content=None):
     """Reads the recording at `path`: averages the channels and resamples to `rate` Hz.
 
     Args:
+      path: the file; with `content`, the name of the recording in errors.
       max_seconds: a longer recording is refused, by its header and while it is decoded.
+      content: the bytes of the recording, if it is not a file.
 
     Returns:
       int16 `[samples]`, full scale = 32767.
@@ -28,7 +36,7 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS):
     """
     path = str(path)
     try:
-        with open_regular(path) as file:
+        with _opened(path, content) as file:
             head = file.read(8)
             cut = why_cut(file) if head != sphere.MAGIC else ""
     except FileNotFoundError:
@@ -38,11 +46,15 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS):
     if cut:
         raise ValueError(f"{path}: cut short: {cut}")
     if head == sphere.MAGIC:
-        check_length(path, sphere.read_header(path), max_seconds)
-        samples, file_rate = sphere.read_sphere(path)  # [samples, channels]
+        with _as_file(path, content) as there:
+            try:
+                check_length(path, sphere.read_header(there), max_seconds)
+                samples, file_rate = sphere.read_sphere(there)  # [samples, channels]
+            except ValueError as error:
+                raise ValueError(str(error).replace(there, path)) from error
         mono = samples.mean(axis=1)
     else:
-        mono, file_rate = _read(path, max_seconds)
+        mono, file_rate = _read(path, max_seconds, content)
     if not len(mono):
         raise ValueError(f"{path}: the recording has no samples")
     if not np.isfinite(mono).all():
@@ -56,13 +68,29 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS):
     return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
 
 
-def _read(path, max_seconds):
+def _opened(path, content):
+    return open_regular(path) if content is None else io.BytesIO(content)
+
+
+@contextlib.contextmanager
+def _as_file(path, content):
+    """The path of a file with `content`, for what reads files only; without content, `path`."""
+    if content is None:
+        yield path
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        yield file.name
+
+
+def _read(path, max_seconds, content):
     """(float32 `[samples]`, the mean of the channels; the rate), decoded block by block."""
     import soundfile
 
     blocks, frames = [], 0
     try:
-        with soundfile.SoundFile(path) as sound:
+        with soundfile.SoundFile(path if content is None else io.BytesIO(content)) as sound:
             promised, rate = sound.frames, sound.samplerate
             too_long = _too_long(promised if promised < 1 << 60 else 0, rate, max_seconds)
             size = _BLOCK
@@ -75,6 +103,7 @@ def _read(path, max_seconds):
                 too_long = _too_long(frames, rate, max_seconds)
     except Exception as error:  # soundfile also raises TypeError, for a suffix of raw audio
         reason = str(error).strip().split("\n")[0].removeprefix(f"Error opening {path!r}: ")
+        reason = _OF_BYTES.sub("", reason)
         raise ValueError(f"{path}: can't be decoded as a recording ({reason})") from error
     if too_long:
         raise ValueError(f"{path}: {too_long}")

@@ -78,6 +78,9 @@ class Inputs(Modality):
         values = zip(self.members, self._values(line))
         return {name: _of_member(name, member.from_line, each) for (name, member), each in values}
 
+    def limited(self, hparams):
+        return Inputs(tuple((name, member.limited(hparams)) for name, member in self.members))
+
     # ---- On disk
 
     def bind(self, vocabulary):
