@@ -136,6 +136,7 @@ class Predictor:
         inputs: Sequence[Any],
         long_inputs: str = "error",
         first_row: int = 0,
+        row_numbers: Sequence[int] | None = None,
         **decode_hparams: float,
     ) -> list[Any]:
         """The model's answers to inputs of one problem, in their order.
@@ -148,6 +149,7 @@ class Predictor:
           long_inputs: what to do with an input longer than any the model was trained on: "error" or "warn". None is
             ever cut.
           first_row: the number of the first input; when answers are sampled, random numbers differ by number.
+          row_numbers: the number of each input, where they do not follow each other.
           decode_hparams: what differs from the problem's own: beam_size (1 = greedy), alpha (exponent of the length
             penalty), max_length (ids; 0: by training), constrained (1: trees are well-formed, a leaf for each word;
             0: whatever the model writes), return_beams (n: the n best answers with scores, of a beam at least as
@@ -171,10 +173,11 @@ class Predictor:
         settings = self.decode_settings(problem, **decode_hparams)
         columns, stored, lengths = self._columns(known.spec, inputs, long_inputs, first_row)
         answers = [None] * len(stored)
+        numbers = range(first_row, first_row + len(stored)) if row_numbers is None else row_numbers
         for rows in self._batches(stored, lengths):
             part = {name: [column[i] for i in rows] for name, column in columns.items()}
             arrays = make_batch(known.spec, part, input_length=lengths.padded(stored[rows]).max(axis=0))
-            for i, answer in zip(rows, self._answers(known, arrays, settings, [first_row + i for i in rows])):
+            for i, answer in zip(rows, self._answers(known, arrays, settings, [numbers[i] for i in rows])):
                 answers[i] = answer
         return answers
 
