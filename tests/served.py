@@ -68,7 +68,7 @@ class MadeUp:
             raise RuntimeError("the model is broken")
         answers = [answer_to(problem, sample) for sample in samples]
         count = settings["return_beams"]
-        return [[(f"{a} {i}" if i else a, -float(i)) for i in range(count)] for a in answers] if count else answers
+        return [[(f"{a} {i}" if i else a, float(-i)) for i in range(count)] for a in answers] if count else answers
 
 
 def answer_to(problem, sample):
