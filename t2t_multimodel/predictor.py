@@ -52,7 +52,7 @@ class Predictor:
         self._decoder = BatchDecoder(model, backend)
         self._step = backend.Step(model, None, hparams)  # of which only the evaluation is used
         self._static_shapes = backend.STATIC_SHAPES
-        self._limited = {}  # problem → its inputs' modality as `check` uses it
+        self._limited: dict[str, Any] = {}  # problem → its inputs' modality as `check` uses it
         self._warm_lock = threading.Lock()
 
     @property
