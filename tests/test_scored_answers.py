@@ -33,7 +33,7 @@ def test_a_long_stream_stays_in_order_and_out_of_memory():
 
 @pytest.mark.parametrize("line", ["no tab", "a\t", "a\t "])
 def test_a_pair_to_score_has_two_columns(line):
-    with pytest.raises(UserError, match="line 3 must be an input, a tab and its target"):
+    with pytest.raises(UserError, match="pair 3 must be an input, a tab and its target"):
         decoder._pair(line, 3)
     assert decoder._pair("a\tb\tc", 1) == ("a\tb", "c")
 

@@ -202,7 +202,7 @@ def _pair(line, number):
     """(input, target) of a line of --score_file; of several inputs the target is in the last column."""
     source, tab, target = line.rpartition("\t")
     if not tab or not target.strip():
-        raise UserError(f"--score_file: line {number} must be an input, a tab and its target")
+        raise UserError(f"--score_file: pair {number} must be an input, a tab and its target")
     return source, target
 
 
