@@ -27,6 +27,7 @@ from t2t_multimodel.vocabulary import EOS_ID
 FORBIDDEN = -1e7  # added to the logits of ids that may not come next
 DEEPEST = 64  # brackets open at a time
 TAG_BYTES = 24  # of a leaf, in addition to its word twice: a tag, or what an alphabet's spelling adds
+_COLUMNS_STEP = 64  # columns of what is wanted are multiples of this, so that few programs serve all lengths
 _SPACE = "\u2581"  # as the vocabulary spells it
 _BLANKS = " \t\r\n"  # what separates words; a no-break space is part of a word, as in data_gen/readers/trees.py
 # Kinds of ids. A single space starts a leaf without any of its text; a _BRACKET may only be part of the first bracket.
@@ -119,11 +120,12 @@ class Tree:
         return len(cls.words(text))
 
     def rows(self, inputs):
-        """int32 [rows, 1 + positions]: the number of words of each input, at least 1; the most bytes of each leaf.
+        """int32 [rows, 1 + columns]: the number of words of each input, at least 1; the most bytes of each leaf.
 
         Leaves beyond the last column have the limit that stands there.
         """
-        rows = np.full((len(inputs), 1 + max(1, *map(len, inputs))), TAG_BYTES, np.int32)
+        columns = -(-max(1, *map(len, inputs)) // _COLUMNS_STEP) * _COLUMNS_STEP
+        rows = np.full((len(inputs), 1 + columns), TAG_BYTES, np.int32)
         for row, ids in zip(rows, inputs):
             words = self.words(self._vocabulary.decode(ids))
             row[0] = max(1, len(words))
