@@ -121,12 +121,17 @@ class Predictor:
         from t2t_multimodel.input.padding import make_batch
 
         known = self._run.problem(problem)
+        modality = known.spec.inputs
         settings = self.decode_settings(problem, **decode_hparams)
+        lengths = modality.lengths(self.hparams, "inputs", self._static_shapes)
+        sample = _made_up(modality)
+        length = lengths.padded(np.array([modality.stored_length(sample)], np.int64)).max(axis=0)
         for size in sizes:
             check_arguments(size=(size, COUNT))
             if not 0 < size <= self.hparams.batch_examples:
                 continue  # `decode` makes no such batch
-            arrays = make_batch(known.spec, _made_up(known.spec.inputs, size))
+            columns = {name: [array] * size for name, array in sample.items()} or {"values": [0] * size}
+            arrays = make_batch(known.spec, columns, input_length=length)
             with self._warm_lock:
                 self._answers(known, arrays, settings, list(range(size)))
 
@@ -270,10 +275,9 @@ class Predictor:
                 warnings.warn(said, stacklevel=4)
 
 
-def _made_up(modality, rows):
-    """{name: column} of that many inputs as short as can be, of no meaning."""
-    arrays = {
+def _made_up(modality):
+    """{name: array} of a stored sample as short as can be, of no meaning."""
+    return {
         name: np.ones([1 if size is None else size for size in spec.shape], spec.dtype)
         for name, spec in modality.stored().items()
     }
-    return {name: [array] * rows for name, array in arrays.items()} or {"values": [0] * rows}
