@@ -9,6 +9,8 @@ COMMANDS = {
     "t2t-trainer": "trainer",
     "t2t-eval": "evaluate",
     "t2t-decoder": "decoder",
+    "t2t-server": "server",
+    "t2t-query": "query",
     "t2t-inspect": "inspect_data",
     "t2t-new-problem": "new_problem",
     "t2t-build-vocab": "build_vocab",
@@ -44,6 +46,7 @@ setup(
         "t2t_multimodel": ["py.typed"],
         "t2t_multimodel.hparams": ["*.gin"],
         "t2t_multimodel.report": ["page.html", "page.css"],
+        "t2t_multimodel.serving": ["page.html"],
     },
     # The lower ends are what the code needs, the upper ends what it was tried with; docs/installation.md has the table.
     install_requires=[
@@ -74,21 +77,33 @@ setup(
         "beam": ["apache-beam>=2.72,<2.78"],  # with -c constraints-beam.txt, which says why
         "jax": ["jax>=0.5,<0.13"],  # tested with 0.10; 0.11 and 0.12, for Python 3.12 on, install but are untested
         "tables": ["pyarrow>=15"],  # Parquet, Arrow, and files that end in .zst
+        "serve": [  # t2t-server
+            "httptools>=0.6",
+            "prometheus-client>=0.20,<1",
+            "starlette>=0.40,<2",
+            "uvicorn>=0.30,<1",
+            "uvloop>=0.19",
+        ],
         "tune": ["optuna>=4.0,<5"],  # t2t-tune
         "wsj": ["av>=12,<19"],  # WSJ's recordings as its discs have them, compressed by shorten
         "test": [
             "PYEVALB>=0.1.3,<0.2",
             "av>=12,<19",
+            "httptools>=0.6",
+            "httpx>=0.27,<1",
             "hypothesis>=6.100",
             "jax>=0.5,<0.13",
             "mypy>=2.4,<2.5",  # a newer one, like a newer ruff, may find fault with what is here
             "optuna>=4.0,<5",
+            "prometheus-client>=0.20,<1",
             "pyarrow>=15",
             "pytest>=8",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.8",
             "ruff>=0.17,<0.18",
             "setuptools>=77",
+            "starlette>=0.40,<2",
+            "uvicorn>=0.30,<1",
         ],
     },
     entry_points={

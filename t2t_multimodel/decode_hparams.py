@@ -15,11 +15,18 @@ DECODE_DEFAULTS: dict[str, Any] = {
     "top_k": 0,  # drawn from the k likeliest ids only; 0: from all
     "top_p": 1.0,  # drawn from the fewest ids with probabilities that sum to p
     "seed": 0,  # of what is drawn
+    "return_beams": 0,  # answers of each input with their scores, best first; 0: the best alone
     "constrained": 1,  # 1: trees are well-formed, with a leaf for each word; 0: whatever the model writes
 }
 
 # (least, most); a program takes memory for the most ids of each hypothesis.
-_BOUNDS = {"beam_size": (1, 1000), "max_length": (0, LONGEST), "top_k": (0, 2**31 - 1), "seed": (0, 2**31 - 1)}
+_BOUNDS = {
+    "beam_size": (1, 1000),
+    "max_length": (0, LONGEST),
+    "top_k": (0, 2**31 - 1),
+    "seed": (0, 2**31 - 1),
+    "return_beams": (0, 1000),
+}
 
 
 def decode_settings(
@@ -68,6 +75,11 @@ def _check_sampling(settings: Mapping[str, Any], where: str, is_all: bool) -> No
         raise UserError(
             f"{where}decode hparams temperature={settings['temperature']} and beam_size={settings['beam_size']} "
             "exclude each other; set beam_size=1 to sample, or temperature=0 to search"
+        )
+    if settings["temperature"] and settings["return_beams"] > 1:
+        raise UserError(
+            f"{where}decode hparams temperature={settings['temperature']} and return_beams={settings['return_beams']} "
+            "exclude each other; set return_beams=1 for the score of what is sampled"
         )
     changed = [name for name in ("top_k", "top_p") if settings[name] != DECODE_DEFAULTS[name]]
     if is_all and changed and not settings["temperature"]:

@@ -7,6 +7,7 @@ import pathlib
 import secrets
 import stat
 from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 from t2t_multimodel.errors import UserError
 
@@ -39,23 +40,27 @@ def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
         pass
 
 
-def write_output(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes what a user wants at `path`: a file as `write_file` does; into a pipe or a device such as /dev/stdout.
+@contextlib.contextmanager
+def output_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """What a user wants written at `path`: a file, whole or not at all; a pipe or a device such as /dev/stdout.
 
     Raises:
       OSError: it can't be written; of a pipe also that nothing reads it.
     """
     is_open = os.path.dirname(os.path.abspath(path)) in ("/dev", "/dev/fd", "/proc/self/fd")  # /dev/stdout > file
     if not is_open and not _is_special(path, stat.S_ISCHR, stat.S_ISFIFO):
-        return write_file(path, content)
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            yield file
+        return
     try:  # not O_CREAT: nothing is made there; a pipe without a reader is no wait
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0))
         os.set_blocking(descriptor, True)
         with open(descriptor, "wb") as file:
-            file.write(content)
+            yield file
     except OSError as error:
-        said = "nothing reads this pipe" if error.errno in (errno.ENXIO, errno.EPIPE) else error.strerror
-        raise OSError(error.errno, said, os.fspath(path)) from None
+        if error.errno not in (errno.ENXIO, errno.EPIPE):
+            raise
+        raise OSError(error.errno, "nothing reads this pipe", os.fspath(path)) from None
 
 
 def _is_special(path: str | os.PathLike[str], *kinds: Callable[[int], bool]) -> bool:

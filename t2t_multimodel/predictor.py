@@ -2,6 +2,7 @@
 
 import os
 import reprlib
+import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ def load(output_dir: "str | os.PathLike[str]", step: int | None = None) -> "Pred
 
 
 class Predictor:
-    """A trained model and all it takes to use it: vocabulary, classes, sizes."""
+    """A trained model and all it takes to use it: vocabulary, classes, sizes. Several threads may use one at once."""
 
     def __init__(self, model: Any, run: Any, hparams: Any, vocabulary: Any, step: int) -> None:
         from t2t_multimodel.decoding.batch_decoder import BatchDecoder
@@ -49,7 +50,10 @@ class Predictor:
         self.model, self.hparams, self.step = model, hparams, step
         self._run, self._vocabulary = run, vocabulary
         self._decoder = BatchDecoder(model, backend)
+        self._step = backend.Step(model, None, hparams)  # of which only the evaluation is used
         self._static_shapes = backend.STATIC_SHAPES
+        self._limited: dict[str, Any] = {}  # problem → its inputs' modality as `check` uses it
+        self._warm_lock = threading.Lock()
 
     @property
     def problems(self) -> list[str]:
@@ -60,68 +64,220 @@ class Predictor:
         """The `ProblemSpec` of a problem: what it reads and writes."""
         return self._run.problem(problem).spec
 
+    def decode_settings(self, problem: str, **decode_hparams: float) -> dict[str, Any]:
+        """All decode hparams of a problem: the defaults, then its own, then those given.
+
+        Raises:
+          UserError: unknown problem or setting.
+        """
+        from t2t_multimodel.decode_hparams import decode_settings
+
+        return decode_settings(decode_hparams, self._run.problem(problem).decode_hparams, problem)
+
+    def longest_answer(self, problem: str, **decode_hparams: float) -> int:
+        """The most ids that an answer of a problem with text targets has."""
+        from t2t_multimodel.decoding.batch_decoder import limit_of
+
+        return limit_of(self._run.problem(problem), self.decode_settings(problem, **decode_hparams))
+
+    def check(self, problem: str, value: Any) -> Any:
+        """One input, read and checked before it is decoded, so that it can't spoil a batch.
+
+        Args:
+          problem: its name. value: as one of the inputs of `decode`; bytes are those of a picture or a recording.
+
+        Returns:
+          The sample, which `decode` takes as an input: text as it is, a picture or a recording as an array.
+
+        Raises:
+          UserError: unknown problem; an input that can't be read, is empty, or is longer than any in training.
+        """
+        spec = self._run.problem(problem).spec
+        modality = self._limited.get(problem)
+        if modality is None:
+            modality = self._limited[problem] = spec.inputs.limited(self.hparams)
+        try:
+            sample = modality.from_line(value)
+            modality.check(sample)
+        except (ValueError, OSError, TypeError) as error:
+            raise UserError(f"{problem}: {error}") from None
+        stored = np.array(spec.inputs.columns([sample], self._vocabulary)[1], np.int64)
+        lengths = spec.inputs.lengths(self.hparams, "inputs", self._static_shapes)
+        if lengths.too_long(stored)[0]:
+            raise UserError(f"{problem}: the input is longer ({stored.tolist()[0]}) than any in training; split it")
+        return sample
+
+    def warm(self, problem: str, sizes: Sequence[int] = (1, 8, 32), **decode_hparams: float) -> None:
+        """Compiles what decoding short inputs needs, so that the first answers don't wait for it.
+
+        Args:
+          problem: its name. sizes: numbers of inputs at once; what is decoded later is filled up to one of these.
+          decode_hparams: as of `decode`.
+
+        Raises:
+          UserError: unknown problem or setting.
+        """
+        from t2t_multimodel.arguments import COUNT, check_arguments
+        from t2t_multimodel.input.padding import make_batch
+
+        known = self._run.problem(problem)
+        modality = known.spec.inputs
+        settings = self.decode_settings(problem, **decode_hparams)
+        lengths = modality.lengths(self.hparams, "inputs", self._static_shapes)
+        sample = _made_up(modality)
+        length = lengths.padded(np.array([modality.stored_length(sample)], np.int64)).max(axis=0)
+        for size in sizes:
+            check_arguments(size=(size, COUNT))
+            if not 0 < size <= self.hparams.batch_examples:
+                continue  # `decode` makes no such batch
+            columns = {name: [array] * size for name, array in sample.items()} or {"values": [0] * size}
+            arrays = make_batch(known.spec, columns, input_length=length)
+            with self._warm_lock:
+                self._answers(known, arrays, settings, list(range(size)))
+
     def decode(
         self,
         problem: str,
         inputs: Sequence[Any],
         long_inputs: str = "error",
         first_row: int = 0,
+        row_numbers: Sequence[int] | None = None,
         **decode_hparams: float,
     ) -> list[Any]:
         """The model's answers to inputs of one problem, in their order.
 
         Args:
           problem: its name.
-          inputs: what the problem's modality reads: strings for text; paths or uint8 arrays for pictures; paths or
-            int16 arrays (at the problem's rate) for sound; of several inputs a dict or a line with tabs between them;
-            None for a problem without inputs.
+          inputs: what the problem's modality reads: strings for text; paths, bytes or uint8 arrays for pictures; paths,
+            bytes or int16 arrays (at the problem's rate) for sound; of several inputs a dict or a line with tabs
+            between them; None for a problem without inputs.
           long_inputs: what to do with an input longer than any the model was trained on: "error" or "warn". None is
             ever cut.
           first_row: the number of the first input; when answers are sampled, random numbers differ by number.
+          row_numbers: the number of each input, where they do not follow each other.
           decode_hparams: what differs from the problem's own: beam_size (1 = greedy), alpha (exponent of the length
             penalty), max_length (ids; 0: by training), constrained (1: trees are well-formed, a leaf for each word;
-            0: whatever the model writes). To sample: temperature (above 0), top_k, top_p and seed; an answer
-            depends on the seed, its input and the number of its input, so equal inputs have different answers.
+            0: whatever the model writes), return_beams (n: the n best answers with scores, of a beam at least as
+            large). To sample: temperature (above 0), top_k, top_p and seed; an answer depends on the seed, its input
+            and the number of its input, so equal inputs have different answers.
 
         Returns:
-          A list of answers: text, the name of the likeliest class, or what the target's modality makes of it.
+          A list of answers: text, the name of the likeliest class, or what the target's modality makes of it. With
+          `return_beams`, each is a list of `ScoredAnswer(answer, score)`, best first.
 
         Raises:
           UserError: unknown problem or setting, an input that can't be read or is too long.
         """
         from t2t_multimodel.arguments import COUNT, OneOf, check_arguments
-        from t2t_multimodel.decode_hparams import decode_settings
-        from t2t_multimodel.input.padding import make_batch, samples_of_values
+        from t2t_multimodel.input.padding import make_batch
 
         check_arguments(
             problem=(problem, str), long_inputs=(long_inputs, OneOf("error", "warn")), first_row=(first_row, COUNT)
         )
-        if isinstance(inputs, (str, bytes, Mapping, os.PathLike)) or not isinstance(inputs, Iterable):
-            raise UserError(f"inputs must be a list of inputs, not {reprlib.repr(inputs)}; put one input into a list")
         known = self._run.problem(problem)
-        settings = decode_settings(decode_hparams, known.decode_hparams, problem)
-        modality = known.spec.inputs
-        lengths = modality.lengths(self.hparams, "inputs", self._static_shapes)
-        samples = samples_of_values(known.spec, inputs)
-        columns, stored = modality.columns(samples, self._vocabulary)
-        stored = np.array(stored, np.int64)
-        self._check_lengths(known.spec, stored, lengths, long_inputs)
-        answers = [None] * len(samples)
-        order = np.argsort(lengths.positions(lengths.padded(stored)), kind="stable").tolist()
-        for start in range(0, len(order), self.hparams.batch_examples):
-            rows = order[start : start + self.hparams.batch_examples]
+        settings = self.decode_settings(problem, **decode_hparams)
+        columns, stored, lengths = self._columns(known.spec, inputs, long_inputs, first_row)
+        answers = [None] * len(stored)
+        numbers = range(first_row, first_row + len(stored)) if row_numbers is None else row_numbers
+        for rows in self._batches(stored, lengths):
             part = {name: [column[i] for i in rows] for name, column in columns.items()}
             arrays = make_batch(known.spec, part, input_length=lengths.padded(stored[rows]).max(axis=0))
-            for i, answer in zip(
-                rows, self._decoder.answers(known, arrays, self._vocabulary, settings, [first_row + i for i in rows])
-            ):
-                answers[i] = known.spec.targets.best(answer)
+            for i, answer in zip(rows, self._answers(known, arrays, settings, [numbers[i] for i in rows])):
+                answers[i] = answer
         return answers
 
-    def _check_lengths(self, spec, stored, lengths, long_inputs):
-        for place, (length, too_long) in enumerate(zip(stored.tolist(), lengths.too_long(stored).tolist()), 1):
+    def score(
+        self,
+        problem: str,
+        inputs: Sequence[Any],
+        targets: Sequence[Any],
+        long_inputs: str = "error",
+        first_row: int = 0,
+    ) -> list[float]:
+        """The log-probability (natural logarithm) of each given target, end-of-sequence included.
+
+        Args:
+          problem: its name, with text or a class as target. inputs, long_inputs: as of `decode`.
+          first_row: the number of the first input, for errors.
+          targets: for each input a text or the name of a class.
+
+        Raises:
+          UserError: unknown problem, one whose targets have no probability, an input or a target that does not fit.
+        """
+        from t2t_multimodel.input.padding import make_batch
+
+        known = self._run.problem(problem)
+        spec = known.spec
+        if "log_probability" not in self.model.head(spec).statistics:
+            raise UserError(f"{problem}: its targets have no probabilities, so nothing can be scored")
+        if isinstance(targets, str) or len(targets) != len(inputs):
+            raise UserError(f"targets must be a list of {len(inputs)}, one for each input")
+        columns, stored, lengths = self._columns(spec, inputs, long_inputs, first_row)
+        for place, target in enumerate(targets, first_row + 1):
+            try:
+                spec.targets.check(target)
+            except ValueError as error:
+                raise UserError(f"{problem}: target {place}: {error}") from None
+        target_columns, target_lengths = spec.targets.columns(list(targets), self._vocabulary)
+        of_targets = spec.targets.lengths(self.hparams, "targets", self._static_shapes)
+        padded_targets = of_targets.padded(np.array(target_lengths, np.int64))
+        scores = [0.0] * len(stored)
+        for rows in self._batches(stored, lengths):
+            arrays = make_batch(
+                spec,
+                {name: [column[i] for i in rows] for name, column in columns.items()},
+                {name: [column[i] for i in rows] for name, column in target_columns.items()},
+                rows=self.hparams.batch_examples if self._static_shapes else 0,
+                input_length=lengths.padded(stored[rows]).max(axis=0),
+                target_length=int(padded_targets[rows].max()),
+            )
+            with self._warm_lock:
+                found = self._step.evaluate(spec, arrays)
+            each = found["log_probability"] * (found["weights"] > 0)
+            for i, score in zip(rows, each.reshape(len(each), -1).sum(axis=1).tolist()):
+                scores[i] = score
+        return scores
+
+    def _columns(self, spec, inputs, long_inputs, first_row):
+        """({name: column}, stored lengths, `Lengths`) of inputs as a person gives them."""
+        from t2t_multimodel.input.padding import samples_of_values
+
+        if isinstance(inputs, (str, bytes, Mapping, os.PathLike)) or not isinstance(inputs, Iterable):
+            raise UserError(f"inputs must be a list of inputs, not {reprlib.repr(inputs)}; put one input into a list")
+        modality = spec.inputs
+        lengths = modality.lengths(self.hparams, "inputs", self._static_shapes)
+        samples = samples_of_values(spec, inputs, first_row + 1)
+        columns, stored = modality.columns(samples, self._vocabulary)
+        stored = np.array(stored, np.int64)
+        self._check_lengths(spec, stored, lengths, long_inputs, first_row)
+        return columns, stored, lengths
+
+    def _batches(self, stored, lengths):
+        """Lists of rows of about one length."""
+        order = np.argsort(lengths.positions(lengths.padded(stored)), kind="stable").tolist()
+        most = self.hparams.batch_examples
+        return [order[start : start + most] for start in range(0, len(order), most)]
+
+    def _answers(self, known, arrays, settings, rows):
+        """What a person gets for each row of a batch."""
+        if settings["return_beams"]:
+            return self._decoder.scored_answers(known, arrays, self._vocabulary, settings, rows)
+        answers = self._decoder.answers(known, arrays, self._vocabulary, settings, rows)
+        return [known.spec.targets.best(answer) for answer in answers[: len(rows)]]
+
+    def _check_lengths(self, spec, stored, lengths, long_inputs, first_row):
+        numbered = enumerate(zip(stored.tolist(), lengths.too_long(stored).tolist()), first_row + 1)
+        for place, (length, too_long) in numbered:
             if too_long:
                 said = f"{spec.name}: input {place} is longer ({length}) than any the model was trained on"
                 if long_inputs == "error":
                     raise UserError(f"{said}; split it, or decode it all the same with long_inputs=warn")
-                warnings.warn(said, stacklevel=3)
+                warnings.warn(said, stacklevel=4)
+
+
+def _made_up(modality):
+    """{name: array} of a stored sample as short as can be, of no meaning."""
+    return {
+        name: np.ones([1 if size is None else size for size in spec.shape], spec.dtype)
+        for name, spec in modality.stored().items()
+    }

@@ -329,7 +329,7 @@ def test_a_folder_without_code_is_refused(user_folder):
 def test_only_line_feeds_end_a_line(content, lines, tmp_path):
     path = tmp_path / "in.txt"
     path.write_bytes(content)
-    assert decoder.read_lines(path) == lines
+    assert list(decoder.read_lines(path)) == lines
 
 
 def test_blank_lines_are_kept_and_never_decoded():

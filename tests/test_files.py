@@ -4,7 +4,12 @@ import os
 
 import pytest
 
-from t2t_multimodel.files import replacing, write_file, write_output
+from t2t_multimodel.files import output_file, replacing, write_file
+
+
+def write_out(path, content):
+    with output_file(path) as file:
+        file.write(content)
 
 
 def names(folder):
@@ -62,20 +67,20 @@ def test_no_device_is_replaced(tmp_path):
 
 def test_what_a_user_names_as_output_may_be_a_pipe_or_a_device(tmp_path):
     (tmp_path / "null").symlink_to(os.devnull)
-    write_output(tmp_path / "null", b"x")
+    write_out(tmp_path / "null", b"x")
     assert (tmp_path / "null").is_symlink()
     with open(tmp_path / "redirected", "wb") as redirected:
-        write_output(f"/dev/fd/{redirected.fileno()}", b"answers")
+        write_out(f"/dev/fd/{redirected.fileno()}", b"answers")
     assert (tmp_path / "redirected").read_bytes() == b"answers"
     with pytest.raises(OSError):
-        write_output("/dev/nothing", b"x")
+        write_out("/dev/nothing", b"x")
     assert not os.path.lexists("/dev/nothing")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="nothing reads this pipe"):
-        write_output(tmp_path / "pipe", b"x")
+        write_out(tmp_path / "pipe", b"x")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    write_output(tmp_path / "pipe", b"answers")
+    write_out(tmp_path / "pipe", b"answers")
     assert os.read(reader, 100) == b"answers"
     os.close(reader)
-    write_output(tmp_path / "file", b"answers")
+    write_out(tmp_path / "file", b"answers")
     assert (tmp_path / "file").read_bytes() == b"answers"

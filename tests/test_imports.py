@@ -15,6 +15,7 @@ FOLDERS = {  # folder → the package that it installs as
 }
 
 CORE = (
+    "compile_cache",
     "lazy",
     "errors",
     "files",
@@ -61,6 +62,7 @@ MAY_IMPORT = {
     "report": {"core", "training", "metrics"},  # of training only how it writes numbers and logs
     "tuning": {"core", "training", "metrics"},  # the same, and which way a metric is better
     "experiments": {"core", "input", "training", "report", "metrics"},
+    "serving": {"core"},
     "cli": None,
     "testing": None,
 }
@@ -74,7 +76,7 @@ ADAPTERS = tuple(
     for name in ("tensorflow_step", "tensorflow_program", "tensorflow_graph", "jax_step")
 )
 # Must not be imported by `--help`: only inside functions, in whatever the commands import at the top.
-HEAVY = BACKENDS | {"keras", "matplotlib", "sacrebleu", "jiwer", "nltk", "jinja2", "optuna"}
+HEAVY = BACKENDS | {"uvicorn", "keras", "matplotlib", "sacrebleu", "jiwer", "nltk", "jinja2", "optuna"}
 BANNED_CALLS = {"eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.dump", "numpy.save", "shelve.open"}
 # pickle there passes between a process and its own children, in memory; nothing is read from a file.
 MAY_PICKLE = ("data_gen/workers.py",)

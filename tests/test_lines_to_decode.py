@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(60)
 def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path):
     path = tmp_path / "in.txt"
     path.write_bytes("\ufeffthe red circle\r\n\ufeffthe blue one\r\n\r\n".encode())
-    assert decoder.read_lines(path) == ["the red circle", "\ufeffthe blue one", ""]
+    assert list(decoder.read_lines(path)) == ["the red circle", "\ufeffthe blue one", ""]
 
 
 @pytest.mark.parametrize(
@@ -33,15 +33,15 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path):
 def test_what_is_no_text_is_refused_with_its_line(content, reason, tmp_path):
     (tmp_path / "in.txt").write_bytes(content)
     with pytest.raises(UserError) as error:
-        decoder.read_lines(tmp_path / "in.txt")
+        list(decoder.read_lines(tmp_path / "in.txt"))
     assert f"--decode_from_file={tmp_path}/{reason}" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_longer_line_is_read_where_the_flag_allows_it(tmp_path):
     (tmp_path / "in.txt").write_text("x" * 100)
     with pytest.raises(UserError, match="more than 99 characters, the most that max_line_length allows"):
-        decoder.read_lines(tmp_path / "in.txt", max_line_length=99)
-    assert decoder.read_lines(tmp_path / "in.txt", max_line_length=100) == ["x" * 100]
+        list(decoder.read_lines(tmp_path / "in.txt", max_line_length=99))
+    assert list(decoder.read_lines(tmp_path / "in.txt", max_line_length=100)) == ["x" * 100]
 
 
 def test_pipes_devices_and_folders_are_refused_at_once(tmp_path):
@@ -56,8 +56,8 @@ def test_pipes_devices_and_folders_are_refused_at_once(tmp_path):
         ("a\0b", "not a file name"),
     ):
         with pytest.raises(UserError, match=f"--decode_from_file=.*{reason}"):
-            decoder.read_lines(path)
-    assert decoder.read_lines(os.devnull) == []
+            list(decoder.read_lines(path))
+    assert list(decoder.read_lines(os.devnull)) == []
 
 
 def test_a_pipe_that_is_open_already_is_read(monkeypatch):
@@ -65,10 +65,10 @@ def test_a_pipe_that_is_open_already_is_read(monkeypatch):
     reader, writer = os.pipe()
     os.write(writer, "\ufeffone\ntwo\n".encode())
     os.close(writer)
-    assert decoder.read_lines(f"/dev/fd/{reader}") == ["one", "two"]
+    assert list(decoder.read_lines(f"/dev/fd/{reader}")) == ["one", "two"]
     os.close(reader)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeffone\ntwo\n".encode())))
-    assert decoder.read_lines("-") == ["one", "two"] and not sys.stdin.buffer.closed
+    assert list(decoder.read_lines("-")) == ["one", "two"] and not sys.stdin.buffer.closed
 
 
 # ---- --decode_interactive

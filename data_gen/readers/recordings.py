@@ -1,6 +1,9 @@
 """Reads recordings (WAV, FLAC, OGG, MP3, SPHERE and others) as int16, mono, at a given rate."""
 
+import contextlib
 import io
+import re
+import tempfile
 
 import numpy as np
 
@@ -12,6 +15,7 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", "
 MAX_SECONDS = 3600.0  # the default of `Audio.max_seconds`
 _HIGHEST_RATE = 96_000  # Hz; a recording has no more samples than the longest one at this rate
 _BLOCK = 1 << 18  # frames decoded at once
+_OF_BYTES = re.compile(r"Error opening <_io\.BytesIO[^>]*>: ")  # what soundfile calls a recording that is no file
 # Forms of soundfile that do not say how long a recording is, so that a cut one could not be told from a whole one.
 _NO_LENGTH = ("IRCAM", "MAT4", "MAT5", "MPC2K", "PAF", "PVF", "RAW", "SD2", "SDS", "WVE", "XI")
 _FRAME = 1152  # samples of an MP3 frame; encoders count their own first one or not
@@ -23,7 +27,7 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS, *, content=None, seconds
     Args:
       path: the file; with `content`, the name of the recording in errors.
       max_seconds: a longer recording, or part of one, is refused, by its header and while it is decoded.
-      content: the bytes of the recording, if it is not a file. Not for SPHERE.
+      content: the bytes of the recording, if it is not a file.
       seconds: (start, end) of the part that is read, in seconds; an end of None is the recording's.
 
     Returns:
@@ -35,7 +39,7 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS, *, content=None, seconds
     """
     path = str(path)
     try:
-        with io.BytesIO(content) if content is not None else open_regular(path) as file:
+        with _opened(path, content) as file:
             head = file.read(8)
             cut = why_cut(file) if head != sphere.MAGIC else ""
             if not cut and (head[:2] > b"\xff\xe0" or head[:3] == b"ID3"):
@@ -47,10 +51,12 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS, *, content=None, seconds
     if cut:
         raise ValueError(f"{path}: cut short: {cut}")
     if head == sphere.MAGIC:
-        if content is not None:
-            raise ValueError(f"{path}: a SPHERE recording is read from a file of its own only")
-        check_length(path, sphere.read_header(path), max_seconds)
-        samples, file_rate = sphere.read_sphere(path)  # [samples, channels]
+        with _as_file(path, content) as there:
+            try:
+                check_length(path, sphere.read_header(there), max_seconds)
+                samples, file_rate = sphere.read_sphere(there)  # [samples, channels]
+            except ValueError as error:
+                raise ValueError(str(error).replace(there, path)) from error
         mono = _part(path, samples.mean(axis=1), file_rate, seconds)
     else:
         mono, file_rate = _read(path, content, max_seconds, seconds)
@@ -65,6 +71,22 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS, *, content=None, seconds
     if not len(mono):
         raise ValueError(f"{path}: the recording is shorter than one sample at {rate} Hz")
     return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def _opened(path, content):
+    return open_regular(path) if content is None else io.BytesIO(content)
+
+
+@contextlib.contextmanager
+def _as_file(path, content):
+    """The path of a file with `content`, for what reads files only; without content, `path`."""
+    if content is None:
+        yield path
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        yield file.name
 
 
 def _part(path, mono, rate, seconds):
@@ -113,6 +135,7 @@ def _read(path, content, max_seconds, seconds):
         if isinstance(error, ValueError) and str(error).startswith(f"{path}: "):
             raise
         reason = str(error).strip().split("\n")[0].removeprefix(f"Error opening {path!r}: ")
+        reason = _OF_BYTES.sub("", reason)
         raise ValueError(f"{path}: can't be decoded as a recording ({reason})") from error
     if too_long:
         raise ValueError(f"{path}: {too_long}")

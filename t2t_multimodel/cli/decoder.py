@@ -1,13 +1,17 @@
-"""Decodes with a trained model: a file line by line, or lines typed on the terminal.
+"""Decodes with a trained model: a file line by line, or lines typed on the terminal; or scores given answers.
 
 A line is the input text, or the path of a picture or recording, depending on the problem; several inputs stand in one
 line with tabs between them. Output line n is the answer to input line n; blank lines stay blank, but of a problem
 without inputs each asks for an answer. With a temperature answers are sampled; what comes of a line depends on the
-seed, the line and its number.
+seed, the line and its number. With return_beams=N in --decode_hparams a line has the N best answers with tabs between
+them; with --write_scores each is followed by a tab and its score, a log-probability. A file of any length is decoded in
+little memory; its outputs appear as a whole.
 
 Examples:
   t2t-decoder --problem=tiny_ende --data_dir=data --output_dir=run --decode_from_file=in.txt --decode_to_file=out.txt
   t2t-decoder --problem=tiny_ende --output_dir=run --decode_from_file=- --decode_hparams="beam_size=4" < in.txt
+  t2t-decoder --problem=tiny_ende --output_dir=run --decode_from_file=in.txt --decode_hparams="return_beams=4"
+  t2t-decoder --problem=tiny_ende --output_dir=run --score_file=pairs.tsv
   t2t-decoder --problem=tiny_caption --output_dir=run --decode_interactive
   t2t-decoder --problem=tiny_caption --output_dir=run --decode_interactive --decode_hparams="temperature=0.8,top_p=0.9"
 """
@@ -16,11 +20,12 @@ import contextlib
 import functools
 import itertools
 import os
+import stat
 import sys
 import warnings
 from pathlib import Path
 
-from t2t_multimodel import startup
+from t2t_multimodel import compile_cache, startup
 from t2t_multimodel.cli import terminal
 from t2t_multimodel.cli.command import DECODE_HPARAMS, Command
 from t2t_multimodel.data_gen.readers.compressed import decompressed
@@ -35,6 +40,7 @@ command.text("problem", None, "a problem that the run was trained on", metavar="
 command.text("output_dir", None, "the run directory of t2t-trainer", metavar="DIR", required=True)
 command.text("data_dir", None, "folder of the data; if given, its vocabulary must be the run's", metavar="DIR")
 command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
+command.text("compile_cache", None, "folder that keeps compiled programs, so that later starts are fast", metavar="DIR")
 command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
 
 command.group("What to decode")
@@ -45,11 +51,17 @@ command.text(
     metavar="FILE",
 )
 command.text("decode_to_file", None, "file for the outputs; default: standard output", metavar="FILE")
+command.switch("write_scores", "write the score of each answer behind it, after a tab")
+command.text(
+    "score_file", None, "score given answers: a file of inputs, each with a tab and its target", metavar="FILE"
+)
 command.choice("long_inputs", "error", ("error", "warn"), "for inputs longer than any in training; none is truncated")
 command.integer("max_line_length", MAX_LINE_LENGTH, "characters; a longer line is refused", at_least=1)
 command.switch("decode_interactive", "decode lines typed on the terminal until end of file (Ctrl-D)")
 
 command.standard_flags()
+
+WINDOW = 4096  # lines that are decoded together, sorted by length; about what is in memory
 
 
 def main(argv=None):
@@ -59,20 +71,29 @@ def main(argv=None):
 def _decode(flags):
     from t2t_multimodel import hyperparameters
 
-    if flags.decode_interactive == bool(flags.decode_from_file):
-        raise UserError("give either --decode_from_file=FILE or --decode_interactive")
+    source, name = flags.decode_from_file or flags.score_file, "decode_from_file"
+    if sum(map(bool, (flags.decode_interactive, flags.decode_from_file, flags.score_file))) != 1:
+        raise UserError("give either --decode_from_file=FILE, --score_file=FILE or --decode_interactive")
     if flags.decode_to_file and flags.decode_interactive:
         raise UserError("--decode_to_file goes with --decode_from_file; --decode_interactive answers on the terminal")
     decode_hparams = hyperparameters.parse(flags.decode_hparams)
-    lines = None
-    if flags.decode_from_file:
-        _check_output(flags.decode_from_file, flags.decode_to_file)
-        lines = read_lines(flags.decode_from_file, flags.max_line_length)
+    if flags.score_file:
+        name = "score_file"
+        if decode_hparams or flags.write_scores:
+            raise UserError("--score_file decodes nothing; leave out --decode_hparams and --write_scores")
+    total = None
+    if source:
+        _check_output(source, flags.decode_to_file, name)
+        total = _count(source, flags.max_line_length, name)
+    if flags.compile_cache:
+        compile_cache.use(flags.compile_cache)
 
     startup.import_tensorflow()
     from t2t_multimodel.decode_hparams import decode_settings
     from t2t_multimodel.predictor import load
 
+    if flags.write_scores and not decode_hparams.get("return_beams"):
+        decode_hparams["return_beams"] = 1
     decode_settings(decode_hparams)
     predictor = load(flags.output_dir, step=flags.step)
     if flags.problem not in predictor.problems:
@@ -81,46 +102,114 @@ def _decode(flags):
         _check_vocabulary(flags.output_dir, flags.data_dir)
 
     spec = predictor.spec(flags.problem)
+    scored = predictor.decode_settings(flags.problem, **decode_hparams)["return_beams"]
+
+    def line_of(answer):
+        if not scored:
+            return spec.targets.to_line(answer)
+        return "\t".join(
+            _one_cell(spec.targets.to_line(each)) + (f"\t{score:.6f}" if flags.write_scores else "")
+            for each, score in answer
+        )
 
     def decode(inputs, first_row=0):
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            warnings.showwarning = lambda said, *_: print(f"{command.name}: warning: {said}", file=sys.stderr)
+        with _warnings_as_lines():
             answers = predictor.decode(flags.problem, inputs, flags.long_inputs, first_row, **decode_hparams)
-        return [spec.targets.to_line(answer) for answer in answers]
+        return list(map(line_of, answers))
+
+    def score(pairs, first_row=0):
+        cells = [_pair(line, number) for number, line in enumerate(pairs, first_row + 1)]
+        with _warnings_as_lines():
+            found = predictor.score(flags.problem, *map(list, zip(*cells)), flags.long_inputs, first_row)
+        return [f"{score:.6f}" for score in found]
 
     blank = spec.inputs.optional
-    if lines is None:
+    if flags.decode_interactive:
         return _interact(decode, blank, flags.max_line_length)
-    text = "".join(line + "\n" for line in decode_lines(decode, lines, blank))
+    lines = read_lines(source, flags.max_line_length, name)
+    outputs = decode_stream(score if flags.score_file else decode, _with_progress(lines, total), blank)
     if flags.decode_to_file:
-        from t2t_multimodel.files import write_output
+        from t2t_multimodel.files import output_file
 
-        write_output(flags.decode_to_file, text.encode("utf-8"))
+        with output_file(flags.decode_to_file) as file:
+            file.writelines((line + "\n").encode("utf-8") for line in outputs)
     else:
-        terminal.write_data(text)
+        for line in outputs:
+            terminal.write_data(line + "\n")
 
 
-def read_lines(path, max_line_length=MAX_LINE_LENGTH):
-    """The lines of the UTF-8 file `path` ("-": standard input), without their line ends (LF or CRLF).
+def read_lines(path, max_line_length=MAX_LINE_LENGTH, flag="decode_from_file"):
+    """Yields the lines of the UTF-8 file `path` ("-": standard input), without their line ends (LF or CRLF).
 
     Other separators such as U+2028 do not end a line. A byte order mark is dropped.
 
     Raises:
       UserError: the file can't be read, or a line is not UTF-8 or too long.
     """
-    named = f"--decode_from_file={path}"
+    named = f"--{flag}={path}"
     try:
         with contextlib.nullcontext(sys.stdin.buffer) if path == "-" else _opened(os.fspath(path)) as file:
-            return [line for _, line in lines_of(decompressed(file, path), named, max_line_length=max_line_length)]
+            for _, line in lines_of(decompressed(file, path), named, max_line_length=max_line_length):
+                yield line
     except OSError as error:
         raise UserError(f"{named}: {error.strerror or error}") from None
 
 
+def _count(path, max_line_length, flag):
+    """How many lines a regular file has, all of them checked before hours go into decoding; None for a pipe."""
+    is_file = path != "-" and os.path.exists(path) and stat.S_ISREG(os.stat(path).st_mode)
+    if not is_file and path != "-" and not _is_open(path):
+        _opened(path).close()  # raises
+    return sum(1 for _ in read_lines(path, max_line_length, flag)) if is_file else None
+
+
 def _opened(path):
     """The file to decode. Of a pipe only one that is open already, such as a shell's <(…): others wait for a writer."""
-    is_open = path in (os.devnull, "/dev/stdin") or os.path.dirname(path) in ("/dev/fd", "/proc/self/fd")
-    return open(path, "rb") if is_open else open_regular(path)
+    return open(path, "rb") if _is_open(path) else open_regular(path)
+
+
+def _is_open(path):
+    return path in (os.devnull, "/dev/stdin") or os.path.dirname(path) in ("/dev/fd", "/proc/self/fd")
+
+
+def decode_stream(decode, lines, blank=False, window=WINDOW):
+    """Yields the output for each line of an iterable, one line each, in order; `window` lines are in memory.
+
+    Args:
+      decode: function from (a list of inputs, the number of the first) to the list of their outputs. blank: as of
+        `decode_lines`.
+    """
+    lines, inputs = iter(lines), 0
+    while part := list(itertools.islice(lines, window)):
+        yield from decode_lines(functools.partial(decode, first_row=inputs), part, blank)
+        inputs += sum(1 for line in part if blank or line.strip())
+
+
+def _with_progress(lines, total):
+    """The lines, with a bar on a terminal that shows how many are taken and how many a second."""
+    from tqdm import tqdm
+
+    return tqdm(lines, total=total, unit=" lines", disable=not sys.stderr.isatty(), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _warnings_as_lines():
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda said, *_: print(f"{command.name}: warning: {said}", file=sys.stderr)
+        yield
+
+
+def _one_cell(text):
+    return " ".join(text.split("\t"))
+
+
+def _pair(line, number):
+    """(input, target) of a line of --score_file; of several inputs the target is in the last column."""
+    source, tab, target = line.rpartition("\t")
+    if not tab or not target.strip():
+        raise UserError(f"--score_file: pair {number} must be an input, a tab and its target")
+    return source, target
 
 
 def decode_lines(decode, lines, blank=False):
@@ -167,13 +256,13 @@ def _typed(line, max_line_length):
     return line.removeprefix("\ufeff")
 
 
-def _check_output(source, target):
+def _check_output(source, target, flag):
     if target is None:
         return
     if Path(target).is_dir() or not Path(target).absolute().parent.is_dir():
         raise UserError(f"--decode_to_file={target}: {'is a folder' if Path(target).is_dir() else 'no such folder'}")
     if source != "-" and Path(source).exists() and Path(target).exists() and Path(target).samefile(source):
-        raise UserError(f"--decode_to_file={target} is the input file; name another")
+        raise UserError(f"--decode_to_file={target} is the input file of --{flag}; name another")
 
 
 def _check_vocabulary(output_dir, data_dir):

@@ -1,8 +1,12 @@
 """Decodes batches with a model, and caches the compiled programs.
 
 There is one encoding program for each input signature, and one decoding program for each kind of target text, shared by
-all problems with such targets. Each grammar (`grammars.py`) has its own decoding programs, and so has sampling.
+all problems with such targets. Each grammar (`grammars.py`) has its own decoding programs, and so has
+sampling. Several threads may decode at once: programs are made one at a time.
 """
+
+import threading
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,8 +14,19 @@ from t2t_multimodel.decode_hparams import LONGEST
 from t2t_multimodel.decoding.decode import predict, read_source, write_text
 from t2t_multimodel.decoding.grammars import grammar_of
 from t2t_multimodel.decoding.sampling import Sampling
+from t2t_multimodel.decoding.search import POSSIBLE
+from t2t_multimodel.errors import UserError
 
 BUFFER_STEP = 64  # sizes of output buffers are multiples of this, so that few programs serve all lengths
+
+
+class ScoredAnswer(NamedTuple):
+    """One of several answers to an input. The score is a log-probability (natural logarithm); of a beam search it is
+    divided by the length penalty.
+    """
+
+    answer: Any
+    score: float
 
 
 class BatchDecoder:
@@ -22,9 +37,13 @@ class BatchDecoder:
         self._model, self._backend = model, backend
         self._readers, self._writers, self._predictors = {}, {}, {}
         self._sizes = set()  # numbers of rows that programs were compiled for
+        self._lock = threading.RLock()  # held where programs and sizes are added
 
-    def ids(self, spec, arrays, limit, beam_size=1, alpha=0.6, grammar=None, sampling=None):
+    def ids(self, spec, arrays, limit, beam_size=1, alpha=0.6, grammar=None, sampling=None, best=0):
         """→ ids int32 [rows, ≥ limit], zeros after end-of-sequence; scores float32 [rows].
+
+        With `best`, so many hypotheses of each row, at most `beam_size`: ids [rows, best, ≥ limit], scores [rows,
+        best].
 
         Args:
           arrays: a batch, see docs/architecture.md. limit: most ids per row.
@@ -41,10 +60,10 @@ class BatchDecoder:
             draws, truncated = vars(sampling).copy(), sampling.truncated
             del draws["truncated"]
             draws["rows"] = np.resize(draws["rows"], len(filled["command"]))
-        writer = self._writer(spec.targets, length, beam_size, grammar, truncated)
         given = (cross_attention_cache, filled["command"], np.int32(limit), np.float32(alpha), wanted, draws)
-        ids, scores = writer(*given)
-        return np.asarray(ids)[:rows], np.asarray(scores)[:rows]
+        ids, scores = self._writer(spec.targets, length, beam_size, grammar, truncated)(*given)
+        ids, scores = np.asarray(ids)[:rows], np.asarray(scores)[:rows]  # of all hypotheses
+        return (ids[:, :best], scores[:, :best]) if best else (ids[:, 0], scores[:, 0])
 
     def answers(self, problem, arrays, vocabulary, settings, rows=None):
         """The answers to a batch, one a row, as metrics take them: strings, or what `Modality.answers` makes.
@@ -56,8 +75,33 @@ class BatchDecoder:
         spec = problem.spec
         if not self._model.head(spec).autoregressive:
             return spec.targets.answers(self.predicted(spec, arrays))
-        limit = settings["max_length"] or min(int(1.2 * problem.longest_target) + 4, LONGEST)
-        grammar = grammar_of(spec, vocabulary) if settings["constrained"] else None
+        ids, _ = self.ids(spec, arrays, **self._how(problem, arrays, vocabulary, settings, rows))
+        return [vocabulary.decode(row) for row in ids.tolist()]
+
+    def scored_answers(self, problem, arrays, vocabulary, settings, rows=None):
+        """For each row a list of at most `return_beams` `ScoredAnswer`s, best first. Args: as of `answers`.
+
+        Raises:
+          UserError: answers of this kind have no scores.
+        """
+        spec, most = problem.spec, settings["return_beams"]
+        if not self._model.head(spec).autoregressive:
+            predicted = self.predicted(spec, arrays)
+            if not spec.targets.ranked or "scores" not in predicted:
+                raise UserError(f"{spec.name}: its answers have no scores; leave out return_beams")
+            ranked = zip(spec.targets.answers(predicted), predicted["scores"].tolist())
+            return [[ScoredAnswer(*pair) for pair in zip(row[:most], scores)] for row, scores in ranked]
+        how = self._how(problem, arrays, vocabulary, settings, rows)
+        how["beam_size"] = max(how["beam_size"], most)
+        ids, scores = self.ids(spec, arrays, best=most, **how)
+        return [
+            [ScoredAnswer(vocabulary.decode(row), score) for row, score in zip(*of_row) if score > POSSIBLE]
+            for of_row in zip(ids.tolist(), scores.tolist())
+        ]
+
+    def _how(self, problem, arrays, vocabulary, settings, rows):
+        """The arguments of `ids` that settings stand for."""
+        grammar = grammar_of(problem.spec, vocabulary) if settings["constrained"] else None
         sampling = None
         if settings["temperature"]:
             sampling = Sampling(
@@ -68,17 +112,23 @@ class BatchDecoder:
                 rows=np.asarray(np.arange(len(arrays["command"])) if rows is None else rows, np.int32),
                 truncated=settings["top_k"] > 0 or settings["top_p"] < 1,
             )
-        ids, _ = self.ids(spec, arrays, limit, settings["beam_size"], settings["alpha"], grammar, sampling)
-        return [vocabulary.decode(row) for row in ids.tolist()]
+        return {
+            "limit": limit_of(problem, settings),
+            "beam_size": settings["beam_size"],
+            "alpha": settings["alpha"],
+            "grammar": grammar,
+            "sampling": sampling,
+        }
 
     def predicted(self, spec, arrays):
         """What a head that is not autoregressive predicts: {name: numpy array [rows, …]}."""
-        if spec.signature not in self._predictors:
 
-            def prediction(batch):
-                return predict(self._model, spec, batch)
+        def prediction(batch):
+            return predict(self._model, spec, batch)
 
-            self._predictors[spec.signature] = self._backend.compiled(self._model, spec, prediction)
+        with self._lock:
+            if spec.signature not in self._predictors:
+                self._predictors[spec.signature] = self._backend.compiled(self._model, spec, prediction)
         rows = len(arrays["command"])
         if self._backend.STATIC_SHAPES:
             arrays = self._filled(arrays, rows)
@@ -86,45 +136,55 @@ class BatchDecoder:
         return {name: np.asarray(value)[:rows] for name, value in found.items()}
 
     def _reader(self, spec):
-        if spec.signature not in self._readers:
 
-            def read(batch):
-                return read_source(self._model, spec, batch)
+        def read(batch):
+            return read_source(self._model, spec, batch)
 
-            self._readers[spec.signature] = self._backend.compiled(self._model, spec, read)
-        return self._readers[spec.signature]
+        with self._lock:
+            if spec.signature not in self._readers:
+                self._readers[spec.signature] = self._backend.compiled(self._model, spec, read)
+            return self._readers[spec.signature]
 
     def _writer(self, targets, length, beam_size, grammar, truncated):
         """`truncated`: of `Sampling`; None: no sampling."""
+
+        def write(cross_attention_cache, command, limit, alpha, wanted, draws):
+            return write_text(
+                self._model,
+                targets,
+                cross_attention_cache,
+                command,
+                limit,
+                length,
+                beam_size,
+                alpha,
+                grammar,
+                wanted,
+                Sampling(**draws, truncated=truncated) if draws else None,
+                all_beams=True,
+            )
+
         key = (targets.weights_name, length, beam_size, grammar and grammar.name, truncated)
-        if key not in self._writers:
-
-            def write(cross_attention_cache, command, limit, alpha, wanted, draws):
-                return write_text(
-                    self._model,
-                    targets,
-                    cross_attention_cache,
-                    command,
-                    limit,
-                    length,
-                    beam_size,
-                    alpha,
-                    grammar,
-                    wanted,
-                    Sampling(**draws, truncated=truncated) if draws else None,
-                )
-
-            self._writers[key] = self._backend.fused(self._model, write)
-        return self._writers[key]
+        with self._lock:
+            if key not in self._writers:
+                self._writers[key] = self._backend.fused(self._model, write)
+            return self._writers[key]
 
     def _filled(self, arrays, rows):
         """Pads a batch with rows of zeros of weight 0 to one of few batch sizes: each size needs a compiled program.
 
         The last batch of a split uses the program of the full batches, unless they are more than 8 times larger.
         """
-        full = min((size for size in self._sizes if rows <= size <= 8 * rows), default=1 << (rows - 1).bit_length())
-        self._sizes.add(full)
+        with self._lock:
+            fitting = (size for size in self._sizes if rows <= size <= 8 * rows)
+            full = min(fitting, default=1 << (rows - 1).bit_length())
+            self._sizes.add(full)
         if full == rows:
             return arrays
         more = full - rows
         return {name: np.concatenate([a, np.zeros((more, *a.shape[1:]), a.dtype)]) for name, a in arrays.items()}
+
+
+def limit_of(problem, settings):
+    """The most ids that an answer of a `RunProblem` has: what `settings` say, else a fifth more than in training."""
+    return settings["max_length"] or min(int(1.2 * problem.longest_target) + 4, LONGEST)

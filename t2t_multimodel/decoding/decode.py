@@ -28,6 +28,7 @@ def write_text(
     grammar=None,
     wanted=None,
     sampling=None,
+    all_beams=False,
 ):
     """Decodes ids by greedy or beam search, or draws them.
 
@@ -37,9 +38,11 @@ def write_text(
       beam_size: 1 is greedy. alpha: exponent of the length penalty.
       grammar: the grammar of the text, see `grammars.py`. wanted: from its `rows`.
       sampling: a `Sampling`, with a beam_size of 1; None: nothing is drawn.
+      all_beams: False: the best text alone; True: all hypotheses of the beam, best first.
 
     Returns:
-      ids int32 [batch, length], 0 after end-of-sequence; scores float32 [batch].
+      ids int32 [batch, length], 0 after end-of-sequence; scores float32 [batch]. With `all_beams`, [batch, beam_size,
+      length] and [batch, beam_size].
     """
     state = model.initial_state(ops.shape(command)[0], length, beam_size)
     constants = model.constants()
@@ -51,13 +54,15 @@ def write_text(
             return model.step(ids, targets, constants, cross_attention_cache, state, time, beams)
 
     constraint = {"grammar": grammar, "wanted": wanted}
-    if sampling is not None:
-        return sample_search(step, state, command, length, limit, sampling, **constraint)
     if beam_size == 1:
-        return greedy_search(step, state, command, length, limit, **constraint)
+        if sampling is not None:
+            ids, scores = sample_search(step, state, command, length, limit, sampling, **constraint)
+        else:
+            ids, scores = greedy_search(step, state, command, length, limit, **constraint)
+        return (ids[:, None], scores[:, None]) if all_beams else (ids, scores)
     vocabulary = targets.vocabulary_size
     ids, scores = beam_search(step, state, command, length, limit, beam_size, alpha, vocabulary, **constraint)
-    return ids[:, 0], scores[:, 0]
+    return (ids, scores) if all_beams else (ids[:, 0], scores[:, 0])
 
 
 def predict(model, spec, batch):

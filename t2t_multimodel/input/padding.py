@@ -38,14 +38,17 @@ def columns_of(samples):
     return {name: [sample[name] for sample in samples] for name in samples[0]}
 
 
-def samples_of_values(spec, values):
+def samples_of_values(spec, values, first=1):
     """What a person gives to be decoded as samples of a problem's inputs: paths are read, arrays checked.
 
+    Args:
+      first: the number of the first value.
+
     Raises:
-      UserError: a value that is not what the problem reads; it is named by its place, from 1.
+      UserError: a value that is not what the problem reads; it is named by its number.
     """
     samples = []
-    for place, value in enumerate(values, 1):
+    for place, value in enumerate(values, first):
         try:
             samples.append(spec.inputs.from_line(value))
         except (ValueError, OSError) as error:

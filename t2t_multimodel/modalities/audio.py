@@ -52,14 +52,20 @@ class Audio(Modality):
                 said = f"not {line.dtype} {line.shape}"
                 raise ValueError(f"it must be int16 sound of one channel at {self.rate} Hz, {said}")
             return line
+        if isinstance(line, bytes):
+            return self.from_media("recording", line)
         if not isinstance(line, (str, os.PathLike)):  # a number would be the descriptor of an open file
-            raise ValueError(f"it must be a path or an array, not {type(line).__name__}")
+            raise ValueError(f"it must be a path, bytes or an array, not {type(line).__name__}")
         return self.from_media(line)
 
     def from_media(self, name, content=None, seconds=None):
         from t2t_multimodel.data_gen.readers.recordings import read_recording
 
         return read_recording(name, self.rate, self.max_seconds, content=content, seconds=seconds)
+
+    def limited(self, hparams):
+        # (A little more, so that the limit of the model itself is what a client is told.)
+        return dataclasses.replace(self, max_seconds=min(self.max_seconds, hparams.max_audio_seconds + 1.0))
 
     # ---- On disk. (tfds.features.Audio is three times larger and thirty times slower.)
 

@@ -40,6 +40,7 @@ class Modality:
     members: ClassVar[tuple[str, ...]] = ()  # (name, `Modality`) of each that a modality is put together of
     reads_files: ClassVar[bool] = False  # a sample comes from a file: a picture, a recording (`from_media`)
     costly: ClassVar[bool] = False  # preparing a sample takes milliseconds: workers get few at once
+    line_is_data: ClassVar[bool] = False  # a line holds the sample itself, never a path: safe to take from a stranger
     ranked: ClassVar[bool] = False  # answers are lists, best first
     default_metrics: ClassVar[tuple[str, ...]] = ()  # of decoded output, the headline first
     teacher_forced_metrics: ClassVar[tuple[str, ...]] = (
@@ -62,12 +63,17 @@ class Modality:
         raise NotImplementedError(f"{type(self).__name__} must define check(value)")
 
     def from_line(self, line: Any) -> Any:
-        """The sample that a person gives at decoding: a line of a file or an argument of `decode`, as text or a path.
+        """The sample that a person gives at decoding: a line of a file or an argument of `decode`, as text or a path;
+        bytes are the content of such a file.
 
         Raises:
           OSError, ValueError: it can't be read.
         """
         raise ValueError(f"{self.modality_name} can't be read from a line of text; give arrays in Python")
+
+    def limited(self, hparams: Any) -> "Modality":
+        """The modality for what strangers send: it refuses, before all is decoded, what `hparams` exclude anyway."""
+        return self
 
     def from_cell(self, value: Any) -> Any:
         """The sample in a cell of a table: text, a number, or what JSON holds. Raises `ValueError` if it is none."""

@@ -10,6 +10,8 @@ from t2t_multimodel.modalities.arrays import ArraySpec
 from t2t_multimodel.modalities.base import Modality
 from t2t_multimodel.registry import register_modality
 
+_MOST_PIXELS = 50_000_000  # of a stranger's picture: about 200 MB while it is decoded
+
 
 @register_modality
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +57,10 @@ class Image(Modality):
             if line.dtype != np.uint8 or line.shape != self.shape:
                 raise ValueError(f"it must be a uint8 picture {self.shape}, not {line.dtype} {line.shape}")
             return line
+        if isinstance(line, bytes):
+            return self.from_media("picture", line)
         if not isinstance(line, (str, os.PathLike)):  # a number would be the descriptor of an open file
-            raise ValueError(f"it must be a path or an array, not {type(line).__name__}")
+            raise ValueError(f"it must be a path, bytes or an array, not {type(line).__name__}")
         return self.from_media(line)
 
     def from_media(self, name, content=None, seconds=None):
@@ -65,6 +69,9 @@ class Image(Modality):
         if seconds is not None:
             raise ValueError(f"{name}: a picture has no start and end")
         return read_picture(name, *self.shape, fit=self.fit, content=content, max_pixels=self.max_pixels)
+
+    def limited(self, hparams):
+        return dataclasses.replace(self, max_pixels=min(self.max_pixels, _MOST_PIXELS))
 
     # ---- On disk
 

@@ -23,6 +23,7 @@ class Numbers(Modality):
     """
 
     modality_name: ClassVar[str] = "numbers"
+    line_is_data: ClassVar[bool] = True
     default_metrics: ClassVar[tuple] = ("mae", "rmse", "r2")
 
     names: tuple = ("value",)

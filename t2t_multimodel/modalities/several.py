@@ -82,6 +82,9 @@ class Inputs(Modality):
         given = sample if isinstance(sample, Mapping) else {}
         return [(member, given.get(name)) for name, member in self.members]
 
+    def limited(self, hparams):
+        return Inputs(tuple((name, member.limited(hparams)) for name, member in self.members))
+
     # ---- On disk
 
     def bind(self, vocabulary):

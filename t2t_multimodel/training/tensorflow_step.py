@@ -1,5 +1,7 @@
 """The training step on TensorFlow: the one place of the trainer that knows it (see jax_step.py for its twin)."""
 
+import threading
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -237,7 +239,18 @@ def fused(model, function):
 
     For loops of many small operations: a graph takes longer to call each of them than to compute it.
     """
-    return tf.function(function, autograph=False, jit_compile=True)
+    programs, lock = {}, threading.Lock()
+
+    def call(*trees):
+        shapes = tuple((leaf.dtype, tuple(leaf.shape)) for leaf in tf.nest.flatten(trees))
+        if shapes not in programs:
+            with lock:
+                if shapes not in programs:  # one function for each: TensorFlow warns of one that is traced often
+                    traced = tf.function(function, autograph=False, jit_compile=True)
+                    programs[shapes] = traced.get_concrete_function(*trees)
+        return programs[shapes](*trees)
+
+    return call
 
 
 def seed(value):

@@ -1,0 +1,168 @@
+"""Between HTTP and the model: checks every input, queues it, waits for its answer; loads, warms and drains."""
+
+import asyncio
+import dataclasses
+import functools
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.serving.batcher import Batcher
+from t2t_multimodel.serving.metrics import Metrics
+from t2t_multimodel.serving.protocols import Query
+from t2t_multimodel.serving.refusals import Refused
+
+WARM_SIZES = (1, 8, 32)  # inputs at once; other numbers are filled up to one of these
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one client may ask of a server."""
+
+    max_batch: int = 32  # inputs decoded at once
+    max_queue: int = 256  # inputs that may wait
+    timeout: float = 30.0  # seconds that a request may take
+    max_request_bytes: int = 8 << 20
+    beams: int = 4  # answers with scores that may be asked for
+
+
+class Service:
+    """A `Predictor` that many requests share."""
+
+    def __init__(self, predictor: Any, problems: list[str], limits: Limits) -> None:
+        """
+        Args:
+          predictor: a `Predictor`. problems: names of those that are served.
+        """
+        self.predictor, self.problems, self.limits = predictor, problems, limits
+        self.metrics = Metrics()
+        self.ready = self.draining = False
+        self._device = ThreadPoolExecutor(1, "decode")  # one thread has the model
+        self._readers = ThreadPoolExecutor(2, "read")  # pictures and recordings are read beside it
+        self._batcher = Batcher(self._decode, self._device, limits.max_batch, limits.max_queue, self.metrics.queue)
+
+    def start(self) -> None:
+        """Starts to answer; to be called in the event loop."""
+        self._batcher.start()
+
+    async def stop(self) -> None:
+        await self._batcher.stop()
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._device.shutdown(wait=False, cancel_futures=True)
+
+    async def warm(self) -> None:
+        """Compiles what the first requests need; then the service is ready."""
+        loop = asyncio.get_running_loop()
+        sizes = [size for size in WARM_SIZES if size <= self.limits.max_batch] or [self.limits.max_batch]
+        for problem in self.problems:
+            for size in sizes:
+                await loop.run_in_executor(self._device, self.predictor.warm, problem, (size,))
+            if self._scored(problem):  # what the web page asks for
+                settings = self.settings(problem, {"return_beams": self.limits.beams})
+                await loop.run_in_executor(
+                    self._device, functools.partial(self.predictor.warm, problem, (1,), **settings)
+                )
+        self.ready = True
+
+    def known(self, problem: str) -> Any:
+        """The `ProblemSpec` of a problem that is served; raises `Refused` for another."""
+        if problem not in self.problems:
+            raise Refused(404, str(unknown_name("problem", problem, self.problems)))
+        return self.predictor.spec(problem)
+
+    def settings(self, problem: str, decode_hparams: dict) -> dict[str, Any]:
+        """The decode hparams of a request, which must not need a program of its own.
+
+        Raises:
+          Refused: 400, no such setting, or a value out of what this server allows.
+        """
+        try:
+            settings = self.predictor.decode_settings(problem, **decode_hparams)
+        except UserError as error:
+            raise Refused(400, str(error)) from None
+        own, beams = self.predictor.decode_settings(problem)["beam_size"], self.limits.beams
+        if settings["return_beams"] > beams:
+            raise Refused(400, f"return_beams is at most {beams} on this server")
+        if settings["return_beams"] > 1 and "beam_size" not in decode_hparams:
+            settings["beam_size"] = beams
+        allowed = sorted({1, own, beams})
+        if settings["beam_size"] not in allowed or settings["return_beams"] > settings["beam_size"]:
+            sizes = ", ".join(map(str, allowed))
+            raise Refused(400, f"beam_size is one of {sizes} on this server, and at least return_beams")
+        if self.predictor.spec(problem).targets.is_text:
+            longest = self.predictor.longest_answer(problem)
+            if settings["max_length"] > longest:
+                raise Refused(400, f"max_length is at most {longest} for {problem}")
+        return settings
+
+    async def answer(self, problem: str, query: Query) -> tuple[list, bool]:
+        """(the answers to the inputs of a query, whether they have scores).
+
+        Raises:
+          Refused: 400, an input or setting that is wrong; 404; 413; 429; 503 while draining; 504.
+        """
+        settings = self.settings(problem, query.decode_hparams)
+        scored = settings["return_beams"] > 0
+        if scored and not self._scored(problem):
+            raise Refused(400, f"{problem}: its answers have no scores; leave out return_beams")
+        group = (problem, tuple(sorted(settings.items())))
+        try:
+            async with asyncio.timeout(self.limits.timeout):
+                samples = await self._checked(problem, query.inputs)
+                return list(await asyncio.gather(*self._batcher.put(group, samples))), scored
+        except TimeoutError:
+            raise Refused(504, f"no answer within {self.limits.timeout:g} s; the server is busy") from None
+        except UserError as error:
+            raise Refused(400, str(error)) from None
+
+    def about(self, problem: str) -> dict[str, Any]:
+        """What a problem reads and writes, for clients and the web page."""
+        spec = self.predictor.spec(problem)
+        members = spec.inputs.members or (("inputs", spec.inputs),)
+        return {
+            "name": problem,
+            "inputs": [
+                {"name": name, "line_is_data": member.line_is_data, **member.to_json()} for name, member in members
+            ],
+            "several_inputs": bool(spec.inputs.members),
+            "targets": {"modality": spec.targets.modality_name},
+            "beams": self.limits.beams if self._scored(problem) else 0,
+        }
+
+    def _scored(self, problem: str) -> bool:
+        targets = self.predictor.spec(problem).targets
+        return targets.is_text or targets.ranked
+
+    async def _checked(self, problem: str, values: list) -> list:
+        """All inputs read and checked; the first that is wrong is named by its place."""
+        if len(values) > self.limits.max_queue:
+            raise Refused(413, f"a request has at most {self.limits.max_queue} inputs; send them in parts")
+        modality = self.predictor.spec(problem).inputs
+        if modality.line_is_data:
+            return [self._check(problem, place, len(values), value) for place, value in enumerate(values, 1)]
+        loop = asyncio.get_running_loop()
+        checks = [
+            loop.run_in_executor(self._readers, self._check, problem, place, len(values), value)
+            for place, value in enumerate(values, 1)
+        ]
+        return list(await asyncio.gather(*checks))
+
+    def _check(self, problem: str, place: int, count: int, value: Any) -> Any:
+        try:
+            return self.predictor.check(problem, value)
+        except UserError as error:
+            raise UserError(f"input {place} of {count}: {error}" if count > 1 else str(error)) from None
+
+    def _decode(self, group: Any, samples: list, rows: list) -> list:
+        problem, settings = group
+        return self.predictor.decode(problem, samples, row_numbers=rows, **dict(settings))
+
+
+async def drain(service: Service, close: Any, seconds: float) -> None:
+    """Lets everyone else know, for `seconds`, that this server goes; then `close()` it."""
+    service.draining = True
+    start = time.monotonic()
+    while time.monotonic() - start < seconds:
+        await asyncio.sleep(0.05)
+    close()

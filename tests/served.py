@@ -1,0 +1,163 @@
+"""t2t-server with a made-up model that needs no tensorflow: python served.py PORT_FILE DELAY [flags of t2t-server].
+
+Its answers say what it was asked, so that a test sees whose answer it got.
+"""
+
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+
+from t2t_multimodel.decode_hparams import decode_settings
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.hyperparameters import HParams
+from t2t_multimodel.modalities import Audio, Image, Inputs, Label, ProblemSpec, Text
+
+SPECS = {
+    "words": (Text(), Text()),
+    "shades": (Image(8, 8, 3), Label(classes=("dark", "light"))),
+    "tones": (Audio(8000), Text()),
+    "asked": (Inputs((("picture", Image(8, 8, 3)), ("question", Text()))), Text()),
+}
+MOST_WORDS = 50
+
+
+class MadeUp:
+    """Answers as a `Predictor` does, after `delay` seconds a batch."""
+
+    hparams = HParams(max_audio_seconds=2.0)
+    problems = sorted(SPECS)
+    step = 7
+
+    def __init__(self, delay=0.0):
+        self._delay = delay
+
+    def spec(self, problem):
+        return ProblemSpec(problem, *SPECS[problem])
+
+    def decode_settings(self, problem, **decode_hparams):
+        return decode_settings(decode_hparams, {}, problem)
+
+    def longest_answer(self, problem, **decode_hparams):
+        return 64
+
+    def check(self, problem, value):
+        modality = SPECS[problem][0].limited(self.hparams)
+        try:
+            sample = modality.from_line(value)
+            modality.check(sample)
+        except (ValueError, OSError, TypeError) as error:
+            raise UserError(f"{problem}: {error}") from None
+        if isinstance(sample, str) and len(sample.split()) > MOST_WORDS:
+            raise UserError(f"{problem}: the input is longer ({len(sample.split())}) than any in training; split it")
+        return sample
+
+    def warm(self, problem, sizes, **decode_hparams):
+        pass
+
+    def decode(self, problem, samples, row_numbers=None, **settings):
+        time.sleep(self._delay)
+        if any(isinstance(sample, str) and "break the model" in sample for sample in samples):
+            raise RuntimeError("the model is broken")
+        answers = [answer_to(problem, sample) for sample in samples]
+        count = settings["return_beams"]
+        return [[(f"{a} {i}" if i else a, float(-i)) for i in range(count)] for a in answers] if count else answers
+
+
+def answer_to(problem, sample):
+    if isinstance(sample, dict):
+        return f"{answer_to('shades', sample['picture'])} {sample['question'].upper()}"
+    if isinstance(sample, str):
+        return sample.upper()
+    if sample.ndim == 1:
+        return f"{len(sample)} samples"
+    return ("dark", "light")[int(sample.mean() > 127)]
+
+
+@contextlib.contextmanager
+def server(*flags, delay=0.0, log=None):
+    """A server in a process of its own: yields it, with `url`. It is ended by SIGTERM unless it has ended."""
+    command = [sys.executable, __file__, str(delay), "--output_dir=none", "--port=0", "--drain_seconds=0", *flags]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=pathlib.Path(__file__).parents[1],
+        env=os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[1])},
+    )
+    process.log = []
+    ready = threading.Event()
+
+    def read():
+        for line in process.stdout:
+            process.log.append(line)
+            if "ready after" in line:
+                ready.set()
+        ready.set()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        assert ready.wait(60) and process.poll() is None, process.log
+        process.url = next(line for line in process.log if "listening" in line).split()[2].removesuffix(";").rstrip("/")
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+            reader.join(10)
+
+
+def raw(url, request):
+    """The bytes that a server answers to the bytes of a request."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        parts = []
+        while part := connection.recv(65536):
+            parts.append(part)
+        return b"".join(parts)
+
+
+def picture(value, size=8, form="PNG"):
+    """The bytes of a picture of one grey."""
+    import io
+
+    from PIL import Image as Pictures
+
+    file = io.BytesIO()
+    Pictures.fromarray(np.full((size, size, 3), value, np.uint8)).save(file, format=form)
+    return file.getvalue()
+
+
+def recording(seconds, rate=8000):
+    """The bytes of a WAV file with a tone."""
+    import io
+
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, 0.3 * np.sin(np.arange(int(seconds * rate)) * 0.3), rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+if __name__ == "__main__":
+    from t2t_multimodel import predictor, startup
+    from t2t_multimodel.cli.server import main
+
+    made_up = MadeUp(float(sys.argv[1]))
+    predictor.load = lambda output_dir, step=None: made_up
+    startup.import_tensorflow = lambda: None
+    sys.exit(main(sys.argv[2:]))

@@ -1,0 +1,337 @@
+"""t2t-server, asked by real clients: whose answer is whose, what is refused and how; none is lost at its end."""
+
+import base64
+import collections
+import json
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from served import picture, raw, recording, server
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+pytest.importorskip("prometheus_client")
+httpx = pytest.importorskip("httpx")
+
+pytestmark = pytest.mark.timeout(120)
+PREDICT = "/v1/models/words:predict"
+
+
+@pytest.fixture(scope="module")
+def running():
+    with server() as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def client(running):
+    with httpx.Client(base_url=running.url, timeout=30) as client:
+        yield client
+
+
+def b64(content):
+    return {"b64": base64.b64encode(content).decode()}
+
+
+def refused(response, status, words):
+    assert response.status_code == status, response.text
+    said = response.json()["error"]
+    assert words in said and "\n" not in said, said
+
+
+# ---- Answers in three forms
+
+
+def test_a_sentence_in_the_form_of_tensorflow_serving(client):
+    for path in (PREDICT, "/v1/models/words/versions/7:predict"):
+        found = client.post(path, json={"instances": ["one", {"inputs": "two"}, b64("drei ü".encode())]})
+        assert found.json() == {"predictions": ["ONE", "TWO", "DREI Ü"]}
+    assert client.post(PREDICT, json={"inputs": ["one"]}).json() == {"outputs": ["ONE"]}
+    status = client.get("/v1/models/words").json()["model_version_status"][0]
+    assert status["state"] == "AVAILABLE" and status["version"] == "7"
+    assert client.get("/v1/models/words/metadata").json()["model_spec"]["name"] == "words"
+
+
+def test_curl_and_urllib_need_no_header(running):
+    request = urllib.request.Request(running.url + PREDICT, b'{"instances": ["one"]}')  # form-urlencoded, as curl -d
+    with urllib.request.urlopen(request) as response:
+        assert json.load(response) == {"predictions": ["ONE"]}
+
+
+def test_pictures_sound_and_several_inputs(client):
+    def ask(problem, *instances):
+        return client.post(f"/v1/models/{problem}:predict", json={"instances": list(instances)}).json()
+
+    assert ask("shades", b64(picture(0)), b64(picture(255, 20, "JPEG"))) == {"predictions": ["dark", "light"]}
+    assert ask("shades", [[[200] * 3] * 8] * 8) == {"predictions": ["light"]}
+    assert ask("tones", b64(recording(0.5)), b64(recording(1, 16000))) == {
+        "predictions": ["4000 samples", "8000 samples"]
+    }
+    asked = {"picture": b64(picture(0)), "question": "why"}
+    assert ask("asked", asked) == {"predictions": ["dark WHY"]}
+
+
+def test_the_open_inference_protocol(client):
+    tensor = {"name": "inputs", "shape": [2], "datatype": "BYTES", "data": ["one", "two"]}
+    found = client.post("/v2/models/words/infer", json={"id": "x", "inputs": [tensor]}).json()
+    outputs = [{"name": "outputs", "shape": [2], "datatype": "BYTES", "data": ["ONE", "TWO"]}]
+    assert found == {"model_name": "words", "model_version": "7", "id": "x", "outputs": outputs}
+    pixels = {"name": "inputs", "shape": [1, 8, 8, 3], "datatype": "UINT8", "data": [255] * 192}
+    found = client.post("/v2/models/shades/infer", json={"inputs": [pixels]}).json()
+    assert found["outputs"][0]["data"] == ["light"]
+    scored = client.post("/v2/models/words/infer", json={"inputs": [tensor], "parameters": {"return_beams": 2}}).json()
+    assert [output["shape"] for output in scored["outputs"]] == [[2, 2], [2, 2]]
+    assert scored["outputs"][1]["data"] == [0, -1, 0, -1]
+    assert client.get("/v2/health/live").status_code == client.get("/v2/models/words/ready").status_code == 200
+    assert client.get("/v2/models/asked").json()["inputs"][1]["name"] == "question"
+
+
+def test_plain_json_with_scores(client):
+    asked = {"problem": "words", "input": "one", "decode_hparams": {"return_beams": 2}}
+    beams = [{"answer": "ONE", "score": 0.0}, {"answer": "ONE 1", "score": -1.0}]
+    assert client.post("/decode", json=asked).json() == {"answer": "ONE", "beams": beams}
+    assert client.post("/decode", json={"problem": "words", "inputs": ["a", "b"]}).json() == {"answers": ["A", "B"]}
+
+
+def test_the_description_names_every_route(client):
+    document = client.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.1") and "/v2/models/{problem}/infer" in document["paths"]
+    assert {about["name"] for about in client.get("/problems").json()["problems"]} == {
+        "words",
+        "shades",
+        "tones",
+        "asked",
+    }
+
+
+# ---- Refusals
+
+
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        (b"", "no JSON"),
+        (b"\xff", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b"3", "instances"),
+        (b'{"instances": []}', "an input at least"),
+        (b'{"instances": ["a"], "signature_name": "train"}', "serving_default"),
+        (b'{"instances": ["a"], "more": 1}', "unknown field 'more'"),
+        (b'{"instances": [3]}', "must be a string"),
+        (b'{"instances": [" "]}', "the text is empty"),
+        (b'{"instances": ["\\ud800"]}', "not valid Unicode"),
+        (b'{"instances": ["a", {"b64": "!"}]}', "no base64"),
+        (b'{"instances": ["a", "%s"]}' % (b"x " * 51), "input 2 of 2: words: the input is longer (51)"),
+        (b'{"instances": ["a"], "decode_hparams": {"beam": 2}}', "decode hparam 'beam'; did you mean"),
+        (b'{"instances": ["a"], "decode_hparams": {"beam_size": 3}}', "beam_size is one of 1, 4"),
+        (b'{"instances": ["a"], "decode_hparams": {"return_beams": 5}}', "return_beams is at most 4"),
+        (b'{"instances": ["a"], "decode_hparams": {"max_length": 65}}', "max_length is at most 64"),
+        (b'{"instances": ["a"], "decode_hparams": {"alpha": NaN}}', "alpha=nan"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(body, words, client):
+    refused(client.post(PREDICT, content=body, headers={"content-type": "application/json"}), 400, words)
+
+
+def test_a_text_is_never_taken_for_a_path(client, tmp_path):
+    (tmp_path / "secret.png").write_bytes(picture(255))
+    found = client.post("/v1/models/shades:predict", json={"instances": [str(tmp_path / "secret.png")]})
+    refused(found, 400, "the bytes of a file")
+    asked = {"picture": str(tmp_path / "secret.png"), "question": "why"}
+    refused(client.post("/v1/models/asked:predict", json={"instances": [asked]}), 400, "the bytes of a file")
+
+
+def test_damaged_media_are_refused(client):
+    for problem, content in (
+        ("shades", b"x"),
+        ("shades", picture(0)[:40]),
+        ("tones", b"RIFF"),
+        ("tones", b"NIST_1A\n"),
+    ):
+        found = client.post(f"/v1/models/{problem}:predict", json={"instances": [b64(content)]})
+        refused(found, 400, "can't be decoded" if content != b"NIST_1A\n" else "SPHERE header")
+    refused(client.post("/v1/models/tones:predict", json={"instances": [b64(recording(5))]}), 400, "max_seconds")
+
+
+def test_unknown_names_paths_and_methods(client):
+    refused(client.post("/v1/models/word:predict", json={"instances": ["a"]}), 404, "did you mean 'words'?")
+    refused(client.post("/v1/models/words/versions/8:predict", json={"instances": ["a"]}), 404, "version 7 alone")
+    refused(client.get("/v3"), 404, "no such path")
+    refused(client.get("/decode"), 405, "another method")
+
+
+def test_another_content_is_refused(client):
+    found = client.post(PREDICT, content=b"a", headers={"content-type": "multipart/form-data; boundary=x"})
+    refused(found, 415, "send JSON")
+
+
+def test_a_request_that_is_too_large_is_refused_and_its_client_sees_why(running, client):
+    body = b'{"instances": ["' + b"x" * (9 << 20) + b'"]}'
+    refused(client.post(PREDICT, content=body), 413, "8,388,608 bytes that --max_request_bytes allows")
+    request = urllib.request.Request(running.url + PREDICT, body)
+    with pytest.raises(urllib.error.HTTPError) as error:  # reads nothing before it has sent all
+        urllib.request.urlopen(request)
+    assert error.value.code == 413
+    refused(client.post(PREDICT, json={"instances": ["a"] * 257}), 413, "at most 256 inputs")
+
+
+def test_pages_of_other_sites_may_not_ask(client):
+    body = {"instances": ["a"]}
+    refused(client.post(PREDICT, json=body, headers={"origin": "http://evil.example"}), 403, "other sites")
+    refused(client.post(PREDICT, json=body, headers={"host": "evil.example"}), 403, "localhost")
+    found = client.post(PREDICT, json=body, headers={"origin": str(client.base_url).rstrip("/")})
+    assert found.status_code == 200 and "access-control-allow-origin" not in found.headers
+
+
+def test_an_error_of_the_model_is_no_one_elses(client, running):
+    with ThreadPoolExecutor(12) as threads:
+        texts = ["break the model" if i % 4 == 0 else f"text {i}" for i in range(12)]
+        found = list(threads.map(lambda text: client.post(PREDICT, json={"instances": [text]}), texts))
+    assert [response.status_code for response in found] == [500 if i % 4 == 0 else 200 for i in range(12)]
+    assert "broken" not in found[0].text and found[0].json()["error"]
+    assert client.get("/v2/health/ready").json() == {"ready": True}
+
+
+# ---- Many at once
+
+
+def test_good_and_bad_requests_together(client):
+    """Everybody gets the answer to what they asked, whatever the others send."""
+
+    def ask(i):
+        text = " ".join(["long"] * 60) if i % 5 == 0 else f"text {i}"
+        return i, client.post(PREDICT, json={"instances": [text]})
+
+    with ThreadPoolExecutor(16) as threads:
+        for i, response in threads.map(ask, range(200)):
+            if i % 5 == 0:
+                refused(response, 400, "longer (60)")
+            else:
+                assert response.json() == {"predictions": [f"TEXT {i}"]}
+
+
+def numbers(client):
+    lines = client.get("/metrics").text.splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+
+@pytest.mark.slow
+def test_a_busy_server_gathers_refuses_and_gives_up():
+    with server("--max_queue=8", "--max_batch=4", "--timeout=2", delay=0.3) as busy:
+        with httpx.Client(base_url=busy.url, timeout=30) as client:
+            with ThreadPoolExecutor(24) as threads:
+                asked = [{"instances": [f"text {i}"]} for i in range(24)]
+                found = list(threads.map(lambda body: client.post(PREDICT, json=body), asked))
+            statuses = collections.Counter(response.status_code for response in found)
+            assert set(statuses) == {200, 429} and statuses[429] >= 8, statuses
+            assert all(r.headers["retry-after"] == "1" for r in found if r.status_code == 429)
+            now = numbers(client)
+            assert now['t2t_requests_total{problem="words",status="429"}'] == statuses[429]
+            answered, batches = now["t2t_batch_inputs_sum"], now["t2t_batch_inputs_count"]
+            assert answered == statuses[200] and batches < answered  # so some were decoded together
+            assert now['t2t_batch_inputs_bucket{le="4.0"}'] == batches
+    with server("--timeout=1", delay=1.5) as slow, httpx.Client(base_url=slow.url, timeout=30) as client:
+        refused(client.post(PREDICT, json={"instances": ["a"]}), 504, "no answer within 1 s")
+
+
+@pytest.mark.slow
+def test_sigterm_loses_no_answer():
+    with server("--drain_seconds=1", delay=0.05) as process:
+        told, lost, answered = threading.Event(), [], []
+
+        def ask(seed):
+            for i in range(1000):
+                if told.is_set():  # what begins later may be refused
+                    return
+                text = f"text {seed} {i}"
+                try:
+                    found = httpx.post(process.url + PREDICT, json={"instances": [text]}, timeout=30)
+                    answered.append(found.json() == {"predictions": [text.upper()]})
+                except (httpx.HTTPError, ValueError) as error:
+                    lost.append(repr(error))
+
+        with ThreadPoolExecutor(8) as threads:
+            asking = [threads.submit(ask, seed) for seed in range(8)]
+            time.sleep(1)
+            process.send_signal(signal.SIGTERM)
+            told.set()
+            time.sleep(0.3)
+            assert httpx.get(process.url + "/v2/health/ready").status_code == 503  # load balancers see it
+            for each in asking:
+                each.result()
+        assert process.wait(30) == 0
+        assert not lost and answered and all(answered)
+    assert "every request that was taken on is answered" in process.log[-1]
+
+
+@pytest.mark.slow
+def test_two_thousand_requests_leave_nothing_behind(running, client):
+    def memory():
+        with open(f"/proc/{running.pid}/status") as file:
+            return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmRSS"))
+
+    def ask(i):
+        if i % 7 == 0:
+            return client.post(PREDICT, json={"instances": [f"x{i} " * 60]})
+        if i % 11 == 0:
+            return client.post("/v1/models/shades:predict", json={"instances": [b64(picture(i % 256, 64))]})
+        return client.post(PREDICT, json={"instances": [f"text {i}"], "decode_hparams": {"alpha": i / 100}})
+
+    def many(first):
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(ask, range(first, first + 500)))
+
+    many(0)
+    before = memory()
+    for first in (500, 1000, 1500):
+        many(first)
+    assert memory() < before + 16  # MiB
+    assert numbers(client)["t2t_waiting_inputs"] == 0
+
+
+# ---- Who may ask
+
+
+def test_others_may_ask_with_a_token_only(tmp_path, run_command):
+    from t2t_multimodel.cli import server as command
+
+    status, _, error = run_command(command.main, "--output_dir=none", "--host=0.0.0.0")
+    assert status == 2 and "--token_file" in error and "--no_auth" in error
+    token = tmp_path / "token"
+    token.write_text("short\n")
+    status, _, error = run_command(command.main, "--output_dir=none", "--host=0.0.0.0", f"--token_file={token}")
+    assert status == 2 and "16 or more" in error
+    token.write_text("a-token-of-many-letters\n")
+    token.chmod(0o600)
+    with server("--host=0.0.0.0", f"--token_file={token}") as process:
+        url = process.url.replace("0.0.0.0", "127.0.0.1")
+        body = {"instances": ["a"]}
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic a-token-of-many-letters"}):
+            found = httpx.post(url + PREDICT, json=body, headers=headers)
+            refused(found, 401, "Authorization: Bearer")
+            assert found.headers["www-authenticate"] == "Bearer"
+        assert httpx.get(url + "/metrics").status_code == 401
+        assert httpx.get(url + "/v2/health/ready").status_code == httpx.get(url + "/").status_code == 200
+        headers = {"authorization": "Bearer a-token-of-many-letters"}
+        assert httpx.post(url + PREDICT, json=body, headers=headers).json() == {"predictions": ["A"]}
+
+
+def test_a_taken_port_is_said_before_anything_is_loaded(running, run_command):
+    from t2t_multimodel.cli import server as command
+
+    port = running.url.rpartition(":")[2]
+    status, _, error = run_command(command.main, "--output_dir=none", f"--port={port}")
+    assert status == 2 and "Address already in use" in error and len(error.splitlines()) == 1
+
+
+def test_bytes_that_are_no_http_end_nothing(running, client):
+    for request in (b"\0" * 100, b"GET / HTTP/9\r\n\r\n", b"POST " + PREDICT.encode() + b" HTTP/1.1\r\n", b"\r\n" * 50):
+        raw(running.url, request)
+    cut = b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+    raw(running.url, cut)
+    assert client.post(PREDICT, json={"instances": ["a"]}).status_code == 200

@@ -1,0 +1,124 @@
+"""The web page of t2t-server in Chromium: text, pictures, sound, several inputs; and it asks no other machine."""
+
+import shutil
+
+import pytest
+from served import picture, recording, server
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+pytest.importorskip("prometheus_client")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+def test_the_policy_lets_the_page_run_its_own_script_alone():
+    from t2t_multimodel.serving.page import Page
+
+    response = Page().response()
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and policy.count("sha256-") == 2
+    assert b"http://" not in response.body and b"https://" not in response.body
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """(page, folder of files, addresses asked, complaints of the console)."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "light.png").write_bytes(picture(255))
+    (folder / "tone.wav").write_bytes(recording(1.0))
+    (folder / "microphone.wav").write_bytes(recording(30.0, 48000))
+    flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    flags.append(f"--use-file-for-fake-audio-capture={folder}/microphone.wav")
+    with server() as process, api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = browser.new_context(viewport={"width": 360, "height": 740}, permissions=["microphone"]).new_page()
+        asked, said = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: note(said, message))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(process.url + "/")
+        page.wait_for_selector("body[data-ready]")
+        yield page, folder, asked, said
+        assert all(url.startswith((process.url, "blob:", "data:")) for url in asked), asked
+        browser.close()
+
+
+def note(said, message):
+    refusal = "Failed to load resource: the server responded with a status of 400"  # which the page shows in words
+    if message.type == "error" and not message.text.startswith(refusal):
+        said.append(message.text)
+
+
+def answer(page):
+    page.click("#go")
+    page.wait_for_selector("#answer:not(:empty), #error:not(:empty)")
+    return page.inner_text("#answer"), page.inner_text("#error")
+
+
+def test_a_text_with_its_beams(opened):
+    page, *_ = opened
+    page.select_option("#problem", "words")
+    assert answer(page) == ("", "Nothing to answer yet: give an input.")
+    page.fill("#text-inputs", "one <b>two</b>")
+    page.press("#text-inputs", "Enter")
+    page.wait_for_selector("#answer:not(:empty)")
+    assert page.inner_text("#answer") == "ONE <B>TWO</B>"
+    assert page.locator("#beams tbody tr").count() == 4 and "ms" in page.inner_text("#time")
+    page.fill("#text-inputs", "long " * 51)
+    assert "longer (51)" in answer(page)[1]
+
+
+def test_a_picture_that_is_chosen_and_one_that_is_dropped(opened):
+    page, folder, _, said = opened
+    page.select_option("#problem", "shades")
+    page.set_input_files("#file-inputs", folder / "light.png")
+    page.wait_for_selector(".drop img")
+    assert answer(page) == ("light", "")
+    dropped = page.evaluate_handle(
+        """bytes => { const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(bytes)], "dark.png", {type: "image/png"})); return data; }""",
+        list(picture(0)),
+    )
+    page.dispatch_event(".drop", "drop", {"dataTransfer": dropped})
+    page.wait_for_function("document.querySelector('#answer').textContent === ''")
+    page.wait_for_timeout(100)
+    assert answer(page) == ("dark", "")
+    assert not said
+
+
+def test_sound_from_a_file_and_from_the_microphone(opened):
+    page, folder, _, said = opened
+    page.select_option("#problem", "tones")
+    page.set_input_files("#file-inputs", folder / "tone.wav")
+    page.wait_for_selector(".drop audio")
+    assert answer(page) == ("8000 samples", "")
+    page.click(".record")
+    page.wait_for_timeout(1000)
+    page.click(".record")
+    page.wait_for_function("document.querySelector('#answer').textContent === ''")
+    page.wait_for_timeout(500)
+    samples, error = answer(page)
+    assert not error and 2000 < int(samples.split()[0]) < 16000
+    assert not said
+
+
+def test_several_inputs(opened):
+    page, folder, *_ = opened
+    page.select_option("#problem", "asked")
+    page.set_input_files("#file-picture", folder / "light.png")
+    page.wait_for_selector(".drop img")
+    assert answer(page)[1] == "Nothing to answer yet: give question."
+    page.fill("#text-question", "why")
+    assert answer(page) == ("light WHY", "")
+
+
+def test_it_fits_a_phone(opened):
+    page, *_ = opened
+    for problem in ("words", "asked"):
+        page.select_option("#problem", problem)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
