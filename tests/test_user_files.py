@@ -136,7 +136,7 @@ def test_a_list_of_captions_that_no_parser_takes_is_one_line(content, reason, tm
 @pytest.mark.parametrize("value", [0, None, b"a.png", ["a.png"]])
 def test_what_is_no_path_is_not_opened(value):
     for modality in (Audio(), Image()):  # a number would be a file that is open already
-        with pytest.raises(ValueError, match=f"it must be a path or an array, not {type(value).__name__}"):
+        with pytest.raises(ValueError, match=f"it must be a path, bytes or an array, not {type(value).__name__}"):
             modality.from_line(value)
 
 
