@@ -133,7 +133,7 @@ def test_a_list_of_captions_that_no_parser_takes_is_one_line(content, reason, tm
         list(make(CaptionedImages, tmp_path, max_captions_bytes=100).samples("train"))
 
 
-@pytest.mark.parametrize("value", [0, None, b"a.png", ["a.png"]])
+@pytest.mark.parametrize("value", [0, None, ["a.png"]])
 def test_what_is_no_path_is_not_opened(value):
     for modality in (Audio(), Image()):  # a number would be a file that is open already
         with pytest.raises(ValueError, match=f"it must be a path, bytes or an array, not {type(value).__name__}"):
