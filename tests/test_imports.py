@@ -33,6 +33,7 @@ CORE = (
     "hyperparameters",
     "vocabulary",
     "startup",
+    "compile_cache",
     "packages",
     "decode_hparams",
     "budget",

@@ -63,7 +63,7 @@ def _decode(flags):
         _check_output(flags.decode_from_file, flags.decode_to_file)
         lines = read_lines(flags.decode_from_file, flags.max_line_length)
 
-    startup.import_tensorflow()
+    startup.import_backend()
     from t2t_multimodel.decode_hparams import decode_settings
     from t2t_multimodel.predictor import load
 

@@ -1,0 +1,79 @@
+"""Where JAX keeps compiled programs between processes: a private folder, of limited size.
+
+`T2T_COMPILE_CACHE=off` keeps none; `T2T_COMPILE_CACHE=DIR` names another folder. Who may write there may run code in
+this process, since a compiled program is code: a folder that others can write to is not used.
+"""
+
+import contextlib
+import hashlib
+import os
+import platform
+import stat
+import sys
+from pathlib import Path
+
+VARIABLE = "T2T_COMPILE_CACHE"
+JAX_VARIABLE = "JAX_COMPILATION_CACHE_DIR"  # JAX reads it when it is imported
+MOST_BYTES = 4 << 30  # in the folder; what was not used for longest goes first
+
+
+def set_compile_cache():
+    """Has JAX, which is not imported yet, keep its compiled programs; a cache that can't be had stops nothing."""
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted.lower() in ("off", "0", "no", "false") or os.environ.get(JAX_VARIABLE) or "jax" in sys.modules:
+        return
+    try:
+        above = Path(wanted) if wanted else _users_cache() / "t2t-multimodel"
+        folder = above / f"jax-{_processor_digest()}"
+        for each in (above, folder):
+            _make_private(each)
+        _drop_oldest(folder, MOST_BYTES)
+    except PermissionError as error:
+        if error.filename:  # of the system: a home folder that can't be written to, say
+            return
+        print(f"warning: compiled programs are not kept: {error}", file=sys.stderr)
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: no home folder; ValueError: a NUL in the path
+        return
+    else:
+        os.environ[JAX_VARIABLE] = str(folder)
+
+
+def _users_cache():
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(given):  # the standard has relative ones passed over
+        return Path(given)
+    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+
+
+def _make_private(folder):
+    """Makes a folder of the user's alone; raises `PermissionError` without a file name where it is not that."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise PermissionError(f"{folder} is no folder, or a link")
+    if hasattr(os, "geteuid") and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
+        raise PermissionError(f"{folder} is not the user's alone: chmod 700 it, or set {VARIABLE} to another folder")
+
+
+def _processor_digest():
+    """A name of what programs are compiled for: those of another kind of processor would end this process."""
+    kind = [platform.machine(), platform.system()]
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        kind += [line for line in lines if line.startswith(("flags", "Features", "model name"))][:2]
+    return hashlib.sha256("".join(kind).encode()).hexdigest()[:16]
+
+
+def _drop_oldest(folder, most_bytes):
+    """Removes the files of a folder that were read and written longest ago, until the others keep to `most_bytes`."""
+    files = []
+    for entry in os.scandir(folder):
+        with contextlib.suppress(FileNotFoundError):  # another process does the same
+            found = entry.stat(follow_symlinks=False)
+            files.append((max(found.st_atime, found.st_mtime), found.st_size, entry.path))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= most_bytes:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        total -= size
