@@ -10,7 +10,7 @@ Examples:
       --data_dir=data --output_dir=run128
   t2t-trainer --problem=my_birds --t2t_usr_dir=my_problems --gin_file=my.gin --data_dir=data --output_dir=run_birds \\
       --early_stopping_metric=my_birds/accuracy_top1 --early_stopping_patience=5
-  t2t-trainer --problem=tiny8 --data_dir=data --output_dir=run_base --hparams=optimizer=adafactor --backend=jax --dry_run
+  t2t-trainer --problem=tiny8 --data_dir=data --output_dir=base --hparams=optimizer=adafactor --backend=jax --dry_run
   t2t-trainer --registry_help
 """
 
