@@ -5,13 +5,15 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from keras import ops
 from models import HPARAMS, TRANSLATION, make_batch, make_model, to_numpy
-from small_world import HPARAMS as RUN_HPARAMS
-from small_world import make_data, make_trainer, weights
 
+from t2t_multimodel.layers.layer import Layer
+from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.adafactor import Adafactor
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.optimizer import make_optimizer
+from t2t_multimodel.training.run import load_variables
 
 RATE, STEPS, CLIP = 0.01, 3, 1.0
 SHAPES = {"matrix": (5, 4), "stacked": (2, 5, 4), "vector": (6,), "narrow": (1, 6)}
@@ -35,7 +37,7 @@ def updated(variables, gradients, **settings):
     optimizer = Adafactor(RATE, name="adafactor", **{"least_factored": 2} | settings)
     optimizer.build(variables)
     for of_step in gradients:
-        optimizer.apply([keras.ops.convert_to_tensor(g) for g in of_step], variables)
+        optimizer.apply([ops.convert_to_tensor(g) for g in of_step], variables)
     return [to_numpy(v) for v in variables], optimizer
 
 
@@ -92,7 +94,7 @@ def test_an_expert_without_a_gradient_keeps_its_weights():
 def test_weight_decay_leaves_vectors_alone():
     variables = [variable("matrix", np.ones((4, 5))), variable("scale", np.ones(5))]
     optimizer = make_optimizer(replace(HPARAMS, optimizer="adafactor", learning_rate=0.5, weight_decay=0.2), variables)
-    optimizer.apply([keras.ops.zeros(v.shape) for v in variables], variables)
+    optimizer.apply([ops.zeros(v.shape) for v in variables], variables)
     matrix, scale = (to_numpy(v) for v in variables)
     np.testing.assert_allclose(matrix, 0.9, rtol=1e-6)
     np.testing.assert_array_equal(scale, 1.0)
@@ -118,27 +120,41 @@ def test_a_model_learns_with_it():
     assert np.isfinite(losses).all() and losses[-1] < losses[0] - 0.1
 
 
-@pytest.mark.slow
-def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
-    """Wide enough for factors; killed after a checkpoint, then continued."""
-    data = make_data(tmp_path / "data")
-    changes = {"hidden_size": 128, "expert_filter_size": 128, "optimizer": "adafactor", "learning_rate": 0.01}
-    hparams = replace(RUN_HPARAMS, train_steps=4, **changes)
-    problems = ("tiny_ende",)
-    make_trainer(data, tmp_path / "whole", hparams, problems, save_interval=2).run()
-    first = make_trainer(data, tmp_path / "parts", hparams, problems, save_interval=2)
-    microbatches = first.stream.microbatches
+class Wide(Layer):
+    """Two experts and a matrix, wide enough for factors; the gradient is what the batch says."""
 
-    def until_step_3(step, count=None):
-        if step == 3:
-            raise KeyboardInterrupt
-        return microbatches(step, count)
+    def __init__(self):
+        super().__init__(name="wide")
+        self.rows = self.add_weight(shape=(2, 128, 130), initializer="ones", name="rows")
+        self.rows.by_expert = True
+        self.shared = self.add_weight(shape=(128, 129), initializer="ones", name="shared")
 
-    first.stream.microbatches = until_step_3
-    with pytest.raises(KeyboardInterrupt):
-        first.run()
-    second = make_trainer(data, tmp_path / "parts", hparams, problems, save_interval=2)
-    assert second.step == 2
-    second.run()
-    assert weights(tmp_path / "parts", 4) == weights(tmp_path / "whole", 4)
-    assert any(name.endswith("square_row") for name in weights(tmp_path / "whole", 4)[0])
+    def loss(self, batch, spec, training=False):
+        loss = ops.sum(ops.sin(self.rows * batch["example_weights"][:2, None, None])) + ops.sum(ops.sin(self.shared))
+        return loss, {
+            name: ops.zeros(()) for name in ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
+        }
+
+    def trainable_variables_for(self, spec):
+        return [self.rows, self.shared]
+
+
+def test_after_a_checkpoint_it_goes_on_to_the_same_bits(tmp_path):
+    def begun():
+        model = Wide()
+        hparams = replace(HPARAMS, optimizer="adafactor", weight_decay=0.1)
+        return adapter().Step(model, make_optimizer(hparams, model.trainable_variables), hparams)
+
+    def steps(step, numbers_of_steps):
+        for number in numbers_of_steps:
+            weights = np.array([1.0, 0.5, 0.0], np.float32) + number
+            step.update([(TRANSLATION, make_batch(TRANSLATION) | {"example_weights": weights})], RATE)
+        return {v.path: to_numpy(v) for v in step.variables()}
+
+    whole = steps(begun(), range(5))
+    checkpoints.save(tmp_path, 3, steps(begun(), range(3)), {"step": 3})
+    resumed = begun()
+    load_variables(resumed.variables(), checkpoints.load(tmp_path, 3).arrays, tmp_path)
+    after = steps(resumed, range(3, 5))
+    assert sum("square_row" in path for path in whole) == 2
+    assert {path: array.tobytes() for path, array in after.items()} == {p: a.tobytes() for p, a in whole.items()}

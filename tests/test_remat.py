@@ -16,7 +16,7 @@ from t2t_multimodel.training.optimizer import make_optimizer
 from t2t_multimodel.training.run_settings import RunSettings
 
 # Dropout and the experts' noise: without either, gradients would agree whatever became of the seeds.
-RANDOM = replace(HPARAMS, dropout=0.3, optimizer="adafactor", encoder_blocks=2, decoder_blocks=2)
+RANDOM = replace(HPARAMS, dropout=0.3, optimizer="adafactor")
 on_jax = pytest.mark.skipif(BACKEND != "jax", reason="remat=block is for JAX")
 
 

@@ -37,9 +37,10 @@ def parse_records(records, features):
             raise ValueError(f"no example: {error}") from None
         for name, field, add in wanted:
             kind = feature[name].WhichOneof("kind") if name in feature else None
-            if kind not in (None, field):
+            values = getattr(feature[name], kind).value if kind else ()
+            if values and kind != field:
                 raise ValueError(f"{name} is a {kind}, not a {field}")
-            add(getattr(feature[name], field).value if kind else ())
+            add(values)
     return {name: _column(name, features[name], of_each) for name, of_each in found.items()}
 
 
