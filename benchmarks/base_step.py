@@ -16,6 +16,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 
 os.environ["KERAS_BACKEND"] = "jax"
@@ -80,26 +81,24 @@ def in_child(flags):
     if importlib.metadata.version("jax").startswith(SPARING_OF_JAX):
         environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {SPARING}".strip()
     command = [sys.executable, __file__, "--child", *arguments]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     peak, most = 0, flags.most_gib * GIB
-    os.set_blocking(process.stdout.fileno(), False)
-    said = ""
-    try:
-        while process.poll() is None:
-            peak = max(peak, resident(process.pid))
-            if peak > most:
-                raise SystemExit(f"ended: {peak / GIB:.1f} GiB are more than --most_gib; said so far: {said[-500:]}")
-            more = process.stdout.read() or ""
-            said += more
-            sys.stderr.write(more)
-            time.sleep(0.02)
-        said += process.stdout.read() or ""
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, text=True)
+        try:
+            while process.poll() is None:
+                peak = max(peak, resident(process.pid))
+                if peak > most:
+                    break
+                time.sleep(0.02)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        output.seek(0)
+        said = output.read()
     if process.returncode:
-        raise SystemExit(f"the training process ended with {process.returncode}")
+        reason = f"took more than {flags.most_gib} GiB" if peak > most else f"ended with {process.returncode}"
+        raise SystemExit(f"the training process {reason}, after:\n{said[-1000:]}")
     lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     return lines[:-1], max(peak, lines[-1]["peak"])
 

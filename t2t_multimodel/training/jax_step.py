@@ -1,5 +1,7 @@
 """The training step on JAX: the one place of the trainer that knows it (see tensorflow_step.py for its twin)."""
 
+import random
+
 import jax
 import keras
 import numpy as np
@@ -140,8 +142,12 @@ def fused(model, function):
 
 
 def seed(value):
-    """Seeds what is drawn once: initial weights, and the seeds of the model's own generators."""
-    keras.utils.set_random_seed(value)
+    """Seeds what is drawn once: initial weights, and the seeds of the model's own generators.
+
+    What `keras.utils.set_random_seed` does, which also imports TensorFlow if that is installed.
+    """
+    random.seed(value)
+    np.random.seed(value)
 
 
 def abstractly(make):
