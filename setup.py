@@ -60,6 +60,7 @@ setup(
         "matplotlib>=3.8,<4",
         "nltk>=3.9,<4",
         "numpy>=1.26,<3",
+        "protobuf>=4.22",  # records are parsed with it; tensorflow and tensorboard need it too
         "pillow>=10",
         "sacrebleu>=2.4,<3",
         "safetensors>=0.4,<1",

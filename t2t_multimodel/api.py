@@ -179,7 +179,7 @@ def train(
         log_interval=log_interval,
     )
     startup.set_environment()
-    startup.import_tensorflow()
+    startup.import_backend()
     from t2t_multimodel.training.stopping import INTERRUPTED, StopSignals
     from t2t_multimodel.training.trainer import Trainer
 
@@ -244,7 +244,7 @@ def evaluate(
             raise UserError(f"{why}; give data_dir") from None
     data_dir = user_path(data_dir, "data_dir")
     startup.set_environment()
-    startup.import_tensorflow()
+    startup.import_backend()
     from t2t_multimodel.training.evaluation import evaluate_run
 
     return evaluate_run(

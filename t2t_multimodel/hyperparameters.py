@@ -102,7 +102,7 @@ class HParams:
 
     # ---- Loss and optimiser
     label_smoothing: float = tuned(0.0, 0.0, 0.2)  # share of the target's probability spread over all ids
-    optimizer: str = "adam"  # registered: adam, lazy_adam (leaves experts without a gradient in a step as they are), …
+    optimizer: str = "adam"  # registered: adam, lazy_adam (leaves experts without a gradient as they are), adafactor, …
     learning_rate: float = tuned(1e-3, 1e-4, 1e-2, log=True)  # the peak, for every schedule
     learning_rate_schedule: str = "noam"  # registered: constant, noam (∝ 1/√step), cosine (to zero), exponential, …
     learning_rate_warmup_steps: int = tuned(4000, 50, 8000, log=True)  # linear from zero
@@ -114,6 +114,7 @@ class HParams:
     weight_decay: float = tuned(0.0, 0.0, 0.3)  # decoupled (AdamW), times the learning rate; never of vectors
     clip_norm: float = tuned(1.0, 0.1, 10.0, log=True)  # global norm of the gradient; 0 = no clipping
     precision: str = "float32"  # or mixed_bfloat16: products in 16 bits, weights in 32 (Keras dtype policies)
+    remat: str = "none"  # or block: less memory; the backward pass computes each block of the body again (JAX only)
 
     # ---- Batches and mixture
     batch_tokens: int = tuned(4096, 512, 16384, log=True)  # of a batch: rows × (longest input + longest target if text)
@@ -244,6 +245,12 @@ def validate(hparams: HParams) -> None:
             raise unknown_name(name, getattr(hparams, name), known.names())
 
 
+def check_backend(hparams: HParams, backend: str | None) -> None:
+    """Raises `UserError` where training by these hparams is impossible on `backend`, "tensorflow" or "jax"."""
+    if hparams.remat != "none" and backend != "jax":
+        raise UserError(f"remat={hparams.remat} needs JAX: give --backend=jax, or --hparams=remat=none")
+
+
 def _validate_values(hparams: HParams) -> None:
     h = hparams
     for name, default in dataclasses.asdict(HParams()).items():
@@ -261,6 +268,7 @@ def _validate_values(hparams: HParams) -> None:
         raise UserError(f"experts_per_token={h.experts_per_token} must lie between 1 and num_experts={h.num_experts}")
     choices = {
         "precision": ("float32", "mixed_bfloat16"),
+        "remat": ("none", "block"),
         "image_norm": ("features", "picture"),
         "mixture": ("fixed", "size", "adaptive", "schedule"),
     }

@@ -31,7 +31,7 @@ def load(output_dir: "str | os.PathLike[str]", step: int | None = None) -> "Pred
     check_arguments(step=(step, (COUNT, None)))
     output_dir = user_path(output_dir, "output_dir")
     startup.set_environment()
-    startup.import_tensorflow()
+    startup.import_backend()
     from t2t_multimodel.training.run_directory import RunDirectory
 
     directory = RunDirectory(output_dir)

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 
+from t2t_multimodel.compile_cache import set_compile_cache
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.json_files import DamagedFile, MissingFile, OneOf, read_json
 
@@ -31,6 +32,8 @@ def set_environment(backend=None):
         _check_keras()
     else:
         _pass_over_keras_settings()
+    if backend == "jax":
+        set_compile_cache()
     # Notices, warnings and remarks on the processor at the level of errors; real errors come as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Two operations at a time, each with half of the processors: most products here are too small to share out, while
@@ -86,6 +89,12 @@ def _has_usual_settings(folder):
 def processors():
     """How many processors this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def import_backend():
+    """Imports what Keras computes with, quietly. With JAX TensorFlow stays out: it would take a GPU's memory."""
+    if os.environ.get("KERAS_BACKEND", BACKENDS[0]) == "tensorflow":
+        import_tensorflow()
 
 
 def import_tensorflow():

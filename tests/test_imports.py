@@ -15,7 +15,6 @@ FOLDERS = {  # folder → the package that it installs as
 }
 
 CORE = (
-    "compile_cache",
     "lazy",
     "errors",
     "files",
@@ -35,6 +34,7 @@ CORE = (
     "hyperparameters",
     "vocabulary",
     "startup",
+    "compile_cache",
     "packages",
     "decode_hparams",
     "budget",

@@ -88,7 +88,7 @@ def _decode(flags):
     if flags.compile_cache:
         compile_cache.use(flags.compile_cache)
 
-    startup.import_tensorflow()
+    startup.import_backend()
     from t2t_multimodel.decode_hparams import decode_settings
     from t2t_multimodel.predictor import load
 

@@ -41,7 +41,7 @@ def _evaluate(flags):
     problems = mixture.parse(flags.problem).problem_names
     decode_hparams = hyperparameters.parse(flags.decode_hparams)
 
-    startup.import_tensorflow()
+    startup.import_backend()
     from t2t_multimodel.training import checkpoints
     from t2t_multimodel.training.evaluation import evaluate_run
 

@@ -60,7 +60,7 @@ def _inspect(flags):
     hparams = settings.resolve(flags.hparams_set, flags.hparams).hparams
     text = None if flags.text is None else _given(flags.text)
 
-    startup.import_tensorflow()
+    startup.import_backend()
     from t2t_multimodel.input.store import ExampleStore
 
     stores = [ExampleStore(flags.data_dir, name) for name in names]

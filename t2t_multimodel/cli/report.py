@@ -83,7 +83,7 @@ def _report(flags):
             f"{output_dir} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_interval"
         )
 
-    startup.import_tensorflow()
+    startup.import_backend()
     from t2t_multimodel.decode_hparams import decode_settings
 
     decode = hyperparameters.parse(flags.decode_hparams)

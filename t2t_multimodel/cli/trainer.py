@@ -10,6 +10,7 @@ Examples:
       --data_dir=data --output_dir=run128
   t2t-trainer --problem=my_birds --t2t_usr_dir=my_problems --gin_file=my.gin --data_dir=data --output_dir=run_birds \\
       --early_stopping_metric=my_birds/accuracy_top1 --early_stopping_patience=5
+  t2t-trainer --problem=tiny8 --data_dir=data --output_dir=base --hparams=optimizer=adafactor --backend=jax --dry_run
   t2t-trainer --registry_help
 """
 
@@ -40,6 +41,9 @@ command.text(
     metavar="DIR",
     required=True,
 )
+
+command.group("Before training")
+command.switch("dry_run", "count the memory of a step, say whether it fits, and exit; nothing is made or written")
 
 command.group("Evaluating and saving")
 command.choice("schedule", SCHEDULES[0], SCHEDULES, "what to do")
@@ -72,6 +76,19 @@ def make_trainer(flags):
     Raises:
       UserError: what can't be trained, before anything of the run directory changes.
     """
+    asked = _run_settings(flags)
+    startup.import_backend()
+    from t2t_multimodel.training.trainer import Trainer
+
+    return Trainer(asked)
+
+
+def _run_settings(flags):
+    """The `RunSettings` that the flags ask for, printed.
+
+    Raises:
+      UserError: what can't be trained, before anything of the run directory changes.
+    """
     from t2t_multimodel import mixture, registry
     from t2t_multimodel.cli import settings
     from t2t_multimodel.training.run_settings import RunSettings
@@ -80,7 +97,7 @@ def make_trainer(flags):
     problems = mixture.parse(flags.problem)
     resolved = settings.resolve(flags.hparams_set, flags.hparams, flags.gin_file, flags.gin_bindings, flags.train_steps)
     print(f"model {model}; problems {_shares(problems)}; seed {flags.seed}\n{settings.settings_table(resolved)}")
-    asked = RunSettings(
+    return RunSettings(
         resolved=resolved,
         mixture=problems,
         data_dir=flags.data_dir,
@@ -98,13 +115,10 @@ def make_trainer(flags):
         skip_decoding=flags.skip_decoding,
     )
 
-    startup.import_tensorflow()
-    from t2t_multimodel.training.trainer import Trainer
-
-    return Trainer(asked)
-
 
 def _train(flags):
+    if flags.dry_run:
+        return _count_memory(flags)
     from t2t_multimodel.training.stopping import StopSignals
 
     with StopSignals(exit_at_once=True) as stop:
@@ -112,6 +126,14 @@ def _train(flags):
         status = trainer.run(stop)
         print(_continuation(flags, trainer.hparams.train_steps), flush=True)
     return status
+
+
+def _count_memory(flags):
+    asked = _run_settings(flags)
+    startup.import_backend()
+    from t2t_multimodel.training.memory_plan import plan_memory
+
+    print("\n".join(plan_memory(asked).lines()))
 
 
 def _shares(problems):

@@ -100,6 +100,13 @@ class BatchStream:
         self._given += 1
         return batch
 
+    def largest(self) -> Batch:
+        """The batch of the first epoch with the most positions; the stream stays where it is."""
+        windows = (self._plan.window(0, window) for window in range(self._plan.windows))
+        rows = max((rows for batches in windows for rows in batches), key=self._plan.padded_positions)
+        _, arrays = next(_read([rows], self._plan, self._split, self._spec, self._bucket))
+        return _batch(arrays, self._plan, self._split, rows, 0, 0)
+
     def state(self) -> dict[str, Any]:
         """The position after the batches handed out so far, as plain values for JSON."""
         epoch, window, batch = self._position

@@ -95,6 +95,11 @@ class BatchPlan:
         positions = self._apart[rows].max(axis=0).sum()
         return int(max(len(rows), min(self._batch_examples, self._batch_tokens // max(1, positions))))
 
+    def padded_positions(self, rows):
+        """How many positions a batch of these `rows` has, with its padding; of two alike the one with longer rows."""
+        longest = int(self._apart[rows].max(axis=0).sum())
+        return self.full_rows(rows) * longest, longest
+
     def _fits(self, count, positions):
         return count <= self._batch_examples and count * positions <= self._batch_tokens
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from t2t_multimodel import tfrecord
 from t2t_multimodel.errors import UserError, datagen_command, unknown_name
+from t2t_multimodel.input.record_parser import parse_records
 from t2t_multimodel.modalities import Ragged
 from t2t_multimodel.modalities.arrays import rows_of, stored_name
 from t2t_multimodel.store_folder import MANIFEST, StoreFolder, metadata_of, spec_of
@@ -196,32 +197,24 @@ class Split:
     def examples(self, rows):
         """The examples of `rows` as dicts: `inputs`, `targets` (stored samples: an array, for a class an int, for
         modalities of several arrays a dict of them), `key` (str), `references` (list of str, where there are some)."""
-        import tensorflow as tf
-
         rows = np.asarray(rows, np.int64)
         if not len(rows):
             return []
-        more = {
-            "key": tf.io.FixedLenFeature([], tf.string, default_value=""),
-            "references": tf.io.RaggedFeature(tf.string),
-        }
-        parsed = self._parse(rows, self._features() | more)
+        parsed = self._parse(rows, self._features() | {"key": "texts", "references": "texts"})
         inputs, targets = (_samples(self._columns(side, parsed, rows), len(rows)) for side in ("inputs", "targets"))
-        keys = [key.decode("utf-8", "replace") for key in parsed["key"].numpy()]
+        keys = map(_key, parsed["key"])
         examples = [{"inputs": i, "targets": t, "key": k} for i, t, k in zip(inputs, targets, keys)]
-        for example, references in zip(examples, parsed["references"].to_list()):
+        for example, references in zip(examples, parsed["references"]):
             if references:
                 example["references"] = [reference.decode("utf-8") for reference in references]
         return examples
 
     def keys(self):
         """The keys of all examples (str), in the order of the rows; reads the whole split."""
-        import tensorflow as tf
-
-        feature, keys = {"key": tf.io.FixedLenFeature([], tf.string, default_value="")}, []
+        keys = []
         for start in range(0, len(self), _KEYS_AT_ONCE):
             rows = np.arange(start, min(start + _KEYS_AT_ONCE, len(self)))
-            keys += [key.decode("utf-8", "replace") for key in self._parse(rows, feature)["key"].numpy()]
+            keys += map(_key, self._parse(rows, {"key": "texts"})["key"])
         return keys
 
     def close(self):
@@ -252,28 +245,18 @@ class Split:
         return self.store.damaged(self.store.folder / self._shards[shard], where)
 
     def _features(self):
-        """What `tf.io.parse_example` needs to know of the two sides."""
-        import tensorflow as tf
-
-        kinds = {
-            "int64_list": tf.io.RaggedFeature(tf.int64),
-            "class": tf.io.FixedLenFeature([], tf.int64),
-            "bytes": tf.io.FixedLenFeature([], tf.string),
-        }
+        """What `parse_records` needs to know of the two sides."""
         return {
-            stored_name(side, name): kinds[array.storage]
+            stored_name(side, name): array.storage
             for side in ("inputs", "targets")
             for name, array in getattr(self._spec, side).stored().items()
         }
 
     def _parse(self, rows, features):
-        import tensorflow as tf
-
         records = self.read(rows)
         try:
-            with tf.device("CPU"):
-                return tf.io.parse_example(records, features)
-        except (tf.errors.InvalidArgumentError, UnicodeDecodeError):  # the latter from TensorFlow's own message
+            return parse_records(records, features)
+        except ValueError:
             reason = f"a record among rows {rows.min()} to {rows.max()} of {self.name!r} is damaged"
             raise self.store.damaged(self.store.folder, reason) from None
 
@@ -282,7 +265,7 @@ class Split:
         modality, columns = getattr(self._spec, side), {}
         lengths = (self.input_length if side == "inputs" else self.target_length)[rows].astype(np.int64)
         for name, array in modality.stored().items():
-            columns[name] = _column(array, parsed[stored_name(side, name)], len(rows))
+            columns[name] = _column(array, parsed[stored_name(side, name)])
         if any(column is None for column in columns.values()) or not modality.lengths_agree(columns, lengths):
             reason = f"{side} of a record among rows {rows.min()} to {rows.max()} are not as long as the index says"
             raise self.store.damaged(self.store.folder, reason)
@@ -302,17 +285,19 @@ def _fault(modality, columns):
     return modality.stored_fault({"values": ids}) if len(ids) else ""
 
 
-def _column(array, value, count):
-    """The parsed `value` of an `ArraySpec` as a column of `count` rows; None where its size is no array's."""
-    if array.storage == "class":
-        return value.numpy()
-    if array.storage == "int64_list":
-        return Ragged(value.values.numpy(), np.diff(value.row_splits.numpy()))
-    strings = value.numpy().tolist()
-    lengths, left = np.divmod(np.array([len(s) for s in strings], np.int64), array.row_bytes)
+def _key(values):
+    """The key of an example as text; "" where it has none."""
+    return values[0].decode("utf-8", "replace") if values else ""
+
+
+def _column(array, parsed):
+    """The `parsed` values of an `ArraySpec` as a column; None where their size is no array's."""
+    if array.storage != "bytes":
+        return parsed
+    lengths, left = np.divmod(np.fromiter(map(len, parsed), np.int64, len(parsed)), array.row_bytes)
     if left.any() or not (array.varies or (lengths == 1).all()):
         return None
-    values = np.frombuffer(b"".join(strings), array.stored_dtype).reshape(-1, *array.row_shape)
+    values = np.frombuffer(b"".join(parsed), array.stored_dtype).reshape(-1, *array.row_shape)
     return Ragged(values, lengths) if array.varies else values
 
 

@@ -9,6 +9,7 @@ import functools
 import keras
 from keras import ops
 
+from t2t_multimodel.hyperparameters import check_backend
 from t2t_multimodel.kernels.shapes import shape_of
 from t2t_multimodel.kernels.split_batch import split_batch
 from t2t_multimodel.layers import intermediates
@@ -17,6 +18,7 @@ from t2t_multimodel.layers.convolution import ConvBlock
 from t2t_multimodel.layers.experts import MixtureOfExperts
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.layers.normalization import LayerNorm
+from t2t_multimodel.layers.remat import rematerialised
 
 WIDE = 128  # features from which splitting the batch gains more than calling twice as many operations costs
 
@@ -29,6 +31,14 @@ def split_if_wide(function, hparams, *arrays):
     if hparams.hidden_size < WIDE or intermediates.capturing():
         return function(*arrays)
     return split_batch(function, *arrays)
+
+
+def unless_kept(layer, hparams, training):
+    """The layer as it is called: with `remat=block` its intermediates are not kept for the backward pass."""
+    if not training or hparams.remat == "none":
+        return layer
+    check_backend(hparams, keras.backend.backend())
+    return rematerialised(layer)
 
 
 class Encoder(Layer):
@@ -51,13 +61,13 @@ class Encoder(Layer):
         if middle:
             x = split_if_wide(functools.partial(self._blocks, self.blocks[:middle], training), self.hparams, x, mask)
         if self.experts is not None:
-            x, report = self.experts(x, padding_mask, training=training)
+            x, report = unless_kept(self.experts, self.hparams, training)(x, padding_mask, training=training)
         ending = lambda x, mask: self.norm(self._blocks(self.blocks[middle:], training, x, mask)) * mask
         return split_if_wide(ending, self.hparams, x, mask), report
 
     def _blocks(self, blocks, training, x, mask):
         for block in blocks:
-            x = block(x, mask, training=training)
+            x = unless_kept(block, self.hparams, training)(x, mask, training=training)
         return x
 
 
@@ -73,9 +83,10 @@ class Mixer(Layer):
 
     def call(self, target, source, source_padding_mask, training=False):
         def mixed(target, source, source_padding_mask):
-            x = self.attention_block(target, source, source_padding_mask, training=training)
+            attention_block = unless_kept(self.attention_block, self.hparams, training)
+            x = attention_block(target, source, source_padding_mask, training=training)
             for block in self.blocks:
-                x = block(x, training=training)
+                x = unless_kept(block, self.hparams, training)(x, training=training)
             return x
 
         return split_if_wide(mixed, self.hparams, target, source, source_padding_mask)
@@ -123,13 +134,14 @@ class Decoder(Layer):
             beginning = functools.partial(self._blocks, slice(middle), training)
             x = split_if_wide(beginning, self.hparams, x, source, source_padding_mask)
         if self.experts is not None:
-            x, report = self.experts(x, target_padding_mask, training=training)
+            x, report = unless_kept(self.experts, self.hparams, training)(x, target_padding_mask, training=training)
         ending = lambda *arrays: self.norm(self._blocks(slice(middle, None), training, *arrays))
         return split_if_wide(ending, self.hparams, x, source, source_padding_mask), report
 
     def _blocks(self, which, training, x, source, source_padding_mask):
         for block, attend in zip(self.blocks[which], self.cross_attentions[which]):
-            x = attend(block(x, training=training), source, source_padding_mask)
+            x = unless_kept(block, self.hparams, training)(x, training=training)
+            x = unless_kept(attend, self.hparams, training)(x, source, source_padding_mask)
         return x
 
     def prepare(self, source, source_padding_mask):

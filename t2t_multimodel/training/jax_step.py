@@ -1,5 +1,7 @@
 """The training step on JAX: the one place of the trainer that knows it (see tensorflow_step.py for its twin)."""
 
+import random
+
 import jax
 import keras
 import numpy as np
@@ -68,6 +70,25 @@ class Step:
         values = function([v.value for v in trained], [v.value for v in others], batch)
         return [np.asarray(value) for value in values]
 
+    def planned_bytes(self, microbatches):
+        """What XLA plans for the program of one update from `microbatches` as `update` takes them.
+
+        Compiles, and makes no array: the variables may be those of `abstractly`.
+
+        Returns:
+          {"arguments": bytes of variables and batches, "temporary": bytes of all that lives within the program at once
+          (activations, gradients), "results": bytes of what does not take the place of an argument}.
+        """
+        update = jax.jit(self._make_update(tuple(spec for spec, _ in microbatches)), donate_argnums=0)
+        variables = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in self.variables()]
+        batches = [batch for _, batch in microbatches]
+        found = update.lower(variables, batches, np.float32(0)).compile().memory_analysis()
+        return {
+            "arguments": found.argument_size_in_bytes,
+            "temporary": found.temp_size_in_bytes,
+            "results": found.output_size_in_bytes - found.alias_size_in_bytes,
+        }
+
     def _make_update(self, specs):
         trainable, state = self.model.trainable_variables, self.model.non_trainable_variables
         trained_ids = {id(v) for spec in specs for v in self.model.trainable_variables_for(spec)}
@@ -121,5 +142,23 @@ def fused(model, function):
 
 
 def seed(value):
-    """Seeds what is drawn once: initial weights, and the seeds of the model's own generators."""
-    keras.utils.set_random_seed(value)
+    """Seeds what is drawn once: initial weights, and the seeds of the model's own generators.
+
+    What `keras.utils.set_random_seed` does, which also imports TensorFlow if that is installed.
+    """
+    random.seed(value)
+    np.random.seed(value)
+
+
+def abstractly(make):
+    """`make()`, which makes layers and optimizers, without arrays: their variables have a shape and no value."""
+    made = []
+    jax.eval_shape(lambda: made.append(make()))
+    return made[0]
+
+
+def device_memory():
+    """(bytes that this process may take of its first device, its name); (None, name) for a processor."""
+    device = jax.local_devices()[0]
+    found = device.memory_stats() if device.platform != "cpu" else None
+    return (found or {}).get("bytes_limit"), device.device_kind

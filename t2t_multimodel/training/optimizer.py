@@ -62,6 +62,15 @@ def lazy_adam(hparams, variables):
     return _adam("lazy_adam", hparams, variables)
 
 
+@register_optimizer
+def adafactor(hparams, variables):
+    """Adafactor: its state is small beside the weights; the learning_rate is relative to their size."""
+    from t2t_multimodel.training.adafactor import Adafactor
+
+    optimizer = Adafactor(hparams.learning_rate, weight_decay=hparams.weight_decay or None, name="adafactor")
+    return _no_decay_of_vectors(optimizer, variables)
+
+
 @register_schedule
 def constant(hparams, step, train_steps):
     """Rises linearly over the warm-up, then stays."""
@@ -106,6 +115,11 @@ def _adam(name, hparams, variables):
     betas = {"beta_1": h.adam_beta1, "beta_2": h.adam_beta2}
     decay = h.weight_decay or None
     optimizer = OPTIMIZERS[name](h.learning_rate, **betas, epsilon=h.adam_epsilon, weight_decay=decay, name=name)
-    if decay:  # Loshchilov & Hutter 2019 (arXiv 1711.05101); scales and biases are left alone
+    return _no_decay_of_vectors(optimizer, variables)
+
+
+def _no_decay_of_vectors(optimizer, variables):
+    """The optimizer, whose weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101) leaves scales and biases alone."""
+    if optimizer.weight_decay:
         optimizer.exclude_from_weight_decay(var_list=[v for v in variables if len(v.shape) < 2])
     return optimizer

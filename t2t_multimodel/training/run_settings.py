@@ -1,10 +1,11 @@
 """What a run is asked to do, besides its hyper-parameters; checked before anything slow starts."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 from t2t_multimodel.errors import UserError, unknown_name
-from t2t_multimodel.hyperparameters import Resolved
+from t2t_multimodel.hyperparameters import Resolved, check_backend
 from t2t_multimodel.mixture import Mixture
 
 SCHEDULES = ("train_and_evaluate", "train", "evaluate")
@@ -36,6 +37,8 @@ class RunSettings:
 
         if self.schedule not in SCHEDULES:
             raise unknown_name("schedule", self.schedule, SCHEDULES)
+        if self.schedule != "evaluate":
+            check_backend(self.resolved.hparams, os.environ.get("KERAS_BACKEND"))
         for name, least in (("save_interval", 1), ("eval_interval", 1), ("log_interval", 1), ("keep_checkpoints", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name}={getattr(self, name)} must be at least {least}")

@@ -83,6 +83,9 @@ class Step:
             self._plain_gradients[spec.signature] = gradients
         return [tf.convert_to_tensor(g).numpy() for g in self._plain_gradients[spec.signature](batch)]
 
+    def planned_bytes(self, microbatches):
+        """None: what a graph takes at once depends on which operations run first; see the twin."""
+
     def _loss_and_gradients(self, spec, batch, trained):
         loss, report = self.model.loss(batch, spec, training=True)
         method = tf.AggregationMethod.EXPERIMENTAL_TREE
@@ -256,3 +259,14 @@ def fused(model, function):
 def seed(value):
     """Seeds what is drawn once: initial weights, and the seeds of the model's own generators."""
     keras.utils.set_random_seed(value)
+
+
+def abstractly(make):
+    """`make()`, which makes layers and optimizers, without arrays: their variables have a shape and no value."""
+    with tf.Graph().as_default():  # whose operations never run
+        return make()
+
+
+def device_memory():
+    """(None, the name of the first device): TensorFlow does not tell how much memory one has."""
+    return None, tf.config.list_logical_devices()[0].device_type.lower()
