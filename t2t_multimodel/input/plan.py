@@ -24,6 +24,7 @@ class BatchPlan:
         self.target_lengths = spec.targets.lengths(hparams, "targets", bucket)
         self._key = (seed, spec.name, split.name)
         self._batch_tokens, self._batch_examples = hparams.batch_tokens, hparams.batch_examples
+        self._rows_multiple = hparams.batch_rows_multiple
         # Of each row: what its sides are padded to, and what they count against the budget.
         self.input_padded = self.input_lengths.padded(split.input_length)
         self.target_padded = self.target_lengths.padded(split.target_length)
@@ -91,9 +92,12 @@ class BatchPlan:
         return rows[np.lexsort((inputs, np.where(strip % 2, -targets, targets), strip))]
 
     def full_rows(self, rows):
-        """How many rows a full batch has at the padded lengths of these `rows`."""
+        """How many rows a full batch has at the padded lengths of these `rows`, up to a multiple of
+        `batch_rows_multiple`.
+        """
         positions = self._apart[rows].max(axis=0).sum()
-        return int(max(len(rows), min(self._batch_examples, self._batch_tokens // max(1, positions))))
+        full = int(max(len(rows), min(self._batch_examples, self._batch_tokens // max(1, positions))))
+        return -(-full // self._rows_multiple) * self._rows_multiple
 
     def _fits(self, count, positions):
         return count <= self._batch_examples and count * positions <= self._batch_tokens

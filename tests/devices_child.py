@@ -1,0 +1,78 @@
+"""Run by test_devices.py with four devices of a CPU: trains on one and on four of them, and writes what happened.
+
+python devices_child.py FILE: writes {mode: {"losses", "norms", "shapes", "products", "evaluation", "weights"}} as JSON.
+"""
+
+import json
+import re
+import sys
+from dataclasses import replace
+
+import keras
+import numpy as np
+from models import HPARAMS, TRANSLATION, make_batch
+
+from t2t_multimodel.models.multimodel import MultiModel
+from t2t_multimodel.training.backend import adapter, scope
+from t2t_multimodel.training.devices import Devices
+from t2t_multimodel.training.optimizer import make_optimizer
+
+SMALL = replace(HPARAMS, num_experts=8, experts_per_token=2, hidden_size=32, expert_filter_size=24, dropout=0.1)
+MODES = {  # → devices, expert_devices, shard_weights; None: one device
+    "one": None,
+    "data": (4, 1, False),
+    "expert": (4, 4, False),
+    "both": (4, 2, False),
+    "weights": (4, 2, True),
+}
+ROWS, STEPS = 8, 3
+
+
+def train(places):
+    devices = places and Devices(*places, num_experts=SMALL.num_experts)
+    keras.utils.set_random_seed(3)
+    with scope(devices):
+        model = MultiModel(SMALL, [TRANSLATION])
+        optimizer = make_optimizer(SMALL, model.trainable_variables)
+    step = adapter().Step(model, optimizer, SMALL, devices)
+    losses, norms = [], []
+    for number in range(STEPS):
+        reports, norm = step.update([(TRANSLATION, make_batch(TRANSLATION, ROWS, seed=number))], 1e-2)
+        losses.append(float(reports[0]["loss"]))
+        norms.append(float(norm))
+    variables = {v.path: v.value for v in step.variables()}
+    first = next(v for path, v in variables.items() if path.endswith("encoder/experts/first"))
+    momentum = next(v for path, v in variables.items() if path.endswith("encoder_experts_first_momentum"))
+    dense = next(v for path, v in variables.items() if path.endswith("attention/query"))
+    return {
+        "losses": losses,
+        "norms": norms,
+        "shapes": {
+            name: list(array.addressable_shards[0].data.shape)
+            for name, array in (("first", first), ("momentum", momentum), ("dense", dense))
+        },
+        "products": experts_products(step),
+        "evaluation": {
+            name: np.asarray(values, float).tolist()
+            for name, values in step.evaluate(TRANSLATION, make_batch(TRANSLATION, ROWS)).items()
+        },
+    }
+
+
+def experts_products(step):
+    """How many multiplications the forward products of the experts take on each device, as the compiled program says."""
+    (program,) = step._updates.values()
+    values = [v.value for v in step.variables()]
+    text = program.lower(values, [make_batch(TRANSLATION, ROWS)], np.float32(1e-2)).compile().as_text()
+    sizes = []
+    for line in text.splitlines():
+        shape = re.search(r"= f32\[([0-9,]*)\]\S* dot\(", line)
+        if shape and "/experts/" in line and "lhs_batch_dims={0}" in line:
+            sizes.append(int(np.prod([int(n) for n in shape[1].split(",")])))
+    return sorted(sizes)
+
+
+if __name__ == "__main__":
+    results = {mode: train(places) for mode, places in MODES.items()}
+    with open(sys.argv[1], "w") as file:
+        json.dump(results, file)
