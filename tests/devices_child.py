@@ -1,6 +1,6 @@
 """Run by test_devices.py with four devices of a CPU: trains on one and on four of them, and writes what happened.
 
-python devices_child.py FILE: writes {mode: {"losses", "norms", "shapes", "products", "evaluation", "weights"}} as JSON.
+python devices_child.py FILE: writes {mode: {"losses", "norms", "shapes", "products", "evaluation", "decoded"}} as JSON.
 """
 
 import json
@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from models import HPARAMS, TRANSLATION, make_batch
 
+from t2t_multimodel.decoding.batch_decoder import BatchDecoder
 from t2t_multimodel.models.multimodel import MultiModel
 from t2t_multimodel.training.backend import adapter, scope
 from t2t_multimodel.training.devices import Devices
@@ -44,6 +45,7 @@ def train(places):
     first = next(v for path, v in variables.items() if path.endswith("encoder/experts/first"))
     momentum = next(v for path, v in variables.items() if path.endswith("encoder_experts_first_momentum"))
     dense = next(v for path, v in variables.items() if path.endswith("attention/query"))
+    batch = make_batch(TRANSLATION, ROWS - 1)  # rows that the devices can't share evenly
     return {
         "losses": losses,
         "norms": norms,
@@ -52,23 +54,24 @@ def train(places):
             for name, array in (("first", first), ("momentum", momentum), ("dense", dense))
         },
         "products": experts_products(step),
-        "evaluation": {
-            name: np.asarray(values, float).tolist()
-            for name, values in step.evaluate(TRANSLATION, make_batch(TRANSLATION, ROWS)).items()
-        },
+        "evaluation": {name: values.tolist() for name, values in step.evaluate(TRANSLATION, batch).items()},
+        "decoded": BatchDecoder(model, adapter()).ids(TRANSLATION, batch, 5)[0].tolist(),
     }
 
 
 def experts_products(step):
-    """How many multiplications the forward products of the experts take on each device, as the compiled program says."""
+    """How many multiplications each product of the experts takes on a device, as the compiled program says."""
     (program,) = step._updates.values()
     values = [v.value for v in step.variables()]
     text = program.lower(values, [make_batch(TRANSLATION, ROWS)], np.float32(1e-2)).compile().as_text()
+    shapes = {
+        name: [int(n) for n in numbers.split(",")] for name, numbers in re.findall(r"%(\S+) = f32\[([0-9,]+)\]", text)
+    }
     sizes = []
-    for line in text.splitlines():
-        shape = re.search(r"= f32\[([0-9,]*)\]\S* dot\(", line)
-        if shape and "/experts/" in line and "lhs_batch_dims={0}" in line:
-            sizes.append(int(np.prod([int(n) for n in shape[1].split(",")])))
+    for result, left, contracted in re.findall(
+        r"%(\S+) = \S+ dot\((?:f32\S+ )?%([^,]+),.*lhs_batch_dims=\{0\}, lhs_contracting_dims=\{(\d)\}.*/experts/", text
+    ):
+        sizes.append(int(np.prod(shapes[result])) * shapes[left][int(contracted)])
     return sorted(sizes)
 
 

@@ -22,9 +22,10 @@ def adapter():
 
 
 def chosen_devices(settings, hparams):
-    """The `Devices` of `devices.py` that the `RunSettings` ask for, None for one alone; `UserError` where they can't be.
+    """The `Devices` of `devices.py` that the `RunSettings` ask for, None for one alone; only JAX trains on several.
 
-    Only JAX trains on several.
+    Raises:
+      UserError: they can't be had, or the work can't be shared evenly.
     """
     if keras.backend.backend() == "jax":
         from t2t_multimodel.training import devices
