@@ -17,6 +17,7 @@ from t2t_multimodel.models.multimodel import MultiModel
 from t2t_multimodel.training.backend import adapter, scope
 from t2t_multimodel.training.devices import Devices
 from t2t_multimodel.training.optimizer import make_optimizer
+from t2t_multimodel.training.run import load_variables
 
 SMALL = replace(HPARAMS, num_experts=8, experts_per_token=2, hidden_size=32, expert_filter_size=24, dropout=0.1)
 MODES = {  # → devices, expert_devices, shard_weights; None: one device
@@ -27,6 +28,7 @@ MODES = {  # → devices, expert_devices, shard_weights; None: one device
     "weights": (4, 2, True),
 }
 ROWS, STEPS = 8, 3
+TRAINED_LAST = {}  # {path: array} of every variable of the mode that was trained last
 
 
 def train(places):
@@ -42,6 +44,7 @@ def train(places):
         losses.append(float(reports[0]["loss"]))
         norms.append(float(norm))
     variables = {v.path: v.value for v in step.variables()}
+    TRAINED_LAST.update({path: np.asarray(value) for path, value in variables.items()})
     first = next(v for path, v in variables.items() if path.endswith("encoder/experts/first"))
     momentum = next(v for path, v in variables.items() if path.endswith("encoder_experts_first_momentum"))
     dense = next(v for path, v in variables.items() if path.endswith("attention/query"))
@@ -75,7 +78,20 @@ def experts_products(step):
     return sorted(sizes)
 
 
+def restored(places):
+    """Whether variables in these places take what was trained last, and stay in their places: (values, places)."""
+    devices = Devices(*places, num_experts=SMALL.num_experts)
+    keras.utils.set_random_seed(4)
+    with scope(devices):
+        model = MultiModel(SMALL, [TRANSLATION])
+    before = [v.value.sharding for v in model.variables]
+    load_variables(model.variables, TRAINED_LAST, "test")
+    values = all(np.array_equal(np.asarray(v.value), TRAINED_LAST[v.path]) for v in model.variables)
+    return values, all(v.value.sharding == sharding for v, sharding in zip(model.variables, before))
+
+
 if __name__ == "__main__":
     results = {mode: train(places) for mode, places in MODES.items()}
+    results["restored"] = restored(MODES["expert"])  # of the last mode, in other places
     with open(sys.argv[1], "w") as file:
         json.dump(results, file)

@@ -58,7 +58,7 @@ def test_evaluation_and_decoding_on_several_devices_are_complete_and_in_order(tr
 
 @pytest.mark.slow
 def test_each_device_holds_its_part_of_the_weights_and_of_the_optimizer(trained):
-    held = {mode: found["shapes"] for mode, found in trained.items()}
+    held = {mode: trained[mode]["shapes"] for mode in ("one", *MODES)}
     for slot in ("first", "momentum"):
         assert held["one"][slot] == held["data"][slot] == [8, 32, 24]
         assert (held["expert"][slot], held["both"][slot], held["weights"][slot]) == (
@@ -77,6 +77,11 @@ def test_each_device_computes_its_part_of_the_experts(trained, mode):
     whole, part = sum(trained["one"]["products"]), sum(trained[mode]["products"])
     assert len(trained[mode]["products"]) == len(trained["one"]["products"]) > 0
     assert whole / 4 <= part <= 1.3 * whole / 4
+
+
+@pytest.mark.slow
+def test_what_was_saved_is_restored_in_other_places(trained):
+    assert trained["restored"] == [True, True]
 
 
 def settings(**asked):
