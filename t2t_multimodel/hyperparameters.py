@@ -109,7 +109,7 @@ class HParams:
     # ---- Batches and mixture
     batch_tokens: int = tuned(4096, 512, 16384, log=True)  # of a batch: rows × (longest input + longest target if text)
     batch_examples: int = tuned(64, 8, 128, log=True)  # at most so many rows in a batch
-    batch_rows_multiple: int = 8  # JAX: batches are filled up to a multiple of it, which as many devices share evenly
+    batch_rows_multiple: int = 1  # JAX: batches are filled up to a multiple of it, so that as many devices share them
     audio_positions_per_second: float = 25.0  # how one second of sound counts against batch_tokens
     image_positions: int = 64  # how one picture counts against batch_tokens
     max_input_length: int = 256  # ids; longer training examples are left out and counted

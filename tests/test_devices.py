@@ -13,10 +13,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from small_world import HPARAMS
+from small_world import HPARAMS, make_data
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.hyperparameters import override
+from t2t_multimodel.input.batching import BatchStream
+from t2t_multimodel.input.store import ExampleStore
 
 MODES = ("data", "expert", "both", "weights")
 
@@ -84,6 +86,11 @@ def test_what_was_saved_is_restored_in_other_places(trained):
     assert trained["restored"] == [True, True]
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
 def settings(**asked):
     return SimpleNamespace(**({"devices": 0, "expert_devices": 0, "shard_weights": False} | asked))
 
@@ -103,7 +110,25 @@ def test_what_can_not_be_shared_evenly_is_refused(monkeypatch, asked, said):
 
     monkeypatch.setattr(jax, "devices", lambda: [None] * 4)
     with pytest.raises(UserError, match=said):
-        chosen_devices(settings(**asked), replace(HPARAMS, num_experts=6))
+        chosen_devices(settings(**asked), replace(HPARAMS, num_experts=6, batch_rows_multiple=8))
+
+
+@pytest.mark.parametrize("multiple, used", [(8, 4), (4, 4), (2, 2), (6, 3)])
+def test_as_many_devices_are_used_as_share_the_rows_evenly(monkeypatch, capsys, multiple, used):
+    jax = pytest.importorskip("jax")
+    from t2t_multimodel.training import devices
+
+    monkeypatch.setattr(jax, "devices", lambda: [None] * 4)
+    monkeypatch.setattr(devices, "Devices", lambda count, *more: count)
+    assert devices.chosen_devices(settings(), replace(HPARAMS, batch_rows_multiple=multiple)) == used
+    assert (f"{used} of 4 devices" in capsys.readouterr().out) == (used < 4)
+
+
+def test_one_device_needs_no_place(monkeypatch):
+    pytest.importorskip("jax")
+    from t2t_multimodel.training.devices import chosen_devices
+
+    assert chosen_devices(settings(), HPARAMS) is None
 
 
 @pytest.mark.parametrize("asked", [{"devices": 2}, {"expert_devices": 2}, {"shard_weights": True}])
@@ -118,6 +143,27 @@ def test_tensorflow_refuses_several_devices(monkeypatch, asked):
     assert backend.chosen_devices(settings(devices=1), HPARAMS) is None
 
 
-def test_rows_can_be_shared_evenly(tmp_path):
+@pytest.mark.parametrize("bucket", [True, False])
+def test_batches_are_filled_up_to_the_multiple_with_rows_that_count_nothing(data, bucket):
+    """For JAX; TensorFlow's batches have examples alone."""
+    hparams = replace(HPARAMS, batch_rows_multiple=4)
+    wide, narrow = (
+        BatchStream(ExampleStore(data, "tiny_ende"), "train", h, 0, bucket=bucket) for h in (hparams, HPARAMS)
+    )
+    filled = 0
+    for _ in range(12):
+        batch, same = wide.next(), narrow.next()
+        rows = len(batch.arrays["command"])
+        np.testing.assert_array_equal(batch.rows, same.rows)
+        np.testing.assert_array_equal(batch.arrays["inputs"][: batch.examples], same.arrays["inputs"][: batch.examples])
+        assert batch.arrays["example_weights"].sum() == batch.examples
+        assert rows % 4 == 0 if bucket else rows == batch.examples
+        filled += rows - batch.examples
+    assert bool(filled) == bucket
+    wide.close()
+    narrow.close()
+
+
+def test_the_multiple_is_at_least_1():
     with pytest.raises(UserError, match="batch_rows_multiple=0 must be at least 1"):
         override(HPARAMS, {"batch_rows_multiple": 0}, "test")

@@ -92,12 +92,13 @@ class BatchPlan:
         return rows[np.lexsort((inputs, np.where(strip % 2, -targets, targets), strip))]
 
     def full_rows(self, rows):
-        """How many rows a full batch has at the padded lengths of these `rows`, up to a multiple of
-        `batch_rows_multiple`.
-        """
+        """How many rows a full batch has at the padded lengths of these `rows`."""
         positions = self._apart[rows].max(axis=0).sum()
-        full = int(max(len(rows), min(self._batch_examples, self._batch_tokens // max(1, positions))))
-        return -(-full // self._rows_multiple) * self._rows_multiple
+        return int(max(len(rows), min(self._batch_examples, self._batch_tokens // max(1, positions))))
+
+    def filled_rows(self, rows):
+        """The same up to a multiple of `batch_rows_multiple`: the further rows are no examples."""
+        return -(-self.full_rows(rows) // self._rows_multiple) * self._rows_multiple
 
     def _fits(self, count, positions):
         return count <= self._batch_examples and count * positions <= self._batch_tokens

@@ -120,7 +120,10 @@ def chosen_devices(settings, hparams):
             f"{able} is the most"
         )
     if count < there and not settings.devices:
-        print(f"{count} of {there} devices are used: batch_rows_multiple={rows} is no multiple of more")
+        print(
+            f"{count} of {there} devices {'is' if count == 1 else 'are'} used: batch_rows_multiple={rows} is no multiple "
+            f"of more; a new run with --hparams=batch_rows_multiple={math.lcm(rows, there)} uses all"
+        )
     if count == 1:
         if settings.shard_weights:
             raise UserError("--shard_weights needs several devices, and this run uses one; leave it out")
