@@ -56,9 +56,9 @@ class BatchStream:
           split: name of the split.
           hparams: the `HParams`; see "Batches and mixture" there.
           seed: of the order.
-          bucket: lengths are padded up to one of few, and every batch has the rows of a full one of its lengths (up to a
-            multiple of `batch_rows_multiple`), what is left over being filled up with rows of example weight 0: few
-            shapes, for JAX.
+          bucket: lengths are padded up to one of few, and every batch has the rows of a full one of its lengths, and
+            of the next multiple of `batch_rows_multiple`, what is left over being filled up with rows of example weight
+            0: few shapes, for JAX.
 
         Raises:
           UserError: no such split, or every example is too long.

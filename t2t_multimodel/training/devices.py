@@ -121,8 +121,8 @@ def chosen_devices(settings, hparams):
         )
     if count < there and not settings.devices:
         print(
-            f"{count} of {there} devices {'is' if count == 1 else 'are'} used: batch_rows_multiple={rows} is no multiple "
-            f"of more; a new run with --hparams=batch_rows_multiple={math.lcm(rows, there)} uses all"
+            f"{count} of {there} devices {'is' if count == 1 else 'are'} used: batch_rows_multiple={rows} is no "
+            f"multiple of more; a new run with --hparams=batch_rows_multiple={math.lcm(rows, there)} uses all"
         )
     if count == 1:
         if settings.shard_weights:
