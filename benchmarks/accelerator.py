@@ -113,6 +113,8 @@ def train(model, hparams, spec, flags, device):
         figures.append(
             figure(f"{name}: memory", memory / 2**30, "GiB", limit=counted, limit_is="weights, gradients, optimiser")
         )
+    of_kernels = kernels(update)
+    step.variables()  # have their values from here on
     return figures, {
         "weights": model.count_params(),
         "step_seconds": taken,
@@ -120,7 +122,7 @@ def train(model, hparams, spec, flags, device):
         "first_step_seconds": first,
         "step_teraflop": operations / 1e12,
         "matrix_teraflops": matrix_rate / 1e12,
-        "kernels": kernels(update),
+        "kernels": of_kernels,
     }
 
 

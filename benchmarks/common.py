@@ -78,11 +78,19 @@ def import_backend():
 
 
 def make_step(model, hparams):
-    """The trainer's own step for a model: `step.update([(spec, batch)], learning_rate)`."""
+    """The trainer's own step for a model: `step.update([(spec, batch)], learning_rate)`, made to wait for its end."""
     from t2t_multimodel.training.backend import adapter
     from t2t_multimodel.training.optimizer import make_optimizer
 
-    return adapter().Step(model, make_optimizer(hparams, model.trainable_variables), hparams)
+    step = adapter().Step(model, make_optimizer(hparams, model.trainable_variables), hparams)
+    begin = step.update
+
+    def update(microbatches, rate):
+        reports, norm = begin(microbatches, rate)
+        return reports, float(norm)
+
+    step.update = update
+    return step
 
 
 def text_model(hidden=128, experts=16, **changes):

@@ -109,6 +109,9 @@ def train(
     early_stopping_metric: str = "",
     early_stopping_patience: int = 0,
     log_interval: int = 50,
+    devices: int = 0,
+    expert_devices: int = 0,
+    shard_weights: bool = False,
 ) -> "RunDirectory":
     """Trains one model on one problem or on many at once, as t2t-trainer does.
 
@@ -133,6 +136,9 @@ def train(
       early_stopping_metric: stops when it no longer improves: a metric, or "problem/metric".
       early_stopping_patience: evaluations without improvement before stopping.
       log_interval: updates between lines of metrics.jsonl.
+      devices: of this machine to train on, with JAX; 0: all of them.
+      expert_devices: the experts are shared out over so many of them; 0: as many as divide both.
+      shard_weights: whether the other weights and the optimizer's state are shared out too.
 
     Returns:
       The `RunDirectory`, which `evaluate` and `load` take, and which stands wherever a path can.
@@ -160,6 +166,9 @@ def train(
         early_stopping_metric=(early_stopping_metric, str),
         early_stopping_patience=(early_stopping_patience, COUNT),
         log_interval=(log_interval, POSITIVE),
+        devices=(devices, COUNT),
+        expert_devices=(expert_devices, COUNT),
+        shard_weights=(shard_weights, bool),
     )
     asked = RunSettings(
         resolved=_resolved(hparams, overrides),
@@ -177,6 +186,9 @@ def train(
         early_stopping_metric=early_stopping_metric,
         early_stopping_patience=early_stopping_patience,
         log_interval=log_interval,
+        devices=devices,
+        expert_devices=expert_devices,
+        shard_weights=shard_weights,
     )
     startup.set_environment()
     startup.import_backend()

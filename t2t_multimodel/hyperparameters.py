@@ -21,7 +21,7 @@ _LEAST = dict.fromkeys(
     "hidden_size small_kernel large_kernel large_dilation num_heads expert_filter_size image_stem_filters "
     "image_stem_stride audio_mel_bins audio_filter_multiplier audio_filters_most learning_rate_decay_steps "
     "batch_tokens batch_examples max_input_length max_target_length length_window gradient_accumulation_steps "
-    "train_steps".split(),
+    "train_steps batch_rows_multiple".split(),
     1,
 )
 _ABOVE = (
@@ -119,6 +119,7 @@ class HParams:
     # ---- Batches and mixture
     batch_tokens: int = tuned(4096, 512, 16384, log=True)  # of a batch: rows × (longest input + longest target if text)
     batch_examples: int = tuned(64, 8, 128, log=True)  # at most so many rows in a batch
+    batch_rows_multiple: int = 1  # JAX: batches are filled up to a multiple of it, so that as many devices share them
     audio_positions_per_second: float = 25.0  # how one second of sound counts against batch_tokens
     image_positions: int = 64  # how one picture counts against batch_tokens
     max_input_length: int = 256  # ids; longer training examples are left out and counted

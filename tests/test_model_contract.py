@@ -144,6 +144,7 @@ def test_weight_decay_shrinks_matrices_that_are_updated():
     model, hparams = Still(), replace(HPARAMS, weight_decay=0.5)
     step = adapter().Step(model, make_optimizer(hparams, model.trainable_variables), hparams)
     step.update([(TRANSLATION, make_batch(TRANSLATION))], 0.1)
+    step.variables()  # have their values from here on
     np.testing.assert_allclose(to_numpy(model.matrix), 0.95, rtol=1e-6)
     np.testing.assert_array_equal(to_numpy(model.vector), 1.0)
     np.testing.assert_array_equal(to_numpy(model.idle), 1.0)
@@ -160,6 +161,7 @@ def training():
 def fresh_training():
     """The same with known weights and an optimiser that has seen nothing."""
     model, step = training()
+    step.variables()  # have their values from here on
     randomise(model)
     for variable in step.optimizer.variables:
         if variable is not step.optimizer.learning_rate:
@@ -216,7 +218,7 @@ def test_update_over_several_draws_is_their_average():
         step = adapter().Step(model, make_optimizer(hparams, model.trainable_variables), hparams)
         reports, norm = step.update(chosen, learning_rate=1e-3)
         assert len(reports) == len(chosen) and norm > 0
-        momenta.append({v.path: to_numpy(v) for v in step.optimizer.variables if v.path.endswith("_momentum")})
+        momenta.append({v.path: to_numpy(v) for v in step.variables() if v.path.endswith("_momentum")})
     first, second, both = momenta
     assert len(both) == len(model.trainable_variables)
     for path in both:

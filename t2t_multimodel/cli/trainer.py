@@ -63,6 +63,13 @@ command.integer(
 )
 command.integer("log_interval", 50, "updates between lines of metrics.jsonl", at_least=1)
 
+command.group("On several devices (JAX)")
+command.integer("devices", 0, "devices of this machine to train on; 0 = all of them", at_least=0)
+command.integer(
+    "expert_devices", 0, "share the experts out over so many of them; 0 = as many as divide both", at_least=0
+)
+command.switch("shard_weights", "share the other weights and the optimizer's state out too: less memory, more traffic")
+
 command.standard_flags()
 
 
@@ -113,6 +120,9 @@ def _run_settings(flags):
         early_stopping_patience=flags.early_stopping_patience,
         log_interval=flags.log_interval,
         skip_decoding=flags.skip_decoding,
+        devices=flags.devices,
+        expert_devices=flags.expert_devices,
+        shard_weights=flags.shard_weights,
     )
 
 

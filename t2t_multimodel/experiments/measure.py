@@ -104,7 +104,8 @@ def timings(trainer, evaluate=True):
         for _ in range(1 + TIMED_STEPS):
             started = time.perf_counter()
             batch = trainer.stream.streams[name].next()
-            trainer.train_step.update([(spec, batch.arrays)], rate)
+            _, norm = trainer.train_step.update([(spec, batch.arrays)], rate)
+            float(norm)  # waits for it
             times.append(time.perf_counter() - started)
         measured[name] = {"graph": "/".join(spec.signature), "trace": times[0], "step": sum(times[1:]) / TIMED_STEPS}
         if evaluate:

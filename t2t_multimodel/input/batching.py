@@ -56,8 +56,9 @@ class BatchStream:
           split: name of the split.
           hparams: the `HParams`; see "Batches and mixture" there.
           seed: of the order.
-          bucket: lengths are padded up to one of few, and every batch has the rows of a full one of its lengths, what
-            is left over being filled up with rows of example weight 0: few shapes, for JAX.
+          bucket: lengths are padded up to one of few, and every batch has the rows of a full one of its lengths, and
+            of the next multiple of `batch_rows_multiple`, what is left over being filled up with rows of example weight
+            0: few shapes, for JAX.
 
         Raises:
           UserError: no such split, or every example is too long.
@@ -177,7 +178,7 @@ def _read(batches, plan, split, spec, bucket):
                     spec,
                     {name: part_of(column, part) for name, column in inputs.items()},
                     {name: part_of(column, part) for name, column in targets.items()},
-                    rows=plan.full_rows(rows) if bucket else len(rows),
+                    rows=plan.filled_rows(rows) if bucket else len(rows),
                     input_length=plan.input_padded[rows].max(axis=0),
                     target_length=plan.target_padded[rows].max(axis=0),
                 ),

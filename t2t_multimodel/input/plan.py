@@ -24,6 +24,7 @@ class BatchPlan:
         self.target_lengths = spec.targets.lengths(hparams, "targets", bucket)
         self._key = (seed, spec.name, split.name)
         self._batch_tokens, self._batch_examples = hparams.batch_tokens, hparams.batch_examples
+        self._rows_multiple = hparams.batch_rows_multiple
         # Of each row: what its sides are padded to, and what they count against the budget.
         self.input_padded = self.input_lengths.padded(split.input_length)
         self.target_padded = self.target_lengths.padded(split.target_length)
@@ -94,6 +95,10 @@ class BatchPlan:
         """How many rows a full batch has at the padded lengths of these `rows`."""
         positions = self._apart[rows].max(axis=0).sum()
         return int(max(len(rows), min(self._batch_examples, self._batch_tokens // max(1, positions))))
+
+    def filled_rows(self, rows):
+        """The same up to a multiple of `batch_rows_multiple`: the further rows are no examples."""
+        return -(-self.full_rows(rows) // self._rows_multiple) * self._rows_multiple
 
     def padded_positions(self, rows):
         """How many positions a batch of these `rows` has, with its padding; of two alike the one with longer rows."""

@@ -1,11 +1,15 @@
 """Picks the trainer's adapter for the backend that Keras runs on; nothing else of the trainer asks which one it is."""
 
+import contextlib
+
 import keras
+
+from t2t_multimodel.errors import UserError, unknown_name
 
 
 def adapter():
-    """`Step`, `compiled`, `fused`, `seed` of the backend, and `STATIC_SHAPES`: whether batches for the first
-    two must come in few shapes.
+    """`Step`, `compiled`, `fused`, `seed` of the backend; `STATIC_SHAPES`: whether batches for the first two must come
+    in few shapes; and `UPDATES_UNDER_WAY`: how many updates may be under way while another one is begun.
     """
     name = keras.backend.backend()
     if name == "tensorflow":
@@ -13,7 +17,27 @@ def adapter():
     elif name == "jax":
         from t2t_multimodel.training import jax_step as module
     else:
-        from t2t_multimodel.errors import unknown_name
-
         raise unknown_name("backend", name, ("tensorflow", "jax"), "set --backend or KERAS_BACKEND")
     return module
+
+
+def chosen_devices(settings, hparams):
+    """The `Devices` of `devices.py` that the `RunSettings` ask for, None for one alone; only JAX trains on several.
+
+    Raises:
+      UserError: they can't be had, or the work can't be shared evenly.
+    """
+    if keras.backend.backend() == "jax":
+        from t2t_multimodel.training import devices
+
+        return devices.chosen_devices(settings, hparams)
+    for name, alone in (("devices", 1), ("expert_devices", 1), ("shard_weights", False)):
+        value = getattr(settings, name)
+        if value and value != alone:
+            raise UserError(f"--{name} needs --backend=jax: on {keras.backend.backend()} a run has one device")
+    return None
+
+
+def scope(devices):
+    """The context in which the variables of a model on these devices are made."""
+    return contextlib.nullcontext() if devices is None else devices.scope()

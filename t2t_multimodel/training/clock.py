@@ -6,7 +6,8 @@ import time
 class TrainingClock:
     """Seconds spent in updates, of this run and of what it continues.
 
-    The time of an update is that of drawing its batches and of the update itself. Evaluations, checkpoints and
+    The time of an update is that of drawing its batches and of the update itself, until its results are there. Several
+    may be under way: the clock runs from the start of the first to the end of the last. Evaluations, checkpoints and
     start-up don't count, nor does the first update of each graph, which spends its time on tracing it.
     """
 
@@ -18,21 +19,25 @@ class TrainingClock:
         self._started = None
 
     def start(self):
-        """An update begins."""
-        self._started = time.perf_counter()
+        """An update begins; where others are under way the clock is running and goes on."""
+        if self._started is None:
+            self._started = time.perf_counter()
 
-    def stop(self, microbatches):
-        """The update from `microbatches`, (spec, batch of arrays) pairs, is done → its seconds, 0.0 if traced."""
-        passed = time.perf_counter() - self._started
+    def is_first(self, microbatches):
+        """Whether the update from `microbatches`, (spec, batch of arrays) pairs, is the first of its graph."""
         shapes = ()
         if self._static_shapes:
             shapes = [tuple(array.shape for array in batch.values()) for _, batch in microbatches]
         graph = (*(spec.signature for spec, _ in microbatches), *shapes)
-        if graph not in self._traced:
-            self._traced.add(graph)
-            passed = 0.0
-        self.seconds += passed
-        return passed
+        first = graph not in self._traced
+        self._traced.add(graph)
+        return first
+
+    def stop(self, counts=True):
+        """No update is under way any more. Args: counts: False: the time since the start is that of tracing."""
+        if counts and self._started is not None:
+            self.seconds += time.perf_counter() - self._started
+        self._started = None
 
 
 def seconds_logged(records, step):

@@ -1,5 +1,6 @@
 """The training step on JAX: the one place of the trainer that knows it (see tensorflow_step.py for its twin)."""
 
+import contextlib
 import random
 
 import jax
@@ -9,46 +10,53 @@ import numpy as np
 from t2t_multimodel.modalities.arrays import joined_name
 
 STATIC_SHAPES = True  # every shape is compiled anew
+UPDATES_UNDER_WAY = 2
 REPORTED = ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
 
 
 class Step:
     """Updates a model's variables from batches. One compiled program for each signature and shape: batches come in few
     shapes.
+
+    An update is begun and not waited for. What it makes of the variables stays here until somebody needs them: the
+    Keras variables have no values meanwhile (their memory was used again), and get them by `variables()`, `evaluate`
+    and `gradients`.
     """
 
-    def __init__(self, model, optimizer, hparams):
+    def __init__(self, model, optimizer, hparams, devices=None):
+        """Args: devices: `Devices` on which the variables were made; None: a single one."""
+        model.devices = devices  # for `compiled` and `fused`
+        self.devices = devices
         self.model, self.optimizer, self.hparams = model, optimizer, hparams
         self._updates, self._gradients, self._evaluations = {}, {}, {}
+        self._values = None  # of the variables, after an update; None: the variables have them
 
     def variables(self):
         """Everything that makes up the state of training, in a fixed order: weights, random state, optimiser."""
-        return [*self.model.variables, *self.optimizer.variables]
+        self._write_variables()
+        return self._all_variables()
 
     def update(self, microbatches, learning_rate):
-        """One update from the average over `microbatches`, a list of (spec, batch of numpy arrays); see the twin."""
+        """One update from the average over `microbatches`, a list of (spec, batch of numpy arrays); see the twin.
+
+        Returns:
+          what the twin returns, as arrays that may not be computed yet: `float` of one waits for it.
+        """
         specs = tuple(spec for spec, _ in microbatches)
         key = tuple(spec.signature for spec in specs)
         if key not in self._updates:
-            self._updates[key] = jax.jit(self._make_update(specs), donate_argnums=0)
-        variables = self.variables()
+            self._updates[key] = self._compiled_update(specs)
         batches = [batch for _, batch in microbatches]
-        values, norm, reports = self._updates[key]([v.value for v in variables], batches, np.float32(learning_rate))
-        for variable, value in zip(variables, values):
-            variable.assign(value)
-        return [{name: float(value) for name, value in report.items()} for report in reports], float(norm)
+        values = self._values or [v.value for v in self._all_variables()]
+        self._values, norm, reports = self._updates[key](values, batches, np.float32(learning_rate))
+        return reports, norm
 
     def evaluate(self, spec, batch):
         """Teacher-forced statistics of each target as `MultiModel.evaluate` gives them; numpy arrays."""
         if spec.signature not in self._evaluations:
-
-            def evaluation(values, batch):
-                with keras.StatelessScope(state_mapping=list(zip(self.model.variables, values))):
-                    return self.model.evaluate(batch, spec)
-
-            self._evaluations[spec.signature] = jax.jit(evaluation)
-        values = [v.value for v in self.model.variables]
-        found = self._evaluations[spec.signature](values, batch)
+            self._evaluations[spec.signature] = fused(self.model, lambda batch: self.model.evaluate(batch, spec))
+        self._write_variables()
+        found = self._evaluations[spec.signature](batch)
         return {name: np.asarray(value) for name, value in found.items()}
 
     def gradients(self, spec, batch):
@@ -66,6 +74,7 @@ class Step:
                     return self.model.loss(batch, spec, training=False)[1]["cross_entropy"]
 
             self._gradients[spec.signature] = (jax.jit(jax.grad(loss_of)), trained, others)
+        self._write_variables()
         function, trained, others = self._gradients[spec.signature]
         values = function([v.value for v in trained], [v.value for v in others], batch)
         return [np.asarray(value) for value in values]
@@ -80,7 +89,7 @@ class Step:
           (activations, gradients), "results": bytes of what does not take the place of an argument}.
         """
         update = jax.jit(self._make_update(tuple(spec for spec, _ in microbatches)), donate_argnums=0)
-        variables = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in self.variables()]
+        variables = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in self._all_variables()]
         batches = [batch for _, batch in microbatches]
         found = update.lower(variables, batches, np.float32(0)).compile().memory_analysis()
         return {
@@ -89,11 +98,29 @@ class Step:
             "results": found.output_size_in_bytes - found.alias_size_in_bytes,
         }
 
+    def _all_variables(self):
+        return [*self.model.variables, *self.optimizer.variables]
+
+    def _write_variables(self):
+        """Gives the Keras variables what the updates so far made of them."""
+        values, self._values = self._values, None
+        for variable, value in zip(self._all_variables() if values else (), values or ()):
+            variable.assign(value)
+
+    def _compiled_update(self, specs):
+        places = {}
+        if self.devices:
+            # Pinned, so that the variables stay where they were made, and their memory is used again.
+            of_variables = [v.value.sharding for v in self._all_variables()]
+            whole, rows = self.devices.whole, self.devices.rows
+            places = {"in_shardings": (of_variables, rows, whole), "out_shardings": (of_variables, whole, whole)}
+        return jax.jit(self._make_update(specs), donate_argnums=0, **places)
+
     def _make_update(self, specs):
         trainable, state = self.model.trainable_variables, self.model.non_trainable_variables
         trained_ids = {id(v) for spec in specs for v in self.model.trainable_variables_for(spec)}
         trained = [v for v in trainable if id(v) in trained_ids]
-        variables = self.variables()
+        variables = self._all_variables()
 
         def loss_of(weights, rest, batches):
             total, reports = 0.0, []
@@ -108,7 +135,8 @@ class Step:
             by_id = {id(v): value for v, value in zip(variables, values)}
             rest = [(v, by_id[id(v)]) for v in self.model.variables if id(v) not in trained_ids]
             weights = [by_id[id(v)] for v in trained]
-            gradients, (reports, new_state) = jax.grad(loss_of, has_aux=True)(weights, rest, batches)
+            with _scope(self.devices):
+                gradients, (reports, new_state) = jax.grad(loss_of, has_aux=True)(weights, rest, batches)
             norm = jax.numpy.sqrt(sum(jax.numpy.sum(g.astype("float32") ** 2) for g in gradients))
             if self.hparams.clip_norm:
                 scale = jax.numpy.minimum(1.0, self.hparams.clip_norm / jax.numpy.maximum(norm, 1e-12))
@@ -133,12 +161,26 @@ def compiled(model, spec, function):
 def fused(model, function):
     """`function(*trees of arrays)` of a model as one program for each set of shapes."""
 
+    devices = getattr(model, "devices", None)
+
     def with_values(values, *arrays):
-        with keras.StatelessScope(state_mapping=list(zip(model.variables, values))):
-            return function(*arrays)
+        with keras.StatelessScope(state_mapping=list(zip(model.variables, values))), _scope(devices):
+            results = function(*arrays)
+        return devices.share_out(results) if devices else results
+
+    def place(array):
+        return array if isinstance(array, jax.Array) else devices.put(array)
+
+    def call(*arrays):
+        placed = jax.tree.map(place, arrays) if devices else arrays
+        return program([v.value for v in model.variables], *placed)
 
     program = jax.jit(with_values)
-    return lambda *arrays: program([v.value for v in model.variables], *arrays)
+    return call
+
+
+def _scope(devices):
+    return devices.scope() if devices else contextlib.nullcontext()
 
 
 def seed(value):

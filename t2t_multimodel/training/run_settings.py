@@ -30,6 +30,9 @@ class RunSettings:
     early_stopping_patience: int = 0
     log_interval: int = 50
     skip_decoding: bool = False
+    devices: int = 0
+    expert_devices: int = 0
+    shard_weights: bool = False
 
     def __post_init__(self):
         """Raises `UserError` for values that contradict each other or are out of range."""

@@ -11,6 +11,7 @@ from t2t_multimodel.training.adam import LazyAdam, by_expert
 from t2t_multimodel.training.tensorflow_program import program
 
 STATIC_SHAPES = False  # one trace serves every length
+UPDATES_UNDER_WAY = 0  # an update ends with its call
 REPORTED = ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
 
 

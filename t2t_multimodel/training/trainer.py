@@ -12,13 +12,14 @@ from t2t_multimodel.input.mixture_stream import MixtureStream
 from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.mixture import MixtureSchedule
 from t2t_multimodel.training import checkpoints
-from t2t_multimodel.training.backend import adapter
+from t2t_multimodel.training.backend import adapter, chosen_devices, scope
 from t2t_multimodel.training.clock import TrainingClock, seconds_logged
 from t2t_multimodel.training.early_stopping import EarlyStopping
 from t2t_multimodel.training.evaluation import Evaluator
 from t2t_multimodel.training.loss_window import LossWindow
 from t2t_multimodel.training.metrics_log import MetricsLog, read_metrics
 from t2t_multimodel.training.optimizer import learning_rate, make_optimizer
+from t2t_multimodel.training.pending import PendingUpdates
 from t2t_multimodel.training.reporting import Progress, draw_learning_curves
 from t2t_multimodel.training.run import Run, build_model, load_variables
 from t2t_multimodel.training.run_directory import RunDirectory
@@ -54,12 +55,17 @@ class Trainer:
             settings.early_stopping_metric, settings.early_stopping_patience, self.run_record.problems
         )
         self.backend = adapter()
+        self.devices = chosen_devices(settings, self.hparams)
+        if self.devices is not None:
+            print(self.devices)
         self.stream = self._open_stream()
         # The order of what follows is part of exact repetition: seed, weights, then whatever a checkpoint says.
         self.backend.seed(settings.seed)
-        self.model = build_model(self.run_record, self.hparams)
-        optimizer = make_optimizer(self.hparams, self.model.trainable_variables)
-        self.train_step = self.backend.Step(self.model, optimizer, self.hparams)
+        with scope(self.devices):
+            self.model = build_model(self.run_record, self.hparams)
+            optimizer = make_optimizer(self.hparams, self.model.trainable_variables)
+        more = {} if self.devices is None else {"devices": self.devices}
+        self.train_step = self.backend.Step(self.model, optimizer, self.hparams, **more)
         self.evaluator = Evaluator(self.model, self.run_record, self.hparams, self.train_step)
         self.step = 0
         self.window = LossWindow()
@@ -101,37 +107,64 @@ class Trainer:
         settings, last = self.settings, self.hparams.train_steps
         saved = self.step if self.step else None
         with Progress(last, list(self.stores), self.step) as progress:
+            pending = self._pending_updates(progress)
             if self._evaluation_due and settings.schedule == "train_and_evaluate":
                 self._evaluate_unless_stopped(log, progress)
                 saved = None
             while self.step < last and not stop.status and not self.early_stopping.stopped:
-                self.clock.start()
-                batches = self.stream.microbatches(self.step)
-                microbatches = [(self.run_record.problems[batch.problem].spec, batch.arrays) for batch in batches]
-                reports, norm = self.train_step.update(microbatches, learning_rate(self.hparams, self.step, last))
-                self.clock.stop(microbatches)
-                self._check(batches, reports)
-                for batch, report in zip(batches, reports):
-                    self.stream.record_loss(batch.problem, report["cross_entropy"])
-                self.step += 1
-                self.window.add(batches, reports, norm)
-                progress.update(self.step, *self.window.latest)
+                self._update(pending)
                 if self.step % settings.log_interval == 0 or self.step == last:
+                    self._finish(pending)
                     rate = learning_rate(self.hparams, self.step - 1, last)
                     self.window.write(log, self.step, self.stream, rate, self.clock.seconds)
                 if settings.schedule == "train_and_evaluate" and (
                     self.step % settings.eval_interval == 0 or self.step == last
                 ):
+                    self._finish(pending)
                     self._evaluate_unless_stopped(log, progress)
                 if self.step % settings.save_interval == 0:
+                    self._finish(pending)
                     self._save()
                     saved = self.step
+            self._finish(pending)
             if saved != self.step:
                 self._save()
         self._draw_curves()
         if self.early_stopping.stopped:
             print(f"stopped early at step {self.step}: {self.early_stopping.reason}")
         return stop.status if self.step < last or self._evaluation_due else 0
+
+    def _pending_updates(self, progress):
+        def done(step, batches, reports, norm):
+            self._check(step, batches, reports)
+            for batch, report in zip(batches, reports):
+                self.stream.record_loss(batch.problem, report["cross_entropy"])
+            self.window.add(batches, reports, norm)
+            progress.update(step, *self.window.latest)
+
+        adaptive = self.hparams.mixture == "adaptive"  # a draw needs the loss of the update before
+        return PendingUpdates(0 if adaptive else self.backend.UPDATES_UNDER_WAY, done)
+
+    def _update(self, pending):
+        """One update; it may be under way when this returns. That of a new graph is compiled with none beside it."""
+        self.clock.start()
+        batches = self.stream.microbatches(self.step)
+        microbatches = [(self.run_record.problems[batch.problem].spec, batch.arrays) for batch in batches]
+        first = self.clock.is_first(microbatches)
+        if first and pending:
+            self._finish(pending)
+            self.clock.start()
+        rate = learning_rate(self.hparams, self.step, self.hparams.train_steps)
+        reports, norm = self.train_step.update(microbatches, rate)
+        self.step += 1
+        pending.add(self.step, batches, reports, norm)
+        if pending.read(all_of_them=first):
+            self.clock.stop(counts=not first)
+
+    def _finish(self, pending):
+        """Waits for the updates under way: what is logged, evaluated or saved was checked to be finite."""
+        pending.read(all_of_them=True)
+        self.clock.stop()
 
     def _evaluate_only(self, stop):
         """Evaluates a run that another process may be training: nothing of it changes, lines are added to its log."""
@@ -173,10 +206,10 @@ class Trainer:
         text = f"step {self.step} dev: " + "  ".join(f"{name} {m} {v:.4g}" for name, (m, v) in headlines.items())
         (progress.say if progress else print)(text)
 
-    def _check(self, batches, reports):
+    def _check(self, step, batches, reports):
         """A run that learns nothing, or from nothing, must not go on unnoticed."""
         for batch, report in zip(batches, reports):
-            place = f"problem {batch.problem}, step {self.step + 1}, epoch {batch.epoch}, batch {batch.position}"
+            place = f"problem {batch.problem}, step {step}, epoch {batch.epoch}, batch {batch.position}"
             if not math.isfinite(report["loss"]):
                 raise DivergedError(
                     f"the loss is {report['loss']} ({place}); the last checkpoint is as it was: "

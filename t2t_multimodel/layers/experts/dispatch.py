@@ -13,6 +13,7 @@ from keras import ops
 
 from t2t_multimodel.kernels.gather import gather_rows
 from t2t_multimodel.kernels.select import Kernel
+from t2t_multimodel.layers.experts.across_devices import even_slots
 from t2t_multimodel.layers.experts.combine import combine_blocks, combine_choices
 
 MAX_RAGGED_EXPERTS = 64  # experts that are called one after the other; more of them are faster as one padded product
@@ -75,7 +76,7 @@ def _padded(tokens, assignments, capacity, expert, rank, kept, experts):
     Args: expert [N·K]: that of each assignment; rank [N·K]: its number among those of its expert; kept [N·K]: whether
       it is within the capacity.
     """
-    counts, slots = ops.minimum(assignments.counts, capacity), _slots(assignments.counts, capacity)
+    counts, slots = ops.minimum(assignments.counts, capacity), even_slots(_slots(assignments.counts, capacity))
     order, choices, number = assignments.order, assignments.choices, experts.num_experts
     place = expert * slots + rank
     slot = ops.arange(slots, dtype="int32")[None]

@@ -4,6 +4,7 @@ from keras import ops
 
 from t2t_multimodel.kernels.feed_forward import feed_forward_by_expert
 from t2t_multimodel.kernels.gather import ragged_split
+from t2t_multimodel.layers.experts.across_devices import across_devices
 
 
 class Experts:
@@ -17,7 +18,7 @@ class Experts:
         """x [E, S, d], S rows for each expert → the same."""
         # A written gradient takes tensors; the cast makes them of variables.
         first, second = (ops.cast(ops.convert_to_tensor(weights), x.dtype) for weights in (self.first, self.second))
-        return feed_forward_by_expert(x, first, second)
+        return across_devices(feed_forward_by_expert(across_devices(x), first, second))
 
     def ragged(self, x, counts):
         """x [rows, d], sorted by expert, counts [E] of them for each → a list of [counts[e], d]."""

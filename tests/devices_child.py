@@ -1,0 +1,97 @@
+"""Run by test_devices.py with four devices of a CPU: trains on one and on four of them, and writes what happened.
+
+python devices_child.py FILE: writes {mode: {"losses", "norms", "shapes", "products", "evaluation", "decoded"}} as JSON.
+"""
+
+import json
+import re
+import sys
+from dataclasses import replace
+
+import keras
+import numpy as np
+from models import HPARAMS, TRANSLATION, make_batch
+
+from t2t_multimodel.decoding.batch_decoder import BatchDecoder
+from t2t_multimodel.models.multimodel import MultiModel
+from t2t_multimodel.training.backend import adapter, scope
+from t2t_multimodel.training.devices import Devices
+from t2t_multimodel.training.optimizer import make_optimizer
+from t2t_multimodel.training.run import load_variables
+
+SMALL = replace(HPARAMS, num_experts=8, experts_per_token=2, hidden_size=32, expert_filter_size=24, dropout=0.1)
+MODES = {  # → devices, expert_devices, shard_weights; None: one device
+    "one": None,
+    "data": (4, 1, False),
+    "expert": (4, 4, False),
+    "both": (4, 2, False),
+    "weights": (4, 2, True),
+}
+ROWS, STEPS = 8, 3
+TRAINED_LAST = {}  # {path: array} of every variable of the mode that was trained last
+
+
+def train(places):
+    devices = places and Devices(*places, num_experts=SMALL.num_experts)
+    keras.utils.set_random_seed(3)
+    with scope(devices):
+        model = MultiModel(SMALL, [TRANSLATION])
+        optimizer = make_optimizer(SMALL, model.trainable_variables)
+    step = adapter().Step(model, optimizer, SMALL, devices)
+    losses, norms = [], []
+    for number in range(STEPS):
+        reports, norm = step.update([(TRANSLATION, make_batch(TRANSLATION, ROWS, seed=number))], 1e-2)
+        losses.append(float(reports[0]["loss"]))
+        norms.append(float(norm))
+    variables = {v.path: v.value for v in step.variables()}
+    TRAINED_LAST.update({path: np.asarray(value) for path, value in variables.items()})
+    first = next(v for path, v in variables.items() if path.endswith("encoder/experts/first"))
+    momentum = next(v for path, v in variables.items() if path.endswith("encoder_experts_first_momentum"))
+    dense = next(v for path, v in variables.items() if path.endswith("attention/query"))
+    batch = make_batch(TRANSLATION, ROWS - 1)  # rows that the devices can't share evenly
+    return {
+        "losses": losses,
+        "norms": norms,
+        "shapes": {
+            name: list(array.addressable_shards[0].data.shape)
+            for name, array in (("first", first), ("momentum", momentum), ("dense", dense))
+        },
+        "products": experts_products(step),
+        "evaluation": {name: values.tolist() for name, values in step.evaluate(TRANSLATION, batch).items()},
+        "decoded": BatchDecoder(model, adapter()).ids(TRANSLATION, batch, 5)[0].tolist(),
+    }
+
+
+def experts_products(step):
+    """How many multiplications each product of the experts takes on a device, as the compiled program says."""
+    (program,) = step._updates.values()
+    values = [v.value for v in step.variables()]
+    text = program.lower(values, [make_batch(TRANSLATION, ROWS)], np.float32(1e-2)).compile().as_text()
+    shapes = {
+        name: [int(n) for n in numbers.split(",")] for name, numbers in re.findall(r"%(\S+) = f32\[([0-9,]+)\]", text)
+    }
+    sizes = []
+    for result, left, contracted in re.findall(
+        r"%(\S+) = \S+ dot\((?:f32\S+ )?%([^,]+),.*lhs_batch_dims=\{0\}, lhs_contracting_dims=\{(\d)\}.*/experts/", text
+    ):
+        sizes.append(int(np.prod(shapes[result])) * shapes[left][int(contracted)])
+    return sorted(sizes)
+
+
+def restored(places):
+    """Whether variables in these places take what was trained last, and stay in their places: (values, places)."""
+    devices = Devices(*places, num_experts=SMALL.num_experts)
+    keras.utils.set_random_seed(4)
+    with scope(devices):
+        model = MultiModel(SMALL, [TRANSLATION])
+    before = [v.value.sharding for v in model.variables]
+    load_variables(model.variables, TRAINED_LAST, "test")
+    values = all(np.array_equal(np.asarray(v.value), TRAINED_LAST[v.path]) for v in model.variables)
+    return values, all(v.value.sharding == sharding for v, sharding in zip(model.variables, before))
+
+
+if __name__ == "__main__":
+    results = {mode: train(places) for mode, places in MODES.items()}
+    results["restored"] = restored(MODES["expert"])  # of the last mode, in other places
+    with open(sys.argv[1], "w") as file:
+        json.dump(results, file)
