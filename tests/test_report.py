@@ -161,7 +161,7 @@ def test_shares_are_those_of_the_draws_since_the_last_line():
     """Drawn: a, a | a, b | b, b: the log tells shares of all draws so far, and nothing of who was not drawn."""
     lines = [(2, "a", 2, 0.5, 1.0), (4, "a", 1, 0.45, 0.75), (4, "b", 1, 0.55, 0.25), (6, "b", 2, 0.6, 0.5)]
     records = [
-        {"step": s, "problem": p, "split": "train", "draws": d, "share_planned": planned, "share_actual": actual}
+        {"step": s, "problem": p, "split": "train", "microbatches": d, "share_planned": planned, "share_actual": actual}
         for s, p, d, planned, actual in lines
     ]
     shares = series.mixing(records)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from small_world import HPARAMS, PROBLEMS, make_data, make_trainer, weights
 
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.errors import DivergedError, UserError
+from t2t_multimodel.training import checkpoints
 
 pytestmark = pytest.mark.slow  # its runs of a dozen updates each compile their programs
 
@@ -82,7 +83,7 @@ def test_training_lowers_the_loss_of_every_problem(data, tmp_path):
 def test_several_problems_in_one_update(data, tmp_path):
     hparams = replace(HPARAMS, gradient_accumulation_steps=3, train_steps=2)
     make_trainer(data, tmp_path, hparams, log_interval=1).run()
-    drawn = {r["problem"]: r["draws"] for r in records(tmp_path) if r["step"] == 2 and "problem" in r}
+    drawn = {r["problem"]: r["microbatches"] for r in records(tmp_path) if r["step"] == 2 and "problem" in r}
     assert drawn == dict.fromkeys(PROBLEMS, 1)
 
 
@@ -108,6 +109,27 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(data, tmp_p
     with pytest.raises(UserError, match=r"loss is nan \(problem tiny_\w+, step 6, epoch \d+, batch \d+\)"):
         trainer.run()
     assert make_trainer(data, tmp_path).step == 4, "the last checkpoint is as it was"
+
+
+@pytest.mark.parametrize(
+    "schedule, said",
+    [("train_and_evaluate", "teacher_forced_.* is nan after step 1"), ("train", "not finite after step 1")],
+)
+def test_what_the_last_update_spoilt_is_not_saved(data, tmp_path, schedule, said):
+    trainer = make_trainer(data, tmp_path, replace(HPARAMS, train_steps=1), schedule=schedule)
+    update = trainer.train_step.update
+
+    def broken(microbatches, rate):
+        results = update(microbatches, rate)
+        trainer.train_step.variables()
+        for weights in trainer.model.trainable_variables:
+            weights.assign(np.full(weights.shape, np.nan))
+        return results
+
+    trainer.train_step.update = broken
+    with pytest.raises(DivergedError, match=said):
+        trainer.run()
+    assert checkpoints.steps(tmp_path / "checkpoints") == []
 
 
 @pytest.mark.parametrize("values, said", [({"loss": 0.0}, "exactly 0"), ({"weight": 0.0}, "without targets")])

@@ -46,7 +46,7 @@ def mixing(records):
         if has_shares(record):
             step = record["step"]
             planned.setdefault(record["problem"], {})[step] = record["share_planned"]
-            drawn.setdefault(record["problem"], {})[step] = record.get("draws", 0)
+            drawn.setdefault(record["problem"], {})[step] = record.get("microbatches", 0)
     for by_step in drawn.values():
         for step, draws in by_step.items():
             totals[step] = totals.get(step, 0) + draws

@@ -22,9 +22,9 @@ class LossWindow:
         self._norm += norm
         for batch, report in zip(batches, reports):
             sums = self._sums.setdefault(
-                batch.problem, dict.fromkeys(("draws", "input_tokens", "target_tokens", *report), 0.0)
+                batch.problem, dict.fromkeys(("microbatches", "input_tokens", "target_tokens", *report), 0.0)
             )
-            sums["draws"] += 1
+            sums["microbatches"] += 1
             sums["input_tokens"] += batch.input_tokens
             sums["target_tokens"] += batch.target_tokens
             for name, value in report.items():
@@ -40,12 +40,12 @@ class LossWindow:
         seconds = max(time.monotonic() - self._started, 1e-9)
         for problem, sums in self._sums.items():
             planned, actual = shares[problem]
-            means = {name: sums[name] / sums["draws"] for name in _MEANS}
+            means = {name: sums[name] / sums["microbatches"] for name in _MEANS}
             log.write(
                 step,
                 means
                 | {
-                    "draws": sums["draws"],
+                    "microbatches": sums["microbatches"],
                     "share_planned": planned,
                     "share_actual": actual,
                     "examples_seen": stream.examples_seen[problem],

@@ -5,6 +5,7 @@ import math
 import sys
 
 import keras
+import numpy as np
 
 from t2t_multimodel.errors import DivergedError, UserError
 from t2t_multimodel.input.batching import BatchStream
@@ -193,6 +194,8 @@ class Trainer:
             split = store.dev_split
             decoding = not self.settings.skip_decoding
             scores[name] = self.evaluator.evaluate(store, split, self.settings.eval_batches, decoding=decoding)
+            if progress is not None:  # not of a run that another process trains
+                self._check_scores(name, scores[name])
         for name, store in self.stores.items():  # all or none of them, so that an evaluation is logged once
             seen = {"examples_seen": self.stream.examples_seen[name], "train_seconds": self.clock.seconds}
             log.write(self.step, scores[name] | seen, problem=name, split=store.dev_split)
@@ -221,6 +224,15 @@ class Trainer:
             if report["loss"] == 0.0:
                 raise UserError(f"the loss is exactly 0 ({place}): nothing is left to learn, or the targets are wrong")
 
+    def _check_scores(self, problem, scores):
+        """The losses of updates were finite, but not what the last one made of the weights."""
+        for name, value in scores.items():
+            if name.startswith("teacher_forced") and not math.isfinite(value):
+                raise DivergedError(
+                    f"the {name} of {problem} is {value} after step {self.step}; the last checkpoint is as it was: "
+                    "lower learning_rate or clip_norm"
+                )
+
     # ---- Checkpoints
 
     def _save(self):
@@ -229,6 +241,12 @@ class Trainer:
             if variable.path in arrays:
                 raise RuntimeError(f"two variables are called {variable.path}")
             arrays[variable.path] = keras.ops.convert_to_numpy(variable)
+        for path in (variable.path for variable in self.model.trainable_variables):
+            if not np.isfinite(arrays[path]).all():
+                raise DivergedError(
+                    f"the weights {path} are not finite after step {self.step}; the last checkpoint is as it was: "
+                    "lower learning_rate or clip_norm"
+                )
         state = {
             "step": self.step,
             "stream": self.stream.state(),
