@@ -122,8 +122,8 @@ def test_what_the_last_update_spoilt_is_not_saved(data, tmp_path, schedule, said
     def broken(microbatches, rate):
         results = update(microbatches, rate)
         trainer.train_step.variables()
-        for weights in trainer.model.trainable_variables:
-            weights.assign(np.full(weights.shape, np.nan))
+        for variable in trainer.model.trainable_variables:
+            variable.assign(np.full(variable.shape, np.nan))
         return results
 
     trainer.train_step.update = broken
