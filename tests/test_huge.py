@@ -107,15 +107,10 @@ def test_a_strangers_run_makes_no_more_weights_than_its_checkpoint_has(run, chan
 
 
 def test_a_longest_target_that_a_stranger_made_up_bounds_no_answer():
-    from t2t_multimodel.decoding.batch_decoder import BatchDecoder
+    from t2t_multimodel.decoding.batch_decoder import limit_of
 
-    decoder, limits = object.__new__(BatchDecoder), []
-    decoder._model = SimpleNamespace(head=lambda spec: SimpleNamespace(autoregressive=True))
-    decoder.ids = lambda spec, arrays, limit, *more: (limits.append(limit) or np.zeros((0, 1)), None)
-    for longest in (10, 2**31 - 1):
-        decoder.answers(
-            SimpleNamespace(spec=None, longest_target=longest), {}, None, decode_settings({"constrained": 0})
-        )
+    problems = [SimpleNamespace(longest_target=longest) for longest in (10, 2**31 - 1)]
+    limits = [limit_of(problem, decode_settings({})) for problem in problems]
     assert limits == [16, 2**20]
 
 
