@@ -6,7 +6,6 @@ import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from small_world import HPARAMS, make_data, make_trainer
 
