@@ -70,7 +70,7 @@ def plan_memory(settings):
     run = Run.of(settings.model, settings.seed, keras.backend.backend(), stores)
 
     def make():
-        model = build_model(run, hparams)
+        model = build_model(run, hparams, within_memory=False)
         return model, make_optimizer(hparams, model.trainable_variables)
 
     model, optimizer = backend.abstractly(make)
