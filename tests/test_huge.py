@@ -130,7 +130,7 @@ def test_so_has_that_of_data_generation():
 
 
 def checkpoint_of(folder, content, size=0):
-    """A checkpoint of step 1 whose manifest vouches for these arrays."""
+    """A checkpoint of step 1 with a manifest that vouches for these arrays."""
     step = checkpoints.save(folder, 1, {}, {})
     path = step / checkpoints.ARRAYS_FILE
     with open(path, "wb") as file:
@@ -165,7 +165,7 @@ def test_a_checkpoint_larger_than_the_memory_is_not_even_read(tmp_path, monkeypa
 
 
 def forged(data, folder, change):
-    """A copy of a store whose manifest is another one, and vouches for itself."""
+    """A copy of a store with another manifest, which vouches for itself."""
     import shutil
 
     shutil.copytree(data, folder)

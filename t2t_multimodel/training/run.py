@@ -154,7 +154,7 @@ def build_model(run, hparams, within_memory=True):
     """The registered model for a run's problems, with fresh weights.
 
     Args:
-      within_memory: False: of any size, for one whose weights have shapes only.
+      within_memory: False: of any size, for one with weights that have shapes only.
 
     Raises:
       UserError: it has more weights than fit into memory.
