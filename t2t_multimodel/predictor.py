@@ -203,7 +203,7 @@ class Predictor:
           targets: for each input a text or the name of a class.
 
         Raises:
-          UserError: unknown problem, one that has targets without probabilities, an input or a target that does not fit.
+          UserError: unknown problem, targets without probabilities, an input or a target that does not fit.
         """
         from t2t_multimodel.input.padding import make_batch
 
