@@ -304,15 +304,17 @@ def test_of_a_long_log_the_end_is_read(tmp_path):
 def test_a_class_without_what_its_base_leaves_to_it_is_one_line(user_folder, run_command, tmp_path):
     lines = (
         "from t2t_multimodel.modalities import Text",
-        "from t2t_multimodel.problem import Problem",
+        "from t2t_multimodel.problems.file_problem import FileProblem",
         "from t2t_multimodel.registry import register_problem",
         "@register_problem",
-        "class Unfinished(Problem):",
+        "class Unfinished(FileProblem):",
         '    """Nothing yet."""',
         "    inputs = targets = Text()",
         '    splits = {"train": None}',
+        '    directory = "."',
+        "    files = lambda self, split: []",
     )
     folder = user_folder({"unfinished.py": "\n".join(lines) + "\n"})
     given = ["--problem=unfinished", f"--t2t_usr_dir={folder}", f"--data_dir={tmp_path / 'data'}"]
     status, _, error = run_command(datagen.main, *given)
-    assert status == 2 and error.splitlines()[-1].endswith("Unfinished must define samples(split)")
+    assert status == 2 and error.splitlines()[-1].endswith("Unfinished must define read_samples(split)")
