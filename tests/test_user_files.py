@@ -312,9 +312,9 @@ def test_a_class_without_what_its_base_leaves_to_it_is_one_line(user_folder, run
         "    inputs = targets = Text()",
         '    splits = {"train": None}',
         '    directory = "."',
-        "    files = lambda self, split: []",
     )
     folder = user_folder({"unfinished.py": "\n".join(lines) + "\n"})
+    os.mkdir(os.path.join(folder, "train"))
     given = ["--problem=unfinished", f"--t2t_usr_dir={folder}", f"--data_dir={tmp_path / 'data'}"]
     status, _, error = run_command(datagen.main, *given)
     assert status == 2 and error.splitlines()[-1].endswith("Unfinished must define read_samples(split)")
