@@ -16,7 +16,7 @@ _NUMBERS = ("none", "one", "two")
 class TinyQuestion(Problem):
     """A picture of one or two things, 32×32 pixels, and an English question about it into the answer.
 
-    Source: drawn here, no licence needed; 10,000 questions to train, 200 dev, 500 test; 35 MB. A third of the
+    Source: drawn here, no licence needed; 20,000 questions to train, 200 dev, 500 test; 65 MB. A third of the
     questions ask for a colour, a third for a shape, the rest for a number or for yes or no. Within each kind no answer
     comes much more often than the others: the best trivial one is right in one of twelve, the likeliest of each
     question in one of three. No test scene is in the training data of tiny8.
@@ -27,7 +27,7 @@ class TinyQuestion(Problem):
     targets = Text("English")
     metrics = ("exact_match",)
     vocabulary_size = 2048
-    train_examples = 10000
+    train_examples = 20000
     dev_examples = 200
     test_examples = 500
 
