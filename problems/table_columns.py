@@ -125,7 +125,7 @@ class Columns:
         if isinstance(value, Mapping):  # as Hugging Face's `datasets` has them
             if value.get("bytes") is None:
                 value = value.get("path")
-            else:
+            elif isinstance(value["bytes"], bytes):
                 value = media.Content(f"{os.path.basename(table)}: {value.get('path') or row.place}", value["bytes"])
         if isinstance(value, bytes):
             value = media.Content(f"{os.path.basename(table)}: {row.place}", value)

@@ -82,6 +82,10 @@ def _new_problem(flags):
     for split, tables in found.tables.items():
         profiles[split], rows[split], more = columns.profile(tables, found.form, flags.rows)
         faults += more
+    if not profiles["train"]:
+        raise UserError(
+            f"train has no row that can be read; the first fault: {faults[0]}" if faults else "train has no rows"
+        )
     _print_columns(profiles["train"], rows, flags.rows)
     if faults:
         print(f"  wrong: {len(faults):,} rows can't be read, such as {faults[0]}")
@@ -109,7 +113,7 @@ def _file(flags):
     from t2t_multimodel import registry
 
     name = flags.name
-    if not (name.isidentifier() and name.isascii() and name == name.lower()):
+    if not (name.isidentifier() and name.isascii() and name == name.lower() and name[0] != "_"):
         raise UserError(f"--name={name}: a name has lower-case letters, digits and underscores, such as city_birds")
     if name in registry.problems:
         raise UserError(f"--name={name}: there is a problem of that name; give another")
@@ -171,7 +175,8 @@ def _source(flags, found, chosen, target, percents, rows, folder):
 def _origin(found):
     """The name of the folder or the first file."""
     names = [name for split in found.files.values() for name in split]
-    return os.path.basename(names[0]) if names else found.directory.name
+    name = os.path.basename(names[0]) if names else found.directory.name
+    return "".join("_" if each in '"\\' or not each.isprintable() else each for each in name)
 
 
 def _write_and_check(flags, file, text, faults):

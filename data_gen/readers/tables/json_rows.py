@@ -28,7 +28,7 @@ def read(path, form, columns=None):
         if not line or line.isspace():
             continue
         try:
-            cells = _DECODE(line)
+            cells = decode(line)
             fault = "" if type(cells) is dict else f"no object but {_kind(cells)}; expected: {FORM}"
         except json.JSONDecodeError as error:
             fault = f"no JSON ({error.msg} at column {error.colno}); expected: {FORM}"
@@ -60,6 +60,15 @@ def _number(text):
 
 
 _DECODE = json.JSONDecoder(parse_constant=_no_constant, parse_int=_number).decode
+_DEEP = 64  # brackets; with fewer nothing can be nested too deep
+
+
+def decode(text):
+    """The value of a JSON text without NaN, huge numbers and deep nesting; raises `ValueError` or `RecursionError`."""
+    value = _DECODE(text)
+    if text.count("[") + text.count("{") > _DEEP and not fits(value, ANY):
+        raise RecursionError("nested too deep")
+    return value
 
 
 def _begins_with(path):
