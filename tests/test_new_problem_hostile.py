@@ -114,7 +114,7 @@ def test_a_link_is_a_table_by_its_own_name(tmp_path):
 
 def test_decimals_dates_and_other_types_of_parquet(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
-    import pyarrow.parquet
+    parquet = pytest.importorskip("pyarrow.parquet")
 
     day = datetime.date(2020, 1, 2)
     table = {
@@ -127,7 +127,7 @@ def test_decimals_dates_and_other_types_of_parquet(tmp_path):
         "map": pyarrow.array([[("k", day)]] * 60, pyarrow.map_(pyarrow.string(), pyarrow.date32())),
         "nan": [float("nan")] * 60,
     }
-    pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "train.parquet")
+    parquet.write_table(pyarrow.table(table), tmp_path / "train.parquet")
     cells = next(iter(read_rows(tmp_path / "train.parquet"))).cells
     assert [cells[name] for name in ("price", "count", "day", "time", "long", "inner", "map")] == [
         1.5,
