@@ -1,4 +1,4 @@
-"""Ctrl-C in any command: status 130, at most one line, no traceback; one that a library's callback drops comes again."""
+"""Ctrl-C in any command: status 130, no traceback; one that a callback of a library drops comes again."""
 
 import os
 import signal
