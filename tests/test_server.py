@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from served import picture, raw, recording, server
 
+from t2t_multimodel.errors import UserError
+
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("prometheus_client")
@@ -340,6 +342,21 @@ def test_a_taken_port_is_said_before_anything_is_loaded(running, run_command):
     port = running.url.rpartition(":")[2]
     status, _, error = run_command(command.main, "--output_dir=none", f"--port={port}")
     assert status == 2 and "Address already in use" in error and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("flag", ["--host=..a", "--host=" + "a" * 300, "--host=a b", "--host=999.1.1.1", "--host="])
+def test_what_is_no_address_is_one_line(flag, run_command):
+    from t2t_multimodel.cli import server as command
+
+    status, _, error = run_command(command.main, "--output_dir=none", "--port=0", "--no_auth", flag)
+    assert status == 2 and flag in error and len(error.splitlines()) == 1
+
+
+def test_a_list_of_no_problems_is_refused():
+    from t2t_multimodel.cli.server import _problems
+
+    with pytest.raises(UserError, match="names none; the run has a, b"):
+        _problems(" ,,", ["a", "b"])
 
 
 def test_bytes_that_are_no_http_end_nothing(running, client):
