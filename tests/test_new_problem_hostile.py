@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import gzip
 import json
 import os
 import socket
@@ -10,7 +11,8 @@ import pytest
 from table_files import png, tar
 
 from t2t_multimodel.cli import new_problem
-from t2t_multimodel.data_gen.readers.tables import TableFormat, read_rows
+from t2t_multimodel.data_gen.readers.tables import TableFormat, json_rows, read_rows
+from t2t_multimodel.errors import UserError
 from t2t_multimodel.survey import columns as kinds
 from t2t_multimodel.survey.columns import profile
 from t2t_multimodel.survey.layout import find_layout
@@ -80,6 +82,26 @@ def test_json_in_a_tar_is_held_to_the_same(tmp_path):
     contents = (b'{"n": %s}' % (b"9" * 4000), b'{"n": NaN}', b"[" * 900 + b"]" * 900, b'{"n": 1}')
     tar(tmp_path / "train.tar", {f"{i}.json": content for i, content in enumerate(contents)})
     assert [bool(row.fault) for row in read_rows(tmp_path / "train.tar")] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("head", ['<tmx a="', "<tmx><!-- ", "<tmx><", "<tmx><?x ", "<!DOCTYPE tmx [<!-- "])
+def test_a_tag_of_tmx_that_does_not_end_is_refused_soon(head, tmp_path):
+    """A parser begins such a tag anew with each block that it gets: a megabyte of .gz would take hours."""
+    with gzip.open(tmp_path / "train.tmx.gz", "wb", 1) as file:
+        file.write(head.encode() + b"x" * (1 << 26))
+    with pytest.raises(UserError, match="train.tmx.gz:1: no TMX, a tag or comment of more than 1,048,576 bytes"):
+        list(read_rows(tmp_path / "train.tmx.gz"))
+
+
+def test_more_than_there_is_memory_for_is_refused(tmp_path, monkeypatch):
+    unit = "".join(f'<tuv xml:lang="a{i}"><seg>x</seg></tuv>' for i in range(1001))
+    (tmp_path / "train.tmx").write_text(f"<tmx><body><tu>{unit}</tu></body></tmx>")
+    with pytest.raises(UserError, match="more than 1,000 languages"):
+        list(read_rows(tmp_path / "train.tmx"))
+    monkeypatch.setattr(json_rows, "_MOST_INNER", 100)
+    (tmp_path / "train.json").write_text("[" + "[]," * 100 + "[]]")
+    with pytest.raises(UserError, match="more than 100 objects in one list"):
+        list(read_rows(tmp_path / "train.json"))
 
 
 def special(path, kind):

@@ -12,6 +12,7 @@ from t2t_multimodel.regular_files import open_regular
 
 FORM = 'one object a line, such as {"text": "…", "label": "…"}'
 _MOST_LIST_BYTES = 1 << 28  # of a .json with one list, which is held in memory
+_MOST_INNER = 20_000_000  # lists and objects in it, each of which takes much more memory than its text
 _DIGITS = 80
 
 
@@ -92,6 +93,8 @@ def _of_list(path):
                 f"{path}: a list of more than {_MOST_LIST_BYTES:,} characters; write it as JSON Lines: {FORM}"
             )
         text.append(line)
+    if sum(line.count("[") + line.count("{") for line in text) > _MOST_INNER:
+        raise UserError(f"{path}: more than {_MOST_INNER:,} objects in one list; write it as JSON Lines: {FORM}")
     try:
         rows = _DECODE("\n".join(text))
     except json.JSONDecodeError as error:
