@@ -196,3 +196,15 @@ def test_what_is_no_file_in_a_class_folder_is_told(tmp_path):
 def test_names_that_are_python_s_own(name, run_command):
     status, _, error = run_command(new_problem.main, ".", f"--name={name}")
     assert status == 2 and "lower-case letters" in error
+
+
+def test_ctrl_c_leaves_no_file_that_stops_the_same_command(tmp_path, run_command, monkeypatch):
+    def interrupted(flags, file):
+        assert file.exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(new_problem, "_check", interrupted)
+    (tmp_path / "corpus.csv").write_text("en,de\n" + "".join(f"{text},{text[::-1]}\n" for text in SENTENCES))
+    for _ in range(2):
+        assert run_command(new_problem.main, "corpus.csv", "--name=mine", "--t2t_usr_dir=mine")[0] == 130
+        assert not list((tmp_path / "mine").iterdir())

@@ -180,13 +180,34 @@ def _origin(found):
 
 
 def _write_and_check(flags, file, text, faults):
-    from t2t_multimodel import registry, startup
-    from t2t_multimodel.cli.user_code import load_user_code
     from t2t_multimodel.files import write_file
 
+    is_new = not file.exists()
     file.parent.mkdir(parents=True, exist_ok=True)
     write_file(file, text)
     print(f"\nwrote {file}:\n\n" + "\n".join(f"    {line}" if line else "" for line in text.splitlines()) + "\n")
+    try:
+        _check(flags, file)
+    except KeyboardInterrupt:  # so that the same command can be given again
+        if is_new:
+            file.unlink()
+        raise
+    bad = f" --max_bad_records={len(faults)}" if faults else ""
+    folder, name = flags.t2t_usr_dir, flags.name
+    print("check_problem found nothing wrong. Next:\n")
+    print(f"    t2t-datagen --problem={name} --t2t_usr_dir={folder} --data_dir=data{bad}")
+    print(
+        f"    t2t-trainer --problem={name} --t2t_usr_dir={folder} --data_dir=data --output_dir=run_{name} "
+        "--model=multimodel --hparams_set=multimodel_tiny"
+    )
+    return 0
+
+
+def _check(flags, file):
+    """Raises `UserError` if the problem in `file` has faults, after they are listed."""
+    from t2t_multimodel import registry, startup
+    from t2t_multimodel.cli.user_code import load_user_code
+
     startup.import_tensorflow()
     from t2t_multimodel.testing import find_faults
 
@@ -202,15 +223,6 @@ def _write_and_check(flags, file, text, faults):
             f"the data or {file} (t2t-datagen --max_bad_records=N leaves bad rows out), and give --overwrite here, or "
             "call t2t_multimodel.testing.check_problem"
         )
-    bad = f" --max_bad_records={len(faults)}" if faults else ""
-    folder, name = flags.t2t_usr_dir, flags.name
-    print("check_problem found nothing wrong. Next:\n")
-    print(f"    t2t-datagen --problem={name} --t2t_usr_dir={folder} --data_dir=data{bad}")
-    print(
-        f"    t2t-trainer --problem={name} --t2t_usr_dir={folder} --data_dir=data --output_dir=run_{name} "
-        "--model=multimodel --hparams_set=multimodel_tiny"
-    )
-    return 0
 
 
 def _print_splits(problem):
