@@ -35,6 +35,9 @@ class Columns:
         self._columns, self._folder, self._media_folder = columns, folder, media_folder
         self._max_line_length = max_line_length
         self._sides = {side: _members(side, modality, columns.get(side)) for side, modality in modalities.items()}
+        targets = modalities.get("targets")
+        if columns.get("references") and targets is not None and not targets.is_text:
+            raise UserError("references are further right texts; targets that are no text have none")
         self.has_media = any(m.reads_files for members in self._sides.values() for _, m, _ in members)
 
     @property

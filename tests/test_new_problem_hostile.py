@@ -179,6 +179,20 @@ def test_content_that_is_no_bytes_is_a_bad_record(tmp_path):
     assert all("bad" in sample for sample in Pictures().read_samples("train"))
 
 
+def test_references_of_what_is_no_text_are_refused(tmp_path):
+    from t2t_multimodel.modalities import Numbers, Text
+    from t2t_multimodel.problems import Table
+
+    class Prices(Table):
+        directory = str(tmp_path)
+        columns = {"inputs": "a", "targets": "b", "references": "b"}
+        inputs, targets = Text(), Numbers(("b",))
+
+    (tmp_path / "train.jsonl").write_text('{"a": "x", "b": 1}\n')
+    with pytest.raises(UserError, match="targets that are no text have none"):
+        list(Prices().read_samples("train"))
+
+
 def test_what_is_no_file_in_a_class_folder_is_told(tmp_path):
     from t2t_multimodel.data_gen.readers.tables.folder_rows import others
 
