@@ -5,6 +5,7 @@ import collections
 import http.client
 import json
 import signal
+import socket
 import threading
 import time
 import urllib.error
@@ -252,6 +253,22 @@ def test_a_busy_server_gathers_refuses_and_gives_up():
             assert now['t2t_batch_inputs_bucket{le="4.0"}'] == batches
     with server("--timeout=1", delay=1.5) as slow, httpx.Client(base_url=slow.url, timeout=30) as client:
         refused(client.post(PREDICT, json={"instances": ["a"]}), 504, "no answer within 1 s")
+
+
+def test_a_request_that_never_ends_holds_up_neither_others_nor_the_end():
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{{"
+    with server("--timeout=1") as process:
+        host, port = process.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as slow:
+            slow.sendall(head.encode())
+            found = httpx.post(process.url + PREDICT, json={"instances": ["a"]}, timeout=20)
+            assert found.json() == {"predictions": ["A"]}
+            said = slow.recv(65536).decode()
+            assert said.startswith("HTTP/1.1 408") and "has not arrived within 1 s" in said
+        with socket.create_connection((host, int(port)), timeout=20) as slow:
+            slow.sendall(head.encode())
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
 
 
 @pytest.mark.slow
