@@ -144,6 +144,7 @@ def test_decimals_dates_and_other_types_of_parquet(tmp_path):
         "count": [decimal.Decimal("7")] * 60,
         "day": [day] * 60,
         "time": [datetime.datetime(2020, 1, 2, 3)] * 60,
+        "nanoseconds": pyarrow.array([1_577_934_000_000_000_001] * 60, pyarrow.timestamp("ns")),
         "long": [datetime.timedelta(1)] * 60,
         "inner": [{"days": [day, None]}] * 60,
         "map": pyarrow.array([[("k", day)]] * 60, pyarrow.map_(pyarrow.string(), pyarrow.date32())),
@@ -151,10 +152,11 @@ def test_decimals_dates_and_other_types_of_parquet(tmp_path):
     }
     parquet.write_table(pyarrow.table(table), tmp_path / "train.parquet")
     cells = next(iter(read_rows(tmp_path / "train.parquet"))).cells
-    assert [cells[name] for name in ("price", "count", "day", "time", "long", "inner", "map")] == [
+    assert [cells[name] for name in ("price", "count", "day", "time", "nanoseconds", "long", "inner", "map")] == [
         1.5,
         7,
         "2020-01-02",
+        "2020-01-02T03:00:00",
         "2020-01-02T03:00:00",
         "1 day, 0:00:00",
         {"days": ["2020-01-02", None]},

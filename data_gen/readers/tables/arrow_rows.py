@@ -116,12 +116,24 @@ def _slices(batch, size):
 
 
 def _values(column, names):
-    values = column.to_pylist()
+    values = _in_microseconds(column).to_pylist()
     if not _is_plain(column.type):
         values = list(map(_plain, values))
     if names:
         return [names[v] if isinstance(v, int) and 0 <= v < len(names) else v for v in values]
     return values
+
+
+def _in_microseconds(column):
+    """Times in nanoseconds, which Python's times do not have, in microseconds; other columns as they are."""
+    import pyarrow
+    import pyarrow.types as types
+
+    if getattr(column.type, "unit", None) != "ns":
+        return column
+    if types.is_timestamp(column.type):
+        return column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
+    return column.cast(pyarrow.time64("us") if types.is_time64(column.type) else pyarrow.duration("us"), safe=False)
 
 
 def _is_plain(type_):
