@@ -78,6 +78,12 @@ def test_csv(content, flags, words, tmp_path, run_command):
     assert words in refused(run_command, "corpus.csv", *flags)
 
 
+def test_a_line_end_in_the_name_of_a_column_stays_out_of_faults(tmp_path):
+    (tmp_path / "train.csv").write_text('"a\nb",c\n1\n')
+    (row,) = read_rows(tmp_path / "train.csv")
+    assert row.fault.endswith("train.csv:3: 1 cells, but 2 columns (a b, c)")
+
+
 def test_json_in_a_tar_is_held_to_the_same(tmp_path):
     contents = (b'{"n": %s}' % (b"9" * 4000), b'{"n": NaN}', b"[" * 900 + b"]" * 900, b'{"n": 1}')
     tar(tmp_path / "train.tar", {f"{i}.json": content for i, content in enumerate(contents)})

@@ -130,4 +130,5 @@ def _names(path, number, record, delimiter):
 
 
 def _few(names):
-    return ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
+    """Some of the names in one line: a quoted one may have line ends in it."""
+    return ", ".join(" ".join(name.split())[:40] for name in names[:6]) + (", …" if len(names) > 6 else "")
