@@ -91,7 +91,7 @@ def make_records(problem, features, vocabulary, split, start, samples):
             sample = problem.prepare(raw)
             _check(problem, sample, features)
         except (ValueError, OSError, UserError) as error:
-            reason = str(error) or type(error).__name__
+            reason = " ".join(str(error).splitlines()) or type(error).__name__  # a file's name may have a line end
             bad.append(BadRecord(_utf8(key), _utf8(_file_of(problem, raw)), _utf8(reason)))
         else:
             good.append((key, sample))

@@ -5,11 +5,11 @@ import errno
 import os
 import pathlib
 import secrets
-import shutil
 
 from t2t_multimodel import locks
 from t2t_multimodel.digests import sha256_of_file
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.files import remove_folder
 from t2t_multimodel.regular_files import NotRegular, open_regular
 from t2t_multimodel.store_folder import INCOMPLETE, remove_unless_read
 
@@ -62,9 +62,9 @@ def written_whole(folder):
     except BaseException:
         if before.exists() and not folder.exists():
             os.rename(before, folder)
-        shutil.rmtree(beside, ignore_errors=True)
+        remove_folder(beside)
         raise
-    shutil.rmtree(before, ignore_errors=True)
+    remove_folder(before)
 
 
 def unused(folder, purpose):

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-import shutil
 
 import numpy as np
 
@@ -39,6 +38,7 @@ from t2t_multimodel.data_gen.vocabulary_training import (
     train_on_problems,
 )
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.files import remove_folder
 from t2t_multimodel.modalities import Modality
 from t2t_multimodel.problem import declaration_faults
 from t2t_multimodel.vocabulary import TABLE_FILE, Vocabulary
@@ -222,16 +222,14 @@ def _vocabulary_without_store_removed(data_dir, trained, results):
         yield
     except Exception:  # not Ctrl-C, which says nothing about the text
         if trained and not any(result.made for result in results):
-            shutil.rmtree(data_dir / VOCABULARY_FOLDER, ignore_errors=True)
+            remove_folder(data_dir / VOCABULARY_FOLDER)
         raise
 
 
 def _kept(problem, data_dir, log):
     """The `Result` of a current store; updates what its manifest declares, for example the metrics."""
     folder = data_dir / problem.name
-    shutil.rmtree(
-        data_dir / f"{files.INCOMPLETE}{problem.name}", ignore_errors=True
-    )  # of a job that would have replaced it
+    remove_folder(data_dir / f"{files.INCOMPLETE}{problem.name}")  # of a job that would have replaced it
     before = read_manifest(folder)
     vocabulary = None
     if problem.targets.uses_vocabulary:

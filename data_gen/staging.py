@@ -21,7 +21,7 @@ from t2t_multimodel.data_gen import files, partitions
 from t2t_multimodel.data_gen.fingerprint import changes
 from t2t_multimodel.data_gen.shards import UnfitSamples
 from t2t_multimodel.digests import read_sealed, sealed, sha256_of_file
-from t2t_multimodel.files import write_file
+from t2t_multimodel.files import remove_folder, write_file
 from t2t_multimodel.json_files import ANY, DamagedFile, MissingFile, Whole, read_bytes
 from t2t_multimodel.regular_files import open_regular
 from t2t_multimodel.store_folder import remove_unless_read
@@ -59,9 +59,9 @@ def staged_store(place, made_from, log):
         if before.exists() and not place.exists():
             os.rename(before, place)
         if isinstance(error, UnfitSamples) or not files.has_finished_partitions(staging.folder):
-            shutil.rmtree(staging.folder, ignore_errors=True)
+            remove_folder(staging.folder)
         raise
-    shutil.rmtree(staging.folder, ignore_errors=True)
+    remove_folder(staging.folder)
     if before.exists() and not remove_unless_read(before):
         log(
             f"{place.name}: the store that was replaced is being read; its readers keep it, in {before.name}, which "
@@ -96,7 +96,7 @@ class StagingFolder:
                     )
                 before = None
         if before is None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_folder(self.folder)
         for folder in (self.folder, self._partitions, self._shards, self.store):
             if folder.is_symlink():
                 folder.unlink()

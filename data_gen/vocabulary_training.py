@@ -54,6 +54,7 @@ _LONGEST_WORD = 8192  # characters, of at most four bytes each
 _WORD = re.compile(" *[^ ]+| +")  # with the spaces before it, which a subword may contain
 _SHOWN, _LONGEST_REASON = 3, 300  # bad records in an error, characters of each
 _SMALLEST_SIZE = 400  # special ids, commands and bytes take 324
+_LARGEST_SIZE = 10_000_000  # a text model of the largest kind has a quarter of a million
 
 
 class NoText(UserError):
@@ -100,6 +101,8 @@ def train_vocabulary(folder, texts, *, size=DEFAULT_SIZE, most_lines=MOST_LINES,
 
     if size < _SMALLEST_SIZE:
         raise UserError(f"a vocabulary needs at least {_SMALLEST_SIZE} ids (324 are commands and bytes), not {size}")
+    if size > _LARGEST_SIZE:
+        raise UserError(f"a vocabulary has at most {_LARGEST_SIZE:,} ids, not {size:,}")
     words = _counted_words(_sample(texts, most_lines))
     if not words:
         raise NoText("there is no text to train a vocabulary on: the training splits of these problems have none")

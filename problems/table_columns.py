@@ -35,6 +35,9 @@ class Columns:
         self._columns, self._folder, self._media_folder = columns, folder, media_folder
         self._max_line_length = max_line_length
         self._sides = {side: _members(side, modality, columns.get(side)) for side, modality in modalities.items()}
+        targets = modalities.get("targets")
+        if columns.get("references") and targets is not None and not targets.is_text:
+            raise UserError("references are further right texts; targets that are no text have none")
         self.has_media = any(m.reads_files for members in self._sides.values() for _, m, _ in members)
 
     @property
@@ -125,7 +128,7 @@ class Columns:
         if isinstance(value, Mapping):  # as Hugging Face's `datasets` has them
             if value.get("bytes") is None:
                 value = value.get("path")
-            else:
+            elif isinstance(value["bytes"], bytes):
                 value = media.Content(f"{os.path.basename(table)}: {value.get('path') or row.place}", value["bytes"])
         if isinstance(value, bytes):
             value = media.Content(f"{os.path.basename(table)}: {row.place}", value)

@@ -5,6 +5,7 @@ import errno
 import os
 import pathlib
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -38,6 +39,19 @@ def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
     """
     with replacing(path, content.encode() if isinstance(content, str) else content):
         pass
+
+
+def remove_folder(path: str | os.PathLike[str]) -> None:
+    """Removes a folder and what is in it, as far as that can be removed; what is no folder stays.
+
+    `shutil.rmtree` opens what is at `path` first, and waits for ever at a pipe.
+    """
+    try:
+        is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return
+    if is_folder:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ import fcntl
 import math
 import os
 import re
-import shutil
 import stat
 import time
 import weakref
@@ -19,6 +18,7 @@ from pathlib import Path
 from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.digests import sha256_of_file, unsealed
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.files import remove_folder
 from t2t_multimodel.json_files import ANY, DamagedFile, Whole, damaged, parse_json
 from t2t_multimodel.modalities import ProblemSpec
 from t2t_multimodel.regular_files import NotRegular, open_regular
@@ -180,7 +180,7 @@ def remove_unless_read(folder):
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:  # a link, a file, or no folder that we may read
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
         return not os.path.lexists(folder)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -189,11 +189,11 @@ def remove_unless_read(folder):
     except OSError:  # a file system without locks
         pass
     else:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
         return True
     finally:
         os.close(descriptor)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_folder(folder)
     return True
 
 

@@ -101,6 +101,7 @@ def test_data_generation_uses_what_was_written(run_command, tmp_path):
         (["--sizes="], ["--sizes"]),
         (["--sizes=500,500"], ["different"]),
         (["--sizes=20"], ["at least 400"]),
+        (["--sizes=99999999999"], ["at most 10,000,000"]),
         (["--sizes=500,600", "--data_dir=d"], ["--data_dir takes one"]),
         (["--problem=vocab_shapes"], ["neither side of vocab_shapes is text"]),
         (["--problem=vocab_wrods"], ["did you mean 'vocab_words'"]),

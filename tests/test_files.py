@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from t2t_multimodel.files import output_file, replacing, write_file
+from t2t_multimodel.files import output_file, remove_folder, replacing, write_file
 
 
 def write_out(path, content):
@@ -84,3 +84,22 @@ def test_what_a_user_names_as_output_may_be_a_pipe_or_a_device(tmp_path):
     os.close(reader)
     write_out(tmp_path / "file", b"answers")
     assert (tmp_path / "file").read_bytes() == b"answers"
+
+
+def test_a_pipe_where_a_folder_is_to_be_removed_is_not_waited_for(tmp_path):
+    """Of an unfinished store, of a checkpoint, of a search; `shutil.rmtree` would wait for a writer."""
+    from t2t_multimodel.data_gen.files import sweep
+    from t2t_multimodel.store_folder import remove_unless_read
+    from t2t_multimodel.training import checkpoints
+
+    pipe, folder, link = tmp_path / "incomplete.pipe", tmp_path / "incomplete.folder", tmp_path / "incomplete.link"
+    os.mkfifo(pipe)
+    (folder / "inner").mkdir(parents=True)
+    link.symlink_to(tmp_path)
+    sweep(tmp_path)
+    assert not folder.exists() and link.is_symlink() and not remove_unless_read(pipe)
+    os.mkfifo(tmp_path / f"{checkpoints._TEMPORARY}x")
+    checkpoints._sweep(tmp_path)
+    for path in (pipe, link, tmp_path / "nothing"):
+        remove_folder(path)
+    assert pipe.exists() and tmp_path.exists()

@@ -93,6 +93,14 @@ def check(name, folder, tmp_path):
         shutil.rmtree(work)
 
 
+def test_a_flipped_bit_in_the_word_digest_is_found(suite, tmp_path):
+    for name in OF_RUNS[:2]:
+        content = (suite / name).read_text()
+        (tmp_path / "file.json").write_text(content.replace('"digest":', '"digess":'))
+        with pytest.raises(UserError, match="digest"):
+            stored.opened(tmp_path / "file.json", stored.PLAN if name == "plan.json" else stored.RESULT, "", False)
+
+
 @pytest.mark.parametrize("name", OF_RUNS + OF_A_COPY[1:4])
 def test_a_strangers_suite_with_digests_that_fit_is_reported_or_refused(name, suite, copied, tmp_path, without_drawing):
     folder = suite if name in OF_RUNS else copied

@@ -67,6 +67,12 @@ def test_a_model_larger_than_the_machine_is_counted_too(data, tmp_path, run_comm
     assert not (tmp_path / "run").exists()
 
 
+def test_it_refuses_the_devices_that_training_would(data, tmp_path, run_command):
+    flags = [f"--data_dir={data}", f"--output_dir={tmp_path / 'run'}", "--problem=tiny_ende", "--devices=99999"]
+    status, out, err = run_command(command.main, *flags, "--dry_run")
+    assert status == 2 and "--devices" in err and "GiB" not in out
+
+
 def test_the_largest_batch_is_the_one_with_most_positions(data):
     stream = BatchStream(ExampleStore(data, "tiny_ende"), "train", HPARAMS, 0)
     before = stream.state()

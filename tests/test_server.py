@@ -5,6 +5,7 @@ import collections
 import http.client
 import json
 import signal
+import socket
 import threading
 import time
 import urllib.error
@@ -13,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from served import picture, raw, recording, server
+
+from t2t_multimodel.errors import UserError
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -252,6 +255,22 @@ def test_a_busy_server_gathers_refuses_and_gives_up():
         refused(client.post(PREDICT, json={"instances": ["a"]}), 504, "no answer within 1 s")
 
 
+def test_a_request_that_never_ends_holds_up_neither_others_nor_the_end():
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{{"
+    with server("--timeout=1") as process:
+        host, port = process.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as slow:
+            slow.sendall(head.encode())
+            found = httpx.post(process.url + PREDICT, json={"instances": ["a"]}, timeout=20)
+            assert found.json() == {"predictions": ["A"]}
+            said = slow.recv(65536).decode()
+            assert said.startswith("HTTP/1.1 408") and "has not arrived within 1 s" in said
+        with socket.create_connection((host, int(port)), timeout=20) as slow:
+            slow.sendall(head.encode())
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+
+
 @pytest.mark.slow
 def test_sigterm_loses_no_answer():
     with server("--drain_seconds=1", delay=0.05) as process:
@@ -340,6 +359,21 @@ def test_a_taken_port_is_said_before_anything_is_loaded(running, run_command):
     port = running.url.rpartition(":")[2]
     status, _, error = run_command(command.main, "--output_dir=none", f"--port={port}")
     assert status == 2 and "Address already in use" in error and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("flag", ["--host=..a", "--host=" + "a" * 300, "--host=a b", "--host=999.1.1.1", "--host="])
+def test_what_is_no_address_is_one_line(flag, run_command):
+    from t2t_multimodel.cli import server as command
+
+    status, _, error = run_command(command.main, "--output_dir=none", "--port=0", "--no_auth", flag)
+    assert status == 2 and flag in error and len(error.splitlines()) == 1
+
+
+def test_a_list_of_no_problems_is_refused():
+    from t2t_multimodel.cli.server import _problems
+
+    with pytest.raises(UserError, match="names none; the run has a, b"):
+        _problems(" ,,", ["a", "b"])
 
 
 def test_bytes_that_are_no_http_end_nothing(running, client):

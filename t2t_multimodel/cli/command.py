@@ -24,11 +24,11 @@ import textwrap
 from absl import flags as absl_flags
 
 from t2t_multimodel import startup
-from t2t_multimodel.cli import environment_errors, terminal
+from t2t_multimodel.cli import environment_errors, interrupts, terminal
 from t2t_multimodel.errors import UserError, nearest
 from t2t_multimodel.files import user_path
 
-USER_ERROR, INTERRUPTED = 2, 130
+USER_ERROR, INTERRUPTED = 2, interrupts.INTERRUPTED
 PATHS = ("DIR", "FILE")  # metavars of the flags that are paths: "~" in them is the user's home folder
 
 # Other names that a flag goes by, in every command that has it: Tensor2Tensor's, and those of version 0.1.
@@ -137,7 +137,9 @@ class Command:
         `function` gets an object with one attribute per flag; it returns None or an exit status, and raises `UserError`
         for an error that the user can correct.
         """
-        return self.guarded(lambda: self._run(function, sys.argv[1:] if argv is None else list(argv)))
+        if argv is None:  # this process is the command
+            return interrupts.status_of(lambda: self.guarded(lambda: self._run(function, sys.argv[1:])))
+        return self.guarded(lambda: self._run(function, list(argv)))
 
     def guarded(self, function):
         """The exit status that `function()` returns, or that of the error that it raises, which is printed."""

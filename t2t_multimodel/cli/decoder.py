@@ -83,8 +83,8 @@ def _decode(flags):
             raise UserError("--score_file decodes nothing; leave out --decode_hparams and --write_scores")
     total = None
     if source:
-        _check_output(source, flags.decode_to_file, name)
-        total = _count(source, flags.max_line_length, name)
+        check_output(source, flags.decode_to_file, name)
+        total = count_lines(source, flags.max_line_length, name)
     if flags.compile_cache:
         compile_cache.use(flags.compile_cache)
 
@@ -155,7 +155,7 @@ def read_lines(path, max_line_length=MAX_LINE_LENGTH, flag="decode_from_file"):
         raise UserError(f"{named}: {error.strerror or error}") from None
 
 
-def _count(path, max_line_length, flag):
+def count_lines(path, max_line_length, flag):
     """How many lines a regular file has, all of them checked before hours go into decoding; None for a pipe."""
     is_file = path != "-" and os.path.exists(path) and stat.S_ISREG(os.stat(path).st_mode)
     if not is_file and path != "-" and not _is_open(path):
@@ -256,7 +256,7 @@ def _typed(line, max_line_length):
     return line.removeprefix("\ufeff")
 
 
-def _check_output(source, target, flag):
+def check_output(source, target, flag):
     if target is None:
         return
     if Path(target).is_dir() or not Path(target).absolute().parent.is_dir():

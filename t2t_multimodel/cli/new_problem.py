@@ -82,6 +82,10 @@ def _new_problem(flags):
     for split, tables in found.tables.items():
         profiles[split], rows[split], more = columns.profile(tables, found.form, flags.rows)
         faults += more
+    if not profiles["train"]:
+        raise UserError(
+            f"train has no row that can be read; the first fault: {faults[0]}" if faults else "train has no rows"
+        )
     _print_columns(profiles["train"], rows, flags.rows)
     if faults:
         print(f"  wrong: {len(faults):,} rows can't be read, such as {faults[0]}")
@@ -109,7 +113,7 @@ def _file(flags):
     from t2t_multimodel import registry
 
     name = flags.name
-    if not (name.isidentifier() and name.isascii() and name == name.lower()):
+    if not (name.isidentifier() and name.isascii() and name == name.lower() and name[0] != "_"):
         raise UserError(f"--name={name}: a name has lower-case letters, digits and underscores, such as city_birds")
     if name in registry.problems:
         raise UserError(f"--name={name}: there is a problem of that name; give another")
@@ -171,17 +175,39 @@ def _source(flags, found, chosen, target, percents, rows, folder):
 def _origin(found):
     """The name of the folder or the first file."""
     names = [name for split in found.files.values() for name in split]
-    return os.path.basename(names[0]) if names else found.directory.name
+    name = os.path.basename(names[0]) if names else found.directory.name
+    return "".join("_" if each in '"\\' or not each.isprintable() else each for each in name)
 
 
 def _write_and_check(flags, file, text, faults):
-    from t2t_multimodel import registry, startup
-    from t2t_multimodel.cli.user_code import load_user_code
     from t2t_multimodel.files import write_file
 
+    is_new = not file.exists()
     file.parent.mkdir(parents=True, exist_ok=True)
     write_file(file, text)
     print(f"\nwrote {file}:\n\n" + "\n".join(f"    {line}" if line else "" for line in text.splitlines()) + "\n")
+    try:
+        _check(flags, file)
+    except KeyboardInterrupt:  # so that the same command can be given again
+        if is_new:
+            file.unlink()
+        raise
+    bad = f" --max_bad_records={len(faults)}" if faults else ""
+    folder, name = flags.t2t_usr_dir, flags.name
+    print("check_problem found nothing wrong. Next:\n")
+    print(f"    t2t-datagen --problem={name} --t2t_usr_dir={folder} --data_dir=data{bad}")
+    print(
+        f"    t2t-trainer --problem={name} --t2t_usr_dir={folder} --data_dir=data --output_dir=run_{name} "
+        "--model=multimodel --hparams_set=multimodel_tiny"
+    )
+    return 0
+
+
+def _check(flags, file):
+    """Raises `UserError` if the problem in `file` has faults, after they are listed."""
+    from t2t_multimodel import registry, startup
+    from t2t_multimodel.cli.user_code import load_user_code
+
     startup.import_tensorflow()
     from t2t_multimodel.testing import find_faults
 
@@ -197,15 +223,6 @@ def _write_and_check(flags, file, text, faults):
             f"the data or {file} (t2t-datagen --max_bad_records=N leaves bad rows out), and give --overwrite here, or "
             "call t2t_multimodel.testing.check_problem"
         )
-    bad = f" --max_bad_records={len(faults)}" if faults else ""
-    folder, name = flags.t2t_usr_dir, flags.name
-    print("check_problem found nothing wrong. Next:\n")
-    print(f"    t2t-datagen --problem={name} --t2t_usr_dir={folder} --data_dir=data{bad}")
-    print(
-        f"    t2t-trainer --problem={name} --t2t_usr_dir={folder} --data_dir=data --output_dir=run_{name} "
-        "--model=multimodel --hparams_set=multimodel_tiny"
-    )
-    return 0
 
 
 def _print_splits(problem):

@@ -12,20 +12,18 @@ Examples:
 import base64
 import collections
 import itertools
-import json
 import os
 import sys
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from concurrent.futures import ThreadPoolExecutor
+import threading
 
 from t2t_multimodel.cli import terminal
 from t2t_multimodel.cli.command import DECODE_HPARAMS, Command
-from t2t_multimodel.cli.decoder import read_lines
-from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.cli.decoder import check_output, count_lines, read_lines
+from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.files import output_file
 from t2t_multimodel.regular_files import open_regular
+from t2t_multimodel.serving.client import Client, in_thread
 
 command = Command("t2t-query", __doc__)
 
@@ -46,6 +44,10 @@ command.integer("timeout", 60, "seconds to wait for an answer; a busy server is 
 command.standard_flags(backend=False)
 
 
+_MOST_TOKEN_BYTES = 4096
+_MOST_FILE_BYTES = 1 << 28  # of a picture or recording; servers take far less in a request
+
+
 def main(argv=None):
     return command.run(_query, argv)
 
@@ -58,14 +60,14 @@ def _query(flags):
     hparams = hyperparameters.parse(flags.decode_hparams)
     if flags.write_scores and not hparams.get("return_beams"):
         hparams["return_beams"] = 1
-    server = _Server(flags.server, flags.token_file, flags.timeout)
+    check_output(flags.decode_from_file, flags.decode_to_file, "decode_from_file")
+    count_lines(flags.decode_from_file, MAX_LINE_LENGTH, "decode_from_file")  # all are checked before the first is sent
+    server = Client(flags.server, _token(flags.token_file) if flags.token_file else "", flags.timeout)
     about = server.problem(flags.problem)
     outputs = _outputs(server, about, flags, hparams)
     if flags.decode_to_file:
-        from t2t_multimodel.files import replacing
-
-        with replacing(flags.decode_to_file) as path, open(path, "w", encoding="utf-8", newline="") as file:
-            file.writelines(line + "\n" for line in outputs)
+        with output_file(flags.decode_to_file) as file:
+            file.writelines((line + "\n").encode("utf-8") for line in outputs)
     else:
         for line in outputs:
             terminal.write_data(line + "\n")
@@ -73,20 +75,21 @@ def _query(flags):
 
 def _outputs(server, about, flags, hparams):
     """Yields the line for each line of the input, in order; some requests are under way at once."""
-    lines = read_lines(flags.decode_from_file)
-    under_way = collections.deque()
-    with ThreadPoolExecutor(flags.connections) as threads:
-        try:
-            first = 1
-            while part := list(itertools.islice(lines, flags.batch)):
-                under_way.append(threads.submit(_answered, server, about, part, first, hparams, flags.write_scores))
-                first += len(part)
-                if len(under_way) > 2 * flags.connections:
-                    yield from under_way.popleft().result()
-            while under_way:
-                yield from under_way.popleft().result()
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
+    lines, under_way = read_lines(flags.decode_from_file), collections.deque()
+    places = threading.Semaphore(flags.connections)
+
+    def answered(*arguments):
+        with places:
+            return _answered(server, about, *arguments)
+
+    first = 1
+    while part := list(itertools.islice(lines, flags.batch)):
+        under_way.append(in_thread(answered, part, first, hparams, flags.write_scores))
+        first += len(part)
+        if len(under_way) > 2 * flags.connections:
+            yield from under_way.popleft().result()
+    while under_way:
+        yield from under_way.popleft().result()
 
 
 def _answered(server, about, lines, first, hparams, write_scores):
@@ -96,9 +99,9 @@ def _answered(server, about, lines, first, hparams, write_scores):
     outputs = [""] * len(lines)
     if places:
         inputs = [_input_of(about, lines[i], first + i) for i in places]
-        found = server.post("/decode", {"problem": about["name"], "inputs": inputs, "decode_hparams": hparams})
-        for place, answer in zip(places, found["answers"], strict=True):
-            outputs[place] = _line_of(answer, bool(hparams.get("return_beams")), write_scores)
+        scored = bool(hparams.get("return_beams"))
+        for place, answer in zip(places, server.decode(about["name"], inputs, hparams, scored), strict=True):
+            outputs[place] = _line_of(answer, scored, write_scores)
     return outputs
 
 
@@ -112,15 +115,18 @@ def _input_of(about, line, number):
     values = {}
     for member, cell in zip(about["inputs"], cells):
         values[member["name"]] = cell if member["line_is_data"] else {"b64": _content(cell, number)}
-    return values if about["several_inputs"] else values["inputs"]
+    return values if about["several_inputs"] else next(iter(values.values()))
 
 
 def _content(path, number):
     try:
         with open_regular(os.path.expanduser(path)) as file:
-            return base64.b64encode(file.read()).decode("ascii")
+            content = file.read(_MOST_FILE_BYTES + 1)
     except OSError as error:
         raise UserError(f"line {number}: {path}: {error.strerror or error}") from None
+    if len(content) > _MOST_FILE_BYTES:
+        raise UserError(f"line {number}: {path} has more than {_MOST_FILE_BYTES:,} bytes, too many for a request")
+    return base64.b64encode(content).decode("ascii")
 
 
 def _line_of(answer, scored, write_scores):
@@ -139,57 +145,15 @@ def _plain(answer):
     return answer.replace("\r", " ").replace("\n", " ") if isinstance(answer, str) else f"{answer}"
 
 
-class _Server:
-    """The server at an address; its refusals become `UserError`s."""
-
-    def __init__(self, url, token_file, timeout):
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise UserError(f"--server={url} must be an address such as http://127.0.0.1:8501")
-        self._url, self._timeout = url.rstrip("/"), timeout
-        self._headers = {"Content-Type": "application/json"}
-        if token_file:
-            try:
-                with open_regular(token_file) as file:
-                    self._headers["Authorization"] = f"Bearer {file.read(4096).decode('ascii').strip()}"
-            except (OSError, UnicodeDecodeError) as error:
-                raise UserError(f"--token_file={token_file}: {getattr(error, 'strerror', None) or error}") from None
-
-    def problem(self, name):
-        """What the server says of a problem."""
-        known = {about["name"]: about for about in self._ask("/problems", None)["problems"]}
-        if name not in known:
-            raise unknown_name(f"problem of {self._url}", name, known)
-        return known[name]
-
-    def post(self, path, body):
-        return self._ask(path, json.dumps(body).encode())
-
-    def _ask(self, path, body):
-        end = time.monotonic() + self._timeout
-        while True:
-            request = urllib.request.Request(self._url + path, body, self._headers)
-            try:
-                with urllib.request.urlopen(request, timeout=self._timeout) as response:
-                    return json.load(response)
-            except urllib.error.HTTPError as error:
-                said = _said(error)
-                wait = error.headers.get("Retry-After", "1")
-                if error.code not in (429, 503) or time.monotonic() > end:
-                    raise UserError(f"{self._url} refuses ({error.code}): {said}") from None
-                time.sleep(min(float(wait) if wait.isdigit() else 1.0, 10.0))
-            except (OSError, ValueError) as error:
-                reason = getattr(error, "reason", error)
-                raise UserError(f"{self._url} can't be asked ({reason}); is t2t-server running there?") from None
-
-
-def _said(error):
-    """What a refusal says, in one line."""
-    text = error.read(10_000).decode("utf-8", "replace")
+def _token(path):
     try:
-        return str(json.loads(text)["error"])
-    except (ValueError, KeyError, TypeError):
-        return " ".join(text.split())[:200]
+        with open_regular(path) as file:
+            token = file.read(_MOST_TOKEN_BYTES + 1).strip()
+    except OSError as error:
+        raise UserError(f"--token_file={path}: {error.strerror or error}") from None
+    if not 0 < len(token) <= _MOST_TOKEN_BYTES or not all(33 <= byte < 127 for byte in token):
+        raise UserError(f"--token_file={path} must hold one line of letters, digits and signs: the server's token")
+    return token.decode("ascii")
 
 
 if __name__ == "__main__":

@@ -130,8 +130,9 @@ def _bound(host, port):
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         return listener
-    except OSError as error:
-        raise UserError(f"--host={host} --port={port}: {error.strerror or error}; give another") from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a machine can be like that
+        said = getattr(error, "strerror", None) or "no address"
+        raise UserError(f"--host={host} --port={port}: {said}; give another") from None
 
 
 def _url(listener):
@@ -159,6 +160,8 @@ def _problems(asked, known):
     if not asked:
         return known
     names = [name.strip() for name in asked.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"--problems={asked} names none; the run has {', '.join(known)}")
     for name in names:
         if name not in known:
             raise unknown_name("problem of this run", name, known)

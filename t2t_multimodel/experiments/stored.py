@@ -111,6 +111,9 @@ def opened(path, schema, advice=AGAIN, needs_digest=True):
     """The object in a JSON file, without its digest; raises `DamagedFile`, also if it has another digest."""
     values = read_json(path, {**schema, "digest" if needs_digest else "digest?": str}, advice, LINES_LIMIT)
     said = values.pop("digest", None)
+    misspelt = [name for name in values if {name, f"{name}?"}.isdisjoint(schema) and _is_digest(values[name])]
+    if said is None and misspelt:  # damage to the name of the field
+        raise damaged(path, f"it has no digest, and an unknown field {misspelt[0][:40]!r} that looks like one", advice)
     if said is not None and said != _digest(values):
         raise damaged(path, "its digest is not that of its content", advice)
     return values
@@ -215,6 +218,10 @@ def _unpacked(path):
     if len(content) > LINES_LIMIT:
         raise damaged(path, f"it unpacks to more than {LINES_LIMIT:,} bytes", AGAIN)
     return content
+
+
+def _is_digest(value):
+    return isinstance(value, str) and len(value) == 64
 
 
 def _digest(values):

@@ -129,7 +129,13 @@ class _Routes:
         return response
 
     async def _body(self, request: Request) -> Any:
-        return await read_json(request, self._service.limits.max_request_bytes)
+        limits = self._service.limits
+        try:
+            async with asyncio.timeout(limits.timeout):  # one that never comes would also hold up the end of the server
+                return await read_json(request, limits.max_request_bytes)
+        except TimeoutError:
+            said = f"the request has not arrived within {limits.timeout:g} s"
+            raise Refused(408, said, {"Connection": "close"}) from None
 
     def _of_path(self, request: Request) -> Any:
         """The `ProblemSpec` that a path names; raises `Refused`."""

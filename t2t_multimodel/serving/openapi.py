@@ -35,6 +35,7 @@ _REFUSALS = {
     "401": "no token, or a wrong one",
     "403": "asked by the page of another site",
     "404": "no such problem or version",
+    "408": "the request did not arrive within the time limit",
     "413": "a request that is too large",
     "415": "no JSON",
     "429": "too many inputs wait; Retry-After says for how long to stay away",

@@ -70,6 +70,10 @@ def choose(columns, *, inputs="", targets="", targets_are="", languages=""):
         raise UserError(
             f"the targets can't be {target.name!r}: it holds {target.kind}s, which no model here writes; say --targets="
         )
+    for flag, column in (("--inputs", source), ("--targets", target)):
+        if column is not None and column.kind in (kinds.EMPTY, kinds.OTHER):
+            held = "is empty in all rows" if column.kind == kinds.EMPTY else "holds no text, numbers or files"
+            raise UserError(f"{flag}={column.name}: the column {held}; name another")
     targets_kind = _targets_kind(target, targets_are, why)
     inputs_kind = "" if source is None else source.kind if source.kind in kinds.MEDIA else kinds.TEXT
     names = [None if source is None else source.name, target.name]

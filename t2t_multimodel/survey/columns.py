@@ -64,7 +64,7 @@ class Column:
                 self._add_text(str(text))
             if kind == NUMBER:
                 self.total += float(value)
-                self.squares += float(value) ** 2
+                self.squares += float(value) * float(value)
         if self.values is not None and kind in (TEXT, NUMBER):
             self.values[str(value)] += 1
             if len(self.values) > _MOST_DISTINCT:
@@ -121,7 +121,7 @@ class Column:
     @property
     def mean_and_deviation(self):
         mean = self.total / self.filled
-        return mean, math.sqrt(max(self.squares / self.filled - mean**2, 0.0))
+        return mean, math.sqrt(max(self.squares / self.filled - mean * mean, 0.0))
 
     def described(self):
         """What it holds, in words."""
@@ -186,7 +186,11 @@ def kind_of(value):
         return _of_ending(value.name)
     if isinstance(value, dict):
         if _is_media(value):
-            return _of_content(value.get("bytes")) if value.get("bytes") else _of_ending(str(value.get("path")))
+            content = value.get("bytes")
+            if isinstance(content, bytes):
+                return _of_content(content)
+            kind = _of_ending(str(value.get("path")))
+            return kind if kind in MEDIA else OTHER
         return OTHER
     if isinstance(value, bytes):
         return _of_content(value)
@@ -195,13 +199,16 @@ def kind_of(value):
     if isinstance(value, bool):
         return TEXT
     if isinstance(value, int | float):
-        return NUMBER
+        return NUMBER if abs(value) < _LARGEST else OTHER  # nor is NaN a number
+    if not isinstance(value, str):
+        return OTHER
     kind = _of_ending(value)
     if kind in MEDIA and "\n" not in value and len(value) < 1000:
         return kind
     return NUMBER if _NUMBER.fullmatch(value.strip()) else TEXT
 
 
+_LARGEST = 1e150  # of a number; its square is one too
 _NUMBER = re.compile(r"[+-]?(\d{1,15}(\.\d{0,15})?|\.\d{1,15})(e[+-]?\d{1,2})?", re.IGNORECASE)
 
 

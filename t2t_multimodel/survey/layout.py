@@ -73,7 +73,7 @@ def find_layout(paths: Sequence[str], form: TableFormat, header: str = "", media
 
 def _of_files(places):
     """(directory, tables, files) of some files or folders; their names may say the splits."""
-    directory = Path(os.path.commonpath([place.resolve().parent for place in places]))
+    directory = Path(os.path.commonpath([_placed(place).parent for place in places]))
     tables, files = {}, {}
     for place in places:
         if place.is_dir() and not split_of(place.name):
@@ -88,17 +88,23 @@ def _of_files(places):
             raise UserError(f"{place}: no table; its name must end in {', '.join(FORMATS)}")
         split = split_of(place.name) or "train"
         for table in found:
-            inside = os.path.relpath(table.resolve(), directory)
-            tables.setdefault(split, []).append(table.resolve())
+            table = _placed(table)
+            inside = os.path.relpath(table, directory)
+            tables.setdefault(split, []).append(table)
             files.setdefault(split, []).append(glob.escape(inside))
     if "train" not in tables:
         raise UserError(f"{', '.join(map(str, places))}: no split train among them; name its file too")
     return directory, {s: tables[s] for s in ("train", "dev", "test") if s in tables}, files
 
 
+def _placed(path):
+    """Its real folder and its own name: the file that a link leads to may have a name that says nothing."""
+    return path.parent.resolve() / path.name
+
+
 def _said(tables, directory):
     first = tables[0]
-    name = os.path.relpath(first.resolve(), directory.resolve())
+    name = os.path.relpath(_placed(first), directory.resolve())
     more = f" and {len(tables) - 1:,} more" if len(tables) > 1 else ""
     if first.is_dir():
         kind = "Kaldi (wav.scp, text)" if (first / "wav.scp").exists() else "folders named by class"
@@ -138,6 +144,8 @@ def _has_header(table, form, header, why):
     if any(map(_is_long, cells)) and second is not None and any(map(_is_long, second)):
         why.append("the first line is a row like the others, so columns are called 1, 2, …; otherwise say --header=yes")
         return False
+    if first is None or first.fault:
+        raise UserError(first.fault if first else f"{table}: it has no rows")
     shown = " | ".join(cell[:30] for cell in cells[:6])
     raise UserError(
         f"{table}: does the first line ({shown}) name the columns, or is it data? Say --header=yes or --header=no"

@@ -16,13 +16,13 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.files import remove_folder
 from t2t_multimodel.json_files import DamagedFile, Exactly, MissingFile, Whole, read_bytes, read_json
 from t2t_multimodel.regular_files import open_regular
 from t2t_multimodel.training import arrays_file
@@ -338,7 +338,7 @@ def _json(values):
 def _sweep(folder):
     """Removes what killed runs left half-written or half-removed."""
     for path in folder.glob(f"{_TEMPORARY}*"):
-        shutil.rmtree(path, ignore_errors=True)
+        remove_folder(path)
 
 
 def _warn(line):

@@ -10,13 +10,13 @@ uninterrupted one.
 
 import contextlib
 import dataclasses
-import shutil
 import time
 import warnings
 from pathlib import Path
 
 from t2t_multimodel import locks
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.files import remove_folder
 from t2t_multimodel.tuning import storage
 
 STORAGE_FILE, LOCK_FILE, TRIALS_FOLDER = "study.sqlite", "tune.lock", "trials"
@@ -245,7 +245,7 @@ class Search:
         kept = {result.number for result in self.results()[: self._keep]}
         for trial in self.study.get_trials(deepcopy=False):
             if trial.state.is_finished() and trial.number not in kept:
-                shutil.rmtree(self.folder_of(trial.number) / "checkpoints", ignore_errors=True)
+                remove_folder(self.folder_of(trial.number) / "checkpoints")
 
 
 def _optuna():

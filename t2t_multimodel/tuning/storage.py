@@ -7,6 +7,7 @@ alone, so each trial that has ended has a digest of its values.
 import contextlib
 import hashlib
 import math
+import os
 import sqlite3
 import stat
 import sys
@@ -16,6 +17,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.json_files import damaged
 
 DIGEST = "digest"  # of a trial, an attribute in Optuna's storage
+_BESIDE = ("-journal", "-wal", "-shm")  # files of SQLite
 _HEADER = b"SQLite format 3\0"
 _TABLES = {
     "studies",
@@ -44,6 +46,11 @@ def check_file(path, study, trials_folder):
         raise UserError(f"{path} can't be read: {error.strerror}; {ADVICE}") from None
     if not stat.S_ISREG(about.st_mode):
         raise damaged(path, "it is not a regular file", ADVICE)
+    for beside in (path.with_name(path.name + ending) for ending in _BESIDE):  # SQLite opens them, and waits at a pipe
+        if os.path.lexists(beside) and not stat.S_ISREG(beside.lstat().st_mode):
+            raise damaged(
+                beside, "it is not a regular file", "remove it, or begin a new search in another --output_dir"
+            )
     with open(path, "rb") as file:
         header = file.read(len(_HEADER))
     if not header and not has_trials:  # killed before its first write: there is nothing to lose
@@ -59,6 +66,8 @@ def check_file(path, study, trials_folder):
             (said,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
             if said != "ok":
                 raise damaged(path, " ".join(said.split()), ADVICE)
+            if made := connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchone():
+                raise damaged(path, f"it has the trigger {made[0]!r:.60}, which no search makes", ADVICE)
             if not names >= _TABLES:
                 raise damaged(path, f"it has no table {min(_TABLES - names)}", ADVICE)
             studies = [name for (name,) in connection.execute("SELECT study_name FROM studies")]

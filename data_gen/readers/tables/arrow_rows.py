@@ -1,5 +1,7 @@
 """Parquet, Arrow and Feather, read in batches; classes get the names that Hugging Face's metadata has for them."""
 
+import datetime
+import decimal
 import json
 import os
 
@@ -114,10 +116,51 @@ def _slices(batch, size):
 
 
 def _values(column, names):
-    values = column.to_pylist()
+    values = _in_microseconds(column).to_pylist()
+    if not _is_plain(column.type):
+        values = list(map(_plain, values))
     if names:
         return [names[v] if isinstance(v, int) and 0 <= v < len(names) else v for v in values]
     return values
+
+
+def _in_microseconds(column):
+    """Times in nanoseconds, which Python's times do not have, in microseconds; other columns as they are."""
+    import pyarrow
+    import pyarrow.types as types
+
+    if getattr(column.type, "unit", None) != "ns":
+        return column
+    if types.is_timestamp(column.type):
+        return column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
+    return column.cast(pyarrow.time64("us") if types.is_time64(column.type) else pyarrow.duration("us"), safe=False)
+
+
+def _is_plain(type_):
+    """Whether cells of this type have the types of JSON, or are bytes."""
+    import pyarrow.types as types
+
+    if types.is_struct(type_):
+        return all(_is_plain(type_.field(i).type) for i in range(type_.num_fields))
+    if types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_):
+        return _is_plain(type_.value_type)
+    tests = "boolean integer floating string large_string binary large_binary fixed_size_binary null".split()
+    return any(getattr(types, f"is_{test}")(type_) for test in tests)
+
+
+def _plain(value):
+    """A cell with numbers for decimals, and text for dates, times and what else there is."""
+    if value is None or isinstance(value, str | bytes | bool | int | float):
+        return value
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return str(value)
 
 
 def _form(path):

@@ -16,6 +16,8 @@ def read(path, form, columns=None):
     """Yields the `Row`s; a place is the line on which the row ends. Blank lines are skipped."""
     delimiter = form.delimiter or ("," if without_suffix(path).lower().endswith(".csv") else "\t")
     quoting = form.quoting if form.quoting is not None else delimiter != "\t"
+    if len(delimiter) != 1 and quoting or set(delimiter) & set('"\r\n'):
+        raise UserError(f"{path}: the delimiter must be one character, no quote and no line end, not {delimiter!r}")
     records = _quoted(path, form, delimiter) if quoting else _plain(path, form, delimiter)
     name, names = os.path.basename(os.fspath(path)), None
     for number, record in records:
@@ -128,4 +130,5 @@ def _names(path, number, record, delimiter):
 
 
 def _few(names):
-    return ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
+    """Some of the names in one line: a quoted one may have line ends in it."""
+    return ", ".join(" ".join(name.split())[:40] for name in names[:6]) + (", …" if len(names) > 6 else "")

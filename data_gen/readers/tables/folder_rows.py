@@ -39,9 +39,15 @@ def class_folders(path):
 
 
 def others(path):
-    """The names of the files below class folders that are neither pictures nor recordings, sorted."""
+    """The names of what is in class folders and no file of a picture or recording (also links to nothing), sorted."""
     below = ((name, _names(os.path.join(path, name))) for name in class_folders(path))
-    return [f"{name}/{file}" for name, files in below for file in files if not file.lower().endswith(MEDIA)]
+    return [
+        f"{name}/{file}" for name, files in below for file in files if not _is_media(os.path.join(path, name, file))
+    ]
+
+
+def _is_media(file):
+    return file.lower().endswith(MEDIA) and os.path.isfile(file)
 
 
 def _names(folder):

@@ -12,6 +12,7 @@ from t2t_multimodel.regular_files import open_regular
 
 FORM = 'one object a line, such as {"text": "…", "label": "…"}'
 _MOST_LIST_BYTES = 1 << 28  # of a .json with one list, which is held in memory
+_MOST_INNER = 20_000_000  # lists and objects in it, each of which takes much more memory than its text
 _DIGITS = 80
 
 
@@ -28,7 +29,7 @@ def read(path, form, columns=None):
         if not line or line.isspace():
             continue
         try:
-            cells = _DECODE(line)
+            cells = decode(line)
             fault = "" if type(cells) is dict else f"no object but {_kind(cells)}; expected: {FORM}"
         except json.JSONDecodeError as error:
             fault = f"no JSON ({error.msg} at column {error.colno}); expected: {FORM}"
@@ -60,6 +61,15 @@ def _number(text):
 
 
 _DECODE = json.JSONDecoder(parse_constant=_no_constant, parse_int=_number).decode
+_DEEP = 64  # brackets; with fewer nothing can be nested too deep
+
+
+def decode(text):
+    """The value of a JSON text without NaN, huge numbers and deep nesting; raises `ValueError` or `RecursionError`."""
+    value = _DECODE(text)
+    if text.count("[") + text.count("{") > _DEEP and not fits(value, ANY):
+        raise RecursionError("nested too deep")
+    return value
 
 
 def _begins_with(path):
@@ -83,6 +93,8 @@ def _of_list(path):
                 f"{path}: a list of more than {_MOST_LIST_BYTES:,} characters; write it as JSON Lines: {FORM}"
             )
         text.append(line)
+    if sum(line.count("[") + line.count("{") for line in text) > _MOST_INNER:
+        raise UserError(f"{path}: more than {_MOST_INNER:,} objects in one list; write it as JSON Lines: {FORM}")
     try:
         rows = _DECODE("\n".join(text))
     except json.JSONDecodeError as error:

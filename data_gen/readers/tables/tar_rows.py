@@ -1,10 +1,10 @@
 """WebDataset: consecutive members of a tar that differ by their endings are a sample: 0007.jpg, 0007.txt."""
 
-import json
 import os
 
 from t2t_multimodel.data_gen.readers.members import read_content, tar_members
 from t2t_multimodel.data_gen.readers.tables import Row
+from t2t_multimodel.data_gen.readers.tables.json_rows import decode
 from t2t_multimodel.errors import UserError
 
 TEXT_ENDINGS = ("txt", "text", "cls", "cls2", "caption", "transcript", "label", "json", "id", "lang")  # read as text
@@ -64,6 +64,6 @@ def _text(member, ending):
     if ending.rsplit(".", 1)[-1] != "json":
         return text.strip()
     try:
-        return json.loads(text)
+        return decode(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{member}: no JSON ({error})") from None

@@ -11,7 +11,9 @@ from t2t_multimodel.regular_files import open_regular
 _BLOCK = 1 << 16
 _CODES = ("bpt", "ept", "it", "ph", "ut")  # elements that hold formatting, not text
 _DEEPEST = 64
+_MOST_LANGUAGES = 1000  # of a unit
 _MOST_TEXT = 1 << 24  # characters of a unit
+_LONGEST_TOKEN = 1 << 20  # bytes of a tag or comment; its beginning is read again with each block until it ends
 
 
 def read(path, form, columns=None):
@@ -54,7 +56,7 @@ class _Units:
     """The translation units of an XML file, as its blocks come."""
 
     def __init__(self, path):
-        self._path, self._found, self._stack = path, [], []
+        self._path, self._found, self._stack, self._fed = path, [], [], 0
         self._cells, self._language, self._text, self._line, self._length = {}, None, None, 0, 0
         self._parser = xml.parsers.expat.ParserCreate()
         self._parser.buffer_text = True
@@ -65,6 +67,7 @@ class _Units:
         self._parser.SetParamEntityParsing(xml.parsers.expat.XML_PARAM_ENTITY_PARSING_NEVER)
 
     def feed(self, block, last=False):
+        self._fed += len(block)
         try:
             self._parser.Parse(block, last)
         except xml.parsers.expat.ExpatError as error:
@@ -72,6 +75,9 @@ class _Units:
             raise UserError(f"{self._path}:{error.lineno}: no TMX, its XML is broken ({reason})") from None
         except (ValueError, LookupError) as error:  # LookupError: an unknown encoding
             raise UserError(f"{self._path}: no TMX ({error})") from None
+        if self._fed - self._parser.CurrentByteIndex > _LONGEST_TOKEN:
+            line = self._parser.CurrentLineNumber
+            raise UserError(f"{self._path}:{line}: no TMX, a tag or comment of more than {_LONGEST_TOKEN:,} bytes")
 
     def take(self):
         found, self._found = self._found, []
@@ -95,6 +101,8 @@ class _Units:
         if name == "seg" and self._text is not None:
             if self._language:
                 self._cells.setdefault(self._language, " ".join("".join(self._text).split()))
+                if len(self._cells) > _MOST_LANGUAGES:
+                    raise UserError(f"{self._path}:{self._line}: a unit of more than {_MOST_LANGUAGES:,} languages")
             self._text = None
         elif name == "tu":
             for language in list(self._cells):
