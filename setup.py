@@ -9,6 +9,7 @@ COMMANDS = {
     "t2t-trainer": "trainer",
     "t2t-eval": "evaluate",
     "t2t-decoder": "decoder",
+    "t2t-exporter": "exporter",
     "t2t-inspect": "inspect_data",
     "t2t-build-vocab": "build_vocab",
     "t2t-experiment": "experiment",

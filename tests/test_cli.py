@@ -16,6 +16,7 @@ from t2t_multimodel.cli import (
     demo,
     evaluate,
     experiment,
+    exporter,
     inspect_data,
     report,
     trainer,
@@ -25,7 +26,7 @@ from t2t_multimodel.cli import (
 from t2t_multimodel.cli.command import Command
 from t2t_multimodel.errors import UserError
 
-COMMANDS = [datagen, trainer, evaluate, decoder, demo, inspect_data, build_vocab, experiment, report, tune]
+COMMANDS = [datagen, trainer, evaluate, decoder, exporter, demo, inspect_data, build_vocab, experiment, report, tune]
 WHERE = ["--problem=tiny8", "--data_dir=nowhere", "--output_dir=nowhere_either"]
 
 PROBLEM = '''

@@ -59,6 +59,7 @@ MAY_IMPORT = {
     "report": {"core", "training", "metrics"},  # of training only how it writes numbers and logs
     "tuning": {"core", "training", "metrics"},  # the same, and which way a metric is better
     "experiments": {"core", "input", "training", "report", "metrics"},
+    "exporting": {"core", "decoding", "input", "modalities", "training", "predictor"},  # of the predictor its answers
     "cli": None,
     "testing": None,
 }

@@ -1,4 +1,4 @@
-"""Answers questions with a SavedModel, in a process that has TensorFlow and tensorflow_text and nothing of this package.
+"""Answers questions with a SavedModel, in a process of its own with TensorFlow and tensorflow_text alone.
 
     python -I answer_saved_model.py FOLDER QUESTIONS.json ANSWERS.json
 

@@ -85,7 +85,9 @@ def ask_process(script: str, arguments: list[str], asked: Any) -> Any:
         try:
             ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS)
         except subprocess.TimeoutExpired:
-            raise UserError(f"the export did not answer within {_SECONDS} s in a new process; it was not kept") from None
+            raise UserError(
+                f"the export did not answer within {_SECONDS} s in a new process; it was not kept"
+            ) from None
         if ended.returncode:
             last = (ended.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
             raise UserError(f"the export can't be used in a new process ({last[:300]}); it was not kept")

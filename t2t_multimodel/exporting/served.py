@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from t2t_multimodel.decoding.batch_decoder import BUFFER_STEP
 from t2t_multimodel.decoding.decode import predict, read_source, write_text
@@ -14,46 +13,50 @@ from t2t_multimodel.modalities.arrays import joined_name
 INPUTS = "inputs"
 
 
-class Served(tf.Module):
-    """What `tf.saved_model.save` writes: the weights, once, and the tokenizer.
-
-    (The Keras model is behind a function: as an attribute its variables would be saved a second time.)
-    """
+class Served:
+    """A `Slice` as concrete functions, and what `tf.saved_model.save` is to write with them."""
 
     def __init__(self, part: Any) -> None:
-        """Args: part: a `Slice`."""
-        super().__init__()
-        self._part = lambda: part
+        import tensorflow as tf
+
         inputs = part.spec.inputs
         members = inputs.members or ((INPUTS, inputs),)
-        self._readers = {name: reader_of(modality, part.vocabulary) for name, modality in members}
-        self._grammar = part.grammar
-        self.tokenizer = part.vocabulary.in_graph()._tokenizer if part.vocabulary else None  # holds a resource
-        self.weights: list[Any] = []
+        self.readers = {name: reader_of(modality, part.vocabulary) for name, modality in members}
+        self._part, self._grammar = part, part.grammar
+        # What is saved: not the Keras model, whose variables would be written a second time.
+        self.saved = tf.Module()
+        self.saved.tokenizer = part.vocabulary.in_graph().tokenizer if part.vocabulary else None
+        self._weights: dict[int, Any] = {}
 
     def signature(self, fused: bool = False) -> Any:
-        """A concrete function {input: strings [batch]} → {output: [batch, …]}, and its weights noted to be saved.
+        """A concrete function {input: strings [batch]} → {output: [batch, …]}, whose weights `saved` holds then.
 
         Args:
           fused: search is one XLA program for each size, with batches padded to powers of two.
         """
-        specs = {name: tf.TensorSpec([None], tf.string, name=name) for name in self._readers}
+        import tensorflow as tf
+
+        specs = {name: tf.TensorSpec([None], tf.string, name=name) for name in self.readers}
         function = tf.function(lambda **raw: self._answer(raw, fused), autograph=False)
         concrete = function.get_concrete_function(**specs)
-        known = {id(variable) for variable in self.weights}
-        self.weights += [variable for variable in concrete.graph.variables if id(variable) not in known]
+        self._weights |= {id(variable): variable for variable in concrete.graph.variables}
+        self.saved.weights = list(self._weights.values())
         return concrete
 
     def _batch(self, raw):
+        import tensorflow as tf
+
         batch = {}
-        for name, reader in self._readers.items():
+        for name, reader in self.readers.items():
             side = INPUTS if name == INPUTS else joined_name(INPUTS, name)
             batch |= {joined_name(side, array): value for array, value in reader.arrays(raw[name]).items()}
         rows = tf.shape(next(iter(raw.values())))[0]
-        return batch | {"command": tf.fill([rows], self._part().spec.command_id), "example_weights": tf.ones([rows])}
+        return batch | {"command": tf.fill([rows], self._part.spec.command_id), "example_weights": tf.ones([rows])}
 
     def _answer(self, raw, fused):
-        part = self._part()
+        import tensorflow as tf
+
+        part = self._part
         batch = self._batch(raw)
         if part.writes_ids:
             wanted = rows_in_graph(self._grammar, raw[INPUTS]) if self._grammar else tf.constant(0)
@@ -70,7 +73,9 @@ class Served(tf.Module):
         return outputs
 
     def _written(self, batch, wanted, fused):
-        part = self._part()
+        import tensorflow as tf
+
+        part = self._part
         settings = part.settings
 
         def write(cache, command, wanted):
@@ -103,6 +108,8 @@ class Served(tf.Module):
     @staticmethod
     def _filled(x, axis, more):
         """`x` with `more` copies of its last slice along an axis; scalars as they are."""
+        import tensorflow as tf
+
         if not x.shape.rank:
             return x
         last = tf.gather(x, [tf.shape(x)[axis] - 1], axis=axis)

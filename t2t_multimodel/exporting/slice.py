@@ -78,7 +78,8 @@ def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict
     settings = decode_settings(decode_hparams, known.decode_hparams, name)
     if settings["temperature"]:
         raise UserError(
-            f"{name}: an export does not sample: its answers could not be compared; set temperature=0 in --decode_hparams"
+            f"{name}: an export does not sample, its answers could not be compared; "
+            "set temperature=0 in --decode_hparams"
         )
     vocabulary = directory.vocabulary(run)
     folder = directory.checkpoints
