@@ -15,6 +15,7 @@ from t2t_multimodel.cli import (
     datagen,
     decoder,
     demo,
+    doctor,
     evaluate,
     experiment,
     exporter,
@@ -40,6 +41,7 @@ COMMANDS = [
     report,
     tune,
     bleu,
+    doctor,
 ]
 WHERE = ["--problem=tiny8", "--data_dir=nowhere", "--output_dir=nowhere_either"]
 
