@@ -75,6 +75,7 @@ setup(
     ],
     extras_require={
         "beam": ["apache-beam>=2.72,<2.78"],  # with -c constraints-beam.txt, which says why
+        "hub": ["huggingface_hub>=1,<3"],  # the card of t2t-exporter --format=hub is read with it in a test
         "jax": ["jax>=0.5,<0.13"],  # tested with 0.10; 0.11 and 0.12, for Python 3.12 on, install but are untested
         "tune": ["optuna>=4.0,<5"],  # t2t-tune
         "wsj": ["av>=12,<19"],  # WSJ's recordings as its discs have them, compressed by shorten

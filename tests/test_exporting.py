@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 import warnings
 
 import numpy as np
@@ -237,3 +239,76 @@ def test_what_is_read_from_arrays_alone_is_refused():
 
     with pytest.raises(UserError, match="inputs of numbers can't be exported: .* text, picture, sound"):
         reader_of(Numbers(names=("width",)), None)
+
+
+# ---- A folder to publish
+
+
+@pytest.fixture(scope="module")
+def published_folder(exported_run, tmp_path_factory):
+    """A published folder of tiny_ende, with scores on its card."""
+    scores = {"tiny_ende": {"bleu": 12.5, "exact_match": 0, "bleu_signature": "x", "split": "test", "examples": 6}}
+    (exported_run / "eval").mkdir()
+    (exported_run / "eval" / "step-12.json").write_text(json.dumps(scores))
+    done = export(exported_run, "tiny_ende", tmp_path_factory.mktemp("hub"), format="hub")
+    assert done.compared == {"t2t_multimodel.load": {"questions": 32, "equal": 32}}
+    return done.folder
+
+
+@pytest.mark.slow
+def test_a_published_folder_answers_as_the_run_does(published_folder, predictor, tmp_path):
+    names = ["README.md", "config.json", "export.json", "model.safetensors", "vocabulary"]
+    assert sorted(path.name for path in published_folder.iterdir()) == names
+    alone = tmp_path / "elsewhere"
+    shutil.copytree(published_folder, alone)
+    for path in [*alone.iterdir()]:  # a download cache has links
+        if path.is_file():
+            path.symlink_to(path.rename(tmp_path / path.name))
+    loaded = load(alone)
+    assert (loaded.problems, loaded.step) == (["tiny_ende"], 12)
+    assert loaded.decode("tiny_ende", TEXTS) == predictor.decode("tiny_ende", TEXTS)
+    for path in published_folder.rglob("*.*"):
+        assert str(published_folder.parent.parent).encode() not in path.read_bytes(), "a folder of this machine"
+
+
+@pytest.mark.slow
+def test_the_card_is_read_by_the_hubs_own_library(published_folder):
+    hub = pytest.importorskip("huggingface_hub", reason="pip install huggingface_hub")
+    read = hub.ModelCard.load(published_folder / "README.md")
+    assert read.data.library_name == "t2t-multimodel" and read.data.pipeline_tag == "text-generation"
+    found = {result.metric_type: (result.dataset_name, result.metric_value) for result in read.data.eval_results}
+    assert found == {"bleu": ("tiny_ende", 12.5), "exact_match": ("tiny_ende", 0)}
+    assert "| bleu | 12.5 |" in read.text and 't2t_multimodel.load("this folder")' in read.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, change, reason",
+    [
+        ("model.safetensors", lambda old: old[:-1], "bytes instead of"),
+        ("model.safetensors", lambda old: old[:-1] + bytes([old[-1] ^ 1]), "not the file that config.json describes"),
+        ("config.json", lambda old: old.replace(b'"step": 12', b'"step": 13'), "digest"),
+        ("config.json", lambda old: old[:-5], "config.json"),
+        ("vocabulary/bpe.model", lambda old: old + b"x", "bpe.model"),
+        ("vocabulary/vocabulary.json", None, "vocabulary.json"),
+        ("model.safetensors", os.mkfifo, "a pipe"),
+    ],
+)
+def test_a_strangers_folder_is_checked(name, change, reason, published_folder, tmp_path):
+    folder = shutil.copytree(published_folder, tmp_path / "folder")
+    path = folder / name
+    content = path.read_bytes()
+    path.unlink()
+    if change is os.mkfifo:
+        os.mkfifo(path)
+    elif change:
+        path.write_bytes(change(content))
+    with pytest.raises(UserError, match=reason) as error:
+        load(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_a_published_folder_has_one_step(published_folder):
+    with pytest.raises(UserError, match="holds step 12 alone, not 7"):
+        load(published_folder, step=7)

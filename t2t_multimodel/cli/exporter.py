@@ -1,12 +1,14 @@
-"""Exports one problem of a trained run for other programs.
+"""Exports one problem of a trained run for other programs and other people.
 
-The format saved_model: strings in, answers out, with the tokenizer, the search and the grammar inside, for TensorFlow
-Serving and all that loads a SavedModel. The export is written beside its place, loaded in a new process, asked what
-the run is asked, and renamed to EXPORT_DIR/STEP/ if the answers are the same.
+saved_model: strings in, answers out, with the tokenizer, the search and the grammar inside, for TensorFlow Serving and
+all that loads a SavedModel. hub: a folder to publish, with a card and scores, that t2t_multimodel.load opens. An export
+is written beside its place, loaded, asked what the run is asked, and renamed to EXPORT_DIR/STEP/ if its answers are the
+run's own.
 
 Examples:
   t2t-exporter --output_dir=run --problem=tiny_ende --export_dir=models/tiny_ende
   t2t-exporter --output_dir=run --problem=tiny_ende --export_dir=models/beam --decode_hparams="beam_size=4" --xla
+  t2t-exporter --output_dir=run --problem=tiny_caption --export_dir=published --format=hub
 """
 
 import os
@@ -25,7 +27,7 @@ command.integer("step", None, "the checkpoint of this step; default: the newest"
 command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
 
 command.group("Where and how")
-command.text("export_dir", None, "where the export goes; see above", metavar="DIR", required=True)
+command.text("export_dir", None, "the export is DIR/STEP/, new", metavar="DIR", required=True)
 command.choice("format", FORMATS[0], FORMATS, "what is written")
 command.switch("xla", "of saved_model: a second signature, serving_xla, with the search compiled by XLA")
 

@@ -1,1 +1,1 @@
-"""One problem of a run for other programs: a SavedModel that takes strings and gives answers."""
+"""One problem of a run for other programs: a SavedModel, or a folder to publish."""

@@ -13,8 +13,7 @@ from typing import Any
 
 from t2t_multimodel.errors import UserError, unknown_name
 
-FORMATS = ("saved_model",)  # modules of this folder
-ABOUT_FOLDER, ABOUT_FILE = "assets.extra", "export.json"  # TensorFlow Serving passes the folder over
+FORMATS = ("saved_model", "hub")  # modules of this folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +81,12 @@ def export(
         temporary.mkdir(parents=True)
         about = {"problem": problem, "step": part.step, "format": format, "decode_hparams": part.settings}
         about |= module.write(part, temporary, xla)
-        questions = questions_for(part, directory)
+        questions = questions_for(part)
         compared = module.compare(part, temporary, about, questions)
         about |= {"compared": {"questions": questions.origin, "answers": compared}, "versions": _versions()}
-        (temporary / ABOUT_FOLDER).mkdir()
+        (temporary / module.ABOUT).parent.mkdir(exist_ok=True)
         text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
-        (temporary / ABOUT_FOLDER / ABOUT_FILE).write_text(text, encoding="utf-8")
+        (temporary / module.ABOUT).write_text(text, encoding="utf-8")
         size = _flush_all(temporary)
         if final.is_dir():
             final.rmdir()  # an empty one

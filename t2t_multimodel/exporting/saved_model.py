@@ -8,6 +8,7 @@ from typing import Any
 from t2t_multimodel.exporting import comparison
 
 BACKEND = "tensorflow"
+ABOUT = "assets.extra/export.json"  # TensorFlow Serving passes the folder over
 DEFAULT, FUSED = "serving_default", "serving_xla"
 
 
