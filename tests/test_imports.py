@@ -63,6 +63,7 @@ MAY_IMPORT = {
     "tuning": {"core", "training", "metrics"},  # the same, and which way a metric is better
     "experiments": {"core", "input", "training", "report", "metrics"},
     "serving": {"core"},
+    "exporting": {"core", "decoding", "input", "modalities", "training", "predictor"},  # of the predictor its answers
     "cli": None,
     "testing": None,
 }

@@ -26,6 +26,7 @@ class Text(Modality):
     uses_vocabulary: ClassVar[bool] = True
     is_text: ClassVar[bool] = True
     line_is_data: ClassVar[bool] = True
+    file_kind: ClassVar[str] = "text"
     default_metrics: ClassVar[tuple] = ("bleu", "exact_match")
     teacher_forced_metrics: ClassVar[tuple] = (
         "teacher_forced_log_perplexity",
