@@ -227,7 +227,7 @@ def test_grammars_see_the_same_words_in_the_graph(exported_run):
     for kind in (Tree, PunctuatedTree):
         grammar = kind.of(vocabulary, vocabulary.size)
         mine = grammar.rows([vocabulary.encode(text) for text in texts])
-        its = rows_in_graph(grammar, tf.constant(texts)).numpy()
+        its = rows_in_graph(grammar, tf.constant(texts), 64).numpy()
         assert its[:, 0].tolist() == mine[:, 0].tolist()
         for row, same in zip(its, mine):  # the most bytes of each leaf; what stands behind them is never looked at
             leaves = row[0]

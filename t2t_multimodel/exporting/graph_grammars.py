@@ -9,8 +9,11 @@ from t2t_multimodel.decoding.grammars import TAG_BYTES
 from t2t_multimodel.errors import UserError
 
 
-def rows_in_graph(grammar: Any, raw: Any) -> Any:
-    """Strings, a tensor [batch] → int32 [batch, 1 + most leaves]: leaves of each input, then the most bytes of each.
+def rows_in_graph(grammar: Any, raw: Any, most_leaves: int) -> Any:
+    """Strings, a tensor [batch] → int32 [batch, 1 + most_leaves]: leaves of each input, then the most bytes of each.
+
+    Args:
+      most_leaves: of an answer; leaves of an input beyond these are only counted.
 
     Raises:
       UserError: the grammar has no such form.
@@ -25,8 +28,7 @@ def rows_in_graph(grammar: Any, raw: Any) -> Any:
     leaves = _LEAVES[grammar.name](words)
     most = TAG_BYTES + 2 * tf.ragged.map_flat_values(tf.strings.length, leaves)
     count = tf.maximum(tf.cast(leaves.row_lengths(), tf.int32), 1)
-    # One column more than the longest has: what stands behind a row's leaves is the limit of a tag.
-    most = tf.pad(most.to_tensor(TAG_BYTES), [[0, 0], [0, 1]], constant_values=TAG_BYTES)
+    most = most.to_tensor(TAG_BYTES, shape=[None, most_leaves])
     return tf.concat([count[:, None], most], axis=1)
 
 

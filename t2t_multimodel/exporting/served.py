@@ -59,7 +59,9 @@ class Served:
         part = self._part
         batch = self._batch(raw)
         if part.writes_ids:
-            wanted = rows_in_graph(self._grammar, raw[INPUTS]) if self._grammar else tf.constant(0)
+            wanted = tf.constant(0)
+            if self._grammar:
+                wanted = rows_in_graph(self._grammar, raw[INPUTS], most_leaves=part.limit)
             ids, scores = self._written(batch, wanted, fused)
             return {"outputs": part.vocabulary.in_graph().detokenize(ids), "scores": scores}
         predicted = predict(part.model, part.spec, batch)
@@ -99,7 +101,6 @@ class Served:
         bits = tf.math.ceil(tf.math.log(tf.cast(tf.maximum(rows, 1), tf.float64)) / np.log(2.0))
         more = tf.bitwise.left_shift(1, tf.cast(bits, tf.int32)) - rows
         if self._grammar:
-            wanted = self._filled(wanted, 1, -tf.shape(wanted)[1] % BUFFER_STEP)
             wanted = self._filled(wanted, 0, more)
         cache, command = tf.nest.map_structure(lambda x: self._filled(x, 0, more), (cache, batch["command"]))
         ids, scores = tf.function(write, autograph=False, jit_compile=True)(cache, command, wanted)
