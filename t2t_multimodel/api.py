@@ -109,6 +109,10 @@ def train(
     early_stopping_metric: str = "",
     early_stopping_patience: int = 0,
     log_interval: int = 50,
+    keep_best: str = "",
+    warm_start_from: "Folder | RunDirectory | None" = None,
+    warm_start_map: Mapping[str, str] | None = None,
+    keep_optimizer: bool = False,
 ) -> "RunDirectory":
     """Trains one model on one problem or on many at once, as t2t-trainer does.
 
@@ -133,6 +137,10 @@ def train(
       early_stopping_metric: stops when it no longer improves: a metric, or "problem/metric".
       early_stopping_patience: evaluations without improvement before stopping.
       log_interval: updates between lines of metrics.jsonl.
+      keep_best: keeps the checkpoint that is best by this metric too: a metric, or "problem/metric".
+      warm_start_from: a trained run whose weights are taken over; "run@2000" is its checkpoint of step 2000.
+      warm_start_map: {new problem: problem of that run that it begins from}.
+      keep_optimizer: goes on from that run's step, with the state of its optimizer.
 
     Returns:
       The `RunDirectory`, which `evaluate` and `load` take, and which stands wherever a path can.
@@ -160,6 +168,9 @@ def train(
         early_stopping_metric=(early_stopping_metric, str),
         early_stopping_patience=(early_stopping_patience, COUNT),
         log_interval=(log_interval, POSITIVE),
+        keep_best=(keep_best, str),
+        warm_start_map=(warm_start_map, (NAMED, None)),
+        keep_optimizer=(keep_optimizer, bool),
     )
     asked = RunSettings(
         resolved=_resolved(hparams, overrides),
@@ -177,6 +188,10 @@ def train(
         early_stopping_metric=early_stopping_metric,
         early_stopping_patience=early_stopping_patience,
         log_interval=log_interval,
+        keep_best=keep_best,
+        warm_start_from="" if warm_start_from is None else user_path(warm_start_from, "warm_start_from"),
+        warm_start_map=",".join(f"{new}={old}" for new, old in (warm_start_map or {}).items()),
+        keep_optimizer=keep_optimizer,
     )
     startup.set_environment()
     startup.import_tensorflow()

@@ -204,7 +204,8 @@ class RunDirectory:
         if changes:
             raise UserError(
                 f"{self.path} holds another run ({'; '.join(changes)}); "
-                "give another --output_dir, or what it was trained with"
+                "give what it was trained with, or another --output_dir: with --warm_start_from="
+                f"{self.path} it starts from this run, and with --keep_optimizer too it goes on from its step"
             )
         if RUN_FILE in there:
             self.vocabulary(before)  # raises

@@ -1,0 +1,102 @@
+"""A run that starts from a trained one: what it takes over, what it refuses, what stays frozen."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import small_world
+
+from t2t_multimodel.errors import UserError
+
+HPARAMS = dataclasses.replace(small_world.HPARAMS, train_steps=4)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(data folder, a run of 4 updates on words and pictures)."""
+    folder = tmp_path_factory.mktemp("warm_start")
+    small_world.make_data(folder / "data")
+    make(folder / "data", folder / "run").run()
+    return folder / "data", folder / "run"
+
+
+def make(data, output, problems=("tiny_ende", "tiny_image"), hparams=HPARAMS, **settings):
+    return small_world.make_trainer(data, output, hparams, problems, **{"save_interval": 2} | settings)
+
+
+def arrays_of(trainer):
+    return {v.path: np.asarray(v) for v in trainer.train_step.variables()}
+
+
+def said(trainer):
+    return {(part, what): why for part, _, what, why in trainer.warm_start.table}
+
+
+@pytest.mark.slow
+def test_shared_parts_are_copied_and_what_is_missing_is_new(trained, tmp_path):
+    data, run = trained
+    trainer = make(data, tmp_path / "new", ("tiny_image", "tiny_speech"), warm_start_from=f"{run}@2")
+    before, now = small_world.weights(run, 2)[0], arrays_of(trainer)
+    taken = [p for p in now if p in before and p.startswith("multimodel/") and not p.endswith("_state")]
+    assert any("/encoder/" in path for path in taken) and any("/image_" in path for path in taken)
+    assert all(now[path].tobytes() == before[path] for path in taken if "/text_" not in path)
+    parts = said(trainer)
+    assert parts["encoder", "copied"] == "" and ("audio_spectrogram_8000", "new") in parts
+    assert not np.any(now["adam/iteration"]) and trainer.step == 0  # the optimizer begins anew
+    assert trainer.run() == 0
+    note = json.loads((tmp_path / "new" / "warm_start.json").read_text())
+    assert note["step"] == 2 and note["problems"] == ["tiny_ende", "tiny_image"]
+    again = make(data, tmp_path / "new", ("tiny_image", "tiny_speech"), warm_start_from=f"{run}@2")
+    assert again.step == 4  # the same command continues; it does not start over
+
+
+@pytest.mark.slow
+def test_with_the_optimizer_it_goes_on_as_if_never_stopped(trained, tmp_path):
+    data, run = trained
+    longer = dataclasses.replace(HPARAMS, train_steps=8)
+    whole = make(data, tmp_path / "whole", hparams=longer)
+    whole.run()
+    trainer = make(data, tmp_path / "new", hparams=longer, warm_start_from=str(run), keep_optimizer=True)
+    assert trainer.step == 4
+    trainer.run()
+    assert small_world.weights(tmp_path / "new", 8)[0] == small_world.weights(tmp_path / "whole", 8)[0]
+    with pytest.raises(UserError, match="keep_optimizer goes on from step 4, and train_steps is 4"):
+        make(data, tmp_path / "short", warm_start_from=str(run), keep_optimizer=True)
+    with pytest.raises(UserError, match="is not the same"):
+        make(data, tmp_path / "other", ("tiny_speech",), longer, warm_start_from=str(run), keep_optimizer=True)
+
+
+@pytest.mark.slow
+def test_frozen_weights_and_their_slots_keep_their_bits(trained, tmp_path):
+    data, run = trained
+    hparams = dataclasses.replace(HPARAMS, train_steps=8, freeze="body")
+    trainer = make(data, tmp_path / "new", hparams=hparams, warm_start_from=str(run), keep_optimizer=True)
+    before = {name: value.tobytes() for name, value in arrays_of(trainer).items()}
+    trainer.run()
+    after = small_world.weights(tmp_path / "new", 8)[0]
+    body = ("encoder", "mixer", "decoder")
+    frozen = [
+        n for n in before if n.startswith(tuple(f"{a}{b}" for b in body for a in ("multimodel/", "adam/multimodel_")))
+    ]
+    frozen = [name for name in frozen if not name.endswith("_state")]
+    assert len(frozen) > 100 and all(before[name] == after[name] for name in frozen)
+    assert any(before[name] != after[name] for name in before if "/image_" in name)
+
+
+def test_what_can_not_start_is_said_in_one_line(trained, tmp_path):
+    data, run = trained
+    other = dataclasses.replace(HPARAMS, hidden_size=16)
+    with pytest.raises(UserError, match=r'hidden_size: 8 → 16.*give --hparams="hidden_size=8"'):
+        make(data, tmp_path / "new", hparams=other, warm_start_from=str(run))
+    with pytest.raises(UserError, match="no checkpoint of step 3 .*there are: 2, 4"):
+        make(data, tmp_path / "new", warm_start_from=f"{run}@3")
+    with pytest.raises(UserError, match="did you mean 'tiny_image'"):
+        make(data, tmp_path / "new", warm_start_from=str(run), warm_start_map="tiny_imag=tiny_image")
+    with pytest.raises(UserError, match="did you mean 'encoder'"):
+        make(data, tmp_path / "new", hparams=dataclasses.replace(HPARAMS, freeze="encodr"), warm_start_from=str(run))
+    with pytest.raises(UserError, match="was not started from another one"):
+        make(data, run, warm_start_from=str(tmp_path))
+    with pytest.raises(UserError, match="--warm_start_from=.*and with --keep_optimizer"):
+        make(data, run, hparams=dataclasses.replace(HPARAMS, learning_rate=1.0))
+    assert not (tmp_path / "new").exists()
