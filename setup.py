@@ -10,6 +10,7 @@ COMMANDS = {
     "t2t-eval": "evaluate",
     "t2t-decoder": "decoder",
     "t2t-inspect": "inspect_data",
+    "t2t-avg-all": "average",
     "t2t-build-vocab": "build_vocab",
     "t2t-experiment": "experiment",
     "t2t-report": "report",

@@ -31,6 +31,7 @@ def generate_data(
     data_dir: Folder,
     *,
     vocabulary_size: int | None = None,
+    vocabulary_from: "Folder | RunDirectory | None" = None,
     workers: int | None = None,
     overwrite: bool = False,
     max_bad_records: int = 0,
@@ -42,6 +43,7 @@ def generate_data(
       problems: names, mixtures, `Problem` classes or instances; one, or a list.
       data_dir: a folder; created if it does not exist.
       vocabulary_size: ids of the vocabulary, if this call trains it; None: as the problems declare, else 8192.
+      vocabulary_from: a run whose vocabulary is used instead of training one.
       workers: number of processes; None: one for each processor. The files do not depend on it.
       overwrite: generates existing data again.
       max_bad_records: how many records of a problem may be left out because they can't be read.
@@ -73,6 +75,11 @@ def generate_data(
     from t2t_multimodel.data_gen.readers import corpora
 
     corpora.set_folders(data_dir)
+    vocabulary = None
+    if vocabulary_from is not None:
+        from t2t_multimodel.training.run_directory import RunDirectory
+
+        vocabulary = RunDirectory(user_path(vocabulary_from, "vocabulary_from")).vocabulary()
     made = [problem or registry.problem(name) for name, (_, problem) in chosen.items()]
     for problem in made:
         metrics.check_names(problem.metric_names, problem.targets)
@@ -84,6 +91,7 @@ def generate_data(
         overwrite=overwrite,
         max_bad_records=max_bad_records,
         seed=seed,
+        vocabulary_from=vocabulary,
     )
     return {
         result.problem: {split: about["examples"] for split, about in result.manifest["splits"].items()}
