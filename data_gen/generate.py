@@ -277,7 +277,8 @@ def _vocabulary_for(problems, data_dir, vocabulary, size, log, bars):
     else:
         log(f"vocabulary: the {vocabulary.size:,} ids of {folder} are reused")
         for problem in with_text:
-            lacking = set(symbols_of(problem)) - symbols_known(folder)
+            unknown = set(symbols_of(problem)) - symbols_known(folder)
+            lacking = {symbol for symbol in unknown if len(vocabulary.encode(f" {symbol}")) > 1}
             if lacking:
                 log(
                     f"warning: {problem.name}: that vocabulary was trained without {len(lacking)} of its symbols (such "
