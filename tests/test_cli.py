@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from t2t_multimodel.cli import (
+    average,
     build_vocab,
     datagen,
     decoder,
@@ -25,7 +26,7 @@ from t2t_multimodel.cli import (
 from t2t_multimodel.cli.command import Command
 from t2t_multimodel.errors import UserError
 
-COMMANDS = [datagen, trainer, evaluate, decoder, demo, inspect_data, build_vocab, experiment, report, tune]
+COMMANDS = [datagen, trainer, evaluate, decoder, demo, inspect_data, build_vocab, experiment, report, tune, average]
 WHERE = ["--problem=tiny8", "--data_dir=nowhere", "--output_dir=nowhere_either"]
 
 PROBLEM = '''

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -55,8 +56,8 @@ def test_shared_parts_are_copied_and_what_is_missing_is_new(trained, tmp_path):
 def test_with_the_optimizer_it_goes_on_as_if_never_stopped(trained, tmp_path):
     data, run = trained
     longer = dataclasses.replace(HPARAMS, train_steps=8)
-    whole = make(data, tmp_path / "whole", hparams=longer)
-    whole.run()
+    shutil.copytree(run, tmp_path / "whole")
+    make(data, tmp_path / "whole", hparams=longer).run()  # continues
     trainer = make(data, tmp_path / "new", hparams=longer, warm_start_from=str(run), keep_optimizer=True)
     assert trainer.step == 4
     trainer.run()
