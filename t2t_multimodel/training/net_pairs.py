@@ -12,6 +12,7 @@ import numpy as np
 class Pair:
     """A net of the new model and the net of the trained run that it begins from."""
 
+    modality: object  # of the old net
     prefix: str  # of the paths of the old net's variables
     why: str  # why this one, a clause; "" where it is the same net
     axes: dict  # {path of a variable inside the net: axis of its rows}
@@ -71,7 +72,7 @@ def pair_nets(model, specs, source, vocabulary, names):
         found = _old_net(modality, of, source, names)
         if found:
             old, prefix, why = found
-            pairs[name] = Pair(prefix, why, net.row_axes, _rows(modality, old, of, source, vocabulary, names))
+            pairs[name] = Pair(old, prefix, why, net.row_axes, _rows(modality, old, of, source, vocabulary, names))
     return pairs
 
 

@@ -141,7 +141,7 @@ def warm_start(settings, model, optimizer, run, vocabulary):
             f"--model={source.run.model}"
         )
     pairs = pair_nets(model, run.specs, source, vocabulary, _problem_names(settings.warm_start_map, run, source.run))
-    _check_hparams(source, settings.resolved.hparams, [m for m in _modalities(run.specs) if source.prefix(m, True)])
+    _check_hparams(source, settings.resolved.hparams, [pair.modality for pair in pairs.values()])
     taken, rows = _take_over(model, pairs, source.checkpoint.arrays)
     left = [path for path in source.checkpoint.arrays if path.startswith(f"{model.name}/") and path not in taken]
     rows += [
@@ -190,11 +190,6 @@ def _problem_names(text, run, old):
             raise unknown_name("problem of the trained run in --warm_start_map", before, old.problems)
         names[new] = before
     return names
-
-
-def _modalities(specs):
-    sides = [side for spec in specs for side in (spec.inputs, spec.targets)]
-    return [m for side in sides for m in (side, *(member for _, member in side.members))]
 
 
 def _check_hparams(source, hparams, modalities):
