@@ -16,6 +16,7 @@ COMMANDS = {
     "t2t-doctor": "doctor",
     "t2t-inspect": "inspect_data",
     "t2t-new-problem": "new_problem",
+    "t2t-avg-all": "average",
     "t2t-build-vocab": "build_vocab",
     "t2t-experiment": "experiment",
     "t2t-report": "report",

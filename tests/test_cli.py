@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from t2t_multimodel.cli import (
+    average,
     bleu,
     build_vocab,
     datagen,
@@ -44,6 +45,7 @@ COMMANDS = [
     bleu,
     doctor,
     new_problem,
+    average,
 ]
 WHERE = ["--problem=tiny8", "--data_dir=nowhere", "--output_dir=nowhere_either"]
 

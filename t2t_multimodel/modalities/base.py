@@ -290,6 +290,17 @@ class Modality:
         encoder = self.make_encoder(hparams, name) if reads else None
         return encoder, self.make_head(hparams, f"{name}_head" if reads else name) if writes else None
 
+    def row_names(self, vocabulary: Any = None) -> list[str] | None:
+        """What the rows of its nets stand for, such as classes, where `ModalityNet.row_axes` says which axes are rows.
+
+        A run that starts from another one takes rows over by these names. None: its nets have no such rows.
+        """
+        return None
+
+    def row_parts(self, name: str, vocabulary: Any = None) -> list[int]:
+        """The rows that together say what a row called `name` would, which is not among `row_names`; []: none do."""
+        return []
+
     @property
     def can_be_input(self) -> bool:
         return type(self).make_encoder is not Modality.make_encoder or type(self).make_nets is not Modality.make_nets

@@ -85,6 +85,9 @@ class Label(Modality):
 
     # ---- The nets
 
+    def row_names(self, vocabulary=None):
+        return list(map(str, self.classes))
+
     def make_head(self, hparams, name):
         from t2t_multimodel.modalities.label_nets import LabelHead
 

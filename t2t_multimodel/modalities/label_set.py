@@ -78,6 +78,9 @@ class LabelSet(Modality):
 
     # ---- The nets
 
+    def row_names(self, vocabulary=None):
+        return list(map(str, self.labels))
+
     def make_head(self, hparams, name):
         from t2t_multimodel.modalities.label_set_nets import LabelSetHead
 
