@@ -1,6 +1,7 @@
 """Run by test_devices.py with four devices of a CPU: trains on one and on four of them, and writes what happened.
 
-python devices_child.py FILE: writes {mode: {"losses", "norms", "shapes", "products", "evaluation", "decoded"}} as JSON.
+python devices_child.py FILE: writes {mode: {"losses", "norms", "shapes", "products"}} as JSON,
+"evaluation" and "decoded" too of the first and the last.
 """
 
 import json
@@ -48,7 +49,6 @@ def train(places):
     first = next(v for path, v in variables.items() if path.endswith("encoder/experts/first"))
     momentum = next(v for path, v in variables.items() if path.endswith("encoder_experts_first_momentum"))
     dense = next(v for path, v in variables.items() if path.endswith("attention/query"))
-    batch = make_batch(TRANSLATION, ROWS - 1)  # rows that the devices can't share evenly
     return {
         "losses": losses,
         "norms": norms,
@@ -57,6 +57,13 @@ def train(places):
             for name, array in (("first", first), ("momentum", momentum), ("dense", dense))
         },
         "products": experts_products(step),
+    } | (answers(model, step) if places in (MODES["one"], MODES["weights"]) else {})
+
+
+def answers(model, step):
+    """Teacher-forced and decoded ones to rows that the devices can't share evenly."""
+    batch = make_batch(TRANSLATION, ROWS - 1)
+    return {
         "evaluation": {name: values.tolist() for name, values in step.evaluate(TRANSLATION, batch).items()},
         "decoded": BatchDecoder(model, adapter()).ids(TRANSLATION, batch, 5)[0].tolist(),
     }
