@@ -60,7 +60,7 @@ def test_a_run_is_described(trained, run_command):
     _, run = trained
     status, shown, _ = run_command(inspect_data.main, f"--run={run}")
     assert status == 0
-    for word in ("tiny_image", "tiny_ende", "400 ids", "train_steps", "step 4", "whole", "encoder/experts", "dev"):
+    for word in ("tiny_image", "tiny_ende", "400 ids", "hparams.json", "step 4", "whole", "encoder/experts", "dev"):
         assert word in shown, word
     assert run_command(inspect_data.main, f"--run={run / 'none'}")[0] == 2
     assert run_command(inspect_data.main, f"--run={run}", "--problem=tiny_ende")[0] == 2
