@@ -1,8 +1,8 @@
 """The base of all modalities: what every part of the framework asks of one kind of data.
 
 Data generation, reading, the model, decoding, evaluation and reports name no modality: they call these methods. A new
-modality defines the ones of part 1 to 3 that its data needs, an encoder if it can be an input and a head if it can be
-a target; the rest has defaults. `t2t_multimodel.testing.check_modality` tells what is missing.
+modality defines the ones of part 1 (in `samples.py`) to 3 that its data needs, an encoder if it can be an input and a
+head if it can be a target; the rest has defaults. `t2t_multimodel.testing.check_modality` tells what is missing.
 
     @register_modality
     @dataclasses.dataclass(frozen=True)
@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,18 +22,18 @@ import numpy as np
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities.arrays import ArraySpec, Ragged, as_ragged, joined_name
 from t2t_multimodel.modalities.lengths import Lengths
+from t2t_multimodel.modalities.samples import Samples
 
 SIDES = ("inputs", "targets")
 
 
 @dataclasses.dataclass(frozen=True)
-class Modality:
+class Modality(Samples):
     """One kind of data. A frozen dataclass: its fields are what a problem declares, e.g. `Image(64, 64, 3)`.
 
     Fields with `compare=False` are notes for people: weights and stored examples do not depend on them.
     """
 
-    modality_name: ClassVar[str] = ""  # set by @register_modality: the class's name in snake_case unless it says one
     uses_vocabulary: ClassVar[bool] = False  # samples hold strings, stored as ids of the data folder's vocabulary
     is_text: ClassVar[bool] = False  # a sample is one such string and nothing else
     optional: ClassVar[bool] = False  # samples may leave this side out; it is None then
@@ -52,59 +52,6 @@ class Modality:
     variable_length: ClassVar[bool] = False
     end_of_sequence: ClassVar[int] = 0  # entries that a batch adds to the stored length
     length_unit: ClassVar[str] = "steps"  # as people count it
-
-    # ---- 1. A sample
-
-    def declaration_fault(self) -> str:
-        """What is wrong with the declaration itself, as a clause after "its inputs …"; "" where nothing is."""
-        return ""
-
-    def check(self, value: Any) -> None:
-        """Raises `ValueError` with the reason if `value` is not a prepared sample."""
-        raise NotImplementedError(f"{type(self).__name__} must define check(value)")
-
-    def from_line(self, line: Any) -> Any:
-        """The sample that a person gives at decoding: a line of a file or an argument of `decode`, as text or a path;
-        bytes are the content of such a file.
-
-        Raises:
-          OSError, ValueError: it can't be read.
-        """
-        raise ValueError(f"{self.modality_name} can't be read from a line of text; give arrays in Python")
-
-    def limited(self, hparams: Any) -> "Modality":
-        """The modality for what strangers send: it refuses, before all is decoded, what `hparams` exclude anyway."""
-        return self
-
-    def from_cell(self, value: Any) -> Any:
-        """The sample in a cell of a table: text, a number, or what JSON holds. Raises `ValueError` if it is none."""
-        return self.from_line(value) if isinstance(value, str) else value
-
-    def from_media(
-        self, name: str, content: bytes | None = None, seconds: tuple[float, float | None] | None = None
-    ) -> Any:
-        """The sample in a picture or recording: the file `name`, or `content`, the bytes of one that is called so.
-
-        Args:
-          seconds: start and end of the part that is wanted; an end of None is that of the recording.
-
-        Raises:
-          ValueError: it can't be read.
-        """
-        raise ValueError(f"{self.modality_name} is not read from files")
-
-    def parts(self, sample: Any) -> list[tuple["Modality", Any]]:
-        """(modality, what stands for it) of each member, or of itself, in a sample that need not be prepared."""
-        return [(self, sample)]
-
-    @property
-    def lacks_classes(self) -> bool:
-        """Whether it is declared without its classes, which a table then gives it (`with_classes`)."""
-        return False
-
-    def with_classes(self, values: Iterable[Any]) -> "Modality":
-        """The modality with the classes of these samples, sorted."""
-        return self
 
     # ---- 2. On disk
 
