@@ -30,23 +30,8 @@ from t2t_multimodel.cli import (
 from t2t_multimodel.cli.command import Command
 from t2t_multimodel.errors import UserError
 
-COMMANDS = [
-    datagen,
-    trainer,
-    evaluate,
-    decoder,
-    exporter,
-    demo,
-    inspect_data,
-    build_vocab,
-    experiment,
-    report,
-    tune,
-    bleu,
-    doctor,
-    new_problem,
-    average,
-]
+COMMANDS = [datagen, trainer, evaluate, decoder, demo, inspect_data, build_vocab, experiment, report, tune]
+COMMANDS += [exporter, bleu, doctor, new_problem, average]
 WHERE = ["--problem=tiny8", "--data_dir=nowhere", "--output_dir=nowhere_either"]
 
 PROBLEM = '''
