@@ -3,7 +3,7 @@
     python benchmarks/input_pipeline.py [--texts=N] [--pictures=N]
 
 Short texts are pairs of 5 to 30 ids a side, pictures 64×64×3 with one of 10 classes, both as stores on disk. The limit
-of texts is the reading and parsing of the records in large batches by TensorFlow, that of pictures reading the files.
+is the reading and parsing of the records in large batches.
 The trainer is multimodel_tiny on both problems in turn: its loop of draws and updates, as `training/trainer.py` has it,
 and the same updates on batches that lie in memory, in turn.
 """

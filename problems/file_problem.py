@@ -8,7 +8,7 @@ from pathlib import Path
 
 from t2t_multimodel.data_gen.readers.compressed import SUFFIXES
 from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.errors import MustDefine, UserError
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.problems.shared_samples import HeldOutSamples
 
@@ -55,7 +55,7 @@ class FileProblem(Problem):
 
     def read_samples(self, split):
         """Yields the raw samples of a split, as `Problem.samples` says."""
-        raise NotImplementedError(f"{type(self).__name__} must define read_samples(split)")
+        raise MustDefine(self, "read_samples(split)")
 
     def _splits_to_compare(self):
         """The splits that may have samples of train."""

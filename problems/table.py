@@ -14,7 +14,7 @@ from t2t_multimodel.problems.table_columns import Columns
 
 
 class Table(FileProblem):
-    """Any samples in a table, whose columns are the inputs and the targets.
+    """Any samples in a table; its columns are the inputs and the targets.
 
         @register_problem
         class CityBirds(Table):

@@ -3,6 +3,7 @@
 import random
 import zlib
 
+from t2t_multimodel.errors import MustDefine
 from t2t_multimodel.modalities import Image, LabelSet, Numbers
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.problems.tiny8 import lexicon, rendering
@@ -29,7 +30,7 @@ class Scenes(Problem):
 
     def target(self, figures):
         """What is right of a scene."""
-        raise NotImplementedError(f"{type(self).__name__} must define target(figures)")
+        raise MustDefine(self, "target(figures)")
 
     def prepare(self, sample):
         figures, seed = sample["inputs"]

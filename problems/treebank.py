@@ -4,6 +4,7 @@ import functools
 
 from t2t_multimodel.data_gen.readers.treebanks import read_treebank_file
 from t2t_multimodel.data_gen.readers.trees import linearised, parse_tree, symbols
+from t2t_multimodel.errors import MustDefine
 from t2t_multimodel.modalities import Text
 from t2t_multimodel.problem import Problem
 
@@ -34,7 +35,7 @@ class Treebank(Problem):
 
     def files(self, split):
         """The `Path`s of a split's files, in order; raises `MissingCorpus` if there are none."""
-        raise NotImplementedError(f"{type(self).__name__} must define files(split)")
+        raise MustDefine(self, "files(split)")
 
     def samples(self, split):
         for path in self.files(split):

@@ -33,6 +33,13 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
+class MustDefine(UserError, NotImplementedError):
+    """A class lacks a method that its base class leaves to it."""
+
+    def __init__(self, instance: object, method: str) -> None:
+        super().__init__(f"{type(instance).__name__} must define {method}")
+
+
 class DivergedError(UserError):
     """Training that came to a loss which is not finite."""
 

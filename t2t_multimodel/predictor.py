@@ -178,6 +178,7 @@ class Predictor:
         check_arguments(
             problem=(problem, str), long_inputs=(long_inputs, OneOf("error", "warn")), first_row=(first_row, COUNT)
         )
+        _check_inputs(inputs)
         known = self._run.problem(problem)
         settings = self.decode_settings(problem, **decode_hparams)
         columns, stored, lengths = self._columns(known.spec, inputs, long_inputs, first_row)
@@ -206,10 +207,11 @@ class Predictor:
           targets: for each input a text or the name of a class.
 
         Raises:
-          UserError: unknown problem, one whose targets have no probability, an input or a target that does not fit.
+          UserError: unknown problem, targets without probabilities, an input or a target that does not fit.
         """
         from t2t_multimodel.input.padding import make_batch
 
+        _check_inputs(inputs)
         known = self._run.problem(problem)
         spec = known.spec
         if "log_probability" not in self.model.head(spec).statistics:
@@ -246,8 +248,6 @@ class Predictor:
         """({name: column}, stored lengths, `Lengths`) of inputs as a person gives them."""
         from t2t_multimodel.input.padding import samples_of_values
 
-        if isinstance(inputs, (str, bytes, Mapping, os.PathLike)) or not isinstance(inputs, Iterable):
-            raise UserError(f"inputs must be a list of inputs, not {reprlib.repr(inputs)}; put one input into a list")
         modality = spec.inputs
         lengths = modality.lengths(self.hparams, "inputs", self._static_shapes)
         samples = samples_of_values(spec, inputs, first_row + 1)
@@ -277,6 +277,11 @@ class Predictor:
                 if long_inputs == "error":
                     raise UserError(f"{said}; split it, or decode it all the same with long_inputs=warn")
                 warnings.warn(said, stacklevel=4)
+
+
+def _check_inputs(inputs):
+    if isinstance(inputs, (str, bytes, Mapping, os.PathLike)) or not isinstance(inputs, Iterable):
+        raise UserError(f"inputs must be a list of inputs, not {reprlib.repr(inputs)}; put one input into a list")
 
 
 def _made_up(modality):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from t2t_multimodel.decode_hparams import decode_settings
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.errors import MustDefine, UserError
 from t2t_multimodel.modalities import Modality, as_modality
 from t2t_multimodel.modalities.base import fault_of
 
@@ -51,7 +51,7 @@ class Problem:
         Where one can't be read but the next one can, {"key": …, "bad": "file:line: the reason"} is yielded in its
         place; such and what `prepare` refuses is an error, or left out and counted (`--max_bad_records`).
         """
-        raise NotImplementedError(f"{type(self).__name__} must define samples(split)")
+        raise MustDefine(self, "samples(split)")
 
     def prepare(self, sample: Sample) -> Sample:
         """The costly part of making one sample (decode a file, render); runs in the worker processes.

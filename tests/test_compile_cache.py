@@ -23,7 +23,7 @@ def chosen():
 
 
 def test_it_is_in_the_users_cache_folder_and_private(tmp_path):
-    old_mask = os.umask(0)  # even where new folders are everybody's
+    old_mask = os.umask(0)  # even where new folders are open to all
     try:
         folder = chosen()
     finally:

@@ -359,6 +359,7 @@ def test_half_precision_trains_and_decodes():
     step = adapter().Step(model, make_optimizer(model.hparams, model.trainable_variables), model.hparams)
     batch = make_batch(TRANSLATION)
     losses = [step.update([(TRANSLATION, batch)], learning_rate=1e-3)[0][0]["loss"] for _ in range(5)]
+    step.variables()  # have their values from here on
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     assert all(np.isfinite(to_numpy(v)).all() for v in model.trainable_variables)
     decode = BatchDecoder(model, adapter())

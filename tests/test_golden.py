@@ -377,6 +377,7 @@ def test_adam_steps():
         [report], norm_before = step.update([(spec, batch)], hparams.learning_rate)
         close(report["loss"], loss)
         assert norm_before > hparams.clip_norm
+        step.variables()  # have their values from here on
         close(model.w, after, tolerance=2e-6)
 
 

@@ -6,7 +6,6 @@ import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from small_world import HPARAMS, make_data, make_trainer
 
@@ -107,15 +106,10 @@ def test_a_strangers_run_makes_no_more_weights_than_its_checkpoint_has(run, chan
 
 
 def test_a_longest_target_that_a_stranger_made_up_bounds_no_answer():
-    from t2t_multimodel.decoding.batch_decoder import BatchDecoder
+    from t2t_multimodel.decoding.batch_decoder import limit_of
 
-    decoder, limits = object.__new__(BatchDecoder), []
-    decoder._model = SimpleNamespace(head=lambda spec: SimpleNamespace(autoregressive=True))
-    decoder.ids = lambda spec, arrays, limit, *more: (limits.append(limit) or np.zeros((0, 1)), None)
-    for longest in (10, 2**31 - 1):
-        decoder.answers(
-            SimpleNamespace(spec=None, longest_target=longest), {}, None, decode_settings({"constrained": 0})
-        )
+    problems = [SimpleNamespace(longest_target=longest) for longest in (10, 2**31 - 1)]
+    limits = [limit_of(problem, decode_settings({})) for problem in problems]
     assert limits == [16, 2**20]
 
 
@@ -136,7 +130,7 @@ def test_so_has_that_of_data_generation():
 
 
 def checkpoint_of(folder, content, size=0):
-    """A checkpoint of step 1 whose manifest vouches for these arrays."""
+    """A checkpoint of step 1 with a manifest that vouches for these arrays."""
     step = checkpoints.save(folder, 1, {}, {})
     path = step / checkpoints.ARRAYS_FILE
     with open(path, "wb") as file:
@@ -171,7 +165,7 @@ def test_a_checkpoint_larger_than_the_memory_is_not_even_read(tmp_path, monkeypa
 
 
 def forged(data, folder, change):
-    """A copy of a store whose manifest is another one, and vouches for itself."""
+    """A copy of a store with another manifest, which vouches for itself."""
     import shutil
 
     shutil.copytree(data, folder)

@@ -44,6 +44,7 @@ def trained(optimizer, gradients, **changes):
     for gradient in gradients:
         batch = make_batch(TRANSLATION) | {"example_weights": np.array(gradient, np.float32)}
         step.update([(TRANSLATION, batch)], RATE)
+    step.variables()  # have their values from here on
     kept = [*model.trainable_variables, *step.optimizer.variables]
     return {v.path.removeprefix("lazy_"): to_numpy(v) for v in kept if len(v.shape) > 1}
 

@@ -107,7 +107,7 @@ def test_compressed_pairs_trees_and_transcripts(tmp_path):
 
 def test_the_decoder_reads_compressed_files(tmp_path):
     (tmp_path / "in.txt.xz").write_bytes(lzma.compress("a\n\nö\n".encode()))
-    assert decoder.read_lines(str(tmp_path / "in.txt.xz")) == ["a", "", "ö"]
+    assert list(decoder.read_lines(str(tmp_path / "in.txt.xz"))) == ["a", "", "ö"]
 
 
 # ---- Examples of dev in train

@@ -70,7 +70,8 @@ def test_every_step_draws_anew():
     model, step = made("block", [TRANSLATION], learning_rate=0.0)
     batch = make_batch(TRANSLATION)
     before = [to_numpy(v) for v in model.non_trainable_variables]
-    losses = {step.update([(TRANSLATION, batch)], 0.0)[0][0]["loss"] for _ in range(3)}
+    losses = {float(step.update([(TRANSLATION, batch)], 0.0)[0][0]["loss"]) for _ in range(3)}
+    step.variables()  # have their values from here on
     assert len(losses) == 3
     assert all(np.any(to_numpy(v) != old) for v, old in zip(model.non_trainable_variables, before))
 

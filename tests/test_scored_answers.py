@@ -115,10 +115,12 @@ def test_the_decoder_writes_scores(small_run, tmp_path, run_command):
     flags = {name: small_run[name] for name in ("t2t_usr_dir", "output_dir")} | {"problem": "report_words"}
     (tmp_path / "in.txt").write_text("0\n\n1\n")
     given = arguments(flags, decode_from_file=tmp_path / "in.txt", decode_hparams="return_beams=2,max_length=8")
-    status, out, error = run_command(decoder.main, *given, "--write_scores")
-    rows = out.splitlines()
+    status, _, error = run_command(decoder.main, *given, "--write_scores", f"--decode_to_file={tmp_path / 'out.tsv'}")
+    rows = (tmp_path / "out.tsv").read_bytes().decode().split("\n")[:-1]  # other separators end no line
     assert status == 0 and [row.count("\t") for row in rows] == [3, 0, 3], error
     assert float(rows[0].split("\t")[1]) >= float(rows[0].split("\t")[3])
     (tmp_path / "pairs.tsv").write_text("0\tzero\n1\tone\n")
-    status, out, error = run_command(decoder.main, *arguments(flags, score_file=tmp_path / "pairs.tsv"))
+    scored = arguments(flags, score_file=tmp_path / "pairs.tsv", decode_to_file=tmp_path / "scores")
+    status, _, error = run_command(decoder.main, *scored)
+    out = (tmp_path / "scores").read_text()
     assert status == 0 and all(float(line) < 0 for line in out.splitlines()) and out.count("\n") == 2, error

@@ -2,6 +2,7 @@
 
 import base64
 import collections
+import http.client
 import json
 import signal
 import threading
@@ -195,6 +196,18 @@ def test_an_error_of_the_model_is_no_one_elses(client, running):
     assert [response.status_code for response in found] == [500 if i % 4 == 0 else 200 for i in range(12)]
     assert "broken" not in found[0].text and found[0].json()["error"]
     assert client.get("/v2/health/ready").json() == {"ready": True}
+
+
+def test_an_error_of_the_model_leaves_the_connection_open(running):
+    connection = http.client.HTTPConnection(running.url.removeprefix("http://"), timeout=30)
+    for text, status in [("break the model", 500), ("one", 200)]:
+        connection.request("POST", PREDICT, json.dumps({"instances": [text]}))
+        if status == 500:
+            opened = connection.sock
+        response = connection.getresponse()
+        assert response.status == status and not response.will_close and response.read()
+    assert connection.sock is opened
+    connection.close()
 
 
 # ---- Many at once

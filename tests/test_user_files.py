@@ -11,6 +11,7 @@ import soundfile
 from own_files import make, prepared
 from PIL import Image as PillowImage
 
+from t2t_multimodel.cli import datagen
 from t2t_multimodel.data_gen.readers import pictures, recordings
 from t2t_multimodel.data_gen.readers.lines import read_lines
 from t2t_multimodel.data_gen.readers.members import read_content, tar_members, zip_members
@@ -298,3 +299,22 @@ def test_of_a_long_log_the_end_is_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError):
         last_lines(tmp_path / "pipe")
+
+
+def test_a_class_without_what_its_base_leaves_to_it_is_one_line(user_folder, run_command, tmp_path):
+    lines = (
+        "from t2t_multimodel.modalities import Text",
+        "from t2t_multimodel.problems.file_problem import FileProblem",
+        "from t2t_multimodel.registry import register_problem",
+        "@register_problem",
+        "class Unfinished(FileProblem):",
+        '    """Nothing yet."""',
+        "    inputs = targets = Text()",
+        '    splits = {"train": None}',
+        '    directory = "."',
+    )
+    folder = user_folder({"unfinished.py": "\n".join(lines) + "\n"})
+    os.mkdir(os.path.join(folder, "train"))
+    given = ["--problem=unfinished", f"--t2t_usr_dir={folder}", f"--data_dir={tmp_path / 'data'}"]
+    status, _, error = run_command(datagen.main, *given)
+    assert status == 2 and error.splitlines()[-1].endswith("Unfinished must define read_samples(split)")

@@ -11,7 +11,7 @@ _ENDS = 1 << 16  # bytes at both ends of a file that tell it from others of its 
 
 
 class Content(NamedTuple):
-    """A picture or recording whose bytes are in a table."""
+    """A picture or recording that is in a table as its bytes."""
 
     name: str
     content: bytes

@@ -75,7 +75,7 @@ def with_length(file):
     """The content of an open file with a first frame that says how long it is; None where that is not needed.
 
     Decoders guess the length of a file without that from its first frames, and read no more, which loses the end of one
-    whose bits a second vary.
+    with a varying number of bits a second.
     """
     file.seek(0)
     first = start(file, file.read(10))

@@ -19,7 +19,7 @@ from t2t_multimodel.errors import UserError
 
 _DEFAULT_FOLDER = "my_problems"
 _FEWEST_ROWS = 20
-_MOST_TO_COMPARE = 200_000  # rows of a split whose duplicates are counted
+_MOST_TO_COMPARE = 200_000  # rows of a split in which duplicates are counted
 
 
 class _NewProblem(Command):
@@ -42,7 +42,7 @@ command.text("inputs", "", "column of the inputs; none: a language model", metav
 command.text("targets", "", "column of the targets", metavar="COLUMN")
 command.choice("targets_are", None, ("class", "text", "numbers"), "what the targets are, where it can't be told")
 command.text("key", "", "column that identifies a row", metavar="COLUMN")
-command.text("group", "", "column whose equal values stay in one split, such as a speaker", metavar="COLUMN")
+command.text("group", "", "column, such as a speaker: rows with the same value stay in one split", metavar="COLUMN")
 command.text("languages", "", "of the inputs and the targets, for reports: English,German", metavar="NAMES")
 command.choice("header", None, ("yes", "no"), "whether the first line of CSV or TSV names the columns")
 command.text("delimiter", "", "of CSV; default: a comma, in .tsv a tab", metavar="TEXT")

@@ -4,7 +4,7 @@ import keras
 
 
 def rematerialised(layer):
-    """`layer`, called in training by the same arguments, as a function whose intermediates are computed again.
+    """`layer`, called in training by the same arguments, as a function that computes its intermediates again.
 
     Keras's own `remat` can't be put around a layer that draws random numbers: the seeds that it assigns would be values
     from inside the function that is traced twice. So the layer's seeds are arguments and results of that function;

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.errors import MustDefine, UserError
 from t2t_multimodel.metrics.answers import NUMBERS, array
 from t2t_multimodel.metrics.base import Metric, totals
 from t2t_multimodel.registry import register_metric
@@ -30,7 +30,7 @@ class NumberMetric(Metric):
 
     def sums(self, pairs):
         """`example_sums` of (errors, right values) for each example."""
-        raise NotImplementedError(f"{type(self).__name__} must define sums(pairs)")
+        raise MustDefine(self, "sums(pairs)")
 
     def score(self, predictions, references):
         if all(np.isnan(array(right)).all() for (right,) in references):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from t2t_multimodel import registry
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.errors import MustDefine, UserError
 from t2t_multimodel.metrics.answers import Answers
 from t2t_multimodel.metrics.base import Metric
 from t2t_multimodel.registry import register_metric
@@ -42,7 +42,7 @@ class TeacherForcedMetric(Metric):
 
     def sums_of(self, sums):
         """[numerator, denominator] of `Sums`, of one target or of many."""
-        raise NotImplementedError(f"{type(self).__name__} must define sums_of(sums)")
+        raise MustDefine(self, "sums_of(sums)")
 
     def fits(self, targets):
         return "teacher_forced_log_perplexity" in targets.teacher_forced_metrics  # its head gives probabilities

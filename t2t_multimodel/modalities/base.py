@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.errors import MustDefine, UserError
 from t2t_multimodel.modalities.arrays import ArraySpec, Ragged, as_ragged, joined_name
 from t2t_multimodel.modalities.lengths import Lengths
 from t2t_multimodel.modalities.samples import Samples
@@ -61,11 +61,11 @@ class Modality(Samples):
 
     def stored(self) -> dict[str, ArraySpec]:
         """The arrays of a stored sample by name; a modality with a single one calls it "values"."""
-        raise NotImplementedError(f"{type(self).__name__} must define stored()")
+        raise MustDefine(self, "stored()")
 
     def encode(self, samples: list[Any], vocabulary: Any = None) -> list[dict[str, Any]]:
         """For each prepared sample its stored arrays, {name: array}; an int for storage "class"."""
-        raise NotImplementedError(f"{type(self).__name__} must define encode(samples)")
+        raise MustDefine(self, "encode(samples)")
 
     def stored_length(self, arrays: dict[str, Any]) -> int:
         """The length of an encoded sample as the index holds it."""

@@ -5,6 +5,7 @@ B is the batch, T target positions, S encoded positions, d the hidden size.
 
 from keras import ops
 
+from t2t_multimodel.errors import MustDefine
 from t2t_multimodel.layers.layer import ModalityNet
 
 
@@ -21,7 +22,7 @@ class Head(ModalityNet):
 
     def call(self, encoded, padding_mask, grid=None):
         """encoded [B, S, d], padding_mask [B, S], grid (height, width) of two-dimensional input → outputs [B, …]."""
-        raise NotImplementedError(f"{type(self).__name__} must define call(encoded, padding_mask, grid)")
+        raise MustDefine(self, "call(encoded, padding_mask, grid)")
 
     def loss(self, outputs, targets, example_weights, label_smoothing=0.0):
         """Args: outputs: of `call`. targets: {name: array} of the modality's `tensors`. example_weights: [B], 0 for
@@ -31,7 +32,7 @@ class Head(ModalityNet):
           the sum of the weighted losses, a scalar; and {"weights": [B, …], and each of `statistics`, of that shape}.
           The training loss is the sum over the sum of the weights.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define loss(outputs, targets, example_weights)")
+        raise MustDefine(self, "loss(outputs, targets, example_weights)")
 
     def predict(self, outputs):
         """outputs → {name: array [B, …]}, of which `Modality.answers` makes answers."""
@@ -46,11 +47,11 @@ class AutoregressiveHead(Head):
 
     def embed(self, ids):
         """ids [...] → [..., d]: what the decoder reads of ids written before."""
-        raise NotImplementedError(f"{type(self).__name__} must define embed(ids)")
+        raise MustDefine(self, "embed(ids)")
 
     def logits(self, x):
         """[..., d] → float32 [..., ids]."""
-        raise NotImplementedError(f"{type(self).__name__} must define logits(x)")
+        raise MustDefine(self, "logits(x)")
 
     def ids(self, targets):
         """The ids [B, T] of {name: array}, 0 = padding."""

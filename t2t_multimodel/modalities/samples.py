@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from t2t_multimodel.errors import MustDefine
+
 
 class Samples:
     """The methods of a `Modality` (base.py) about its samples; each has a default, but for `check`."""
@@ -15,7 +17,7 @@ class Samples:
 
     def check(self, value: Any) -> None:
         """Raises `ValueError` with the reason if `value` is not a prepared sample."""
-        raise NotImplementedError(f"{type(self).__name__} must define check(value)")
+        raise MustDefine(self, "check(value)")
 
     def from_line(self, line: Any) -> Any:
         """The sample that a person gives at decoding: a line of a file or an argument of `decode`, as text or a path;

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from t2t_multimodel.hyperparameters import check_backend
+from t2t_multimodel.kernels.select import device
 from t2t_multimodel.kernels.shapes import shape_of
 from t2t_multimodel.kernels.split_batch import split_batch
 from t2t_multimodel.layers import intermediates
@@ -37,7 +38,7 @@ def unless_kept(layer, hparams, training):
     """The layer as it is called: with `remat=block` its intermediates are not kept for the backward pass."""
     if not training or hparams.remat == "none":
         return layer
-    check_backend(hparams, keras.backend.backend())
+    check_backend(hparams, device()[0])
     return rematerialised(layer)
 
 

@@ -27,7 +27,7 @@ class Access:
         Args:
           host: the address that the server listens at. token: what requests must bring; None: nothing.
         """
-        # A site whose name is made to point here would be the same site to a browser, but for its name.
+        # A foreign name that was made to point here would be the same site to a browser, but for that name.
         self._names = {*_LOCAL_NAMES, host} if is_loopback(host) else None
         self._token = token
 

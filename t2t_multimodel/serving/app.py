@@ -121,6 +121,8 @@ class _Routes:
             status = response.status_code
         except Refused as refused:
             status, response = refused.status, _refusal(refused)
+        except Exception as error:  # answered here: from Starlette's own handler it would close the connection
+            response = _error_of_the_server(request, error)
         finally:
             problem = request.scope.get("problem", "unknown")
             self._service.metrics.request(problem, status, time.perf_counter() - start)
@@ -209,5 +211,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _bug(request: Request, error: Exception) -> Response:
+    return _error_of_the_server(request, error, {"Connection": "close"})  # as uvicorn will do
+
+
+def _error_of_the_server(request: Request, error: Exception, headers: dict[str, str] | None = None) -> Response:
     _log.error("%s %s", request.method, json.dumps(request.url.path), exc_info=error)
-    return JSONResponse({"error": "an error in the server; its log has more"}, 500)
+    return JSONResponse({"error": "an error in the server; its log has more"}, 500, headers=headers)

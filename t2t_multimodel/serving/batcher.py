@@ -92,7 +92,7 @@ class Batcher:
                 await self._answer(group, batch)
 
     def _take(self) -> tuple[Any, list[_Waiting]]:
-        """The next batch, of the group whose first input has waited longest; without those that nobody waits for."""
+        """The next batch, of the group whose first input has waited longest; without those whose clients have gone."""
         group = min(self._queues, key=lambda group: self._queues[group][0].number)
         queue, batch = self._queues[group], []
         while queue and len(batch) < self._max_batch:

@@ -72,7 +72,7 @@ def find_layout(paths: Sequence[str], form: TableFormat, header: str = "", media
 
 
 def _of_files(places):
-    """(directory, tables, files) of some files, or folders, whose names may say the splits."""
+    """(directory, tables, files) of some files or folders; their names may say the splits."""
     directory = Path(os.path.commonpath([place.resolve().parent for place in places]))
     tables, files = {}, {}
     for place in places:

@@ -19,7 +19,7 @@ class Adafactor(keras.optimizers.Optimizer):
     each of its matrices; of others one average of their own shape. The learning rate is relative: 0.01 moves a weight
     by about a hundredth of the root mean square of its variable.
 
-    Experts are variables of their own: of one whose `by_expert` is True, [E, ...], each expert's update is clipped and
+    Experts are variables of their own: of a variable [E, ...] with `by_expert`, each expert's update is clipped and
     scaled by itself. An expert without a gradient keeps its weights; its averages fade.
     """
 
@@ -38,7 +38,7 @@ class Adafactor(keras.optimizers.Optimizer):
         clip_threshold: d, the root mean square of an update beyond which it is scaled down.
         square_floor: ε1, added to each squared gradient.
         least_scale: ε2, what variables count as at least, so that zeros can grow.
-        least_factored: the smallest side of a matrix whose average is factored.
+        least_factored: the smallest side of a matrix that has a factored average.
         kwargs: of `keras.optimizers.Optimizer`, such as name and weight_decay.
         """
         super().__init__(learning_rate, **kwargs)

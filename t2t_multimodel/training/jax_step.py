@@ -18,7 +18,7 @@ class Step:
     """Updates a model's variables from batches. One compiled program for each signature and shape: batches come in few
     shapes.
 
-    An update is begun and not waited for. What it makes of the variables stays here until somebody needs them: the
+    An update is begun and not waited for. The new values of the variables stay here until they are asked for: the
     Keras variables have no values meanwhile (their memory was used again), and get them by `variables()`, `evaluate`
     and `gradients`.
     """
@@ -88,7 +88,7 @@ class Step:
           {"arguments": bytes of variables and batches, "temporary": bytes of all that lives within the program at once
           (activations, gradients), "results": bytes of what does not take the place of an argument}.
         """
-        update = jax.jit(self._make_update(tuple(spec for spec, _ in microbatches)), donate_argnums=0)
+        update = self._compiled_update(tuple(spec for spec, _ in microbatches))
         variables = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in self._all_variables()]
         batches = [batch for _, batch in microbatches]
         found = update.lower(variables, batches, np.float32(0)).compile().memory_analysis()

@@ -19,7 +19,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes on one device; `gradients` and `activations` are of the problem whose step takes most."""
+    """Bytes on one device; `gradients` and `activations` are of the problem that takes most."""
 
     weights: int  # and the model's random state
     gradients: int  # clipping by the global norm needs all of them at once
@@ -70,7 +70,7 @@ def plan_memory(settings):
     run = Run.of(settings.model, settings.seed, keras.backend.backend(), stores)
 
     def make():
-        model = build_model(run, hparams)
+        model = build_model(run, hparams, within_memory=False)
         return model, make_optimizer(hparams, model.trainable_variables)
 
     model, optimizer = backend.abstractly(make)

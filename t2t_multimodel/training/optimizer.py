@@ -119,7 +119,7 @@ def _adam(name, hparams, variables):
 
 
 def _no_decay_of_vectors(optimizer, variables):
-    """The optimizer, whose weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101) leaves scales and biases alone."""
+    """The optimizer; its weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101) leaves scales and biases alone."""
     if optimizer.weight_decay:
         optimizer.exclude_from_weight_decay(var_list=[v for v in variables if len(v.shape) < 2])
     return optimizer

@@ -4,7 +4,7 @@ import collections
 
 
 class PendingUpdates:
-    """Updates that were begun, in order, and whose reports have not been read yet."""
+    """Updates that were begun, in order, and have reports that are not read yet."""
 
     def __init__(self, late, done):
         """

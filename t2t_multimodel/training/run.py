@@ -1,5 +1,6 @@
 """What was trained, on what; and its model, made and given its weights. `run_directory.py` keeps it on disk."""
 
+import contextlib
 import dataclasses
 import sys
 
@@ -149,8 +150,11 @@ def _vocabulary_of(specs):
     return None
 
 
-def build_model(run, hparams):
+def build_model(run, hparams, within_memory=True):
     """The registered model for a run's problems, with fresh weights.
+
+    Args:
+      within_memory: False: of any size, for one with weights that have shapes only.
 
     Raises:
       UserError: it has more weights than fit into memory.
@@ -160,7 +164,7 @@ def build_model(run, hparams):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(hparams.precision)
     try:
-        with weights_in_memory():
+        with weights_in_memory() if within_memory else contextlib.nullcontext():
             return registry.models.get(run.model)(hparams, run.specs)
     finally:
         keras.config.set_dtype_policy(before)

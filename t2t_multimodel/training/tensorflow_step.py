@@ -264,7 +264,7 @@ def seed(value):
 
 def abstractly(make):
     """`make()`, which makes layers and optimizers, without arrays: their variables have a shape and no value."""
-    with tf.Graph().as_default():  # whose operations never run
+    with tf.Graph().as_default():  # its operations never run
         return make()
 
 

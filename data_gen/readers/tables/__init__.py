@@ -5,7 +5,7 @@
 | `delimited.py` | CSV and TSV |
 | `json_rows.py` | JSON Lines, and a JSON file with one list |
 | `arrow_rows.py` | Parquet, Arrow, Feather, and a data set of Hugging Face's `save_to_disk` |
-| `tar_rows.py` | WebDataset: tar files whose members belong together by their name |
+| `tar_rows.py` | WebDataset: tar files; members with the same name before the ending are one sample |
 | `folder_rows.py` | pictures or recordings in folders named by class |
 | `kaldi.py` | Kaldi's data folders: `wav.scp`, `text`, `segments` |
 | `tmx.py` | TMX, translation memories |

@@ -70,7 +70,7 @@ class _Units:
         except xml.parsers.expat.ExpatError as error:
             reason = xml.parsers.expat.ErrorString(error.code)
             raise UserError(f"{self._path}:{error.lineno}: no TMX, its XML is broken ({reason})") from None
-        except (ValueError, LookupError) as error:  # an encoding that nobody knows
+        except (ValueError, LookupError) as error:  # LookupError: an unknown encoding
             raise UserError(f"{self._path}: no TMX ({error})") from None
 
     def take(self):
