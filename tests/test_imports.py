@@ -51,7 +51,7 @@ MAY_IMPORT = {
     "modalities": {"core", "data_gen", "modality nets"},  # of data_gen how files are read
     "modality nets": {"core", "kernels", "layers", "modalities"},
     "models": {"core", "kernels", "layers", "modalities", "modality nets"},
-    "decoding": {"core", "layers", "models", "modalities"},
+    "decoding": {"core", "kernels", "layers", "models", "modalities"},
     "metrics": {"core"},
     "input": {"core"},
     "training": {"core", "layers", "models", "modalities", "input", "decoding", "metrics"},
