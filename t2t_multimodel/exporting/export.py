@@ -1,0 +1,130 @@
+"""Exports one problem of a run: written beside its place, compared answer by answer, then renamed."""
+
+import dataclasses
+import errno
+import importlib
+import json
+import os
+import secrets
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from t2t_multimodel.errors import UserError, unknown_name
+
+FORMATS = ("saved_model", "onnx", "litert", "stablehlo", "hub")  # modules of this folder
+ABOUT_FOLDER, ABOUT_FILE = "assets.extra", "export.json"  # TensorFlow Serving passes the folder over
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What became of an export."""
+
+    folder: Path
+    about: dict[str, Any]  # what `ABOUT_FILE` says
+    bytes: int
+    seconds: float
+
+
+def backend_of(format: str) -> str | None:
+    """The backend of Keras that a format is made with, whichever trained the run; None: any.
+
+    Raises:
+      UserError: no such format.
+    """
+    return _module(format).BACKEND
+
+
+def export(
+    output_dir: str | os.PathLike[str],
+    problem: str,
+    export_dir: str | os.PathLike[str],
+    *,
+    format: str = "saved_model",
+    step: int | None = None,
+    decode_hparams: dict[str, Any] | None = None,
+    xla: bool = False,
+) -> Exported:
+    """Exports a problem of a run.
+
+    Args:
+      output_dir: the run directory. problem: its name.
+      export_dir: the export is `export_dir/<step>/`; of the format hub, `export_dir` itself.
+      format: one of `FORMATS`. step: which checkpoint; None: the newest whole one.
+      decode_hparams: what differs from the problem's own. xla: of saved_model, a second signature compiled by XLA.
+
+    Returns:
+      An `Exported`.
+
+    Raises:
+      UserError: an unknown name, an export that is there already, a format that the problem has no form in, or answers
+        that differ from the run's own. Nothing is left then.
+    """
+    import keras
+
+    from t2t_multimodel.exporting.comparison import questions_for
+    from t2t_multimodel.exporting.slice import load_slice
+    from t2t_multimodel.training.run_directory import RunDirectory
+
+    module, started = _module(format), time.monotonic()
+    if module.BACKEND not in (None, keras.backend.backend()):
+        raise UserError(f"--format={format} needs the backend {module.BACKEND}; set KERAS_BACKEND={module.BACKEND}")
+    if xla and format != "saved_model":
+        raise UserError("--xla is of --format=saved_model")
+    directory = RunDirectory(output_dir)
+    part = load_slice(directory, problem, step, decode_hparams or {})
+    final = Path(export_dir) if format == "hub" else Path(export_dir) / str(part.step)
+    _check_free(final)
+    temporary = final.with_name(f".unfinished-{final.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        temporary.mkdir(parents=True)
+        options = {"xla": xla} if format == "saved_model" else {}
+        if format == "hub":
+            options["directory"] = directory
+        about = {"problem": problem, "step": part.step, "format": format, "decode_hparams": part.settings}
+        about |= module.write(part, temporary, **options)
+        questions = questions_for(part, directory)
+        about["compared"] = {"with": questions.origin, "answers": module.compare(part, temporary, about, questions)}
+        about["versions"] = _versions()
+        (temporary / ABOUT_FOLDER).mkdir()
+        (temporary / ABOUT_FOLDER / ABOUT_FILE).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+        size = _flush_all(temporary)
+        if final.is_dir():
+            final.rmdir()  # an empty one
+        os.rename(temporary, final)
+    except OSError as error:
+        todo = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "name another --export_dir"
+        raise UserError(f"can't write the export {final}: {error.strerror or error}; {todo}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Exported(final, about, size, time.monotonic() - started)
+
+
+def _module(format):
+    if format not in FORMATS:
+        raise unknown_name("format", format, FORMATS)
+    return importlib.import_module(f"t2t_multimodel.exporting.{format}")
+
+
+def _check_free(final):
+    if final.is_symlink() or (final.exists() and (not final.is_dir() or any(final.iterdir()))):
+        raise UserError(f"{final} is there already; remove it, or name another --export_dir")
+
+
+def _versions():
+    from t2t_multimodel.training.environment import describe
+
+    wanted = ("t2t-multimodel", "keras", "tensorflow", "jax", "sentencepiece")
+    return {name: version for name, version in describe().items() if name in wanted}
+
+
+def _flush_all(folder):
+    """Has the disk keep every file; returns their size in bytes."""
+    size = 0
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+                size += os.fstat(file.fileno()).st_size
+    return size

@@ -1,0 +1,67 @@
+"""The format saved_model: strings in, answers out, for TensorFlow Serving and whatever loads a SavedModel."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from t2t_multimodel.exporting import comparison
+
+BACKEND = "tensorflow"
+DEFAULT, FUSED = "serving_default", "serving_xla"
+
+
+def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
+    """Writes a SavedModel of a `Slice` into `folder`; returns what it says of itself."""
+    import tensorflow as tf
+
+    from t2t_multimodel.exporting.served import Served
+
+    with _plain_formulas():
+        served = Served(part)
+        signatures = {DEFAULT: served.signature()}
+        if xla and part.writes_ids:
+            signatures[FUSED] = served.signature(fused=True)
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(served, str(folder), signatures, options)
+    return {
+        "signatures": list(signatures),
+        "inputs": {name: reader.content for name, reader in served._readers.items()},
+        "outputs": sorted(signatures[DEFAULT].structured_outputs),
+    }
+
+
+def compare(part: Any, folder: Path, about: dict[str, Any], questions: Any) -> dict[str, Any]:
+    """Loads the folder in a new process and compares every answer of every signature; raises `UserError`."""
+    batches = comparison.as_base64(questions)
+    told = comparison.ask_process(
+        "answer_saved_model.py", [str(folder)], {name: batches for name in about["signatures"]}
+    )
+    right = part.answers(questions.samples)
+    found = {name: comparison.check(name, right, _answers(part, of_batches)) for name, of_batches in told.items()}
+    return found if len(found) > 1 else found[DEFAULT]
+
+
+def _answers(part, batches):
+    """The outputs of all batches as `Predictor.decode` gives them."""
+    targets, answers = part.spec.targets, []
+    for outputs in batches:
+        values = outputs["outputs"]
+        if values and not isinstance(values[0], str):
+            values = [targets.best(answer) for answer in targets.answers({"values": values})]
+        answers += values
+    return answers
+
+
+@contextlib.contextmanager
+def _plain_formulas():
+    """Traces the plain formulas of the kernels: the graph may run on any device."""
+    before = os.environ.get("T2T_KERNELS")
+    os.environ["T2T_KERNELS"] = "reference"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["T2T_KERNELS"]
+        else:
+            os.environ["T2T_KERNELS"] = before
