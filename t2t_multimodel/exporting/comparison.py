@@ -36,19 +36,17 @@ class Questions:
         return [range(first, end) for first, end in zip(cuts, cuts[1:])]
 
 
-def questions_for(part: Any, directory: Any, count: int = QUESTIONS) -> Questions:
-    """Inputs of the dev split of the run's data, where that is at hand; else made-up ones.
-
-    Args:
-      part: a `Slice`. directory: its `RunDirectory`.
-    """
+def questions_for(part: Any, count: int = QUESTIONS) -> Questions:
+    """Inputs of the dev split of the data of a `Slice`, where that is at hand; else made-up ones."""
     inputs = part.spec.inputs
     readers = {name: reader_of(member, part.vocabulary) for name, member in inputs.members or (("inputs", inputs),)}
-    stored, origin = _stored(part, directory, count)
+    stored, origin = _stored(part, count)
     samples = []
     for each in stored:
         made = {name: r.sample(each[name] if inputs.members else each) for name, r in readers.items()}
         samples.append(made if inputs.members else made["inputs"])
+    if 0 < len(samples) < count:
+        origin += f" and {count - len(samples)} made-up inputs"
     random = np.random.default_rng(0)
     while len(samples) < count:
         made = {name: reader.made_up(random) for name, reader in readers.items()}
@@ -57,17 +55,17 @@ def questions_for(part: Any, directory: Any, count: int = QUESTIONS) -> Question
     return Questions(samples, sent, origin)
 
 
-def _stored(part, directory, count):
+def _stored(part, count):
     from t2t_multimodel.input.store import ExampleStore
 
     try:
-        store = ExampleStore(directory.data_dir(), part.spec.name)
+        store = ExampleStore(part.directory.data_dir(), part.spec.name)
         split = store.split(store.dev_split)
         if store.digest != part.problem.digest:
-            return [], "made-up inputs: the data was made anew since training"
+            return [], "made-up inputs, the data was made anew since training"
         examples = split.examples(range(min(count, len(split))))
     except UserError:
-        return [], "made-up inputs: the data is not here"
+        return [], "made-up inputs, the data is not here"
     return [example.get("inputs") for example in examples], f"the first {len(examples)} examples of {store.dev_split}"
 
 
@@ -85,7 +83,9 @@ def ask_process(script: str, arguments: list[str], asked: Any) -> Any:
         try:
             ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS)
         except subprocess.TimeoutExpired:
-            raise UserError(f"the export did not answer within {_SECONDS} s in a new process; it was not kept") from None
+            raise UserError(
+                f"the export did not answer within {_SECONDS} s in a new process; it was not kept"
+            ) from None
         if ended.returncode:
             last = (ended.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
             raise UserError(f"the export can't be used in a new process ({last[:300]}); it was not kept")

@@ -13,8 +13,7 @@ from typing import Any
 
 from t2t_multimodel.errors import UserError, unknown_name
 
-FORMATS = ("saved_model", "onnx", "litert", "stablehlo", "hub")  # modules of this folder
-ABOUT_FOLDER, ABOUT_FILE = "assets.extra", "export.json"  # TensorFlow Serving passes the folder over
+FORMATS = ("saved_model", "hub")  # modules of this folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +21,8 @@ class Exported:
     """What became of an export."""
 
     folder: Path
-    about: dict[str, Any]  # what `ABOUT_FILE` says
+    compared: dict[str, dict[str, int]]  # {signature: {"questions", "equal"}}, answers compared with the run's own
+    compared_with: str  # where the questions are from
     bytes: int
     seconds: float
 
@@ -50,7 +50,7 @@ def export(
 
     Args:
       output_dir: the run directory. problem: its name.
-      export_dir: the export is `export_dir/<step>/`; of the format hub, `export_dir` itself.
+      export_dir: the export is `export_dir/<step>/`, new.
       format: one of `FORMATS`. step: which checkpoint; None: the newest whole one.
       decode_hparams: what differs from the problem's own. xla: of saved_model, a second signature compiled by XLA.
 
@@ -74,21 +74,19 @@ def export(
         raise UserError("--xla is of --format=saved_model")
     directory = RunDirectory(output_dir)
     part = load_slice(directory, problem, step, decode_hparams or {})
-    final = Path(export_dir) if format == "hub" else Path(export_dir) / str(part.step)
+    final = Path(export_dir) / str(part.step)
     _check_free(final)
     temporary = final.with_name(f".unfinished-{final.name}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         temporary.mkdir(parents=True)
-        options = {"xla": xla} if format == "saved_model" else {}
-        if format == "hub":
-            options["directory"] = directory
         about = {"problem": problem, "step": part.step, "format": format, "decode_hparams": part.settings}
-        about |= module.write(part, temporary, **options)
-        questions = questions_for(part, directory)
-        about["compared"] = {"with": questions.origin, "answers": module.compare(part, temporary, about, questions)}
-        about["versions"] = _versions()
-        (temporary / ABOUT_FOLDER).mkdir()
-        (temporary / ABOUT_FOLDER / ABOUT_FILE).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+        about |= module.write(part, temporary, xla)
+        questions = questions_for(part)
+        compared = module.compare(part, temporary, about, questions)
+        about |= {"compared": {"questions": questions.origin, "answers": compared}, "versions": _versions()}
+        (temporary / module.ABOUT).parent.mkdir(exist_ok=True)
+        text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
+        (temporary / module.ABOUT).write_text(text, encoding="utf-8")
         size = _flush_all(temporary)
         if final.is_dir():
             final.rmdir()  # an empty one
@@ -98,7 +96,7 @@ def export(
         raise UserError(f"can't write the export {final}: {error.strerror or error}; {todo}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return Exported(final, about, size, time.monotonic() - started)
+    return Exported(final, compared, questions.origin, size, time.monotonic() - started)
 
 
 def _module(format):

@@ -1,9 +1,9 @@
 """What callers send to an exported model, by `Modality.file_kind`: text, encoded pictures, WAV; read in the graph.
 
-    arrays(raw)        strings, a tensor [batch] → {name: tensor [batch, …]} of `Modality.tensors`; TensorFlow operations
-    sample(stored)     a sample as the example store has it → what `Predictor.decode` takes
-    made_up(random)    a sample of nothing in particular, where there is no data
-    encoded(sample)    a sample as bytes, as a caller sends it
+arrays(raw)        strings, a tensor [batch] → {name: tensor [batch, …]} of `Modality.tensors`; TensorFlow operations
+sample(stored)     a sample as the example store has it → what `Predictor.decode` takes
+made_up(random)    a sample of nothing in particular, where there is no data
+encoded(sample)    a sample as bytes, as a caller sends it
 """
 
 import io

@@ -8,6 +8,7 @@ from typing import Any
 from t2t_multimodel.exporting import comparison
 
 BACKEND = "tensorflow"
+ABOUT = "assets.extra/export.json"  # TensorFlow Serving passes the folder over
 DEFAULT, FUSED = "serving_default", "serving_xla"
 
 
@@ -23,10 +24,10 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
         if xla and part.writes_ids:
             signatures[FUSED] = served.signature(fused=True)
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        tf.saved_model.save(served, str(folder), signatures, options)
+        tf.saved_model.save(served.saved, str(folder), signatures, options)
     return {
         "signatures": list(signatures),
-        "inputs": {name: reader.content for name, reader in served._readers.items()},
+        "inputs": {name: reader.content for name, reader in served.readers.items()},
         "outputs": sorted(signatures[DEFAULT].structured_outputs),
     }
 
@@ -38,8 +39,7 @@ def compare(part: Any, folder: Path, about: dict[str, Any], questions: Any) -> d
         "answer_saved_model.py", [str(folder)], {name: batches for name in about["signatures"]}
     )
     right = part.answers(questions.samples)
-    found = {name: comparison.check(name, right, _answers(part, of_batches)) for name, of_batches in told.items()}
-    return found if len(found) > 1 else found[DEFAULT]
+    return {name: comparison.check(name, right, _answers(part, of_batches)) for name, of_batches in told.items()}
 
 
 def _answers(part, batches):

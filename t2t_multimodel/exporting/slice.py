@@ -14,6 +14,7 @@ from t2t_multimodel.errors import UserError
 class Slice:
     """One problem of a run at one step."""
 
+    directory: Any  # the `RunDirectory` that it is of
     model: Any  # a model of this problem alone, with its weights
     run: Any  # the `Run`, cut to the problem
     hparams: Any
@@ -49,6 +50,11 @@ class Slice:
         return grammar_of(self.spec, self.vocabulary) if self.settings["constrained"] and self.writes_ids else None
 
     @property
+    def asked(self) -> dict[str, Any]:
+        """`settings` as arguments of `Predictor.decode`."""
+        return {name: value for name, value in self.settings.items() if name not in ("top_k", "top_p", "seed")}
+
+    @property
     def weight_bytes(self) -> int:
         """The size of its weights."""
         return sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in self.model.trainable_variables)
@@ -58,10 +64,9 @@ class Slice:
         from t2t_multimodel.predictor import Predictor
 
         predictor = Predictor(self.model, self.run, self.hparams, self.vocabulary, self.step)
-        asked = {name: value for name, value in self.settings.items() if name not in ("top_k", "top_p", "seed")}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return predictor.decode(self.spec.name, inputs, long_inputs="warn", **asked)
+            return predictor.decode(self.spec.name, inputs, long_inputs="warn", **self.asked)
 
 
 def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict[str, Any]) -> Slice:
@@ -78,7 +83,8 @@ def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict
     settings = decode_settings(decode_hparams, known.decode_hparams, name)
     if settings["temperature"]:
         raise UserError(
-            f"{name}: an export does not sample: its answers could not be compared; set temperature=0 in --decode_hparams"
+            f"{name}: an export does not sample, its answers could not be compared; "
+            "set temperature=0 in --decode_hparams"
         )
     vocabulary = directory.vocabulary(run)
     folder = directory.checkpoints
@@ -88,4 +94,4 @@ def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict
     one = dataclasses.replace(run, problems={name: known})
     model = build_model(one, hparams)
     load_variables(model.variables, checkpoint.arrays, folder)
-    return Slice(model, one, hparams, vocabulary, checkpoint.step, settings)
+    return Slice(directory, model, one, hparams, vocabulary, checkpoint.step, settings)
