@@ -37,7 +37,6 @@ class Modality:
     members: ClassVar[tuple[str, ...]] = ()  # (name, `Modality`) of each that a modality is put together of
     costly: ClassVar[bool] = False  # preparing a sample takes milliseconds: workers get few at once
     ranked: ClassVar[bool] = False  # answers are lists, best first
-    file_kind: ClassVar[str] = ""  # what a file or a request holds of it: a name of `exporting/readers.py`; "": arrays
     default_metrics: ClassVar[tuple[str, ...]] = ()  # of decoded output, the headline first
     teacher_forced_metrics: ClassVar[tuple[str, ...]] = (
         "teacher_forced_loss",
@@ -275,11 +274,6 @@ class Modality:
     def empty_answer(self) -> Any:
         """The answer that says nothing."""
         return ""
-
-    @property
-    def value_names(self) -> tuple[str, ...]:
-        """The names of the values that a head predicts, in their order; () where they have none."""
-        return ()
 
     def best(self, answer: Any) -> Any:
         """What a person gets of an answer: for ranked answers the first."""

@@ -18,7 +18,6 @@ class Image(Modality):
 
     modality_name: ClassVar[str] = "image"
     costly: ClassVar[bool] = True
-    file_kind: ClassVar[str] = "picture"
 
     height: int = 64
     width: int = 64

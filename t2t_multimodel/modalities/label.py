@@ -78,10 +78,6 @@ class Label(Modality):
 
     # ---- Answers
 
-    @property
-    def value_names(self):
-        return tuple(map(str, self.classes))
-
     def answers(self, predicted):
         """The names of the classes, likeliest first."""
         return [[self.classes[i] for i in row] for row in predicted["order"]]

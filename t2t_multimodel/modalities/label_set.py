@@ -70,10 +70,6 @@ class LabelSet(Modality):
 
     # ---- Answers
 
-    @property
-    def value_names(self):
-        return tuple(map(str, self.labels))
-
     def answers(self, predicted):
         """{label: probability} of each row."""
         return [dict(zip(map(str, self.labels), row)) for row in np.asarray(predicted["values"], float).tolist()]

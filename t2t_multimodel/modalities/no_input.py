@@ -16,7 +16,6 @@ class NoInput(Modality):
 
     modality_name: ClassVar[str] = "no_input"
     optional: ClassVar[bool] = True
-    file_kind: ClassVar[str] = "nothing"
 
     # ---- A sample
 

@@ -25,7 +25,6 @@ class Text(Modality):
     modality_name: ClassVar[str] = "text"
     uses_vocabulary: ClassVar[bool] = True
     is_text: ClassVar[bool] = True
-    file_kind: ClassVar[str] = "text"
     default_metrics: ClassVar[tuple] = ("bleu", "exact_match")
     teacher_forced_metrics: ClassVar[tuple] = (
         "teacher_forced_log_perplexity",
