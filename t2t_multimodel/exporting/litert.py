@@ -1,0 +1,42 @@
+"""The format litert: problems with classes or numbers, for LiteRT (TensorFlow Lite); arrays in, probabilities out."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from t2t_multimodel.exporting import arrays
+from t2t_multimodel.files import write_file
+
+BACKEND = "tensorflow"
+ABOUT = arrays.ABOUT
+FILE = "model.tflite"
+
+
+def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
+    """Writes a `Slice` into `folder`; returns what it says of itself."""
+    arrays.require_classes(part, "litert")
+    import tensorflow as tf
+
+    from t2t_multimodel.startup import hold_back_standard_error
+
+    specs = {
+        name: tf.TensorSpec([None, *shape], tf.as_dtype(dtype), name=name)
+        for name, (shape, dtype) in arrays.signature_of(part).items()
+    }
+    module = tf.Module()
+    module.answer = tf.function(lambda **batch: arrays.predicted(part, batch), autograph=False)
+    with arrays.plain_formulas(), tempfile.TemporaryDirectory() as temporary, hold_back_standard_error():
+        concrete = module.answer.get_concrete_function(**specs)
+        module.weights = list(concrete.graph.variables)
+        # By way of a SavedModel: converted from the function itself, the weights would be those of a fresh model.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, temporary, {"serving_default": concrete}, options)
+        converter = tf.lite.TFLiteConverter.from_saved_model(temporary)
+        content = converter.convert()
+    write_file(folder / FILE, content)
+    return arrays.write_beside(part, folder, arrays.outputs_of(part))
+
+
+def compare(part: Any, folder: Path, about: dict[str, Any], questions: Any) -> dict[str, Any]:
+    """Asks TensorFlow's interpreter in a new process; raises `UserError` where answers differ."""
+    return arrays.compare(part, folder, questions, "answer_litert.py", FILE)

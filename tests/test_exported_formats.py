@@ -1,0 +1,66 @@
+"""ONNX, LiteRT and StableHLO answer as the run does; what differs, and what has no form in them, is refused."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from exported_slices import make_slice, questions_for
+from keras import ops
+
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.exporting import litert, onnx
+
+FORMATS = {"onnx": onnx, "litert": litert}
+
+
+@pytest.fixture(params=FORMATS)
+def format(request):
+    """The module of a format; skipped where its packages are missing."""
+    if request.param == "onnx":
+        pytest.importorskip("tf2onnx")
+        pytest.importorskip("onnxruntime")
+    return FORMATS[request.param]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["image_to_label", "audio_spectrogram_to_label"])
+def test_every_answer_is_the_model_s_own(format, name, tmp_path):
+    part = make_slice(name)
+    about = format.write(part, tmp_path)
+    found = format.compare(part, tmp_path, about, questions_for(part))
+    assert found == {format.FILE: {"questions": 12, "equal": 12}}
+    assert about["names"] == list("abcde")
+    assert part.weight_bytes < (tmp_path / format.FILE).stat().st_size < part.weight_bytes + 2_000_000  # weights once
+
+
+@pytest.mark.slow
+def test_a_model_that_answers_differently_is_refused(format, tmp_path):
+    part = make_slice("image_to_label")
+    about = format.write(part, tmp_path)
+    bias = part.model.head(part.spec).bias
+    likeliest = part.spec.targets.value_names.index(part.answers(questions_for(part).samples)[0])
+    bias.assign(ops.one_hot((likeliest + 1) % 5, 5) * 1000.0)
+    with pytest.raises(UserError, match=r"of 12 answers differ from the run's own.*it was not kept"):
+        format.compare(part, tmp_path, about, questions_for(part))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_text_is_refused_with_the_format_that_has_it(name, tmp_path):
+    with pytest.raises(UserError, match=f"image_to_text writes text, which --format={name} can't hold.*saved_model"):
+        FORMATS[name].write(make_slice("image_to_text"), tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_stablehlo_answers_as_the_model_does_for_any_batch():
+    script = Path(__file__).with_name("exported_slices.py")
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    ended = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    for name in ("image_to_label", "image_to_text"):
+        assert found[name]["model.stablehlo"] == {"questions": 12, "equal": 12}
+        assert found[name]["inputs"] == {"inputs": {"dtype": "uint8", "shape": ["batch", 7, 10, 3]}}
