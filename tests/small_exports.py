@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import small_world
 
-PROBLEMS = ("tiny_ende", "tiny_parse", "tiny_image", "tiny_caption", "tiny_speech")
+PROBLEMS = ("tiny_ende", "tiny_parse", "tiny_image", "tiny_caption", "tiny_speech", "tiny_question")
 BLOCKS = {"encoder_blocks": 1, "decoder_blocks": 1}
 HPARAMS = replace(small_world.HPARAMS, train_steps=12, max_target_length=200, max_input_length=200, **BLOCKS)
 

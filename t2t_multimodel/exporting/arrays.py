@@ -3,8 +3,6 @@
 The caller cuts text into ids and decodes pictures and recordings; the README beside the model says how.
 """
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -89,17 +87,17 @@ def example(part: Any, input_length: Any) -> dict[str, Any]:
 
 
 def as_json(made: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Batches of arrays as a process is asked them: {name: {"dtype", "values"}}."""
+    """Batches of arrays as a process is asked them: {name: {"dtype", "shape", "values"}}."""
     return [
         {name: {"dtype": str(a.dtype), "shape": list(a.shape), "values": a.ravel().tolist()} for name, a in b.items()}
         for b in made
     ]
 
 
-def compare(part: Any, folder: Path, questions: Any, script: str, file: str, input_length: Any = 0) -> dict[str, Any]:
-    """Asks `script`, in a process of its own, and compares every answer with the run's own; raises `UserError`."""
+def compare(part: Any, folder: Path, questions: Any, file: str, input_length: Any = 0) -> dict[str, Any]:
+    """Asks the file, in a new process, and compares every answer with the run's own; raises `UserError`."""
     asked = as_json(batches(part, questions, input_length))
-    told = comparison.ask_process(script, [str(folder / file)], asked)
+    told = comparison.ask_process("answer_arrays.py", [str(folder / file)], asked)
     return {file: comparison.check(file, part.answers(questions.samples), answers(part, told))}
 
 
@@ -137,20 +135,6 @@ def outputs_of(part: Any) -> dict[str, str]:
     if part.spec.targets.ranked:
         return {"scores": "float32 [batch, classes]: the probability of each of `names`"}
     return {"values": "float32 [batch, …]: what the head predicts"}
-
-
-@contextlib.contextmanager
-def plain_formulas():
-    """Traces the plain formulas of the kernels: the model may run on any device."""
-    before = os.environ.get("T2T_KERNELS")
-    os.environ["T2T_KERNELS"] = "reference"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["T2T_KERNELS"]
-        else:
-            os.environ["T2T_KERNELS"] = before
 
 
 def require_package(name: str, extra: str) -> None:

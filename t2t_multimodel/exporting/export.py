@@ -13,7 +13,7 @@ from typing import Any
 
 from t2t_multimodel.errors import UserError, unknown_name
 
-FORMATS = ("saved_model", "hub")  # modules of this folder
+FORMATS = ("saved_model", "hub", "onnx", "litert", "stablehlo")  # modules of this folder
 
 
 @dataclasses.dataclass(frozen=True)

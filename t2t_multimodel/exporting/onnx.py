@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from t2t_multimodel.exporting import arrays
+from t2t_multimodel.exporting.slice import plain_formulas
 
 BACKEND = "tensorflow"
 ABOUT = arrays.ABOUT
@@ -28,11 +29,11 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
         return arrays.predicted(part, dict(zip(specs, values)))
 
     traced = tf.function(function, input_signature=list(specs.values()), autograph=False)
-    with arrays.plain_formulas():
+    with plain_formulas():
         tf2onnx.convert.from_function(traced, list(specs.values()), opset=_OPSET, output_path=str(folder / FILE))
     return arrays.write_beside(part, folder, arrays.outputs_of(part))
 
 
 def compare(part: Any, folder: Path, about: dict[str, Any], questions: Any) -> dict[str, Any]:
     """Asks ONNX Runtime in a new process; raises `UserError` where answers differ."""
-    return arrays.compare(part, folder, questions, "answer_onnx.py", FILE)
+    return arrays.compare(part, folder, questions, FILE)

@@ -1,11 +1,10 @@
 """The format saved_model: strings in, answers out, for TensorFlow Serving and whatever loads a SavedModel."""
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
 from t2t_multimodel.exporting import comparison
+from t2t_multimodel.exporting.slice import plain_formulas
 
 BACKEND = "tensorflow"
 ABOUT = "assets.extra/export.json"  # TensorFlow Serving passes the folder over
@@ -18,7 +17,7 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
 
     from t2t_multimodel.exporting.served import Served
 
-    with _plain_formulas():
+    with plain_formulas():
         served = Served(part)
         signatures = {DEFAULT: served.signature()}
         if xla and part.writes_ids:
@@ -51,17 +50,3 @@ def _answers(part, batches):
             values = [targets.best(answer) for answer in targets.answers({"values": values})]
         answers += values
     return answers
-
-
-@contextlib.contextmanager
-def _plain_formulas():
-    """Traces the plain formulas of the kernels: the graph may run on any device."""
-    before = os.environ.get("T2T_KERNELS")
-    os.environ["T2T_KERNELS"] = "reference"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["T2T_KERNELS"]
-        else:
-            os.environ["T2T_KERNELS"] = before

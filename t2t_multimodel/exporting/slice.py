@@ -1,6 +1,8 @@
 """The slice of a run that an export holds: the model cut to one problem, with that problem's part of the weights."""
 
+import contextlib
 import dataclasses
+import os
 import warnings
 from typing import Any
 
@@ -95,3 +97,17 @@ def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict
     model = build_model(one, hparams)
     load_variables(model.variables, checkpoint.arrays, folder)
     return Slice(directory, model, one, hparams, vocabulary, checkpoint.step, settings)
+
+
+@contextlib.contextmanager
+def plain_formulas():
+    """Traces the plain formulas of the kernels: the program may run on any device."""
+    before = os.environ.get("T2T_KERNELS")
+    os.environ["T2T_KERNELS"] = "reference"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["T2T_KERNELS"]
+        else:
+            os.environ["T2T_KERNELS"] = before

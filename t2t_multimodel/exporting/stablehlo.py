@@ -10,6 +10,7 @@ import numpy as np
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.exporting import arrays
+from t2t_multimodel.exporting.slice import plain_formulas
 from t2t_multimodel.files import write_file
 
 BACKEND = "jax"
@@ -38,7 +39,7 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
     dtypes = {name: dtype for name, (_, dtype) in arrays.signature_of(part).items()}
     specs = {name: jax.ShapeDtypeStruct((batch, *shape), dtypes[name]) for name, shape in shapes.items()}
     answer = _written if part.writes_ids else arrays.predicted
-    with arrays.plain_formulas():
+    with plain_formulas():
         exported = export.export(jax.jit(lambda given: answer(part, given)), platforms=PLATFORMS)(specs)
     write_file(folder / FILE, bytes(exported.serialize()))
     outputs = _TEXT if part.writes_ids else arrays.outputs_of(part)
@@ -47,7 +48,7 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
 
 def compare(part: Any, folder: Path, about: dict[str, Any], questions: Any) -> dict[str, Any]:
     """Asks JAX in a new process; raises `UserError` where answers differ."""
-    return arrays.compare(part, folder, questions, "answer_stablehlo.py", FILE, arrays.lengths_of(part))
+    return arrays.compare(part, folder, questions, FILE, arrays.lengths_of(part))
 
 
 def _written(part, batch):
