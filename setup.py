@@ -83,6 +83,7 @@ setup(
         "beam": ["apache-beam>=2.72,<2.78"],  # with -c constraints-beam.txt, which says why
         "hub": ["huggingface_hub>=1,<3"],  # the card of t2t-exporter --format=hub is read with it in a test
         "jax": ["jax>=0.5,<0.13"],  # tested with 0.10; 0.11 and 0.12, for Python 3.12 on, install but are untested
+        "onnx": ["onnx>=1.16,<2", "onnxruntime>=1.18,<2", "tf2onnx>=1.16,<2"],  # t2t-exporter --format=onnx
         "tables": ["pyarrow>=15"],  # Parquet, Arrow, and files that end in .zst
         "serve": [  # t2t-server
             "httptools>=0.6",

@@ -1,8 +1,9 @@
-"""A run of a few updates on every kind of data that an export reads and writes."""
+"""A run with random weights on every kind of data that an export reads and writes."""
 
 from dataclasses import replace
 
 import small_world
+from models import randomise
 
 PROBLEMS = ("tiny_ende", "tiny_parse", "tiny_image", "tiny_caption", "tiny_speech", "tiny_question")
 BLOCKS = {"encoder_blocks": 1, "decoder_blocks": 1}
@@ -18,6 +19,8 @@ def make(folder):
     for problem in problems:
         problem.train_examples, problem.dev_examples, problem.test_examples = 40, 6, 6
     generate(problems, folder / "data", vocabulary_size=500, workers=1, log=lambda line: None, progress=False)
-    settings = {"save_interval": HPARAMS.train_steps, "log_interval": HPARAMS.train_steps}
-    small_world.make_trainer(folder / "data", folder / "run", HPARAMS, PROBLEMS, **settings).run()
+    trainer = small_world.make_trainer(folder / "data", folder / "run", HPARAMS, PROBLEMS)
+    randomise(trainer.model)  # unlike those of a few updates, which answer the same to everything
+    trainer.step = HPARAMS.train_steps
+    trainer.run()  # saves, as no update is left
     return folder / "run"

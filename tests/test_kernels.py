@@ -18,6 +18,7 @@ from t2t_multimodel.kernels.cross_entropy import cross_entropy_split, entropies
 from t2t_multimodel.kernels.custom_vjp import custom_vjp
 from t2t_multimodel.kernels.dense import dense, reshape_known, residual_add
 from t2t_multimodel.kernels.depthwise import depthwise_1d, depthwise_2d
+from t2t_multimodel.kernels.ends_passed import ends_passed
 from t2t_multimodel.kernels.feed_forward import feed_forward_by_expert
 from t2t_multimodel.kernels.gather import gather_rows, ragged_split
 from t2t_multimodel.kernels.layer_norm import scaled_rows
@@ -174,6 +175,12 @@ PAIRS = {
         )
         for slices, place in ((1, 0), (1, 5), (2, 0), (3, 3))
     },
+    "ranges, two of them empty": Pair(
+        ends_passed,
+        lambda f, x: x[0] + ops.cast(f(np.array([0, 3, 3, 7], "int32"), np.arange(9, dtype="int32")), "float32"),
+        ((1,),),
+        differentiated=False,
+    ),
     **{f"cross entropy of halves {rows}": entropy_of_halves(rows) for rows in (1, 4)},
 }
 

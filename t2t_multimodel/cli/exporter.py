@@ -1,17 +1,17 @@
 """Exports one problem of a trained run for other programs and other people.
 
 saved_model: strings in, answers out, with the tokenizer, the search and the grammar inside, for TensorFlow Serving and
-all that loads a SavedModel. hub: a folder to publish, with a card and scores, that t2t_multimodel.load opens. An export
-is written beside its place, loaded, asked what the run is asked, and renamed to EXPORT_DIR/STEP/ if its answers are the
-run's own.
+all that loads a SavedModel. hub: a folder to publish, with a card and scores, that t2t_multimodel.load opens. onnx,
+litert: arrays in, probabilities of classes out. stablehlo: arrays in and out, text as ids. An export is written beside
+its place, loaded, asked what the run is asked, and renamed to EXPORT_DIR/STEP/ if its answers are the run's own.
 
 Examples:
   t2t-exporter --output_dir=run --problem=tiny_ende --export_dir=models/tiny_ende
   t2t-exporter --output_dir=run --problem=tiny_ende --export_dir=models/beam --decode_hparams="beam_size=4" --xla
   t2t-exporter --output_dir=run --problem=tiny_caption --export_dir=published --format=hub
+  t2t-exporter --output_dir=run --problem=tiny_image --export_dir=models/onnx --format=onnx
 """
 
-import os
 import sys
 
 from t2t_multimodel import startup
@@ -42,10 +42,8 @@ def _export(flags):
     from t2t_multimodel import hyperparameters
 
     decode_hparams = hyperparameters.parse(flags.decode_hparams)
-    backend = backend_of(flags.format)
-    if backend:
-        os.environ["KERAS_BACKEND"] = backend
-    startup.import_tensorflow()
+    startup.set_environment(backend_of(flags.format))
+    startup.import_backend()
     done = export(
         flags.output_dir,
         flags.problem,

@@ -25,6 +25,15 @@ def require_classes(part: Any, format: str) -> None:
         )
 
 
+def refusal(part: Any, format: str, operations: Any) -> UserError:
+    """What is raised where a format has no form for TensorFlow's `operations`, by name."""
+    named = ", ".join(sorted(set(operations))) or "one that its converter did not name"
+    return UserError(
+        f"{part.spec.name}: --format={format} has no form for operations of this model ({named:.200}); "
+        "--format=saved_model has all"
+    )
+
+
 def lengths_of(part: Any) -> Any:
     """What inputs are padded to where shapes must be fixed: the longest of training, as `Modality.pad` takes it."""
     inputs, found = part.spec.inputs, []
@@ -97,8 +106,8 @@ def as_json(made: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def compare(part: Any, folder: Path, questions: Any, file: str, input_length: Any = 0) -> dict[str, Any]:
     """Asks the file, in a new process, and compares every answer with the run's own; raises `UserError`."""
     asked = as_json(batches(part, questions, input_length))
-    told = comparison.ask_process("answer_arrays.py", [str(folder / file)], asked)
-    return {file: comparison.check(file, part.answers(questions.samples), answers(part, told))}
+    right, told = comparison.answers_of_both(part, questions.samples, "answer_arrays.py", [str(folder / file)], asked)
+    return {file: comparison.check(file, right, answers(part, told))}
 
 
 def answers(part: Any, told: list[dict[str, Any]]) -> list[Any]:
@@ -135,11 +144,3 @@ def outputs_of(part: Any) -> dict[str, str]:
     if part.spec.targets.ranked:
         return {"scores": "float32 [batch, classes]: the probability of each of `names`"}
     return {"values": "float32 [batch, …]: what the head predicts"}
-
-
-def require_package(name: str, extra: str) -> None:
-    """Raises `UserError` where an optional package is missing."""
-    import importlib.util
-
-    if importlib.util.find_spec(name) is None:
-        raise UserError(f"this format needs {name}; install it: pip install 't2t-multimodel[{extra}]'")

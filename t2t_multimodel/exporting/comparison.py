@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,18 @@ def ask_process(script: str, arguments: list[str], asked: Any) -> Any:
             last = (ended.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
             raise UserError(f"the export can't be used in a new process ({last[:300]}); it was not kept")
         return json.loads(answers.read_text(encoding="utf-8"))
+
+
+def answers_of_both(part: Any, samples: list[Any], script: str, arguments: list[str], asked: Any) -> tuple[Any, Any]:
+    """(the run's own answers to `samples`, what `script` answers to `asked`), found out at the same time.
+
+    Raises:
+      UserError: the process of the script failed; with its last line.
+    """
+    with ThreadPoolExecutor(1) as beside:
+        told = beside.submit(ask_process, script, arguments, asked)
+        right = part.answers(samples)
+        return right, told.result()
 
 
 def as_base64(questions: Questions) -> list[dict[str, list[str]]]:

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import importlib
+import importlib.util
 import json
 import os
 import secrets
@@ -31,7 +32,7 @@ def backend_of(format: str) -> str | None:
     """The backend of Keras that a format is made with, whichever trained the run; None: any.
 
     Raises:
-      UserError: no such format.
+      UserError: no such format, or a package that it needs is missing.
     """
     return _module(format).BACKEND
 
@@ -102,7 +103,11 @@ def export(
 def _module(format):
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
-    return importlib.import_module(f"t2t_multimodel.exporting.{format}")
+    module = importlib.import_module(f"t2t_multimodel.exporting.{format}")
+    for package, extra in module.NEEDS.items():
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"--format={format} needs {package}; install it: pip install 't2t-multimodel[{extra}]'")
+    return module
 
 
 def _check_free(final):

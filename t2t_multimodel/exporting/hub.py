@@ -8,6 +8,7 @@ from t2t_multimodel.exporting.card import card
 from t2t_multimodel.files import write_file
 
 BACKEND = None
+NEEDS: dict[str, str] = {}
 ABOUT = "export.json"
 
 

@@ -1,5 +1,6 @@
 """The format litert: problems with classes or numbers, for LiteRT (TensorFlow Lite); arrays in, probabilities out."""
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from t2t_multimodel.exporting.slice import plain_formulas
 from t2t_multimodel.files import write_file
 
 BACKEND = "tensorflow"
+NEEDS: dict[str, str] = {}
 ABOUT = arrays.ABOUT
 FILE = "model.tflite"
 
@@ -32,8 +34,9 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
         # By way of a SavedModel: converted from the function itself, the weights would be those of a fresh model.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(module, temporary, {"serving_default": concrete}, options)
-        converter = tf.lite.TFLiteConverter.from_saved_model(temporary)
-        content = converter.convert()
+        content, error = _converted(temporary)
+    if error:
+        raise arrays.refusal(part, "litert", re.findall(r"\btf\.(\w+)", str(error)))
     write_file(folder / FILE, content)
     return arrays.write_beside(part, folder, arrays.outputs_of(part))
 
@@ -41,3 +44,13 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
 def compare(part: Any, folder: Path, about: dict[str, Any], questions: Any) -> dict[str, Any]:
     """Asks TensorFlow's interpreter in a new process; raises `UserError` where answers differ."""
     return arrays.compare(part, folder, questions, FILE)
+
+
+def _converted(folder):
+    import tensorflow as tf
+    from tensorflow.lite.python.convert_phase import ConverterError
+
+    try:
+        return tf.lite.TFLiteConverter.from_saved_model(folder).convert(), None
+    except ConverterError as error:  # it has the program in text, thousands of lines
+        return None, error

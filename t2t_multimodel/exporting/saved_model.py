@@ -7,6 +7,7 @@ from t2t_multimodel.exporting import comparison
 from t2t_multimodel.exporting.slice import plain_formulas
 
 BACKEND = "tensorflow"
+NEEDS: dict[str, str] = {}
 ABOUT = "assets.extra/export.json"  # TensorFlow Serving passes the folder over
 DEFAULT, FUSED = "serving_default", "serving_xla"
 
@@ -16,8 +17,9 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
     import tensorflow as tf
 
     from t2t_multimodel.exporting.served import Served
+    from t2t_multimodel.startup import hold_back_standard_error
 
-    with plain_formulas():
+    with plain_formulas(), hold_back_standard_error():
         served = Served(part)
         signatures = {DEFAULT: served.signature()}
         if xla and part.writes_ids:
@@ -34,10 +36,8 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
 def compare(part: Any, folder: Path, about: dict[str, Any], questions: Any) -> dict[str, Any]:
     """Loads the folder in a new process and compares every answer of every signature; raises `UserError`."""
     batches = comparison.as_base64(questions)
-    told = comparison.ask_process(
-        "answer_saved_model.py", [str(folder)], {name: batches for name in about["signatures"]}
-    )
-    right = part.answers(questions.samples)
+    asked = {name: batches for name in about["signatures"]}
+    right, told = comparison.answers_of_both(part, questions.samples, "answer_saved_model.py", [str(folder)], asked)
     return {name: comparison.check(name, right, _answers(part, of_batches)) for name, of_batches in told.items()}
 
 

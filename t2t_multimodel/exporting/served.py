@@ -25,7 +25,8 @@ class Served:
         self._part, self._grammar = part, part.grammar
         # What is saved: not the Keras model, whose variables would be written a second time.
         self.saved = tf.Module()
-        self.saved.tokenizer = part.vocabulary.in_graph().tokenizer if part.vocabulary else None
+        if part.writes_ids or any(modality.uses_vocabulary for _, modality in members):
+            self.saved.tokenizer = part.vocabulary.in_graph().tokenizer
         self._weights: dict[int, Any] = {}
 
     def signature(self, fused: bool = False) -> Any:

@@ -16,6 +16,7 @@ from t2t_multimodel.files import write_file
 BACKEND = "jax"
 ABOUT = arrays.ABOUT
 FILE = "model.stablehlo"
+NEEDS = {"jax": "jax"}  # {package: our extra}
 PLATFORMS = ("cpu", "cuda")
 _TEXT = {
     "ids": "int32 [batch, ids]: of the vocabulary, 0 after the end-of-sequence (1)",
