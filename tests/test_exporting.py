@@ -182,7 +182,7 @@ def test_the_command(exported_run, predictor, tmp_path, run_command, monkeypatch
         "--problem=tiny_imag": "tiny_image",
         "--problem=tiny_image --format=saved_modle": "saved_model",
         "--problem=tiny_image --format=hub --xla": "--xla is of --format=saved_model",
-        f"--problem=tiny_ende --format=litert --export_dir={tmp_path / 'text'}": "writes text, which --format=litert can",
+        f"--problem=tiny_ende --format=litert --export_dir={tmp_path / 'text'}": "text, which --format=litert can",
         "--problem=tiny_ende --decode_hparams=temperature=0.5": "does not sample",
         "--problem=tiny_ende --step=3": "no checkpoint of step 3",
         f"--problem=tiny_ende --output_dir={tmp_path / 'none'}": "none holds no run",
