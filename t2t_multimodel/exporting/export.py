@@ -1,5 +1,6 @@
 """Exports one problem of a run: written beside its place, compared answer by answer, then renamed."""
 
+import contextlib
 import dataclasses
 import errno
 import importlib
@@ -78,6 +79,7 @@ def export(
     final = Path(export_dir) / str(part.step)
     _check_free(final)
     temporary = final.with_name(f".unfinished-{final.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    made = not final.parent.exists()
     try:
         temporary.mkdir(parents=True)
         about = {"problem": problem, "step": part.step, "format": format, "decode_hparams": part.settings}
@@ -97,6 +99,9 @@ def export(
         raise UserError(f"can't write the export {final}: {error.strerror or error}; {todo}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if made:  # an empty folder goes too
+            with contextlib.suppress(OSError):
+                final.parent.rmdir()
     return Exported(final, compared, questions.origin, size, time.monotonic() - started)
 
 

@@ -36,7 +36,7 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
         tf.saved_model.save(module, temporary, {"serving_default": concrete}, options)
         content, error = _converted(temporary)
     if error:
-        raise arrays.refusal(part, "litert", re.findall(r"\btf\.(\w+)", str(error)))
+        raise arrays.refusal(part, "litert", re.findall(r"\btf\.([A-Z]\w+)", str(error)))
     write_file(folder / FILE, content)
     return arrays.write_beside(part, folder, arrays.outputs_of(part))
 

@@ -14,7 +14,7 @@ import numpy as np
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.vocabulary import EOS_ID, PAD_ID
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG, _BMP = b"\x89PNG\r\n\x1a\n", b"BM"
 _MADE_UP_PIECES, _MADE_UP_SECONDS = 8, 1.0
 
 
@@ -81,6 +81,9 @@ class PictureReader:
     def _read(self, content):
         import tensorflow as tf
 
+        def begins_with(mark):
+            return tf.strings.substr(content, 0, len(mark)) == mark
+
         def of_png():
             x = tf.cast(tf.io.decode_png(content, channels=4), tf.int32)
             if self._modality.channels == 4:
@@ -88,12 +91,19 @@ class PictureReader:
             opacity = x[..., 3:]
             return (x[..., :3] * opacity + 255 * (255 - opacity) + 127) // 255  # transparent pixels become white
 
-        def of_others():  # decode_jpeg reads GIF and BMP too, and can be told the exact cosine transform
-            x = tf.cast(tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"), tf.int32)
+        def of_bmp():  # of one channel, three or four; `decode_bmp` changes none into another
+            x = tf.io.decode_bmp(content)
+            return tf.gather(x, tf.minimum([0, 1, 2], tf.shape(x)[-1] - 1), axis=-1)
+
+        def of_jpeg():  # decode_jpeg reads GIF too, and can be told the exact cosine transform
+            return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
+
+        def of_others():
+            x = tf.cast(tf.cond(begins_with(_BMP), of_bmp, of_jpeg), tf.int32)
             opaque = tf.fill(tf.concat([tf.shape(x)[:2], [1]], 0), 255)
             return tf.concat([x, opaque], axis=-1) if self._modality.channels == 4 else x
 
-        x = tf.cond(tf.strings.substr(content, 0, len(_PNG)) == _PNG, of_png, of_others)
+        x = tf.cond(begins_with(_PNG), of_png, of_others)
         if self._modality.channels == 1:  # ITU-R 601-2, as Pillow rounds it
             x = (tf.reduce_sum(x * [19595, 38470, 7471], axis=-1, keepdims=True) + 0x8000) // 65536
         x = tf.ensure_shape(x, [None, None, self._modality.channels])

@@ -140,9 +140,10 @@ def block_dispatch(tokens, routing, experts, size):
     """
     assignments = sort_by_expert(routing)
     number = ops.shape(assignments.expert)[0]
-    blocks_of = -(-assignments.counts // size)
+    # Not -(-n // size): converters of programs take // for a division towards 0.
+    blocks_of = (assignments.counts + (size - 1)) // size
     ends = ops.cumsum(blocks_of)
-    total = -(-number // size) + (experts.num_experts if size > 1 else 0)  # never needs more
+    total = (number + (size - 1)) // size + (experts.num_experts if size > 1 else 0)  # never needs more
     index = ops.arange(total, dtype="int32")
     expert = ops.minimum(ends_passed(ends, index), experts.num_experts - 1)
     first_of = ops.take(ends - blocks_of, expert, axis=0)
