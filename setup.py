@@ -11,8 +11,12 @@ COMMANDS = {
     "t2t-decoder": "decoder",
     "t2t-server": "server",
     "t2t-query": "query",
+    "t2t-exporter": "exporter",
+    "t2t-bleu": "bleu",
+    "t2t-doctor": "doctor",
     "t2t-inspect": "inspect_data",
     "t2t-new-problem": "new_problem",
+    "t2t-avg-all": "average",
     "t2t-build-vocab": "build_vocab",
     "t2t-experiment": "experiment",
     "t2t-report": "report",
@@ -61,6 +65,7 @@ setup(
         "nltk>=3.9,<4",
         "numpy>=1.26,<3",
         "protobuf>=4.22",  # records are parsed with it; tensorflow and tensorboard need it too
+        "packaging>=23",
         "pillow>=10",
         "sacrebleu>=2.4,<3",
         "safetensors>=0.4,<1",
@@ -76,7 +81,9 @@ setup(
     ],
     extras_require={
         "beam": ["apache-beam>=2.72,<2.78"],  # with -c constraints-beam.txt, which says why
+        "hub": ["huggingface_hub>=1,<3"],  # the card of t2t-exporter --format=hub is read with it in a test
         "jax": ["jax>=0.5,<0.13"],  # tested with 0.10; 0.11 and 0.12, for Python 3.12 on, install but are untested
+        "onnx": ["onnx>=1.16,<2", "onnxruntime>=1.18,<2", "tf2onnx>=1.16,<2"],  # t2t-exporter --format=onnx
         "tables": ["pyarrow>=15"],  # Parquet, Arrow, and files that end in .zst
         "serve": [  # t2t-server
             "httptools>=0.6",

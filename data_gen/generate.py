@@ -73,6 +73,7 @@ def generate(
     log=print,
     progress=None,
     runner=None,
+    vocabulary_from=None,
 ):
     """Writes the stores of `problems` in `data_dir`; existing stores that are current are kept.
 
@@ -92,6 +93,7 @@ def generate(
       log: called with each line for the user.
       progress: whether to show progress bars on stderr; None: if it is a terminal.
       runner: problems → the runner that writes their examples (`beam.BeamRunner`); None: local processes.
+      vocabulary_from: the `Vocabulary` to use instead of training one, with its commands.
 
     Returns:
       A list of `Result`, one for each problem; [] after a dry run.
@@ -114,6 +116,8 @@ def generate(
         return []
     with files.disk_full_in_words(data_dir), files.only_one(data_dir):
         files.sweep(data_dir)
+        if vocabulary_from is not None:
+            _use_vocabulary(vocabulary_from, data_dir)
         vocabulary = _existing_vocabulary(data_dir, vocabulary_size)
         # Before the sources are read: if one changes during this call, the next call finds the difference.
         made_from = {p.name: fingerprint(p, vocabulary if uses_text(p) else None, settings) for p in problems}
@@ -202,6 +206,18 @@ def _existing_vocabulary(data_dir, asked_for=None):
     return Vocabulary.load(folder)
 
 
+def _use_vocabulary(given, data_dir):
+    """Puts the `Vocabulary` into the data folder; raises `UserError` where there is another one."""
+    there = _existing_vocabulary(data_dir)
+    if there is None:
+        given.copy_to(data_dir / VOCABULARY_FOLDER)
+    elif there.digest != given.digest:
+        raise UserError(
+            f"{data_dir / VOCABULARY_FOLDER} is another vocabulary than the one of --vocabulary_from ({there.size:,} "
+            f"ids, not {given.size:,}); use another --data_dir"
+        )
+
+
 def _must_be_made(problem, data_dir, made_from, overwrite):
     """True: there is no store, or it must be replaced; False: the store is current."""
     folder = data_dir / problem.name
@@ -259,7 +275,8 @@ def _vocabulary_for(problems, data_dir, vocabulary, size, log, bars):
     else:
         log(f"vocabulary: the {vocabulary.size:,} ids of {folder} are reused")
         for problem in with_text:
-            lacking = set(symbols_of(problem)) - symbols_known(folder)
+            unknown = set(symbols_of(problem)) - symbols_known(folder)
+            lacking = {symbol for symbol in unknown if len(vocabulary.encode(f" {symbol}")) > 1}
             if lacking:
                 log(
                     f"warning: {problem.name}: that vocabulary was trained without {len(lacking)} of its symbols (such "

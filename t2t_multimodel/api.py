@@ -31,6 +31,7 @@ def generate_data(
     data_dir: Folder,
     *,
     vocabulary_size: int | None = None,
+    vocabulary_from: "Folder | RunDirectory | None" = None,
     workers: int | None = None,
     overwrite: bool = False,
     max_bad_records: int = 0,
@@ -42,6 +43,7 @@ def generate_data(
       problems: names, mixtures, `Problem` classes or instances; one, or a list.
       data_dir: a folder; created if it does not exist.
       vocabulary_size: ids of the vocabulary, if this call trains it; None: as the problems declare, else 8192.
+      vocabulary_from: a run whose vocabulary is used instead of training one.
       workers: number of processes; None: one for each processor. The files do not depend on it.
       overwrite: generates existing data again.
       max_bad_records: how many records of a problem may be left out because they can't be read.
@@ -73,6 +75,11 @@ def generate_data(
     from t2t_multimodel.data_gen.readers import corpora
 
     corpora.set_folders(data_dir)
+    vocabulary = None
+    if vocabulary_from is not None:
+        from t2t_multimodel.training.run_directory import RunDirectory
+
+        vocabulary = RunDirectory(user_path(vocabulary_from, "vocabulary_from")).vocabulary()
     made = [problem or registry.problem(name) for name, (_, problem) in chosen.items()]
     for problem in made:
         metrics.check_names(problem.metric_names, problem.targets)
@@ -84,6 +91,7 @@ def generate_data(
         overwrite=overwrite,
         max_bad_records=max_bad_records,
         seed=seed,
+        vocabulary_from=vocabulary,
     )
     return {
         result.problem: {split: about["examples"] for split, about in result.manifest["splits"].items()}
@@ -112,6 +120,10 @@ def train(
     devices: int = 0,
     expert_devices: int = 0,
     shard_weights: bool = False,
+    keep_best: str = "",
+    warm_start_from: "Folder | RunDirectory | None" = None,
+    warm_start_map: Mapping[str, str] | None = None,
+    keep_optimizer: bool = False,
 ) -> "RunDirectory":
     """Trains one model on one problem or on many at once, as t2t-trainer does.
 
@@ -139,6 +151,10 @@ def train(
       devices: of this machine to train on, with JAX; 0: all of them.
       expert_devices: the experts are shared out over so many of them; 0: as many as divide both.
       shard_weights: whether the other weights and the optimizer's state are shared out too.
+      keep_best: keeps the checkpoint that is best by this metric too: a metric, or "problem/metric".
+      warm_start_from: a trained run whose weights are taken over; "run@2000" is its checkpoint of step 2000.
+      warm_start_map: {new problem: problem of that run that it begins from}.
+      keep_optimizer: goes on from that run's step, with the state of its optimizer.
 
     Returns:
       The `RunDirectory`, which `evaluate` and `load` take, and which stands wherever a path can.
@@ -169,6 +185,9 @@ def train(
         devices=(devices, COUNT),
         expert_devices=(expert_devices, COUNT),
         shard_weights=(shard_weights, bool),
+        keep_best=(keep_best, str),
+        warm_start_map=(warm_start_map, (NAMED, None)),
+        keep_optimizer=(keep_optimizer, bool),
     )
     asked = RunSettings(
         resolved=_resolved(hparams, overrides),
@@ -189,6 +208,10 @@ def train(
         devices=devices,
         expert_devices=expert_devices,
         shard_weights=shard_weights,
+        keep_best=keep_best,
+        warm_start_from="" if warm_start_from is None else user_path(warm_start_from, "warm_start_from"),
+        warm_start_map=",".join(f"{new}={old}" for new, old in (warm_start_map or {}).items()),
+        keep_optimizer=keep_optimizer,
     )
     startup.set_environment()
     startup.import_backend()

@@ -113,6 +113,8 @@ class HParams:
     adam_epsilon: float = 1e-9
     weight_decay: float = tuned(0.0, 0.0, 0.3)  # decoupled (AdamW), times the learning rate; never of vectors
     clip_norm: float = tuned(1.0, 0.1, 10.0, log=True)  # global norm of the gradient; 0 = no clipping
+    freeze: str = ""  # parts whose weights stay as they are: "body", "experts", "text", "encoder/block0", … (parts.py)
+    learning_rate_scale: str = ""  # "body=0.1 text=0.5": the updates of these parts are multiplied by that
     precision: str = "float32"  # or mixed_bfloat16: products in 16 bits, weights in 32 (Keras dtype policies)
     remat: str = "none"  # or block: less memory; the backward pass computes each block of the body again (JAX only)
 
@@ -276,8 +278,26 @@ def _validate_values(hparams: HParams) -> None:
     for name, valid in choices.items():
         if getattr(h, name) not in valid:
             raise unknown_name(name, getattr(h, name), valid)
+    scales_by_part(h.learning_rate_scale)
     if not 0 <= h.image_shift <= 0.5:
         raise UserError(f"image_shift={h.image_shift} must lie in [0, 0.5]: a share of a picture's height and width")
+
+
+def scales_by_part(text: str) -> dict[str, float]:
+    """ "body=0.1 text=0.5" → {"body": 0.1, "text": 0.5}; raises `UserError` where it is not that."""
+    scales = {}
+    for item in text.replace(",", " ").split():
+        part, _, number = item.rpartition("=")
+        try:
+            scales[part] = float(number)
+        except ValueError:
+            scales[part] = 0.0
+        if not part or not 0 < scales[part] <= _MOST_FLOAT:
+            raise UserError(
+                f"learning_rate_scale: {item!r} is not part=factor with a factor above 0, such as body=0.1; a part "
+                "that is to stay as it is goes into freeze"
+            )
+    return scales
 
 
 def _validate_numbers(name: str, value: Any) -> None:

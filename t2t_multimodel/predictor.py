@@ -19,7 +19,8 @@ def load(output_dir: "str | os.PathLike[str]", step: int | None = None) -> "Pred
     """Loads a run once, to decode many times.
 
     Args:
-      output_dir: the run directory. step: which checkpoint; None: the newest whole one.
+      output_dir: the run directory, or a folder that `t2t-exporter --format=hub` made.
+      step: which checkpoint; None: the newest whole one.
 
     Returns:
       A `Predictor`.
@@ -32,8 +33,11 @@ def load(output_dir: "str | os.PathLike[str]", step: int | None = None) -> "Pred
     output_dir = user_path(output_dir, "output_dir")
     startup.set_environment()
     startup.import_backend()
+    from t2t_multimodel.training import published
     from t2t_multimodel.training.run_directory import RunDirectory
 
+    if published.is_published(output_dir):
+        return Predictor(*published.load(output_dir, step))
     directory = RunDirectory(output_dir)
     model, run, hparams, step = directory.load_model(step, report=warnings.warn)
     return Predictor(model, run, hparams, directory.vocabulary(run), step)

@@ -178,7 +178,7 @@ class GraphTokenizer:
         import tensorflow_text
 
         # Not FastSentencepieceTokenizer: that one knows no byte fallback and cuts BPE models as if they were unigram.
-        self._tokenizer = tensorflow_text.SentencepieceTokenizer(model=model, out_type=tf.int32)
+        self.tokenizer = tensorflow_text.SentencepieceTokenizer(model=model, out_type=tf.int32)
         self._is_text = tuple(is_text)
 
     def tokenize(self, strings: Any) -> Any:
@@ -187,7 +187,7 @@ class GraphTokenizer:
 
         for plain, escaped in ESCAPES:
             strings = tf.strings.regex_replace(strings, plain, escaped)
-        return self._tokenizer.tokenize(strings)
+        return self.tokenizer.tokenize(strings)
 
     def detokenize(self, ids: Any) -> Any:
         """Ids, a ragged (or padded) int32 tensor [batch, (length)] → strings, a tensor [batch]; as `decode`."""
@@ -200,7 +200,7 @@ class GraphTokenizer:
         in_range = (padded >= 0) & (padded < len(self._is_text))
         stands_for_text = tf.gather(tf.constant(self._is_text), tf.where(in_range, padded, PAD_ID))
         text_ids = tf.ragged.boolean_mask(padded, before_end & in_range & stands_for_text)
-        strings = self._tokenizer.detokenize(text_ids)
+        strings = self.tokenizer.detokenize(text_ids)
         for plain, escaped in reversed(ESCAPES):
             strings = tf.strings.regex_replace(strings, escaped, plain)
         return strings

@@ -10,12 +10,16 @@ import sys
 import pytest
 
 from t2t_multimodel.cli import (
+    average,
+    bleu,
     build_vocab,
     datagen,
     decoder,
     demo,
+    doctor,
     evaluate,
     experiment,
+    exporter,
     inspect_data,
     new_problem,
     report,
@@ -26,7 +30,8 @@ from t2t_multimodel.cli import (
 from t2t_multimodel.cli.command import Command
 from t2t_multimodel.errors import UserError
 
-COMMANDS = [datagen, trainer, evaluate, decoder, demo, inspect_data, build_vocab, experiment, report, tune, new_problem]
+COMMANDS = [datagen, trainer, evaluate, decoder, demo, inspect_data, build_vocab, experiment, report, tune]
+COMMANDS += [exporter, bleu, doctor, new_problem, average]
 WHERE = ["--problem=tiny8", "--data_dir=nowhere", "--output_dir=nowhere_either"]
 
 PROBLEM = '''

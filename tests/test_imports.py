@@ -51,7 +51,7 @@ MAY_IMPORT = {
     "modalities": {"core", "data_gen", "modality nets"},  # of data_gen how files are read
     "modality nets": {"core", "kernels", "layers", "modalities"},
     "models": {"core", "kernels", "layers", "modalities", "modality nets"},
-    "decoding": {"core", "layers", "models", "modalities"},
+    "decoding": {"core", "kernels", "layers", "models", "modalities"},
     "metrics": {"core"},
     "input": {"core"},
     "training": {"core", "layers", "models", "modalities", "input", "decoding", "metrics"},
@@ -63,6 +63,7 @@ MAY_IMPORT = {
     "tuning": {"core", "training", "metrics"},  # the same, and which way a metric is better
     "experiments": {"core", "input", "training", "report", "metrics"},
     "serving": {"core"},
+    "exporting": {"core", "decoding", "input", "modalities", "training", "predictor"},  # of the predictor its answers
     "cli": None,
     "testing": None,
 }

@@ -18,11 +18,13 @@ from t2t_multimodel.kernels.cross_entropy import cross_entropy_split, entropies
 from t2t_multimodel.kernels.custom_vjp import custom_vjp
 from t2t_multimodel.kernels.dense import dense, reshape_known, residual_add
 from t2t_multimodel.kernels.depthwise import depthwise_1d, depthwise_2d
+from t2t_multimodel.kernels.ends_passed import ends_passed
 from t2t_multimodel.kernels.feed_forward import feed_forward_by_expert
 from t2t_multimodel.kernels.gather import gather_rows, ragged_split
 from t2t_multimodel.kernels.layer_norm import scaled_rows
 from t2t_multimodel.kernels.split_batch import cached_for_split, halved, split_batch
 from t2t_multimodel.kernels.strided_slice import strided_slice_2d
+from t2t_multimodel.kernels.write_slice import write_slice
 from t2t_multimodel.kernels.zero_mean import zero_mean_columns
 from t2t_multimodel.models import body
 from t2t_multimodel.training.backend import adapter
@@ -41,6 +43,7 @@ class Pair:
     call: Any
     shapes: tuple  # of the arrays, float32; the gradient of each is compared
     static: bool = False  # whether all lengths must be known while the program is traced
+    differentiated: bool = True  # False: of decoding alone
     backends: tuple = field(default=("tensorflow", "jax"))
 
 
@@ -162,6 +165,22 @@ PAIRS = {
         for shape in ((3, 5), (1, 5), (4,))
         for smoothing in (0.0, 0.1)
     },
+    **{
+        f"write {slices} slices at {place}": Pair(
+            write_slice,
+            lambda f, x, values, place=place: f(x, ops.convert_to_tensor(np.int32(place)), values, 1) ** 2,
+            ((3, 6, 2), (3, slices, 2)),
+            static=True,
+            differentiated=False,
+        )
+        for slices, place in ((1, 0), (1, 5), (2, 0), (3, 3))
+    },
+    "ranges, two of them empty": Pair(
+        ends_passed,
+        lambda f, x: x[0] + ops.cast(f(np.array([0, 3, 3, 7], "int32"), np.arange(9, dtype="int32")), "float32"),
+        ((1,),),
+        differentiated=False,
+    ),
     **{f"cross entropy of halves {rows}": entropy_of_halves(rows) for rows in (1, 4)},
 }
 
@@ -183,7 +202,7 @@ def test_a_variant_has_the_values_and_gradients_of_the_reference(pair, variant):
     expected = to_numpy(pair.call(pair.kernel.reference, *tensors))
     np.testing.assert_allclose(to_numpy(pair.call(variant, *tensors)), expected, rtol=1e-5, atol=1e-5)
     weights = random.normal(size=expected.shape).astype("float32")
-    for i, array in enumerate(arrays):
+    for i, array in enumerate(arrays if pair.differentiated else ()):
         found, formula = (
             gradient(
                 lambda x, function=function, i=i: ops.sum(

@@ -29,6 +29,12 @@ command.integer(
     "ids of the vocabulary, if this call trains it; default: as the problems declare, else 8192",
     at_least=1,
 )
+command.text(
+    "vocabulary_from",
+    None,
+    "use the vocabulary of this run instead of training one, so that a new run can start from it with all its words",
+    metavar="DIR",
+)
 command.integer("seed", 0, "seed of the order of the examples on disk", at_least=0)
 command.integer(
     "max_bad_records", 0, "bad records of a problem (unreadable files, for example) that may be left out", at_least=0
@@ -77,6 +83,10 @@ def _generate(flags):
 
     if flags.verify and (flags.dry_run or flags.overwrite):
         raise UserError("--verify generates nothing: give it without --dry_run and --overwrite")
+    if flags.vocabulary_from and (flags.vocabulary_size or flags.dry_run):
+        raise UserError(
+            "--vocabulary_from brings its own size and writes it: leave --vocabulary_size and --dry_run out"
+        )
     names = mixture.parse(flags.problem).problem_names
     runner = _beam_runner(flags)
 
@@ -95,6 +105,7 @@ def _generate(flags):
     for problem in problems:
         if not declaration_faults(problem):  # else `generate` raises the error
             metrics.check_names(problem.metric_names, problem.targets)
+    vocabulary = vocabulary_of_run(flags.vocabulary_from) if flags.vocabulary_from else None
     start = time.monotonic()
     results = generate.generate(
         problems,
@@ -108,9 +119,21 @@ def _generate(flags):
         skip_missing=flags.skip_missing,
         shard_bytes=flags.shard_megabytes << 20,
         runner=runner,
+        vocabulary_from=vocabulary,
     )
     if results:
         print(summary.table(names, results, time.monotonic() - start))
+
+
+def vocabulary_of_run(output_dir):
+    """The `Vocabulary` of a run; raises `UserError` where there is no run, or none of its problems has text."""
+    from t2t_multimodel.errors import UserError
+    from t2t_multimodel.training.run_directory import RunDirectory
+
+    vocabulary = RunDirectory(output_dir).vocabulary()
+    if vocabulary is None:
+        raise UserError(f"--vocabulary_from: no problem of {output_dir} has text, so it has no vocabulary")
+    return vocabulary
 
 
 def _beam_runner(flags):

@@ -1,4 +1,4 @@
-"""Shows the content of a data folder: decoded examples, their lengths, and what training would leave out.
+"""Shows the content of a data folder: decoded examples, their lengths, and what training would leave out. Or of a run.
 
 It shows the first examples of each problem's store (they are shuffled): text with its ids and pieces, pictures in one
 PNG, sound as WAV files and a PNG of spectrograms. A table and a PNG show the lengths of both sides, and what an hparams
@@ -7,11 +7,14 @@ set would leave out of training.
 With --text only the vocabulary is read: the text is encoded and decoded, and the exit status is 1 if the result is
 different.
 
+With --run a run directory is described: its problems, parts and sizes, vocabulary, hparams, checkpoints and scores.
+
 Examples:
   t2t-inspect --problem=tiny8 --data_dir=data
   t2t-inspect --problem=tiny_ende -n 20 --split=dev --data_dir=data --hparams_set=multimodel_tiny --output_dir=seen
   t2t-inspect --problem=tiny_ende --data_dir=data --text="naïve 🇩🇪 ▁"
   t2t-inspect --problem=tiny_ende --data_dir=data --text=- < hostile.txt
+  t2t-inspect --run=run
 """
 
 import sys
@@ -29,8 +32,9 @@ _MOST_REFERENCES = 5
 command = Command("t2t-inspect", __doc__)
 
 command.group("What to show")
-command.text("problem", None, "problems or mixtures", metavar="NAMES", required=True)
-command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
+command.text("problem", None, "problems or mixtures", metavar="NAMES")
+command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR")
+command.text("run", None, "describe this run directory instead", metavar="DIR")
 command.integer("n", 5, "number of examples of each problem", at_least=0)
 command.text("split", "train", "split of the examples; lengths are shown for every split", metavar="SPLIT")
 command.text("output_dir", None, "folder for pictures and sound; default: DATA_DIR/inspect", metavar="DIR")
@@ -56,6 +60,17 @@ def _inspect(flags):
     from t2t_multimodel import mixture
     from t2t_multimodel.cli import settings
 
+    if flags.run:
+        if flags.problem or flags.data_dir:
+            raise UserError("--run describes a run directory: give it without --problem and --data_dir")
+        from t2t_multimodel.cli import inspect_run
+
+        startup.import_tensorflow()
+        print("\n\n".join(inspect_run.describe(flags.run)))
+        return None
+    missing = [f"--{name}" for name in ("problem", "data_dir") if not flags[name].value]
+    if missing:
+        raise UserError(f"{' and '.join(missing)} must be given, or --run (see t2t-inspect --help)")
     names = mixture.parse(flags.problem).problem_names
     hparams = settings.resolve(flags.hparams_set, flags.hparams).hparams
     text = None if flags.text is None else _given(flags.text)

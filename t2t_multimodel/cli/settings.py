@@ -11,7 +11,7 @@ from t2t_multimodel.errors import UserError
 _NOTHING = object()  # no value of an hparam
 
 
-def resolve(hparams_set, hparams="", gin_files=(), gin_bindings=(), train_steps=None):
+def resolve(hparams_set, hparams="", gin_files=(), gin_bindings=(), train_steps=None, freeze=None):
     """The hyper-parameters of the command line.
 
     Args:
@@ -20,6 +20,7 @@ def resolve(hparams_set, hparams="", gin_files=(), gin_bindings=(), train_steps=
       gin_files: paths of gin files, or names of gin files in the hparams package.
       gin_bindings: gin lines such as "HParams.hidden_size = 128".
       train_steps: number of updates, or None.
+      freeze: names of parts, or None.
 
     Returns:
       A `Resolved`.
@@ -33,6 +34,7 @@ def resolve(hparams_set, hparams="", gin_files=(), gin_bindings=(), train_steps=
         (from_bindings, "--gin_bindings"),
         (hyperparameters.parse(hparams or ""), "--hparams"),
         ({} if train_steps is None else {"train_steps": train_steps}, "--train_steps"),
+        ({} if freeze is None else {"freeze": freeze}, "--freeze"),
     )
     return hyperparameters.resolve(hparams_set, stages)
 

@@ -11,6 +11,8 @@ Examples:
   t2t-trainer --problem=my_birds --t2t_usr_dir=my_problems --gin_file=my.gin --data_dir=data --output_dir=run_birds \\
       --early_stopping_metric=my_birds/accuracy_top1 --early_stopping_patience=5
   t2t-trainer --problem=tiny8 --data_dir=data --output_dir=base --hparams=optimizer=adafactor --backend=jax --dry_run
+  t2t-trainer --problem=my_birds --t2t_usr_dir=my_problems --hparams_set=multimodel_tiny --data_dir=data \\
+      --warm_start_from=run --output_dir=run_birds --freeze=body
   t2t-trainer --registry_help
 """
 
@@ -32,6 +34,19 @@ command.several("gin_bindings", "one such line, quoted; may be given more than o
 command.integer("train_steps", None, "train until this many updates; default: the hparam train_steps", at_least=1)
 command.integer("seed", 0, "of weights, data order, dropout and the mixture's draws", at_least=0)
 
+command.group("Starting from a trained run (docs/transfer_learning.md)")
+command.text(
+    "warm_start_from", "", "take over the weights of this run, of its newest checkpoint or of @STEP", metavar="DIR"
+)
+command.text("warm_start_map", "", '"new_problem=old_problem,…": problems that begin from others', metavar="NAMES")
+command.switch("keep_optimizer", "go on from that run's step, with the state of its optimizer")
+command.text(
+    "freeze",
+    None,
+    'parts whose weights stay as they are: "body", "experts", "text", "encoder/block0", …',
+    metavar="PARTS",
+)
+
 command.group("Where")
 command.text("data_dir", None, "folder that t2t-datagen filled", metavar="DIR", required=True)
 command.text(
@@ -52,6 +67,9 @@ command.integer("eval_batches", 0, "batches of each problem in an evaluation; 0 
 command.switch("skip_decoding", "evaluate by teacher-forced metrics alone: quick, but no measure of decoded output")
 command.integer("save_interval", 1000, "updates between checkpoints", at_least=1)
 command.integer("keep_checkpoints", 5, "so many of the newest checkpoints are kept", at_least=1)
+command.text(
+    "keep_best", "", "keep the checkpoint that is best by this metric too: METRIC or PROBLEM/METRIC", metavar="METRIC"
+)
 command.text(
     "early_stopping_metric",
     "",
@@ -102,7 +120,9 @@ def _run_settings(flags):
 
     model = registry.models.resolve(flags.model)
     problems = mixture.parse(flags.problem)
-    resolved = settings.resolve(flags.hparams_set, flags.hparams, flags.gin_file, flags.gin_bindings, flags.train_steps)
+    resolved = settings.resolve(
+        flags.hparams_set, flags.hparams, flags.gin_file, flags.gin_bindings, flags.train_steps, flags.freeze
+    )
     print(f"model {model}; problems {_shares(problems)}; seed {flags.seed}\n{settings.settings_table(resolved)}")
     return RunSettings(
         resolved=resolved,
@@ -123,6 +143,10 @@ def _run_settings(flags):
         devices=flags.devices,
         expert_devices=flags.expert_devices,
         shard_weights=flags.shard_weights,
+        keep_best=flags.keep_best,
+        warm_start_from=flags.warm_start_from,
+        warm_start_map=flags.warm_start_map,
+        keep_optimizer=flags.keep_optimizer,
     )
 
 

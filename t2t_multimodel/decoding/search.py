@@ -14,6 +14,7 @@ from keras import ops
 
 from t2t_multimodel.decoding.grammars import FORBIDDEN
 from t2t_multimodel.decoding.sampling import likeliest
+from t2t_multimodel.kernels.write_slice import write_slice
 from t2t_multimodel.layers.convolution_cache import Beams
 from t2t_multimodel.vocabulary import EOS_ID
 
@@ -94,7 +95,7 @@ def _one_by_one(choose, step, state, first_ids, length, limit, grammar, wanted):
         return GreedyState(
             time=time + 1,
             last=chosen,
-            ids=ops.slice_update(search.ids, [time, 0], chosen[None]),
+            ids=write_slice(search.ids, time, chosen[None], axis=0),
             done=ops.logical_or(done, chosen == EOS_ID),
             score=search.score + ops.where(done, 0.0, logit - ops.logsumexp(logits, axis=-1)),
             state=state,

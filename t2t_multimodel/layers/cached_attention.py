@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from t2t_multimodel.kernels.write_slice import write_slice
 from t2t_multimodel.layers.masks import MASKED
 
 
@@ -48,8 +49,8 @@ class CachedAttention:
         together = ops.reshape(ops.matmul(x, weights), [examples, beam, 3, self.heads, self.size])
         query, key, value = ops.unstack(ops.transpose(together, [2, 3, 0, 1, 4]), 3)  # [h, examples, beam, c]
         place = position.time * beam
-        keys = ops.slice_update(keys, [0, 0, 0, place], ops.swapaxes(key, -1, -2))
-        values = ops.slice_update(values, [0, 0, place, 0], value)
+        keys = write_slice(keys, place, ops.swapaxes(key, -1, -2), axis=3)
+        values = write_slice(values, place, value, axis=2)
         hidden = _not_its_past(position, keys.shape[-1] // beam, beam)
         heads = ops.matmul(ops.softmax(ops.matmul(query, keys) + hidden), values)
         joined = ops.reshape(ops.transpose(heads, [1, 2, 0, 3]), [examples * beam, self.heads * self.size])

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from t2t_multimodel.kernels.write_slice import write_slice
+
 
 class Beams(NamedTuple):
     """Where the hypotheses of a beam search have their past: `size` rows an example, next to each other.
@@ -61,7 +63,7 @@ class ConvolutionCache:
         past, rings = {}, []
         for old, kernel, ((kernel_size, dilation), steps) in zip(state, constants["kernels"], self._kinds.items()):
             slot = (time - 1) % ((kernel_size - 1) * dilation)
-            ring = ops.slice_update(old["ring"], [slot, 0, 0, 0], old["last"][None])
+            ring = write_slice(old["ring"], slot, old["last"][None], axis=0)
             rings.append(ring)
             # One term for each entry of the kernel: gathered together, their sum would be a slow reduction.
             total = sum(_read(ring, time - i * dilation, beams) * kernel[i - 1] for i in range(1, kernel_size))

@@ -18,6 +18,9 @@ class Layer(keras.layers.Layer):
 class ModalityNet(Layer):
     """Base of the modality nets. One that serves as input and as output says which of its variables each side uses."""
 
+    # {path of a variable inside the net: the axis whose indices stand for `Modality.row_names`}.
+    row_axes = {}
+
     @property
     def input_variables(self):
         """The trainable variables that a batch with this input updates."""

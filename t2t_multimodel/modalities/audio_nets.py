@@ -120,5 +120,5 @@ def _filters(hparams):
 
 def _mask(lengths, hop, positions):
     """[batch] samples → [batch, positions], 1 where a frame starts inside the recording."""
-    frames = -(-lengths // hop)
+    frames = (lengths + (hop - 1)) // hop
     return ops.cast(ops.arange(positions)[None] < frames[:, None], "float32")

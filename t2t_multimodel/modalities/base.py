@@ -42,6 +42,7 @@ class Modality(Samples):
     costly: ClassVar[bool] = False  # preparing a sample takes milliseconds: workers get few at once
     line_is_data: ClassVar[bool] = False  # a line holds the sample itself, never a path: safe to take from a stranger
     ranked: ClassVar[bool] = False  # answers are lists, best first
+    file_kind: ClassVar[str] = ""  # what a file or a request holds of it: a name of `exporting/readers.py`; "": arrays
     default_metrics: ClassVar[tuple[str, ...]] = ()  # of decoded output, the headline first
     teacher_forced_metrics: ClassVar[tuple[str, ...]] = (
         "teacher_forced_loss",
@@ -236,6 +237,17 @@ class Modality(Samples):
         encoder = self.make_encoder(hparams, name) if reads else None
         return encoder, self.make_head(hparams, f"{name}_head" if reads else name) if writes else None
 
+    def row_names(self, vocabulary: Any = None) -> list[str] | None:
+        """What the rows of its nets stand for, such as classes, where `ModalityNet.row_axes` says which axes are rows.
+
+        A run that starts from another one takes rows over by these names. None: its nets have no such rows.
+        """
+        return None
+
+    def row_parts(self, name: str, vocabulary: Any = None) -> list[int]:
+        """The rows that together say what a row called `name` would, which is not among `row_names`; []: none do."""
+        return []
+
     @property
     def can_be_input(self) -> bool:
         return type(self).make_encoder is not Modality.make_encoder or type(self).make_nets is not Modality.make_nets
@@ -261,6 +273,11 @@ class Modality(Samples):
     def empty_answer(self) -> Any:
         """The answer that says nothing."""
         return ""
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """The names of the values that a head predicts, in their order; () where they have none."""
+        return ()
 
     def best(self, answer: Any) -> Any:
         """What a person gets of an answer: for ranked answers the first."""

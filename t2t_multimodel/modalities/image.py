@@ -21,6 +21,7 @@ class Image(Modality):
     modality_name: ClassVar[str] = "image"
     costly: ClassVar[bool] = True
     reads_files: ClassVar[bool] = True
+    file_kind: ClassVar[str] = "picture"
 
     height: int = 64
     width: int = 64

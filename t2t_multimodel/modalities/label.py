@@ -85,12 +85,19 @@ class Label(Modality):
 
     # ---- The nets
 
+    def row_names(self, vocabulary=None):
+        return list(map(str, self.classes))
+
     def make_head(self, hparams, name):
         from t2t_multimodel.modalities.label_nets import LabelHead
 
         return LabelHead(self, hparams, name=name)
 
     # ---- Answers
+
+    @property
+    def value_names(self):
+        return tuple(map(str, self.classes))
 
     def answers(self, predicted):
         """The names of the classes, likeliest first."""

@@ -16,6 +16,7 @@ class LabelHead(Head):
     """
 
     statistics = ("log_probability", "correct")
+    row_axes = {"output": 1, "bias": 0}
 
     def __init__(self, modality, hparams, **kwargs):
         super().__init__(**kwargs)

@@ -78,12 +78,19 @@ class LabelSet(Modality):
 
     # ---- The nets
 
+    def row_names(self, vocabulary=None):
+        return list(map(str, self.labels))
+
     def make_head(self, hparams, name):
         from t2t_multimodel.modalities.label_set_nets import LabelSetHead
 
         return LabelSetHead(self, hparams, name=name)
 
     # ---- Answers
+
+    @property
+    def value_names(self):
+        return tuple(map(str, self.labels))
 
     def answers(self, predicted):
         """{label: probability} of each row."""

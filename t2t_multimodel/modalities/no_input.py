@@ -17,6 +17,7 @@ class NoInput(Modality):
     modality_name: ClassVar[str] = "no_input"
     optional: ClassVar[bool] = True
     line_is_data: ClassVar[bool] = True
+    file_kind: ClassVar[str] = "nothing"
 
     # ---- A sample
 

@@ -83,6 +83,9 @@ class Numbers(Modality):
 
     # ---- The nets
 
+    def row_names(self, vocabulary=None):
+        return list(map(str, self.names))
+
     def make_encoder(self, hparams, name):
         from t2t_multimodel.modalities.numbers_nets import NumbersEncoder
 

@@ -10,6 +10,8 @@ from t2t_multimodel.modalities.pooled_head import PooledHead
 class NumbersEncoder(ModalityNet):
     """Number i is position i: x_i = z_i · w_i + b_i with z = (value − mean) / scale; x_i = m_i where it is unknown."""
 
+    row_axes = {"weight": 0, "offset": 0, "unknown": 0}
+
     def __init__(self, modality, hparams, **kwargs):
         super().__init__(autocast=False, **kwargs)  # numbers stay float32 until they are vectors
         self.mean, self.deviation = modality.mean_array, modality.scale_array

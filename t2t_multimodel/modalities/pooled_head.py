@@ -9,6 +9,8 @@ from t2t_multimodel.modalities.heads import Head
 class PooledHead(Head):
     """x = [mean; max] over the encoded positions that are no padding; outputs = W₂ relu(W₁ x + b₁) + b₂."""
 
+    row_axes = {"output/kernel": 1, "output/bias": 0}
+
     def __init__(self, outputs, hparams, **kwargs):
         """Args: outputs: how many values."""
         super().__init__(**kwargs)

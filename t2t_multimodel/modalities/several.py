@@ -167,6 +167,9 @@ class Inputs(Modality):
     def make_nets(self, hparams, reads, writes, parts=None):
         return self.make_encoder(hparams, self.weights_name, parts), None
 
+    def row_names(self, vocabulary=None):
+        return [name for name, _ in self.members]
+
     def make_encoder(self, hparams, name, parts=None):
         from t2t_multimodel.modalities.several_nets import InputsEncoder
 

@@ -16,6 +16,8 @@ warnings.filterwarnings("ignore", message="You are using a softmax over axis -1 
 class InputsEncoder(ModalityNet):
     """The members' encoded sequences one after the other, each plus a learned vector of its member."""
 
+    row_axes = {"member": 0}
+
     def __init__(self, modality, hparams, parts, **kwargs):
         """Args: modality: the `Inputs`. parts: the encoder of each member, which other problems may use too."""
         super().__init__(**kwargs)

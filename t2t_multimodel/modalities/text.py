@@ -9,7 +9,7 @@ import numpy as np
 from t2t_multimodel.modalities.arrays import ArraySpec, as_ragged
 from t2t_multimodel.modalities.base import Modality
 from t2t_multimodel.registry import register_modality
-from t2t_multimodel.vocabulary import EOS_ID, PAD_ID
+from t2t_multimodel.vocabulary import COMMAND_PIECES, EOS_ID, ESCAPES, PAD_ID, UNKNOWN_ID
 
 _NOT_LAST = bytes(range(128, 256))  # bytes of variable-length integers that more of the same number follow
 _BYTES_PER_TOKEN, _CHARACTERS_PER_TOKEN = 2, 3  # about, before there is a vocabulary
@@ -26,6 +26,7 @@ class Text(Modality):
     uses_vocabulary: ClassVar[bool] = True
     is_text: ClassVar[bool] = True
     line_is_data: ClassVar[bool] = True
+    file_kind: ClassVar[str] = "text"
     default_metrics: ClassVar[tuple] = ("bleu", "exact_match")
     teacher_forced_metrics: ClassVar[tuple] = (
         "teacher_forced_log_perplexity",
@@ -133,6 +134,23 @@ class Text(Modality):
 
         net = TextNet(self, hparams, name=self.weights_name)
         return (net if reads else None), (net if writes else None)
+
+    def row_names(self, vocabulary=None):
+        """The pieces of the vocabulary; the control symbols of commands by the commands' names."""
+        names = vocabulary.pieces(range(vocabulary.size))
+        for command, i in vocabulary.commands.items():
+            names[i] = f"command {command}"  # no piece has such a space
+        return names
+
+    def row_parts(self, name, vocabulary=None):
+        if name in COMMAND_PIECES:  # one that no command has: whatever is at its place
+            return [UNKNOWN_ID + 1 + COMMAND_PIECES.index(name)]
+        if name.startswith("command "):
+            return []
+        text = name.replace("\u2581", " ")
+        for plain, escaped in reversed(ESCAPES):
+            text = text.replace(escaped, plain)
+        return vocabulary.encode(text)
 
     # ---- Answers
 

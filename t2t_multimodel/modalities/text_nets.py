@@ -11,6 +11,8 @@ from t2t_multimodel.modalities.heads import AutoregressiveHead
 class TextNet(AutoregressiveHead):
     """Encoder and head of one vocabulary. Its control symbols (command tokens) are rows of the same embedding."""
 
+    row_axes = {"embedding": 0, "softmax": 1, "bias": 0}
+
     def __init__(self, modality, hparams, **kwargs):
         super().__init__(**kwargs)
         size = hparams.hidden_size

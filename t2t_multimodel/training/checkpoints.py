@@ -236,10 +236,11 @@ def load(folder, step, verify=True):
     return Checkpoint(step, checkpoint, arrays, state)
 
 
-def prune(folder, keep_last, warn=None):
+def prune(folder, keep_last, warn=None, spared=()):
     """Removes all checkpoints older than the newest `keep_last` (at least one) whole ones; returns the steps removed.
 
-    Damaged ones among these are set aside, and `warn` (None: standard error) is told a line each.
+    Those of the steps `spared` stay. Damaged ones among these are set aside, and `warn` (None: standard error) is told
+    a line each.
     """
     folder, keep_last = Path(folder), max(1, keep_last)
     there = steps(folder)
@@ -252,7 +253,7 @@ def prune(folder, keep_last, warn=None):
         else:
             place = set_aside(folder, step)
             (warn or _warn)(f"the checkpoint {folder_of(folder, step)} is damaged ({reason}); it was moved to {place}")
-    removed = there if kept == keep_last else []
+    removed = [step for step in there if step not in spared] if kept == keep_last else []
     for step in removed:
         # Renamed first, so that a kill half-way leaves no damaged checkpoint, only something to sweep.
         os.rename(folder_of(folder, step), folder / f"{_TEMPORARY}pruned-{step}-{os.getpid()}")

@@ -9,10 +9,10 @@ from t2t_multimodel.metrics import get as get_metric
 class EarlyStopping:
     """Watches one metric: `problem/metric`, or a metric's mean over all problems that have it."""
 
-    def __init__(self, metric, patience, problems):
+    def __init__(self, metric, patience, problems, flag="--early_stopping_metric"):
         """Args:
         metric: as above; empty: never stop. patience: evaluations without improvement before stopping.
-        problems: {name: RunProblem}.
+        problems: {name: RunProblem}. flag: what gave the metric, for messages.
 
         Raises:
           UserError: an unknown problem or metric.
@@ -23,11 +23,11 @@ class EarlyStopping:
             return
         self._problem, _, self._name = metric.rpartition("/")
         if self._problem and self._problem not in problems:
-            raise unknown_name("problem in --early_stopping_metric", self._problem, problems)
+            raise unknown_name(f"problem in {flag}", self._problem, problems)
         of = [problems[self._problem]] if self._problem else problems.values()
         valid = {name for p in of for name in (*p.spec.targets.teacher_forced_metrics, *p.metrics)}
         if self._name not in valid:
-            raise unknown_name("metric in --early_stopping_metric", self._name, valid)
+            raise unknown_name(f"metric in {flag}", self._name, valid)
         self._sign = 1.0 if get_metric(self._name).higher_is_better else -1.0
 
     @property

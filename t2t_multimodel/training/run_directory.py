@@ -211,7 +211,8 @@ class RunDirectory:
         if changes:
             raise UserError(
                 f"{self.path} holds another run ({'; '.join(changes)}); "
-                "give another --output_dir, or what it was trained with"
+                "give what it was trained with, or another --output_dir: with --warm_start_from="
+                f"{self.path} it starts from this run, and with --keep_optimizer too it goes on from its step"
             )
         if RUN_FILE in there:
             self.vocabulary(before)  # raises
@@ -257,9 +258,7 @@ class RunDirectory:
             if vocabulary is not None:
                 vocabulary.copy_to(self.path / VOCABULARY_FOLDER)
         self.write_hparams(resolved)
-        digest = _digest_of_hparams(dataclasses.asdict(resolved.hparams))
-        values = {"format_version": FORMAT_VERSION, "hparams_digest": digest} | run.to_json()
-        self._write(RUN_FILE, values | {"digest": _digest(values)})
+        self._write_run(run, resolved)
         for name, note in (
             (DATA_DIR_FILE, lambda: self.write_data_dir(data_dir)),
             (ENVIRONMENT_FILE, lambda: self.write_environment(step)),
@@ -268,6 +267,25 @@ class RunDirectory:
                 note()
             except OSError as error:  # a report will lack it; training goes on
                 print(f"warning: {self.path / name} can't be written: {error.strerror or error}", file=sys.stderr)
+
+    def write_copy_of(self, other: "RunDirectory") -> None:
+        """Writes what says what the run `other` is, without its checkpoints and logs.
+
+        Raises:
+          UserError: `other` can't be read.
+        """
+        run, resolved, vocabulary = other.run(), other.resolved(), other.vocabulary()
+        if vocabulary is not None:
+            vocabulary.copy_to(self.path / VOCABULARY_FOLDER)
+        self.write_hparams(resolved)
+        self._write_run(run, resolved)
+        with contextlib.suppress(NoData):
+            self.write_data_dir(other.data_dir())
+
+    def _write_run(self, run, resolved):
+        digest = _digest_of_hparams(dataclasses.asdict(resolved.hparams))
+        values = {"format_version": FORMAT_VERSION, "hparams_digest": digest} | run.to_json()
+        self._write(RUN_FILE, values | {"digest": _digest(values)})
 
     def write_hparams(self, resolved: Resolved) -> None:
         """Writes the hyper-parameters, also as a gin file."""

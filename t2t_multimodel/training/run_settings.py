@@ -33,6 +33,10 @@ class RunSettings:
     devices: int = 0
     expert_devices: int = 0
     shard_weights: bool = False
+    keep_best: str = ""
+    warm_start_from: str = ""  # "RUN" or "RUN@step"
+    warm_start_map: str = ""  # "new_problem=old_problem,…"
+    keep_optimizer: bool = False
 
     def __post_init__(self):
         """Raises `UserError` for values that contradict each other or are out of range."""
@@ -56,5 +60,14 @@ class RunSettings:
                 f"--skip_decoding leaves nothing to tell {stopping} by; give --early_stopping_metric one of "
                 f"{', '.join(forced)}"
             )
+        if self.skip_decoding and self.keep_best and self.keep_best.rpartition("/")[2] not in forced:
+            raise UserError(
+                f"--skip_decoding leaves no {self.keep_best} to keep the best by; give --keep_best one of "
+                f"{', '.join(forced)}"
+            )
+        if not self.warm_start_from and (self.warm_start_map or self.keep_optimizer):
+            raise UserError("--warm_start_map and --keep_optimizer go with --warm_start_from=RUN; give that too")
+        if self.warm_start_from and self.schedule == "evaluate":
+            raise UserError("--warm_start_from is for training; leave it out with --schedule=evaluate")
         if Path(self.output_dir).resolve() == Path(self.data_dir).resolve():
             raise UserError(f"--output_dir and --data_dir are one folder, {self.data_dir}: a run needs its own")

@@ -17,15 +17,18 @@ from t2t_multimodel.training.backend import adapter, chosen_devices, scope
 from t2t_multimodel.training.clock import TrainingClock, seconds_logged
 from t2t_multimodel.training.early_stopping import EarlyStopping
 from t2t_multimodel.training.evaluation import Evaluator
+from t2t_multimodel.training.forgetting import scores_before_and_after
 from t2t_multimodel.training.loss_window import LossWindow
 from t2t_multimodel.training.metrics_log import MetricsLog, read_metrics
 from t2t_multimodel.training.optimizer import learning_rate, make_optimizer
+from t2t_multimodel.training.parts import set_parts
 from t2t_multimodel.training.pending import PendingUpdates
 from t2t_multimodel.training.reporting import Progress, draw_learning_curves
 from t2t_multimodel.training.run import Run, build_model, load_variables
 from t2t_multimodel.training.run_directory import RunDirectory
 from t2t_multimodel.training.run_settings import RunSettings
 from t2t_multimodel.training.stopping import INTERRUPTED, RESUME_ME, Stop, StopSignals
+from t2t_multimodel.training.warm_start import WarmStart, go_on_with_data, warm_start
 
 __all__ = ["INTERRUPTED", "RESUME_ME", "Trainer"]
 
@@ -55,6 +58,7 @@ class Trainer:
         self.early_stopping = EarlyStopping(
             settings.early_stopping_metric, settings.early_stopping_patience, self.run_record.problems
         )
+        self.best = EarlyStopping(settings.keep_best, math.inf, self.run_record.problems, "--keep_best")
         self.backend = adapter()
         self.devices = chosen_devices(settings, self.hparams)
         if self.devices is not None:
@@ -65,13 +69,17 @@ class Trainer:
         with scope(self.devices):
             self.model = build_model(self.run_record, self.hparams)
             optimizer = make_optimizer(self.hparams, self.model.trainable_variables)
+            set_parts(self.model, optimizer, self.hparams)
         more = {} if self.devices is None else {"devices": self.devices}
         self.train_step = self.backend.Step(self.model, optimizer, self.hparams, **more)
         self.evaluator = Evaluator(self.model, self.run_record, self.hparams, self.train_step)
         self.step = 0
         self.window = LossWindow()
         self._evaluation_due = False  # an evaluation at this step was given up
+        self.warm_start = WarmStart.read(self.output_dir)
         self._restore()
+        if not self._steps_there and self._trains:
+            self._start_from_another(optimizer)
         seconds = seconds_logged(read_metrics(self.output_dir), self.step)
         self.clock = TrainingClock(seconds, self.backend.STATIC_SHAPES)
 
@@ -106,7 +114,7 @@ class Trainer:
     def _train(self, log, stop):
         """Draw, update, log, evaluate, save."""
         settings, last = self.settings, self.hparams.train_steps
-        saved = self.step if self.step else None
+        saved = self.step if self.step in self._steps_there else None
         with Progress(last, list(self.stores), self.step) as progress:
             pending = self._pending_updates(progress)
             if self._evaluation_due and settings.schedule == "train_and_evaluate":
@@ -133,6 +141,10 @@ class Trainer:
         self._draw_curves()
         if self.early_stopping.stopped:
             print(f"stopped early at step {self.step}: {self.early_stopping.reason}")
+        if self.best.best is not None:
+            print(f"best {self.best.metric}: {self.best.best:.6g} at step {self.best.best_step}, which is kept")
+        if self.warm_start and settings.schedule == "train_and_evaluate":
+            print(scores_before_and_after(self.warm_start, self.run_record, self.output_dir))
         return stop.status if self.step < last or self._evaluation_due else 0
 
     def _pending_updates(self, progress):
@@ -184,6 +196,8 @@ class Trainer:
         try:
             self._evaluate(log, progress)
             self._evaluation_due = False
+            if self.best.best is not None and self.best.best_step == self.step:
+                self._save()
         except Stop:
             self._evaluation_due = True
 
@@ -200,6 +214,7 @@ class Trainer:
             seen = {"examples_seen": self.stream.examples_seen[name], "train_seconds": self.clock.seconds}
             log.write(self.step, scores[name] | seen, problem=name, split=store.dev_split)
         self.early_stopping.record(self.step, scores)
+        self.best.record(self.step, scores)
         headlines = {}
         for name, store in self.stores.items():
             # With --skip_decoding only those that are teacher-forced are there.
@@ -252,11 +267,13 @@ class Trainer:
             "stream": self.stream.state(),
             "early_stopping": self.early_stopping.state(),
             "window": self.window.state(),
+            "keep_best": self.best.state(),
         }
         if self._evaluation_due:
             state["evaluation_due"] = True
         checkpoints.save(self.directory.checkpoints, self.step, arrays, state)
-        checkpoints.prune(self.directory.checkpoints, self.settings.keep_checkpoints)
+        best = () if self.best.best is None else (self.best.best_step,)
+        checkpoints.prune(self.directory.checkpoints, self.settings.keep_checkpoints, spared=best)
 
     def _restore(self):
         folder = self.directory.checkpoints
@@ -264,6 +281,16 @@ class Trainer:
         checkpoint = checkpoints.load_latest(folder)
         if checkpoint is None:
             return
+        if "average_of" in checkpoint.state:
+            raise UserError(
+                f"{self.output_dir} holds averaged weights, which can't be trained on: decode and score with them, or "
+                f"start from them with --warm_start_from={self.output_dir} and another --output_dir"
+            )
+        if self.settings.warm_start_from and not self.warm_start:
+            raise UserError(
+                f"{self.output_dir} holds a run that was not started from another one; give another --output_dir to "
+                f"start from {self.settings.warm_start_from}, or leave --warm_start_from out to go on with this one"
+            )
         load_variables(self.train_step.variables(), checkpoint.arrays, folder)
         with checkpoint.state_used():
             state = checkpoint.state
@@ -273,9 +300,28 @@ class Trainer:
             self.early_stopping.restore(state["early_stopping"])
             if "window" in state:  # older checkpoints have none
                 self.window.restore(state["window"])
+            if "keep_best" in state:
+                self.best.restore(state["keep_best"])
             self._evaluation_due = state.get("evaluation_due") is True
         self.step = checkpoint.step
         print(f"continuing from step {self.step} ({folder})")
+
+    def _start_from_another(self, optimizer):
+        """Takes over what `warm_start_from` names; its problems are scored before the first update."""
+        if not self.settings.warm_start_from:
+            if self.warm_start:
+                raise UserError(
+                    f"{self.output_dir} is to start from {self.warm_start.source}, and has no checkpoint yet; give "
+                    "--warm_start_from again, or another --output_dir"
+                )
+            return
+        vocabulary = next(filter(None, (store.vocabulary() for store in self.stores.values())), None)
+        self.warm_start, source = warm_start(self.settings, self.model, optimizer, self.run_record, vocabulary)
+        print(self.warm_start.lines())
+        self.step = self.warm_start.first_step
+        if self.settings.keep_optimizer:
+            go_on_with_data(self.stream, self.window, source)
+        self._evaluation_due = self.settings.schedule == "train_and_evaluate"
 
     def _check_not_trained_since(self):
         """Raises `UserError` where the checkpoints are others than those that this run was restored from."""
@@ -292,6 +338,8 @@ class Trainer:
                 print(f"warning: the damaged checkpoint of step {step} was moved to {place}", file=sys.stderr)
         resolved, data_dir = self.settings.resolved, self.settings.data_dir
         self.directory.write(self.run_record, resolved, self.stores, data_dir, step=self.step)
+        if self.warm_start and not self._steps_there:
+            self.warm_start.write(self.output_dir)
 
     def _draw_curves(self):
         headlines = {name: p.metrics[0] for name, p in self.run_record.problems.items()}

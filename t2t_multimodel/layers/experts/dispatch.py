@@ -11,6 +11,7 @@ from typing import Any
 
 from keras import ops
 
+from t2t_multimodel.kernels.ends_passed import ends_passed
 from t2t_multimodel.kernels.gather import gather_rows
 from t2t_multimodel.kernels.select import Kernel
 from t2t_multimodel.layers.experts.across_devices import even_slots
@@ -139,12 +140,12 @@ def block_dispatch(tokens, routing, experts, size):
     """
     assignments = sort_by_expert(routing)
     number = ops.shape(assignments.expert)[0]
-    blocks_of = -(-assignments.counts // size)
+    # Not -(-n // size): converters of programs take // for a division towards 0.
+    blocks_of = (assignments.counts + (size - 1)) // size
     ends = ops.cumsum(blocks_of)
-    total = -(-number // size) + (experts.num_experts if size > 1 else 0)  # never needs more
+    total = (number + (size - 1)) // size + (experts.num_experts if size > 1 else 0)  # never needs more
     index = ops.arange(total, dtype="int32")
-    expert = ops.cast(ops.searchsorted(ends, index, side="right"), "int32")
-    expert = ops.minimum(expert, experts.num_experts - 1)
+    expert = ops.minimum(ends_passed(ends, index), experts.num_experts - 1)
     first_of = ops.take(ends - blocks_of, expert, axis=0)
     within = (index - first_of)[:, None] * size + ops.arange(size, dtype="int32")[None]  # [total, size]
     used = within < ops.take(assignments.counts, expert, axis=0)[:, None]

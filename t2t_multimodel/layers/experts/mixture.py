@@ -78,7 +78,8 @@ class MixtureOfExperts(Layer):
         routing = self.router.without_noise(tokens)
         if self._few_experts(training=False):
             return x + self.experts.all(tokens, routing.dense_gates(), position.constants_of(self))
-        shared = (tokens.shape[0] or 0) * self.experts_per_token >= 2 * self.num_experts
+        rows = tokens.shape[0]  # a number, unless the program is for any
+        shared = isinstance(rows, int) and rows * self.experts_per_token >= 2 * self.num_experts
         return x + block_dispatch(tokens, routing, self.experts, BLOCK if shared else 1)
 
     def constants(self):
