@@ -19,6 +19,7 @@ from t2t_multimodel.files import user_path, write_file
 from t2t_multimodel.hyperparameters import HParams, Resolved
 from t2t_multimodel.json_files import ANY, OneOf, Whole
 from t2t_multimodel.regular_files import open_regular
+from t2t_multimodel.training.arrays_file import require_memory
 from t2t_multimodel.training.run import Run, build_model, load_variables
 from t2t_multimodel.vocabulary import Vocabulary
 from t2t_multimodel.vocabulary_files import facts_of
@@ -160,6 +161,7 @@ def _weights(path, facts):
     try:
         with open_regular(path) as file:  # in a download cache it is a link to one
             size = os.fstat(file.fileno()).st_size
+            require_memory(path, size)
             content = file.read(facts["bytes"]) if size == facts["bytes"] else None
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror or error}; {_ADVICE}") from None
