@@ -43,7 +43,7 @@ def generate_data(
       problems: names, mixtures, `Problem` classes or instances; one, or a list.
       data_dir: a folder; created if it does not exist.
       vocabulary_size: ids of the vocabulary, if this call trains it; None: as the problems declare, else 8192.
-      vocabulary_from: a run whose vocabulary is used instead of training one.
+      vocabulary_from: a run, or a published folder, whose vocabulary is used instead of training one.
       workers: number of processes; None: one for each processor. The files do not depend on it.
       overwrite: generates existing data again.
       max_bad_records: how many records of a problem may be left out because they can't be read.
@@ -77,9 +77,9 @@ def generate_data(
     corpora.set_folders(data_dir)
     vocabulary = None
     if vocabulary_from is not None:
-        from t2t_multimodel.training.run_directory import RunDirectory
+        from t2t_multimodel.training.published import vocabulary_of
 
-        vocabulary = RunDirectory(user_path(vocabulary_from, "vocabulary_from")).vocabulary()
+        vocabulary = vocabulary_of(vocabulary_from)
     made = [problem or registry.problem(name) for name, (_, problem) in chosen.items()]
     for problem in made:
         metrics.check_names(problem.metric_names, problem.targets)

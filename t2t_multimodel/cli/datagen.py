@@ -105,7 +105,11 @@ def _generate(flags):
     for problem in problems:
         if not declaration_faults(problem):  # else `generate` raises the error
             metrics.check_names(problem.metric_names, problem.targets)
-    vocabulary = vocabulary_of_run(flags.vocabulary_from) if flags.vocabulary_from else None
+    vocabulary = None
+    if flags.vocabulary_from:
+        from t2t_multimodel.training.published import vocabulary_of
+
+        vocabulary = vocabulary_of(flags.vocabulary_from)
     start = time.monotonic()
     results = generate.generate(
         problems,
@@ -123,17 +127,6 @@ def _generate(flags):
     )
     if results:
         print(summary.table(names, results, time.monotonic() - start))
-
-
-def vocabulary_of_run(output_dir):
-    """The `Vocabulary` of a run; raises `UserError` where there is no run, or none of its problems has text."""
-    from t2t_multimodel.errors import UserError
-    from t2t_multimodel.training.run_directory import RunDirectory
-
-    vocabulary = RunDirectory(output_dir).vocabulary()
-    if vocabulary is None:
-        raise UserError(f"--vocabulary_from: no problem of {output_dir} has text, so it has no vocabulary")
-    return vocabulary
 
 
 def _beam_runner(flags):

@@ -1,10 +1,12 @@
 """What a run directory holds, in words: problems, parts and sizes, vocabulary, hparams, checkpoints, scores."""
 
+import json
 import math
 import os
 
 from t2t_multimodel.cli.settings import settings_table
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.json_files import read_bytes
 
 _MOST_COMMANDS = 20  # shown
 
@@ -65,13 +67,26 @@ def _checkpoints(directory):
         whole = whole if damage else step
         folder = checkpoints.folder_of(directory.checkpoints, step)
         megabytes = sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(folder)) / 1e6
-        rows.append((f"step {step}", f"{megabytes:,.1f}", f"damaged: {damage}" if damage else "whole"))
+        state = f"damaged: {damage}" if damage else _what_it_is(directory, step)
+        rows.append((f"step {step}", f"{megabytes:,.1f}", state))
     if len(rows) == 1:
         yield "no checkpoint yet"
         return
     yield format_table(rows)
     if whole is not None:
         yield _parts(directory, whole)
+
+
+def _what_it_is(directory, step):
+    """ "whole", or of which checkpoints it is the mean."""
+    from t2t_multimodel.training import checkpoints
+
+    path = checkpoints.folder_of(directory.checkpoints, step) / checkpoints.STATE_FILE
+    try:
+        steps = json.loads(read_bytes(path, links=False)).get("average_of")
+    except (ValueError, AttributeError, RecursionError):
+        return "damaged: its state is no JSON object"
+    return f"whole; the mean of steps {', '.join(map(str, steps))}" if isinstance(steps, list) else "whole"
 
 
 def _parts(directory, step):

@@ -4,6 +4,10 @@ Weights are added in float64. Random state, which has no mean, is that of the ne
 optimizer is left out.
 """
 
+import os
+import secrets
+import shutil
+
 import numpy as np
 
 from t2t_multimodel.errors import UserError
@@ -12,6 +16,7 @@ from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.evaluation import Evaluator, open_stores
 from t2t_multimodel.training.metrics_log import read_metrics
 from t2t_multimodel.training.run import load_variables
+from t2t_multimodel.training.run_directory import RunDirectory
 
 
 def choose_steps(directory, count, metric=""):
@@ -69,17 +74,17 @@ def average_run(directory, steps, target, data_dir=None, eval_batches=0):
 
     Args:
       directory: the `RunDirectory` of the trained run. steps: which checkpoints, ascending.
-      target: the `RunDirectory` to write; there must be no run.
+      target: the `RunDirectory` to write, which is not there yet, or empty.
       data_dir: the folder of its data, whose dev splits are scored; None: nothing is.
 
     Returns:
       [(problem, metric, score of the newest of `steps`, score of the mean)].
 
     Raises:
-      UserError: as `average`; or there is a run in `target`.
+      UserError: as `average`; or something is in `target`, or it can't be written.
     """
-    if target.exists() or checkpoints.steps(target.checkpoints):
-        raise UserError(f"{target.path} holds a run; give another --output_dir")
+    if os.path.lexists(target.path) and (target.path.is_symlink() or any(target.path.iterdir())):
+        raise UserError(f"{target.path} is there already; give another --output_dir")
     model, run, hparams, _ = directory.load_model(steps[-1])
     stores = open_stores(data_dir, run, sorted(run.problems)) if data_dir else {}
     evaluator = Evaluator(model, run, hparams)
@@ -90,15 +95,30 @@ def average_run(directory, steps, target, data_dir=None, eval_batches=0):
     before = scored()
     arrays = average(directory, steps, model.variables)
     load_variables(model.variables, arrays, directory.checkpoints)
-    with target.lock():
-        target.write_copy_of(directory)
-        checkpoints.save(target.checkpoints, steps[-1], arrays, {"step": steps[-1], "average_of": list(steps)})
+    _write(directory, steps, arrays, target.path)
     after = scored()
     rows = []
     for name in before:
         metric = run.problem(name).metrics[0]
         rows.append((name, metric, before[name][metric], after[name][metric]))
     return rows
+
+
+def _write(directory, steps, arrays, folder):
+    """Writes the averaged run beside its place, then renames it: it is whole or not there."""
+    temporary = folder.with_name(f".unfinished-{folder.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        temporary.mkdir(parents=True)
+        made = RunDirectory(temporary)
+        made.write_copy_of(directory)
+        checkpoints.save(made.checkpoints, steps[-1], arrays, {"step": steps[-1], "average_of": list(steps)})
+        if folder.is_dir():
+            folder.rmdir()  # an empty one
+        os.rename(temporary, folder)
+    except OSError as error:
+        raise UserError(f"can't write {folder}: {error.strerror or error}; name another --output_dir") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _scores_by_step(directory, metric):

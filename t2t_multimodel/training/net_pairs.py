@@ -31,6 +31,15 @@ class Rows:
         """Whether every row is the old net's row of the same number, and there are no others."""
         return len(self.sources) == self.old_size and all(rows == [i] for i, rows in enumerate(self.sources))
 
+    def fits(self, shape, old, axis):
+        """Whether the array `old` has the rows that this counts, and is but for their number of the new `shape`."""
+        sizes = list(old.shape)
+        return (
+            len(sizes) == len(shape)
+            and sizes.pop(axis) == self.old_size
+            and sizes == [*shape[:axis], *shape[axis + 1 :]]
+        )
+
     def taken(self, new, old, axis):
         """The array `new` with the rows that the array `old` has something for; `new` and `old` stay as they are."""
         new, old = np.moveaxis(np.array(new), axis, 0), np.moveaxis(old, axis, 0)  # np.array: a copy
@@ -113,6 +122,8 @@ def _old_net(modality, of, source, names):
 
 
 def _rows(modality, old, of, source, vocabulary, names):
+    if old.uses_vocabulary and source.vocabulary is None:  # a stranger's run: texts of no vocabulary
+        return None
     now, before = modality.row_names(vocabulary), old.row_names(source.vocabulary)
     if now is None or before is None:
         return None
@@ -120,6 +131,6 @@ def _rows(modality, old, of, source, vocabulary, names):
     sources = [[place[n]] if n in place else list(old.row_parts(n, source.vocabulary)) for n in now]
     for spec, side in of:
         origin = source.run.problems.get(names.get(spec.name, ""))
-        if side == "targets" and origin and spec.command_id and origin.spec.command_id < len(before):
+        if side == "targets" and origin and spec.command_id and 0 < origin.spec.command_id < len(before):
             sources[spec.command_id] = [origin.spec.command_id]  # the command token of the old problem
     return Rows(sources, len(before))

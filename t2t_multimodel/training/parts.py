@@ -80,9 +80,10 @@ def _scale_updates(optimizer, scales):
     apply = optimizer.apply
 
     def scaled(gradients, variables):
-        slow = [(v, ops.convert_to_tensor(v)) for v in variables if id(v) in scales]
+        # A copy: on TensorFlow `convert_to_tensor` gives back the variable, which would be read after its update.
+        slow = [(v, ops.copy(v)) for v in variables if id(v) in scales]
         apply(gradients, variables)
         for variable, before in slow:
-            variable.assign(before + scales[id(variable)] * (ops.convert_to_tensor(variable) - before))
+            variable.assign(before + scales[id(variable)] * (variable - before))
 
     optimizer.apply = scaled

@@ -11,14 +11,17 @@ It may come from a stranger: regular files only, with the digests that are writt
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 from t2t_multimodel.digests import read_sealed, sealed
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.files import write_file
+from t2t_multimodel.files import user_path, write_file
 from t2t_multimodel.hyperparameters import HParams, Resolved
 from t2t_multimodel.json_files import ANY, OneOf, Whole
 from t2t_multimodel.regular_files import open_regular
+from t2t_multimodel.training.arrays_file import require_memory
 from t2t_multimodel.training.run import Run, build_model, load_variables
+from t2t_multimodel.vocabulary import Vocabulary
 from t2t_multimodel.vocabulary_files import facts_of
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -33,6 +36,17 @@ _SCHEMA = {
     "weights": {"bytes": Whole(0), "sha256": str},
 }
 _ADVICE = "download the folder again"
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """What a published folder holds, read and compared with its digests; no model is made of it yet."""
+
+    run: Run
+    hparams: HParams
+    vocabulary: Vocabulary | None  # None where there is no text
+    step: int
+    arrays: dict[str, Any]  # {path of a variable: array}
 
 
 def is_published(folder: str | os.PathLike[str]) -> bool:
@@ -68,13 +82,35 @@ def write(folder, run: Run, hparams: HParams, model, vocabulary, step: int) -> N
 
 
 def load(folder, step: int | None = None):
-    """Reads what `write` wrote.
+    """Makes the model of what `write` wrote.
 
     Args:
       step: the step that it must be of; None: whichever.
 
     Returns:
       (model, `Run`, `HParams`, `Vocabulary` or None, step).
+
+    Raises:
+      UserError: as `read`; or no model can be made of it.
+    """
+    found = read(folder, step)
+    path = Path(folder) / CONFIG_FILE
+    try:
+        model = build_model(found.run, found.hparams)
+    except UserError:
+        raise
+    except Exception as error:  # of hyper-parameters that no run was trained with: too large, contradicting
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"no model can be made of {path} ({said}); {_ADVICE}") from error
+    load_variables(model.variables, found.arrays, folder)
+    return model, found.run, found.hparams, found.vocabulary, found.step
+
+
+def read(folder, step: int | None = None) -> Published:
+    """Reads what `write` wrote; no model is made.
+
+    Args:
+      step: the step that it must be of; None: whichever.
 
     Raises:
       UserError: a file is missing, or not what was written; or it is of another step.
@@ -100,15 +136,22 @@ def load(folder, step: int | None = None):
     hparams = Resolved.from_json(stored, str(path)).hparams
     vocabulary = RunDirectory(folder).vocabulary(run)
     arrays = _weights(Path(folder) / WEIGHTS_FILE, config["weights"])
-    try:
-        model = build_model(run, hparams)
-    except UserError:
-        raise
-    except Exception as error:  # of hyper-parameters that no run was trained with: too large, contradicting
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UserError(f"no model can be made of {path} ({said}); {_ADVICE}") from error
-    load_variables(model.variables, arrays, folder)
-    return model, run, hparams, vocabulary, config["step"]
+    return Published(run, hparams, vocabulary, config["step"], arrays)
+
+
+def vocabulary_of(folder) -> Vocabulary:
+    """The vocabulary of a run directory, or of a published folder.
+
+    Raises:
+      UserError: there is neither, it is damaged, or none of its problems has text.
+    """
+    from t2t_multimodel.training.run_directory import RunDirectory
+
+    folder = user_path(folder, "vocabulary_from")
+    found = read(folder).vocabulary if is_published(folder) else RunDirectory(folder).vocabulary()
+    if found is None:
+        raise UserError(f"--vocabulary_from: no problem of {folder} has text, so it has no vocabulary")
+    return found
 
 
 def _weights(path, facts):
@@ -118,6 +161,7 @@ def _weights(path, facts):
     try:
         with open_regular(path) as file:  # in a download cache it is a link to one
             size = os.fstat(file.fileno()).st_size
+            require_memory(path, size)
             content = file.read(facts["bytes"]) if size == facts["bytes"] else None
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror or error}; {_ADVICE}") from None

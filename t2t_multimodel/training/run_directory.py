@@ -5,6 +5,7 @@
     vocabulary/           a copy of the data's, so that decoding needs no data folder
     checkpoints/          `checkpoints.py`
     environment.json      machine and versions, an entry for each start of training; for reports
+    warm_start.json       which run it started from, and what it took over, if it did (`warm_start.py`)
     data_dir.json         which folder the data is in, so that a report needs no --data_dir
     .trainer.lock         locked while a trainer writes here
 

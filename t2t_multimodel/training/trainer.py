@@ -28,7 +28,7 @@ from t2t_multimodel.training.run import Run, build_model, load_variables
 from t2t_multimodel.training.run_directory import RunDirectory
 from t2t_multimodel.training.run_settings import RunSettings
 from t2t_multimodel.training.stopping import INTERRUPTED, RESUME_ME, Stop, StopSignals
-from t2t_multimodel.training.warm_start import WarmStart, go_on_with_data, warm_start
+from t2t_multimodel.training.warm_start import WarmStart, go_on_with_data, open_source, warm_start
 
 __all__ = ["INTERRUPTED", "RESUME_ME", "Trainer"]
 
@@ -59,6 +59,9 @@ class Trainer:
             settings.early_stopping_metric, settings.early_stopping_patience, self.run_record.problems
         )
         self.best = EarlyStopping(settings.keep_best, math.inf, self.run_record.problems, "--keep_best")
+        self._steps_there = checkpoints.steps(self.directory.checkpoints)
+        self.warm_start = WarmStart.read(self.output_dir)
+        source = self._open_other_run()
         self.backend = adapter()
         self.devices = chosen_devices(settings, self.hparams)
         if self.devices is not None:
@@ -76,10 +79,9 @@ class Trainer:
         self.step = 0
         self.window = LossWindow()
         self._evaluation_due = False  # an evaluation at this step was given up
-        self.warm_start = WarmStart.read(self.output_dir)
         self._restore()
-        if not self._steps_there and self._trains:
-            self._start_from_another(optimizer)
+        if source is not None:
+            self._start_from(source, optimizer)
         seconds = seconds_logged(read_metrics(self.output_dir), self.step)
         self.clock = TrainingClock(seconds, self.backend.STATIC_SHAPES)
 
@@ -114,12 +116,11 @@ class Trainer:
     def _train(self, log, stop):
         """Draw, update, log, evaluate, save."""
         settings, last = self.settings, self.hparams.train_steps
-        saved = self.step if self.step in self._steps_there else None
+        self._saved_step = self.step if self.step in self._steps_there else None
         with Progress(last, list(self.stores), self.step) as progress:
             pending = self._pending_updates(progress)
             if self._evaluation_due and settings.schedule == "train_and_evaluate":
                 self._evaluate_unless_stopped(log, progress)
-                saved = None
             while self.step < last and not stop.status and not self.early_stopping.stopped:
                 self._update(pending)
                 if self.step % settings.log_interval == 0 or self.step == last:
@@ -133,11 +134,9 @@ class Trainer:
                     self._evaluate_unless_stopped(log, progress)
                 if self.step % settings.save_interval == 0:
                     self._finish(pending)
-                    self._save()
-                    saved = self.step
+                    self._save_once()
             self._finish(pending)
-            if saved != self.step:
-                self._save()
+            self._save_once()
         self._draw_curves()
         if self.early_stopping.stopped:
             print(f"stopped early at step {self.step}: {self.early_stopping.reason}")
@@ -193,6 +192,7 @@ class Trainer:
 
     def _evaluate_unless_stopped(self, log, progress):
         """Evaluates; where stopping is asked for meanwhile, gives that up, and the run that goes on makes up for it."""
+        self._saved_step = None  # a checkpoint of this step lacks what the evaluation changes
         try:
             self._evaluate(log, progress)
             self._evaluation_due = False
@@ -250,6 +250,10 @@ class Trainer:
 
     # ---- Checkpoints
 
+    def _save_once(self):
+        if self._saved_step != self.step:
+            self._save()
+
     def _save(self):
         arrays = {}
         for variable in self.train_step.variables():
@@ -274,22 +278,18 @@ class Trainer:
         checkpoints.save(self.directory.checkpoints, self.step, arrays, state)
         best = () if self.best.best is None else (self.best.best_step,)
         checkpoints.prune(self.directory.checkpoints, self.settings.keep_checkpoints, spared=best)
+        self._saved_step = self.step
 
     def _restore(self):
         folder = self.directory.checkpoints
-        self._steps_there = checkpoints.steps(folder)
         checkpoint = checkpoints.load_latest(folder)
         if checkpoint is None:
             return
         if "average_of" in checkpoint.state:
             raise UserError(
-                f"{self.output_dir} holds averaged weights, which can't be trained on: decode and score with them, or "
-                f"start from them with --warm_start_from={self.output_dir} and another --output_dir"
-            )
-        if self.settings.warm_start_from and not self.warm_start:
-            raise UserError(
-                f"{self.output_dir} holds a run that was not started from another one; give another --output_dir to "
-                f"start from {self.settings.warm_start_from}, or leave --warm_start_from out to go on with this one"
+                f"{self.output_dir} holds averaged weights, which can't be trained on: decode and score with them "
+                "(t2t-decoder, t2t-eval), or start from them with "
+                f"--warm_start_from={self.output_dir} and another --output_dir"
             )
         load_variables(self.train_step.variables(), checkpoint.arrays, folder)
         with checkpoint.state_used():
@@ -300,23 +300,35 @@ class Trainer:
             self.early_stopping.restore(state["early_stopping"])
             if "window" in state:  # older checkpoints have none
                 self.window.restore(state["window"])
-            if "keep_best" in state:
+            if "keep_best" in state and state["keep_best"]["best_step"] in self._steps_there:
                 self.best.restore(state["keep_best"])
             self._evaluation_due = state.get("evaluation_due") is True
         self.step = checkpoint.step
         print(f"continuing from step {self.step} ({folder})")
 
-    def _start_from_another(self, optimizer):
-        """Takes over what `warm_start_from` names; its problems are scored before the first update."""
-        if not self.settings.warm_start_from:
-            if self.warm_start:
-                raise UserError(
-                    f"{self.output_dir} is to start from {self.warm_start.source}, and has no checkpoint yet; give "
-                    "--warm_start_from again, or another --output_dir"
-                )
-            return
+    def _open_other_run(self):
+        """The `Source` that `warm_start_from` names; None where this run has checkpoints, or starts from nothing."""
+        asked, before = self.settings.warm_start_from, self.warm_start
+        if before:
+            before.check_same(self.settings)
+        if self._steps_there and asked and not before:
+            raise UserError(
+                f"{self.output_dir} holds a run that was not started from another one; give another --output_dir to "
+                f"start from {asked}, or leave --warm_start_from out to go on with this one"
+            )
+        if self._steps_there or not self._trains:
+            return None
+        if before and not asked:
+            raise UserError(
+                f"{self.output_dir} is to start from {before.source}, and has no checkpoint yet; give "
+                "--warm_start_from again, or another --output_dir"
+            )
+        return open_source(self.settings, self.run_record) if asked else None
+
+    def _start_from(self, source, optimizer):
+        """Takes over the weights of another run; the problems are scored before the first update."""
         vocabulary = next(filter(None, (store.vocabulary() for store in self.stores.values())), None)
-        self.warm_start, source = warm_start(self.settings, self.model, optimizer, self.run_record, vocabulary)
+        self.warm_start = warm_start(source, self.settings, self.model, optimizer, self.run_record, vocabulary)
         print(self.warm_start.lines())
         self.step = self.warm_start.first_step
         if self.settings.keep_optimizer:
