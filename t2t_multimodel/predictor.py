@@ -4,7 +4,7 @@ import os
 import reprlib
 import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -186,6 +186,39 @@ class Predictor:
             for i, answer in zip(rows, self._answers(known, arrays, settings, [numbers[i] for i in rows])):
                 answers[i] = answer
         return answers
+
+    def stream(
+        self, problem: str, value: Any, pace: Callable[[], int] = lambda: 1, **decode_hparams: float
+    ) -> Iterator[str]:
+        """The model's answer to one input as it is written; the problem must have text as target.
+
+        Args:
+          problem: its name. value: one of the inputs of `decode`.
+          pace: is asked before each part how many ids to write next.
+          decode_hparams: as of `decode`; there is no beam search here, even where a problem has one of its own.
+
+        Returns:
+          An iterator over the text so far, each text an extension of the one before; the last one is the answer, equal
+          to that of `decode(problem, [value], beam_size=1, …)`. It may be empty.
+
+        Raises:
+          UserError: what `decode` raises; an answer that is no text; beam_size above 1 or return_beams.
+        """
+        from t2t_multimodel.input.padding import make_batch
+
+        known = self._run.problem(problem)
+        if not self.writes_text(problem):
+            raise UserError(f"{problem}: its answers are not written word by word; use decode")
+        settings = self.decode_settings(problem, **({"beam_size": 1} | decode_hparams))
+        if settings["beam_size"] > 1 or settings["return_beams"]:
+            raise UserError(f"{problem}: a stream has one answer; leave out beam_size and return_beams")
+        columns, stored, lengths = self._columns(known.spec, [value], "error", 0)
+        arrays = make_batch(known.spec, columns, input_length=lengths.padded(stored).max(axis=0))
+        return self._decoder.text_parts(known, arrays, self._vocabulary, settings, pace)
+
+    def writes_text(self, problem: str) -> bool:
+        """Whether the answers to a problem are written id by id, so that `stream` can give them."""
+        return self.model.head(self.spec(problem)).autoregressive
 
     def score(
         self,

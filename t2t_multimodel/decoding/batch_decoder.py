@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from t2t_multimodel.decode_hparams import LONGEST
-from t2t_multimodel.decoding.decode import predict, read_source, write_text
+from t2t_multimodel.decoding.decode import begin_text, continue_text, predict, read_source, write_text
 from t2t_multimodel.decoding.grammars import grammar_of
 from t2t_multimodel.decoding.sampling import Sampling
 from t2t_multimodel.decoding.search import POSSIBLE
 from t2t_multimodel.errors import UserError
 
+_UNFINISHED = "\ufffd\ue000"  # ends a text that was cut inside a character or an escape of the vocabulary
 BUFFER_STEP = 64  # sizes of output buffers are multiples of this, so that few programs serve all lengths
 
 
@@ -35,7 +36,7 @@ class BatchDecoder:
     def __init__(self, model, backend):
         """Args: model: a `MultiModel`. backend: the adapter of `training/backend.py`."""
         self._model, self._backend = model, backend
-        self._readers, self._writers, self._predictors = {}, {}, {}
+        self._readers, self._writers, self._predictors, self._in_parts = {}, {}, {}, {}
         self._sizes = set()  # numbers of rows that programs were compiled for
         self._lock = threading.RLock()  # held where programs and sizes are added
 
@@ -53,17 +54,50 @@ class BatchDecoder:
         rows = len(arrays["command"])
         filled = self._filled(arrays, rows)
         cross_attention_cache = self._reader(spec)(filled)
-        length = -(-limit // BUFFER_STEP) * BUFFER_STEP
+        length = _buffer(limit)
         wanted = grammar.rows(filled["inputs"].tolist()) if grammar else np.int32(0)
-        draws, truncated = {}, None
-        if sampling is not None:
-            draws, truncated = vars(sampling).copy(), sampling.truncated
-            del draws["truncated"]
-            draws["rows"] = np.resize(draws["rows"], len(filled["command"]))
+        draws, truncated = _draws(sampling, len(filled["command"]))
         given = (cross_attention_cache, filled["command"], np.int32(limit), np.float32(alpha), wanted, draws)
         ids, scores = self._writer(spec.targets, length, beam_size, grammar, truncated)(*given)
         ids, scores = np.asarray(ids)[:rows], np.asarray(scores)[:rows]  # of all hypotheses
         return (ids[:, :best], scores[:, :best]) if best else (ids[:, 0], scores[:, 0])
+
+    def parts(self, spec, arrays, limit, pace, grammar=None, sampling=None):
+        """Yields the ids of a batch of one example as they are written, int32 [ids so far]; the last are all of them.
+
+        The programs are others than those of `ids`, of a few positions, but write the same.
+
+        Args:
+          pace: function that says how many positions to write next, at least 1. Others: as of `ids`.
+        """
+        filled = self._filled(arrays, 1)
+        cross_attention_cache = self._reader(spec)(filled)
+        wanted = grammar.rows(filled["inputs"].tolist()) if grammar else np.int32(0)
+        draws, truncated = _draws(sampling, len(filled["command"]))
+        begin, go_on = self._writer_in_parts(spec.targets, _buffer(limit), grammar, truncated)
+        search, constants = begin(filled["command"], wanted)
+        time, ended = 0, False
+        while not ended:
+            until = min(limit, time + max(1, pace()))
+            search = go_on(cross_attention_cache, constants, search, np.int32(limit), np.int32(until), draws)
+            time = until
+            ended = time == limit or bool(np.asarray(search["done"])[0])
+            yield np.asarray(search["ids"])[:time, 0]
+
+    def text_parts(self, problem, arrays, vocabulary, settings, pace, rows=None):
+        """Yields the answer to a batch of one example as it is written: the text so far; the last is the whole text.
+
+        Each begins with the one before. Args: of `parts` and `answers`; it is never a beam search.
+        """
+        how = self._how(problem, arrays, vocabulary, settings, rows)
+        how = {name: how[name] for name in ("limit", "grammar", "sampling")}
+        before, text = "", ""
+        for ids in self.parts(problem.spec, arrays, pace=pace, **how):
+            text = vocabulary.decode(ids.tolist())
+            if len(part := settled(text)) > len(before):
+                yield (before := part)
+        if text != before:
+            yield text
 
     def answers(self, problem, arrays, vocabulary, settings, rows=None):
         """The answers to a batch, one a row, as metrics take them: strings, or what `Modality.answers` makes.
@@ -170,6 +204,24 @@ class BatchDecoder:
                 self._writers[key] = self._backend.fused(self._model, write)
             return self._writers[key]
 
+    def _writer_in_parts(self, targets, length, grammar, truncated):
+        """The programs of `parts`: (begin, go on). Args: as of `_writer`."""
+
+        def begin(command, wanted):
+            return begin_text(self._model, command, length, grammar, wanted)
+
+        def go_on(cross_attention_cache, constants, search, limit, until, draws):
+            sampling = Sampling(**draws, truncated=truncated) if draws else None
+            given = (cross_attention_cache, constants, search, limit, until, grammar, sampling)
+            return continue_text(self._model, targets, *given)
+
+        key = (targets.weights_name, length, grammar and grammar.name, truncated)
+        with self._lock:
+            if key not in self._in_parts:
+                fused = self._backend.fused
+                self._in_parts[key] = (fused(self._model, begin), fused(self._model, go_on))
+            return self._in_parts[key]
+
     def _filled(self, arrays, rows):
         """Pads a batch with rows of zeros of weight 0 to one of few batch sizes: each size needs a compiled program.
 
@@ -183,6 +235,25 @@ class BatchDecoder:
             return arrays
         more = full - rows
         return {name: np.concatenate([a, np.zeros((more, *a.shape[1:]), a.dtype)]) for name, a in arrays.items()}
+
+
+def settled(text):
+    """The part of the text of some ids that further ids can't change."""
+    return text.rstrip(_UNFINISHED)
+
+
+def _buffer(limit):
+    """The size of the output buffer for `limit` ids."""
+    return -(-limit // BUFFER_STEP) * BUFFER_STEP
+
+
+def _draws(sampling, rows):
+    """({name: array} of a `Sampling` of so many rows, its `truncated`); ({}, None) of None."""
+    if sampling is None:
+        return {}, None
+    draws = vars(sampling).copy()
+    truncated = draws.pop("truncated")
+    return draws | {"rows": np.resize(draws["rows"], rows)}, truncated
 
 
 def limit_of(problem, settings):
