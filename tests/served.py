@@ -62,6 +62,18 @@ class MadeUp:
     def warm(self, problem, sizes, **decode_hparams):
         pass
 
+    def writes_text(self, problem):
+        return SPECS[problem][1].is_text
+
+    def stream(self, problem, sample, pace=lambda: 1, **settings):
+        words = answer_to(problem, sample).split(" ")
+        for count in range(1, len(words) + 1):
+            time.sleep(self._delay)
+            if words[count - 1] == "BREAK":
+                raise RuntimeError("the model is broken")
+            assert pace() in (1, 8)
+            yield " ".join(words[:count])
+
     def decode(self, problem, samples, row_numbers=None, **settings):
         time.sleep(self._delay)
         if any(isinstance(sample, str) and "break the model" in sample for sample in samples):

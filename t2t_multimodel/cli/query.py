@@ -7,10 +7,12 @@ Examples:
   t2t-query --server=http://127.0.0.1:8501 --problem=tiny_ende --decode_from_file=in.txt --decode_to_file=out.txt
   t2t-query --problem=tiny_image --decode_from_file=- < paths.txt
   t2t-query --problem=tiny_ende --decode_from_file=in.txt --decode_hparams="return_beams=4" --write_scores
+  t2t-query --problem=tiny_ende --decode_from_file=- --stream
 """
 
 import base64
 import collections
+import http.client
 import itertools
 import json
 import os
@@ -39,6 +41,7 @@ command.group("What to decode")
 command.text("decode_from_file", None, "file with one input a line, UTF-8; - is standard input", metavar="FILE")
 command.text("decode_to_file", None, "file for the outputs; default: standard output", metavar="FILE")
 command.switch("write_scores", "write the score of each answer behind it, after a tab")
+command.switch("stream", "write each text to standard output while the server writes it, one after the other")
 command.integer("batch", 16, "inputs in a request", at_least=1)
 command.integer("connections", 4, "requests at once", at_least=1)
 command.integer("timeout", 60, "seconds to wait for an answer; a busy server is asked again until then", at_least=1)
@@ -58,8 +61,13 @@ def _query(flags):
     hparams = hyperparameters.parse(flags.decode_hparams)
     if flags.write_scores and not hparams.get("return_beams"):
         hparams["return_beams"] = 1
+    if flags.stream and (flags.decode_to_file or hparams.get("return_beams")):
+        raise UserError("--stream writes one answer to standard output; leave out --decode_to_file and return_beams")
     server = _Server(flags.server, flags.token_file, flags.timeout)
     about = server.problem(flags.problem)
+    if flags.stream:
+        _stream(server, about, flags.decode_from_file, hparams)
+        return
     outputs = _outputs(server, about, flags, hparams)
     if flags.decode_to_file:
         from t2t_multimodel.files import replacing
@@ -69,6 +77,26 @@ def _query(flags):
     else:
         for line in outputs:
             terminal.write_data(line + "\n")
+
+
+def _stream(server, about, path, hparams):
+    """Writes the answer to each line of the input as it comes."""
+    for number, line in enumerate(read_lines(path), 1):
+        written = ""
+        if _asks(about, line):
+            body = {"problem": about["name"], "input": _input_of(about, line, number), "decode_hparams": hparams}
+            for text in server.stream("/decode", body | {"stream": True}):
+                text = _plain(text)
+                terminal.write_data(text[len(written) :])
+                sys.stdout.flush()
+                written = text
+        terminal.write_data("\n")
+        sys.stdout.flush()
+
+
+def _asks(about, line):
+    """Whether a line is an input: a blank one is where the problem reads nothing."""
+    return bool(line.strip()) or any(member["modality"] == "no_input" for member in about["inputs"])
 
 
 def _outputs(server, about, flags, hparams):
@@ -91,8 +119,7 @@ def _outputs(server, about, flags, hparams):
 
 def _answered(server, about, lines, first, hparams, write_scores):
     """The output lines of a part of the input."""
-    blank = any(member["modality"] == "no_input" for member in about["inputs"])
-    places = [i for i, line in enumerate(lines) if blank or line.strip()]
+    places = [i for i, line in enumerate(lines) if _asks(about, line)]
     outputs = [""] * len(lines)
     if places:
         inputs = [_input_of(about, lines[i], first + i) for i in places]
@@ -165,12 +192,31 @@ class _Server:
     def post(self, path, body):
         return self._ask(path, json.dumps(body).encode())
 
-    def _ask(self, path, body):
+    def stream(self, path, body):
+        """Yields the text so far of an answer that comes as server-sent events."""
+        response = self._ask(path, json.dumps(body).encode(), whole=False)
+        try:
+            with response:
+                for name, content in _events(response):
+                    if name == "error":
+                        raise UserError(f"{self._url} refuses ({content['status']}): {content['error']}")
+                    yield content["answer" if name == "answer" else "text"]
+                    if name == "answer":
+                        return
+        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+            raise UserError(f"{self._url} broke off ({error}); ask again") from None
+        raise UserError(f"{self._url} broke off before the end of an answer; ask again")
+
+    def _ask(self, path, body, whole=True):
+        """The JSON of a response or, unless `whole`, the response itself, open."""
         end = time.monotonic() + self._timeout
         while True:
             request = urllib.request.Request(self._url + path, body, self._headers)
             try:
-                with urllib.request.urlopen(request, timeout=self._timeout) as response:
+                response = urllib.request.urlopen(request, timeout=self._timeout)
+                if not whole:
+                    return response
+                with response:
                     return json.load(response)
             except urllib.error.HTTPError as error:
                 said = _said(error)
@@ -181,6 +227,22 @@ class _Server:
             except (OSError, ValueError) as error:
                 reason = getattr(error, "reason", error)
                 raise UserError(f"{self._url} can't be asked ({reason}); is t2t-server running there?") from None
+
+
+def _events(lines):
+    """Yields (name, JSON content) of server-sent events, from lines of bytes."""
+    name, data = "message", []
+    for line in lines:
+        line = line.decode("utf-8").rstrip("\r\n")
+        field, _, value = line.partition(":")
+        if field == "event":
+            name = value.removeprefix(" ")
+        elif field == "data":
+            data.append(value.removeprefix(" "))
+        elif not line:  # the end of an event
+            if data:
+                yield name, json.loads("\n".join(data))
+            name, data = "message", []
 
 
 def _said(error):

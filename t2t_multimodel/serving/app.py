@@ -22,6 +22,7 @@ from t2t_multimodel.serving.openapi import openapi
 from t2t_multimodel.serving.page import Page
 from t2t_multimodel.serving.refusals import Refused
 from t2t_multimodel.serving.service import Service
+from t2t_multimodel.serving.streams import EventStream, Stream
 
 _log = logging.getLogger("t2t_multimodel.serving")
 
@@ -83,6 +84,8 @@ class _Routes:
         self._page = Page()
 
     async def decode(self, request: Request) -> Response:
+        start = time.perf_counter()
+
         async def answered() -> Any:
             body = await self._body(request)
             problem = body.get("problem") if isinstance(body, dict) else None
@@ -91,6 +94,8 @@ class _Routes:
             spec = self._service.known(problem)
             request.scope["problem"] = problem
             query = protocols.parse_decode(body, spec.inputs)
+            if query.stream:
+                return self._streamed(request, await self._service.stream(problem, query), start)
             return protocols.decode_response(query, *await self._service.answer(problem, query))
 
         return await self._counted(request, answered)
@@ -112,20 +117,34 @@ class _Routes:
 
         return await self._counted(request, answered)
 
+    def _streamed(self, request: Request, stream: Stream, start: float) -> EventStream:
+        """The response that sends a stream, and is counted at its end."""
+        problem = request.scope["problem"]
+
+        def note(status: int) -> None:
+            self._service.metrics.request(problem, status, time.perf_counter() - start)
+
+        return EventStream(stream, f"{request.method} {json.dumps(request.url.path)}", note)
+
     async def _counted(self, request: Request, answered: Callable[[], Awaitable[Any]]) -> Response:
         """The response that `answered()` makes, or the refusal that it raises, counted with its time."""
         start = time.perf_counter()
-        status = 500
+        status: int | None = 500
         try:
-            response: Response = JSONResponse(await answered())
+            answer = await answered()
+            if isinstance(answer, EventStream):  # is counted when it has ended
+                status = None
+                return answer
+            response: Response = JSONResponse(answer)
             status = response.status_code
         except Refused as refused:
             status, response = refused.status, _refusal(refused)
         except Exception as error:  # answered here: from Starlette's own handler it would close the connection
             response = _error_of_the_server(request, error)
         finally:
-            problem = request.scope.get("problem", "unknown")
-            self._service.metrics.request(problem, status, time.perf_counter() - start)
+            if status is not None:
+                problem = request.scope.get("problem", "unknown")
+                self._service.metrics.request(problem, status, time.perf_counter() - start)
         return response
 
     async def _body(self, request: Request) -> Any:

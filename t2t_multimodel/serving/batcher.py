@@ -48,6 +48,7 @@ class Batcher:
         self._arrived = 0
         self._filled = asyncio.Event()
         self._task: asyncio.Task | None = None
+        self._decoding = False
         self.waiting = 0
 
     def start(self) -> None:
@@ -58,6 +59,11 @@ class Batcher:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+
+    @property
+    def busy(self) -> bool:
+        """Whether an input waits or is decoded."""
+        return self._decoding or self.waiting > 0
 
     def put(self, group: Any, samples: list) -> list[asyncio.Future]:
         """Queues inputs; the future of each gives its answer.
@@ -89,7 +95,9 @@ class Batcher:
             group, batch = self._take()
             several = len(batch) > 1
             if batch:
+                self._decoding = True
                 await self._answer(group, batch)
+                self._decoding = False
 
     def _take(self) -> tuple[Any, list[_Waiting]]:
         """The next batch, of the group whose first input has waited longest; without those whose clients have gone."""

@@ -58,13 +58,20 @@ def openapi(service: Service) -> dict[str, Any]:
             "input": _INPUT,
             "inputs": {"type": "array", "items": _INPUT},
             "decode_hparams": _HPARAMS,
+            "stream": {"type": "boolean", "description": "send the answer to `input` while it is written"},
         },
+    }
+    events = {
+        "schema": {"type": "string"},
+        "example": 'event: part\ndata: {"text": "ein"}\n\nevent: answer\ndata: {"answer": "ein Stern"}\n\n',
     }
     return {
         "openapi": "3.1.0",
         "info": {"title": "t2t-server", "version": str(service.predictor.step)},
         "paths": {
-            "/decode": {"post": _post("Decodes an input or several", decode)},
+            "/decode": {
+                "post": _post("Decodes an input or several", decode, content={"text/event-stream": events}),
+            },
             "/problems": {"get": _get("The problems, what they read and write")},
             "/v1/models/{problem}:predict": {
                 "post": _post("Decodes inputs, as TensorFlow Serving's REST", _PREDICT, problem)
@@ -86,11 +93,12 @@ def _get(summary: str, *parameters: Any) -> dict[str, Any]:
     return {"summary": summary, "parameters": list(parameters), "responses": {"200": {"description": "the answer"}}}
 
 
-def _post(summary: str, schema: Any, *parameters: Any) -> dict[str, Any]:
+def _post(summary: str, schema: Any, *parameters: Any, content: dict[str, Any] | None = None) -> dict[str, Any]:
+    answers = {"description": "the answers", "content": {"application/json": {}} | (content or {})}
     refusals = {status: {"description": said} for status, said in _REFUSALS.items()}
     return {
         "summary": summary,
         "parameters": list(parameters),
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": {"200": {"description": "the answers"}} | refusals,
+        "responses": {"200": answers} | refusals,
     }

@@ -12,6 +12,7 @@ from t2t_multimodel.serving.batcher import Batcher
 from t2t_multimodel.serving.metrics import Metrics
 from t2t_multimodel.serving.protocols import Query
 from t2t_multimodel.serving.refusals import Refused
+from t2t_multimodel.serving.streams import Stream, Streams
 
 WARM_SIZES = (1, 8, 32)  # inputs at once; other numbers are filled up to one of these
 
@@ -41,6 +42,9 @@ class Service:
         self._device = ThreadPoolExecutor(1, "decode")  # one thread has the model
         self._readers = ThreadPoolExecutor(2, "read")  # pictures and recordings are read beside it
         self._batcher = Batcher(self._decode, self._device, limits.max_batch, limits.max_queue, self.metrics.queue)
+        self._streams = Streams(
+            self._device, limits.max_batch, limits.timeout, lambda: self._batcher.busy, self.metrics.streams
+        )
 
     def start(self) -> None:
         """Starts to answer; to be called in the event loop."""
@@ -116,6 +120,27 @@ class Service:
         except UserError as error:
             raise Refused(400, str(error)) from None
 
+    async def stream(self, problem: str, query: Query) -> Stream:
+        """The answer to the one input of a query as it is written, by greedy search or sampling.
+
+        Raises:
+          Refused: as of `answer`, as far as it is known before the first word.
+        """
+        if not self.predictor.writes_text(problem):
+            raise Refused(400, f"{problem}: its answers are not written word by word; leave out stream")
+        asked = query.decode_hparams
+        if asked.get("beam_size", 1) != 1 or asked.get("return_beams", 0) != 0:
+            raise Refused(400, f"{problem}: a stream has one answer; leave out beam_size and return_beams")
+        settings = self.settings(problem, {"beam_size": 1} | asked)
+        try:
+            async with asyncio.timeout(self.limits.timeout):
+                (sample,) = await self._checked(problem, query.inputs)
+        except TimeoutError:
+            raise Refused(504, f"not read within {self.limits.timeout:g} s; the server is busy") from None
+        except UserError as error:
+            raise Refused(400, str(error)) from None
+        return self._streams.begin(functools.partial(self.predictor.stream, problem, sample, **settings))
+
     def about(self, problem: str) -> dict[str, Any]:
         """What a problem reads and writes, for clients and the web page."""
         spec = self.predictor.spec(problem)
@@ -128,6 +153,7 @@ class Service:
             "several_inputs": bool(spec.inputs.members),
             "targets": {"modality": spec.targets.modality_name},
             "beams": self.limits.beams if self._scored(problem) else 0,
+            "streams": self.predictor.writes_text(problem),
         }
 
     def _scored(self, problem: str) -> bool:
