@@ -93,7 +93,7 @@ def test_what_is_known_before_the_first_word_is_a_status(client):
     ):
         response = client.post("/decode", json=wrong)
         assert response.status_code == status and words in response.json()["error"], response.text
-    assert numbers(client)["t2t_streams"] == 0
+    eventually(lambda: numbers(client)["t2t_streams"] == 0)
 
 
 def test_what_goes_wrong_later_is_an_event_with_a_status(client, running):

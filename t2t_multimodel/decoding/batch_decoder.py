@@ -109,8 +109,15 @@ class BatchDecoder:
         spec = problem.spec
         if not self._model.head(spec).autoregressive:
             return spec.targets.answers(self.predicted(spec, arrays))
-        ids, _ = self.ids(spec, arrays, **self._how(problem, arrays, vocabulary, settings, rows))
+        ids = self.written_ids(problem, arrays, vocabulary, settings, rows)
         return [vocabulary.decode(row) for row in ids.tolist()]
+
+    def written_ids(self, problem, arrays, vocabulary, settings, rows=None):
+        """The ids of the text that is the answer to each row, int32 [rows, ids], 0 behind its end. Args: as of
+        `answers`.
+        """
+        ids, _ = self.ids(problem.spec, arrays, **self._how(problem, arrays, vocabulary, settings, rows))
+        return ids
 
     def scored_answers(self, problem, arrays, vocabulary, settings, rows=None):
         """For each row a list of at most `return_beams` `ScoredAnswer`s, best first. Args: as of `answers`.

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from t2t_multimodel.serving import protocols
 from t2t_multimodel.serving.access import Access
 from t2t_multimodel.serving.bodies import read_json
+from t2t_multimodel.serving.explanations import explanation_response
 from t2t_multimodel.serving.metrics import CONTENT_TYPE
 from t2t_multimodel.serving.openapi import openapi
 from t2t_multimodel.serving.page import Page
@@ -53,6 +54,7 @@ def make_app(service: Service, access: Access, on_start: Callable[[], Awaitable[
             Route("/openapi.json", routes.openapi),
             Route("/problems", routes.problems),
             *post("/decode", "decode"),
+            *post("/explain", "explain"),
             *post("/v1/models/{problem}:predict", "predict"),
             *post("/v1/models/{problem}/versions/{version}:predict", "predict"),
             Route("/v1/models/{problem}/metadata", routes.metadata),
@@ -87,16 +89,19 @@ class _Routes:
         start = time.perf_counter()
 
         async def answered() -> Any:
-            body = await self._body(request)
-            problem = body.get("problem") if isinstance(body, dict) else None
-            if not isinstance(problem, str):
-                raise Refused(400, 'the body is {"problem": "…", "input": …}')
-            spec = self._service.known(problem)
-            request.scope["problem"] = problem
+            spec, body = await self._named(request)
             query = protocols.parse_decode(body, spec.inputs)
             if query.stream:
-                return self._streamed(request, await self._service.stream(problem, query), start)
-            return protocols.decode_response(query, *await self._service.answer(problem, query))
+                return self._streamed(request, await self._service.stream(spec.name, query), start)
+            return protocols.decode_response(query, *await self._service.answer(spec.name, query))
+
+        return await self._counted(request, answered)
+
+    async def explain(self, request: Request) -> Response:
+        async def answered() -> Any:
+            spec, body = await self._named(request)
+            explanation, seconds = await self._service.explain(spec.name, protocols.parse_explain(body, spec.inputs))
+            return explanation_response(explanation, seconds)
 
         return await self._counted(request, answered)
 
@@ -146,6 +151,16 @@ class _Routes:
                 problem = request.scope.get("problem", "unknown")
                 self._service.metrics.request(problem, status, time.perf_counter() - start)
         return response
+
+    async def _named(self, request: Request) -> tuple[Any, dict]:
+        """(the `ProblemSpec` of the problem that the body names, the body); raises `Refused`."""
+        body = await self._body(request)
+        problem = body.get("problem") if isinstance(body, dict) else None
+        if not isinstance(problem, str):
+            raise Refused(400, 'the body is {"problem": "…", "input": …}')
+        spec = self._service.known(problem)
+        request.scope["problem"] = problem
+        return spec, body
 
     async def _body(self, request: Request) -> Any:
         return await read_json(request, self._service.limits.max_request_bytes)

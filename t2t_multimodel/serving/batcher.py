@@ -35,15 +35,17 @@ class Batcher:
         max_batch: int,
         max_queue: int,
         observe: Callable[[int, int], None],
+        alone: Callable[[Any], bool] = lambda group: False,
     ) -> None:
         """
         Args:
           decode: function of (group, samples, row numbers) to answers; it runs in `executor`, which has one thread.
           max_batch: inputs decoded at once. max_queue: inputs that may wait.
           observe: is given the size of each batch (0: none) and how many wait behind it.
+          alone: whether the inputs of a group are not decoded together.
         """
         self._decode, self._executor, self._observe = decode, executor, observe
-        self._max_batch, self._max_queue = max_batch, max_queue
+        self._max_batch, self._max_queue, self._alone = max_batch, max_queue, alone
         self._queues: dict[Any, collections.deque[_Waiting]] = {}
         self._arrived = 0
         self._filled = asyncio.Event()
@@ -103,7 +105,8 @@ class Batcher:
         """The next batch, of the group whose first input has waited longest; without those whose clients have gone."""
         group = min(self._queues, key=lambda group: self._queues[group][0].number)
         queue, batch = self._queues[group], []
-        while queue and len(batch) < self._max_batch:
+        most = 1 if self._alone(group) else self._max_batch
+        while queue and len(batch) < most:
             item = queue.popleft()
             self.waiting -= 1
             if not item.future.done():

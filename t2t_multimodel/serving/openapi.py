@@ -50,7 +50,7 @@ def openapi(service: Service) -> dict[str, Any]:
         "required": True,
         "schema": {"type": "string", "enum": service.problems},
     }
-    decode = {
+    decode: dict[str, Any] = {
         "type": "object",
         "required": ["problem"],
         "properties": {
@@ -60,6 +60,12 @@ def openapi(service: Service) -> dict[str, Any]:
             "decode_hparams": _HPARAMS,
             "stream": {"type": "boolean", "description": "send the answer to `input` while it is written"},
         },
+    }
+    given = decode["properties"]
+    explain = {
+        "type": "object",
+        "required": ["problem", "input"],
+        "properties": {name: given[name] for name in ("problem", "input", "decode_hparams")},
     }
     events = {
         "schema": {"type": "string"},
@@ -72,6 +78,7 @@ def openapi(service: Service) -> dict[str, Any]:
             "/decode": {
                 "post": _post("Decodes an input or several", decode, content={"text/event-stream": events}),
             },
+            "/explain": {"post": _post("An answer, what the model looked at, and the experts that it used", explain)},
             "/problems": {"get": _get("The problems, what they read and write")},
             "/v1/models/{problem}:predict": {
                 "post": _post("Decodes inputs, as TensorFlow Serving's REST", _PREDICT, problem)

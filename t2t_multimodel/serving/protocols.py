@@ -242,6 +242,15 @@ def parse_decode(body: Any, modality: Any) -> Query:
     return Query([input_of(modality, value) for value in values], hparams, form, stream=stream)
 
 
+def parse_explain(body: Any, modality: Any) -> Query:
+    """The body of `/explain`: {"problem": name, "input": input}."""
+    what = '{"problem": "…", "input": …}'
+    hparams = _object(body, ("problem", "input", "decode_hparams"), what)
+    if "input" not in body:
+        raise Refused(400, f"the body is {what}")
+    return Query([input_of(modality, body["input"])], hparams, "single")
+
+
 def decode_response(query: Query, answers: list, scored: bool) -> dict:
     """{"answer": …} to an input, with scores also {"beams": [{"answer", "score"}, …]}; {"answers": […]} to inputs."""
     rows = _rows(answers, scored)

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.serving.batcher import Batcher
@@ -28,6 +28,14 @@ class Limits:
     beams: int = 4  # answers with scores that may be asked for
 
 
+class Group(NamedTuple):
+    """What inputs that may be decoded together have in common."""
+
+    problem: str
+    settings: tuple  # of pairs (name, value), sorted
+    explained: bool = False  # whether an `Explanation` is wanted, one input at a time
+
+
 class Service:
     """A `Predictor` that many requests share."""
 
@@ -41,7 +49,14 @@ class Service:
         self.ready = self.draining = False
         self._device = ThreadPoolExecutor(1, "decode")  # one thread has the model
         self._readers = ThreadPoolExecutor(2, "read")  # pictures and recordings are read beside it
-        self._batcher = Batcher(self._decode, self._device, limits.max_batch, limits.max_queue, self.metrics.queue)
+        self._batcher = Batcher(
+            self._decode,
+            self._device,
+            limits.max_batch,
+            limits.max_queue,
+            self.metrics.queue,
+            lambda group: group.explained,
+        )
         self._streams = Streams(
             self._device, limits.max_batch, limits.timeout, lambda: self._batcher.busy, self.metrics.streams
         )
@@ -110,11 +125,25 @@ class Service:
         scored = settings["return_beams"] > 0
         if scored and not self._scored(problem):
             raise Refused(400, f"{problem}: its answers have no scores; leave out return_beams")
-        group = (problem, tuple(sorted(settings.items())))
+        return await self._answers(Group(problem, tuple(sorted(settings.items()))), query.inputs), scored
+
+    async def explain(self, problem: str, query: Query) -> Any:
+        """(the `Explanation` of the answer to the one input of a query, seconds that it took).
+
+        Raises:
+          Refused: as of `answer`.
+        """
+        settings = self.settings(problem, query.decode_hparams)
+        if settings["return_beams"]:
+            raise Refused(400, f"{problem}: one answer is explained; leave out return_beams")
+        (found,) = await self._answers(Group(problem, tuple(sorted(settings.items())), explained=True), query.inputs)
+        return found
+
+    async def _answers(self, group: Group, inputs: list) -> list:
         try:
             async with asyncio.timeout(self.limits.timeout):
-                samples = await self._checked(problem, query.inputs)
-                return list(await asyncio.gather(*self._batcher.put(group, samples))), scored
+                samples = await self._checked(group.problem, inputs)
+                return list(await asyncio.gather(*self._batcher.put(group, samples)))
         except TimeoutError:
             raise Refused(504, f"no answer within {self.limits.timeout:g} s; the server is busy") from None
         except UserError as error:
@@ -180,9 +209,13 @@ class Service:
         except UserError as error:
             raise UserError(f"input {place} of {count}: {error}" if count > 1 else str(error)) from None
 
-    def _decode(self, group: Any, samples: list, rows: list) -> list:
-        problem, settings = group
-        return self.predictor.decode(problem, samples, row_numbers=rows, **dict(settings))
+    def _decode(self, group: Group, samples: list, rows: list) -> list:
+        settings = dict(group.settings)
+        if not group.explained:
+            return self.predictor.decode(group.problem, samples, row_numbers=rows, **settings)
+        start = time.perf_counter()
+        explanations = [self.predictor.explain(group.problem, sample, **settings) for sample in samples]
+        return [(explanation, time.perf_counter() - start) for explanation in explanations]
 
 
 async def drain(service: Service, close: Any, seconds: float) -> None:

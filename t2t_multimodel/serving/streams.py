@@ -101,8 +101,8 @@ class EventStream(StreamingResponse):
         Args:
           where: what the log calls the request. note: is given the status that it ended with.
         """
-        self._stream, self._where, self._note = stream, where, note
-        self._status = _CLIENT_GONE
+        self._stream, self._where = stream, where
+        self._note: Callable[[int], None] | None = note
         self._events = self._made()
         super().__init__(self._events, headers={"X-Accel-Buffering": "no"})  # nginx would keep them back
 
@@ -110,23 +110,29 @@ class EventStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:  # also where the client has gone
-            self._stream.close()
-            self._note(self._status)
+            self._end(_CLIENT_GONE)
             await self._events.aclose()
+
+    def _end(self, status: int) -> None:
+        """Gives the place back and notes the status, once; before the last event, whose client may look."""
+        self._stream.close()
+        if self._note is not None:
+            self._note(status)
+            self._note = None
 
     async def _made(self) -> Any:
         answer = ""
         try:
             async for answer in self._stream.texts():
                 yield _event("part", {"text": answer})
-            self._status = 200
+            self._end(200)
             yield _event("answer", {"answer": answer})
         except Refused as refused:
-            self._status = refused.status
+            self._end(refused.status)
             yield _event("error", {"status": refused.status, "error": str(refused)})
         except Exception as error:
             _log.error("%s", self._where, exc_info=error)
-            self._status = 500
+            self._end(500)
             yield _event("error", {"status": 500, "error": "an error in the server; its log has more"})
 
 
