@@ -24,6 +24,7 @@ from t2t_multimodel.modalities import Audio, Image, Inputs, Label, ProblemSpec, 
 SPECS = {
     "words": (Text(), Text()),
     "shades": (Image(8, 8, 3), Label(classes=("dark", "light"))),
+    "captions": (Image(8, 8, 3), Text()),
     "tones": (Audio(8000), Text()),
     "asked": (Inputs((("picture", Image(8, 8, 3)), ("question", Text()))), Text()),
 }

@@ -139,6 +139,7 @@ def test_the_description_names_every_route(client):
     assert {about["name"] for about in client.get("/problems").json()["problems"]} == {
         "words",
         "shades",
+        "captions",
         "tones",
         "asked",
     }
