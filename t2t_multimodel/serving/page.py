@@ -1,4 +1,4 @@
-"""The web page: sent as one file, which the browser lets run its own script and style alone, and ask this server alone."""
+"""The web page: sent as one file, which the browser lets run its own script and style alone, and ask this server."""
 
 import base64
 import hashlib
