@@ -135,7 +135,7 @@ class Predictor:
             columns = {name: [array] * size for name, array in sample.items()} or {"values": [0] * size}
             arrays = make_batch(known.spec, columns, input_length=length)
             with self._warm_lock:
-                self._answers(known, arrays, settings, list(range(size)))
+                self._decoder.compile(known, arrays, self._vocabulary, settings)
 
     def decode(
         self,

@@ -40,7 +40,7 @@ class BatchDecoder:
         self._sizes = set()  # numbers of rows that programs were compiled for
         self._lock = threading.RLock()  # held where programs and sizes are added
 
-    def ids(self, spec, arrays, limit, beam_size=1, alpha=0.6, grammar=None, sampling=None, best=0):
+    def ids(self, spec, arrays, limit, beam_size=1, alpha=0.6, grammar=None, sampling=None, best=0, positions=None):
         """→ ids int32 [rows, ≥ limit], zeros after end-of-sequence; scores float32 [rows].
 
         With `best`, so many hypotheses of each row, at most `beam_size`: ids [rows, best, ≥ limit], scores [rows,
@@ -50,6 +50,7 @@ class BatchDecoder:
           arrays: a batch, see docs/architecture.md. limit: most ids per row.
           grammar: the grammar of the text, from `grammars.grammar_of`; None: any text.
           sampling: a `Sampling` of numbers and an array, to draw ids; None: greedy or beam search.
+          positions: how many are written, at most; None: `limit`. The program is the same.
         """
         rows = len(arrays["command"])
         filled = self._filled(arrays, rows)
@@ -57,7 +58,14 @@ class BatchDecoder:
         length = _buffer(limit)
         wanted = grammar.rows(filled["inputs"].tolist()) if grammar else np.int32(0)
         draws, truncated = _draws(sampling, len(filled["command"]))
-        given = (cross_attention_cache, filled["command"], np.int32(limit), np.float32(alpha), wanted, draws)
+        given = (
+            cross_attention_cache,
+            filled["command"],
+            np.int32(positions or limit),
+            np.float32(alpha),
+            wanted,
+            draws,
+        )
         ids, scores = self._writer(spec.targets, length, beam_size, grammar, truncated)(*given)
         ids, scores = np.asarray(ids)[:rows], np.asarray(scores)[:rows]  # of all hypotheses
         return (ids[:, :best], scores[:, :best]) if best else (ids[:, 0], scores[:, 0])
@@ -140,6 +148,15 @@ class BatchDecoder:
             for of_row in zip(ids.tolist(), scores.tolist())
         ]
 
+    def compile(self, problem, arrays, vocabulary, settings):
+        """Makes the programs that answers to such a batch need, and runs them for one position. Args: of `answers`."""
+        if not self._model.head(problem.spec).autoregressive:
+            self.predicted(problem.spec, arrays)
+            return
+        how = self._how(problem, arrays, vocabulary, settings, None)
+        how["beam_size"] = max(how["beam_size"], settings["return_beams"])
+        self.ids(problem.spec, arrays, positions=1, **how)
+
     def _how(self, problem, arrays, vocabulary, settings, rows):
         """The arguments of `ids` that settings stand for."""
         grammar = grammar_of(problem.spec, vocabulary) if settings["constrained"] else None
@@ -208,7 +225,7 @@ class BatchDecoder:
         key = (targets.weights_name, length, beam_size, grammar and grammar.name, truncated)
         with self._lock:
             if key not in self._writers:
-                self._writers[key] = self._backend.fused(self._model, write)
+                self._writers[key] = self._backend.fused(self._model, write, not self._model.step_depends_on_rows)
             return self._writers[key]
 
     def _writer_in_parts(self, targets, length, grammar, truncated):
