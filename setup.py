@@ -50,7 +50,7 @@ setup(
         "t2t_multimodel": ["py.typed"],
         "t2t_multimodel.hparams": ["*.gin"],
         "t2t_multimodel.report": ["page.html", "page.css"],
-        "t2t_multimodel.serving": ["page.html"],
+        "t2t_multimodel.serving": ["page.html", "page.css", "page.js", "explanation.js"],
     },
     # The lower ends are what the code needs, the upper ends what it was tried with; docs/installation.md has the table.
     install_requires=[

@@ -4,14 +4,16 @@ import os
 import reprlib
 import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.vocabulary import EOS_ID
 
 if TYPE_CHECKING:
+    from t2t_multimodel.decoding.explanation import Explanation
     from t2t_multimodel.modalities import ProblemSpec
 
 
@@ -137,7 +139,7 @@ class Predictor:
             columns = {name: [array] * size for name, array in sample.items()} or {"values": [0] * size}
             arrays = make_batch(known.spec, columns, input_length=length)
             with self._warm_lock:
-                self._answers(known, arrays, settings, list(range(size)))
+                self._decoder.compile(known, arrays, self._vocabulary, settings)
 
     def decode(
         self,
@@ -190,6 +192,78 @@ class Predictor:
             for i, answer in zip(rows, self._answers(known, arrays, settings, [numbers[i] for i in rows])):
                 answers[i] = answer
         return answers
+
+    def stream(
+        self, problem: str, value: Any, pace: Callable[[], int] = lambda: 1, **decode_hparams: float
+    ) -> Iterator[str]:
+        """The model's answer to one input as it is written; the problem must have text as target.
+
+        Args:
+          problem: its name. value: one of the inputs of `decode`.
+          pace: is asked before each part how many ids to write next.
+          decode_hparams: as of `decode`; there is no beam search here, even where a problem has one of its own.
+
+        Returns:
+          An iterator over the text so far, each text an extension of the one before; the last one is the answer, equal
+          to that of `decode(problem, [value], beam_size=1, …)`. It may be empty.
+
+        Raises:
+          UserError: what `decode` raises; an answer that is no text; beam_size above 1 or return_beams.
+        """
+        from t2t_multimodel.input.padding import make_batch
+
+        known = self._run.problem(problem)
+        if not self.writes_text(problem):
+            raise UserError(f"{problem}: its answers are not written word by word; use decode")
+        settings = self.decode_settings(problem, **({"beam_size": 1} | decode_hparams))
+        if settings["beam_size"] > 1 or settings["return_beams"]:
+            raise UserError(f"{problem}: a stream has one answer; leave out beam_size and return_beams")
+        columns, stored, lengths = self._columns(known.spec, [value], "error", 0)
+        arrays = make_batch(known.spec, columns, input_length=lengths.padded(stored).max(axis=0))
+        return self._decoder.text_parts(known, arrays, self._vocabulary, settings, pace)
+
+    def explain(self, problem: str, value: Any, **decode_hparams: float) -> "Explanation":
+        """The model's answer to one input, what it looked at while writing it, and the experts that it used.
+
+        Args: as of `decode`, without return_beams.
+
+        Raises:
+          UserError: what `decode` raises.
+        """
+        from t2t_multimodel.decoding.explanation import Explanation, attention_over_source, expert_shares
+        from t2t_multimodel.input.padding import columns_of, make_batch
+
+        known = self._run.problem(problem)
+        spec, vocabulary = known.spec, self._vocabulary
+        settings = self.decode_settings(problem, **decode_hparams)
+        if settings["return_beams"]:
+            raise UserError(f"{problem}: one answer is explained; leave out return_beams")
+        columns, stored, lengths = self._columns(spec, [value], "error", 0)
+        input_length = lengths.padded(stored).max(axis=0)
+        arrays = make_batch(spec, columns, input_length=input_length)
+        pieces: list[str] = []
+        if self.writes_text(problem):
+            row = self._decoder.written_ids(known, arrays, vocabulary, settings)[0]
+            answer = vocabulary.decode(row.tolist())
+            ended = bool((row == EOS_ID).any())
+            ids = row[: int((row == EOS_ID).argmax())] if ended else row[row != 0]
+            pieces = spec.targets.attention_axis(ids, None, vocabulary)["positions"]
+            pieces = pieces if ended else pieces[:-1]  # cut off, it has no end
+            length = -(-(len(ids) + 1) // 16) * 16 if self._static_shapes else 0
+            targets = columns_of([ids])
+            arrays = make_batch(spec, columns, targets, input_length=input_length, target_length=length)
+        else:
+            (answer,) = self._answers(known, arrays, settings, [0])
+        seen = self.model.capture(arrays, spec)
+        attention = {name: of_layer[: len(pieces)] for name, of_layer in attention_over_source(seen).items()}
+        sample = {name: column[0] for name, column in columns.items()}
+        sample = sample["values"] if [*sample] == ["values"] else sample
+        axis = spec.inputs.attention_axis(sample, seen["grid"], vocabulary)
+        return Explanation(answer, pieces, attention if pieces else {}, axis, expert_shares(seen))
+
+    def writes_text(self, problem: str) -> bool:
+        """Whether the answers to a problem are written id by id, so that `stream` can give them."""
+        return self.model.head(self.spec(problem)).autoregressive
 
     def score(
         self,

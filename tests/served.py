@@ -16,6 +16,7 @@ import time
 import numpy as np
 
 from t2t_multimodel.decode_hparams import decode_settings
+from t2t_multimodel.decoding.explanation import Explanation
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.hyperparameters import HParams
 from t2t_multimodel.modalities import Audio, Image, Inputs, Label, ProblemSpec, Text
@@ -23,6 +24,7 @@ from t2t_multimodel.modalities import Audio, Image, Inputs, Label, ProblemSpec, 
 SPECS = {
     "words": (Text(), Text()),
     "shades": (Image(8, 8, 3), Label(classes=("dark", "light"))),
+    "captions": (Image(8, 8, 3), Text()),
     "tones": (Audio(8000), Text()),
     "asked": (Inputs((("picture", Image(8, 8, 3)), ("question", Text()))), Text()),
 }
@@ -61,6 +63,33 @@ class MadeUp:
 
     def warm(self, problem, sizes, **decode_hparams):
         pass
+
+    def writes_text(self, problem):
+        return SPECS[problem][1].is_text
+
+    def stream(self, problem, sample, pace=lambda: 1, **settings):
+        words = answer_to(problem, sample).split(" ")
+        for count in range(1, len(words) + 1):
+            time.sleep(self._delay)
+            if words[count - 1] == "BREAK":
+                raise RuntimeError("the model is broken")
+            assert pace() in (1, 8)
+            yield " ".join(words[:count])
+
+    def explain(self, problem, sample, **settings):
+        """Each piece looks at the place of its own number, or at the last one."""
+        time.sleep(self._delay)
+        answer = answer_to(problem, sample)
+        pieces = [*answer.split(), "⏎"] if self.writes_text(problem) else []
+        axis, positions = {}, 5
+        if isinstance(sample, str):
+            axis = {"positions": [*sample.split(), "⏎"]}
+            positions = len(axis["positions"])
+        elif not isinstance(sample, dict):
+            axis = {"sound": (sample, 8000)} if sample.ndim == 1 else {"picture": sample, "grid": (2, 2)}
+        rows = np.eye(positions, dtype=np.float32)[np.minimum(np.arange(len(pieces)), positions - 1)]
+        experts = {part: np.array([0.5, 0.25, 0.25]) for part in ("encoder", "decoder")[: 1 + bool(pieces)]}
+        return Explanation(answer, pieces, {"decoder/source0": rows} if pieces else {}, axis, experts)
 
     def decode(self, problem, samples, row_numbers=None, **settings):
         time.sleep(self._delay)

@@ -57,6 +57,19 @@ def test_errors_are_one_line_and_nothing_is_written(problem, line, words, url, t
     assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
 
 
+def test_a_stream_is_written_as_it_comes(url, tmp_path, run_command, monkeypatch):
+    (tmp_path / "in.txt").write_text("one two three\n\nfour break\n")
+    asked = [f"--server={url}", "--problem=words", f"--decode_from_file={tmp_path}/in.txt", "--stream"]
+    written = []
+    monkeypatch.setattr(query.terminal, "write_data", written.append)
+    status, _, error = run_command(query.main, *asked)
+    assert written == ["ONE", " TWO", " THREE", "", "\n", "\n", "FOUR"]
+    assert status == 2 and "refuses (500): an error in the server" in error and len(error.splitlines()) == 1
+    for flag in (f"--decode_to_file={tmp_path}/out.txt", "--write_scores"):
+        status, _, error = run_command(query.main, *asked, flag)
+        assert status == 2 and "--stream writes one answer to standard output" in error
+
+
 def test_no_server_there(tmp_path, run_command):
     (tmp_path / "in.txt").write_text("a\n")
     flags = ["--problem=words", f"--decode_from_file={tmp_path}/in.txt"]

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from t2t_multimodel.cli import query
+from t2t_multimodel.errors import UserError
 from t2t_multimodel.serving import client
 
 pytestmark = pytest.mark.timeout(60)
@@ -180,3 +181,27 @@ def test_ctrl_c_ends_it_while_the_server_is_slow(tmp_path):
         _, error = child.communicate(timeout=30)  # not the 60 s of --timeout
     assert child.returncode == 130 and "Traceback" not in error
     assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
+
+
+def sse(*events):
+    content = "".join(f"event: {name}\ndata: {json.dumps(content)}\n\n" for name, content in events)
+    return b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + content.encode()
+
+
+@pytest.mark.parametrize(
+    "answer, said",
+    [
+        (sse(("part", {"text": "a"})), "broke off before the end of an answer"),
+        (sse(("part", {"text": 3})), "is this a t2t-server?"),
+        (sse(("error", {"status": 504, "error": "too slow"})), r"refuses \(504\): too slow"),
+        (sse(("answer", {"text": "a"})), "is this a t2t-server?"),
+        (b"HTTP/1.1 200 OK\r\n\r\ndata: " + b"[" * (5 << 20), "is cut, or has more than"),
+        (byte_by_byte, "no whole answer within"),
+        (reply({"error": "another"}, "400 Bad Request"), r"refuses \(400\): another"),
+    ],
+    ids=["cut", "of numbers", "an error", "no answer", "without a line end", "slow", "refused"],
+)
+def test_streams_of_a_stranger_end_in_one_line(answer, said):
+    with stranger(answer) as (url, _):
+        with pytest.raises(UserError, match=said):
+            list(client.Client(url, timeout=2).stream("words", "a", {}))

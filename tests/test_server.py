@@ -3,6 +3,7 @@
 import base64
 import collections
 import http.client
+import io
 import json
 import signal
 import socket
@@ -12,7 +13,9 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+from PIL import Image
 from served import picture, raw, recording, server
 
 from t2t_multimodel.errors import UserError
@@ -102,12 +105,44 @@ def test_plain_json_with_scores(client):
     assert client.post("/decode", json={"problem": "words", "inputs": ["a", "b"]}).json() == {"answers": ["A", "B"]}
 
 
+def test_what_the_model_looked_at(client):
+    """On request: attention over words, pictures or sound, and the experts used; under the checks of `/decode`."""
+    found = client.post("/explain", json={"problem": "words", "input": "one two"}).json()
+    assert found.pop("milliseconds") >= 0
+    assert found == {
+        "answer": "ONE TWO",
+        "pieces": ["ONE", "TWO", "⏎"],
+        "attention": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+        "positions": ["one", "two", "⏎"],
+        "experts": {"encoder": [0.5, 0.25, 0.25], "decoder": [0.5, 0.25, 0.25]},
+    }
+    found = client.post("/explain", json={"problem": "tones", "input": b64(recording(0.5))}).json()
+    picture_of_sound = Image.open(io.BytesIO(base64.b64decode(found["sound"]["spectrogram"].partition(",")[2])))
+    assert found["sound"]["seconds"] == 0.5 and picture_of_sound.width > 30 and len(found["attention"][0]) == 5
+    rows = np.asarray(picture_of_sound, np.int64).sum(axis=1)
+    tone = 0.3 * 8000 / (2 * np.pi)  # of `recording`, in Hz; the highest row is 4,000 Hz
+    assert abs(4000 * (1 - rows.argmax() / len(rows)) - tone) < 100
+    found = client.post("/explain", json={"problem": "shades", "input": b64(picture(200))}).json()
+    seen = Image.open(io.BytesIO(base64.b64decode(found["picture"]["image"].partition(",")[2])))
+    assert np.asarray(seen).tolist() == [[[200] * 3] * 8] * 8 and found["attention"] is None
+    for body, status, words in (
+        ({"problem": "words", "input": "x " * 51}, 400, "longer (51)"),
+        ({"problem": "words", "inputs": ["a"]}, 400, "unknown field"),
+        ({"problem": "words"}, 400, "the body is"),
+        ({"problem": "word", "input": "a"}, 404, "did you mean"),
+        ({"problem": "words", "input": "a", "decode_hparams": {"return_beams": 2}}, 400, "leave out return_beams"),
+    ):
+        refused(client.post("/explain", json=body), status, words)
+    assert "/explain" in client.get("/openapi.json").json()["paths"]
+
+
 def test_the_description_names_every_route(client):
     document = client.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1") and "/v2/models/{problem}/infer" in document["paths"]
     assert {about["name"] for about in client.get("/problems").json()["problems"]} == {
         "words",
         "shades",
+        "captions",
         "tones",
         "asked",
     }

@@ -107,6 +107,63 @@ def test_sound_from_a_file_and_from_the_microphone(opened):
     assert not said
 
 
+def explained(page):
+    page.focus("#explain")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#explanation:not([hidden]), #error:not(:empty)")
+    assert page.inner_text("#error") == "" and "ms" in page.inner_text("#explain-time")
+    assert page.evaluate("document.activeElement.id") == "explanation"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    return page.inner_text("#explanation")
+
+
+def test_what_it_looked_at(opened):
+    """Over words a table, over a picture the picture again and again, over sound strips under the spectrogram."""
+    page, folder, _, said = opened
+    page.select_option("#problem", "words")
+    page.fill("#text-inputs", "one <b>two</b> " + "more " * 20)
+    answer(page)
+    text = explained(page)
+    assert "Experts used" in text and "encoder" in text and "decoder" in text and "50 %" in text
+    rows = page.locator("#explanation .map").first.locator("tbody tr")
+    assert rows.count() == 23 and rows.nth(1).locator("th").inner_text() == "<B>TWO</B>"
+    share = rows.nth(1).locator("td").nth(1).get_attribute("title")
+    assert share == "<B>TWO</B> → <b>two</b>: 100 %"
+    colours = page.evaluate(
+        "[...document.querySelectorAll('#explanation .map tbody tr:first-child td')].slice(0, 2)"
+        ".map(cell => getComputedStyle(cell).backgroundColor)"
+    )
+    assert colours[0] != colours[1]
+    page.fill("#text-inputs", "again")
+    answer(page)
+    assert page.is_hidden("#explanation")
+    page.select_option("#problem", "captions")
+    page.set_input_files("#file-inputs", folder / "light.png")
+    page.wait_for_selector(".drop img")
+    answer(page)
+    explained(page)
+    labels = [each.get_attribute("aria-label") for each in page.locator("#explanation canvas").all()]
+    assert labels == ["light: most in row 1 of 2, column 1 of 2", "⏎: most in row 1 of 2, column 2 of 2"]
+    corner = "c => [...c.getContext('2d').getImageData({}, 2, 1, 1).data]"
+    first = page.locator("#explanation canvas").first
+    left, right = (first.evaluate(corner.format(x)) for x in (2, 150))
+    assert left[0] - left[2] > 60 and right[0] == right[1] == right[2]  # orange where it looked, else grey
+    page.select_option("#problem", "tones")
+    page.set_input_files("#file-inputs", folder / "tone.wav")
+    page.wait_for_selector(".drop audio")
+    answer(page)
+    assert "1.0 s" in explained(page)
+    assert page.evaluate("document.querySelector('#explanation img').naturalWidth") > 50
+    labels = [each.get_attribute("aria-label") for each in page.locator("#explanation canvas").all()]
+    assert labels == ["8000: most at 0.1 s", "samples: most at 0.3 s", "⏎: most at 0.5 s"]
+    page.select_option("#problem", "shades")
+    page.set_input_files("#file-inputs", folder / "light.png")
+    page.wait_for_selector(".drop img")
+    answer(page)
+    assert "not written by attention" in explained(page)
+    assert not said
+
+
 def test_several_inputs(opened):
     page, folder, *_ = opened
     page.select_option("#problem", "asked")

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from t2t_multimodel.cli.baselines import baselines
+from t2t_multimodel.decoding.explanation import attention_over_source
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.input.padding import columns_of, make_batch
 from t2t_multimodel.report.page import Card
@@ -127,12 +128,10 @@ def _map(model, store, stored):
     targets = np.asarray(stored["targets"])
     batch = make_batch(spec, columns_of([stored["inputs"]]), columns_of([targets]))
     seen = model.capture(batch, spec)
-    real = int(seen["source_real"][0].sum())
-    over_source = {name: array[0] for name, array in seen["attention"].items() if "self_attention" not in name}
     one = {
         "problem": store.name,
         "title": f"{stored['key']}: {vocabulary.decode(targets.tolist())}",
-        "weights": {name: array.mean(axis=0)[:, :real] for name, array in over_source.items()},
+        "weights": attention_over_source(seen),
         "pieces": spec.targets.attention_axis(targets, None, vocabulary)["positions"],
     }
     return one | spec.inputs.attention_axis(stored["inputs"], seen["grid"], vocabulary)

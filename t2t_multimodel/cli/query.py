@@ -7,6 +7,7 @@ Examples:
   t2t-query --server=http://127.0.0.1:8501 --problem=tiny_ende --decode_from_file=in.txt --decode_to_file=out.txt
   t2t-query --problem=tiny_image --decode_from_file=- < paths.txt
   t2t-query --problem=tiny_ende --decode_from_file=in.txt --decode_hparams="return_beams=4" --write_scores
+  t2t-query --problem=tiny_ende --decode_from_file=- --stream
 """
 
 import base64
@@ -37,6 +38,7 @@ command.group("What to decode")
 command.text("decode_from_file", None, "file with one input a line, UTF-8; - is standard input", metavar="FILE")
 command.text("decode_to_file", None, "file for the outputs; default: standard output", metavar="FILE")
 command.switch("write_scores", "write the score of each answer behind it, after a tab")
+command.switch("stream", "write each text to standard output while the server writes it, one after the other")
 command.integer("batch", 16, "inputs in a request", at_least=1)
 command.integer("connections", 4, "requests at once", at_least=1)
 command.integer("timeout", 60, "seconds to wait for an answer; a busy server is asked again until then", at_least=1)
@@ -60,10 +62,15 @@ def _query(flags):
     hparams = hyperparameters.parse(flags.decode_hparams)
     if flags.write_scores and not hparams.get("return_beams"):
         hparams["return_beams"] = 1
+    if flags.stream and (flags.decode_to_file or hparams.get("return_beams")):
+        raise UserError("--stream writes one answer to standard output; leave out --decode_to_file and return_beams")
     check_output(flags.decode_from_file, flags.decode_to_file, "decode_from_file")
     count_lines(flags.decode_from_file, MAX_LINE_LENGTH, "decode_from_file")  # all are checked before the first is sent
     server = Client(flags.server, _token(flags.token_file) if flags.token_file else "", flags.timeout)
     about = server.problem(flags.problem)
+    if flags.stream:
+        _stream(server, about, flags.decode_from_file, hparams)
+        return
     outputs = _outputs(server, about, flags, hparams)
     if flags.decode_to_file:
         with output_file(flags.decode_to_file) as file:
@@ -71,6 +78,25 @@ def _query(flags):
     else:
         for line in outputs:
             terminal.write_data(line + "\n")
+
+
+def _stream(server, about, path, hparams):
+    """Writes the answer to each line of the input as it comes."""
+    for number, line in enumerate(read_lines(path), 1):
+        written = ""
+        if _asks(about, line):
+            for text in server.stream(about["name"], _input_of(about, line, number), hparams):
+                text = _plain(text)
+                terminal.write_data(text[len(written) :])
+                sys.stdout.flush()
+                written = text
+        terminal.write_data("\n")
+        sys.stdout.flush()
+
+
+def _asks(about, line):
+    """Whether a line is an input: a blank one is where the problem reads nothing."""
+    return bool(line.strip()) or any(member["modality"] == "no_input" for member in about["inputs"])
 
 
 def _outputs(server, about, flags, hparams):
@@ -94,8 +120,7 @@ def _outputs(server, about, flags, hparams):
 
 def _answered(server, about, lines, first, hparams, write_scores):
     """The output lines of a part of the input."""
-    blank = any(member["modality"] == "no_input" for member in about["inputs"])
-    places = [i for i, line in enumerate(lines) if blank or line.strip()]
+    places = [i for i, line in enumerate(lines) if _asks(about, line)]
     outputs = [""] * len(lines)
     if places:
         inputs = [_input_of(about, lines[i], first + i) for i in places]

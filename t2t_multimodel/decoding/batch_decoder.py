@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from t2t_multimodel.decode_hparams import LONGEST
-from t2t_multimodel.decoding.decode import predict, read_source, write_text
+from t2t_multimodel.decoding.decode import begin_text, continue_text, predict, read_source, write_text
 from t2t_multimodel.decoding.grammars import grammar_of
 from t2t_multimodel.decoding.sampling import Sampling
 from t2t_multimodel.decoding.search import POSSIBLE
 from t2t_multimodel.errors import UserError
 
+_UNFINISHED = "\ufffd\ue000"  # ends a text that was cut inside a character or an escape of the vocabulary
 BUFFER_STEP = 64  # sizes of output buffers are multiples of this, so that few programs serve all lengths
 
 
@@ -35,11 +36,11 @@ class BatchDecoder:
     def __init__(self, model, backend):
         """Args: model: a `MultiModel`. backend: the adapter of `training/backend.py`."""
         self._model, self._backend = model, backend
-        self._readers, self._writers, self._predictors = {}, {}, {}
+        self._readers, self._writers, self._predictors, self._in_parts = {}, {}, {}, {}
         self._sizes = set()  # numbers of rows that programs were compiled for
         self._lock = threading.RLock()  # held where programs and sizes are added
 
-    def ids(self, spec, arrays, limit, beam_size=1, alpha=0.6, grammar=None, sampling=None, best=0):
+    def ids(self, spec, arrays, limit, beam_size=1, alpha=0.6, grammar=None, sampling=None, best=0, positions=None):
         """→ ids int32 [rows, ≥ limit], zeros after end-of-sequence; scores float32 [rows].
 
         With `best`, so many hypotheses of each row, at most `beam_size`: ids [rows, best, ≥ limit], scores [rows,
@@ -49,21 +50,62 @@ class BatchDecoder:
           arrays: a batch, see docs/architecture.md. limit: most ids per row.
           grammar: the grammar of the text, from `grammars.grammar_of`; None: any text.
           sampling: a `Sampling` of numbers and an array, to draw ids; None: greedy or beam search.
+          positions: how many are written, at most; None: `limit`. The program is the same.
         """
         rows = len(arrays["command"])
         filled = self._filled(arrays, rows)
         cross_attention_cache = self._reader(spec)(filled)
-        length = -(-limit // BUFFER_STEP) * BUFFER_STEP
+        length = _buffer(limit)
         wanted = grammar.rows(filled["inputs"].tolist()) if grammar else np.int32(0)
-        draws, truncated = {}, None
-        if sampling is not None:
-            draws, truncated = vars(sampling).copy(), sampling.truncated
-            del draws["truncated"]
-            draws["rows"] = np.resize(draws["rows"], len(filled["command"]))
-        given = (cross_attention_cache, filled["command"], np.int32(limit), np.float32(alpha), wanted, draws)
+        draws, truncated = _draws(sampling, len(filled["command"]))
+        given = (
+            cross_attention_cache,
+            filled["command"],
+            np.int32(positions or limit),
+            np.float32(alpha),
+            wanted,
+            draws,
+        )
         ids, scores = self._writer(spec.targets, length, beam_size, grammar, truncated)(*given)
         ids, scores = np.asarray(ids)[:rows], np.asarray(scores)[:rows]  # of all hypotheses
         return (ids[:, :best], scores[:, :best]) if best else (ids[:, 0], scores[:, 0])
+
+    def parts(self, spec, arrays, limit, pace, grammar=None, sampling=None):
+        """Yields the ids of a batch of one example as they are written, int32 [ids so far]; the last are all of them.
+
+        The programs are others than those of `ids`, of a few positions, but write the same.
+
+        Args:
+          pace: function that says how many positions to write next, at least 1. Others: as of `ids`.
+        """
+        filled = self._filled(arrays, 1)
+        cross_attention_cache = self._reader(spec)(filled)
+        wanted = grammar.rows(filled["inputs"].tolist()) if grammar else np.int32(0)
+        draws, truncated = _draws(sampling, len(filled["command"]))
+        begin, go_on = self._writer_in_parts(spec.targets, _buffer(limit), grammar, truncated)
+        search, constants = begin(filled["command"], wanted)
+        time, ended = 0, False
+        while not ended:
+            until = min(limit, time + max(1, pace()))
+            search = go_on(cross_attention_cache, constants, search, np.int32(limit), np.int32(until), draws)
+            time = until
+            ended = time == limit or bool(np.asarray(search["done"])[0])
+            yield np.asarray(search["ids"])[:time, 0]
+
+    def text_parts(self, problem, arrays, vocabulary, settings, pace, rows=None):
+        """Yields the answer to a batch of one example as it is written: the text so far; the last is the whole text.
+
+        Each begins with the one before. Args: of `parts` and `answers`; it is never a beam search.
+        """
+        how = self._how(problem, arrays, vocabulary, settings, rows)
+        how = {name: how[name] for name in ("limit", "grammar", "sampling")}
+        before, text = "", ""
+        for ids in self.parts(problem.spec, arrays, pace=pace, **how):
+            text = vocabulary.decode(ids.tolist())
+            if len(part := settled(text)) > len(before):
+                yield (before := part)
+        if text != before:
+            yield text
 
     def answers(self, problem, arrays, vocabulary, settings, rows=None):
         """The answers to a batch, one a row, as metrics take them: strings, or what `Modality.answers` makes.
@@ -75,8 +117,15 @@ class BatchDecoder:
         spec = problem.spec
         if not self._model.head(spec).autoregressive:
             return spec.targets.answers(self.predicted(spec, arrays))
-        ids, _ = self.ids(spec, arrays, **self._how(problem, arrays, vocabulary, settings, rows))
+        ids = self.written_ids(problem, arrays, vocabulary, settings, rows)
         return [vocabulary.decode(row) for row in ids.tolist()]
+
+    def written_ids(self, problem, arrays, vocabulary, settings, rows=None):
+        """The ids of the text that is the answer to each row, int32 [rows, ids], 0 behind its end. Args: as of
+        `answers`.
+        """
+        ids, _ = self.ids(problem.spec, arrays, **self._how(problem, arrays, vocabulary, settings, rows))
+        return ids
 
     def scored_answers(self, problem, arrays, vocabulary, settings, rows=None):
         """For each row a list of at most `return_beams` `ScoredAnswer`s, best first. Args: as of `answers`.
@@ -98,6 +147,15 @@ class BatchDecoder:
             [ScoredAnswer(vocabulary.decode(row), score) for row, score in zip(*of_row) if score > POSSIBLE]
             for of_row in zip(ids.tolist(), scores.tolist())
         ]
+
+    def compile(self, problem, arrays, vocabulary, settings):
+        """Makes the programs that answers to such a batch need, and runs them for one position. Args: of `answers`."""
+        if not self._model.head(problem.spec).autoregressive:
+            self.predicted(problem.spec, arrays)
+            return
+        how = self._how(problem, arrays, vocabulary, settings, None)
+        how["beam_size"] = max(how["beam_size"], settings["return_beams"])
+        self.ids(problem.spec, arrays, positions=1, **how)
 
     def _how(self, problem, arrays, vocabulary, settings, rows):
         """The arguments of `ids` that settings stand for."""
@@ -167,8 +225,26 @@ class BatchDecoder:
         key = (targets.weights_name, length, beam_size, grammar and grammar.name, truncated)
         with self._lock:
             if key not in self._writers:
-                self._writers[key] = self._backend.fused(self._model, write)
+                self._writers[key] = self._backend.fused(self._model, write, not self._model.step_depends_on_rows)
             return self._writers[key]
+
+    def _writer_in_parts(self, targets, length, grammar, truncated):
+        """The programs of `parts`: (begin, go on). Args: as of `_writer`."""
+
+        def begin(command, wanted):
+            return begin_text(self._model, command, length, grammar, wanted)
+
+        def go_on(cross_attention_cache, constants, search, limit, until, draws):
+            sampling = Sampling(**draws, truncated=truncated) if draws else None
+            given = (cross_attention_cache, constants, search, limit, until, grammar, sampling)
+            return continue_text(self._model, targets, *given)
+
+        key = (targets.weights_name, length, grammar and grammar.name, truncated)
+        with self._lock:
+            if key not in self._in_parts:
+                fused = self._backend.fused
+                self._in_parts[key] = (fused(self._model, begin), fused(self._model, go_on))
+            return self._in_parts[key]
 
     def _filled(self, arrays, rows):
         """Pads a batch with rows of zeros of weight 0 to one of few batch sizes: each size needs a compiled program.
@@ -183,6 +259,25 @@ class BatchDecoder:
             return arrays
         more = full - rows
         return {name: np.concatenate([a, np.zeros((more, *a.shape[1:]), a.dtype)]) for name, a in arrays.items()}
+
+
+def settled(text):
+    """The part of the text of some ids that further ids can't change."""
+    return text.rstrip(_UNFINISHED)
+
+
+def _buffer(limit):
+    """The size of the output buffer for `limit` ids."""
+    return -(-limit // BUFFER_STEP) * BUFFER_STEP
+
+
+def _draws(sampling, rows):
+    """({name: array} of a `Sampling` of so many rows, its `truncated`); ({}, None) of None."""
+    if sampling is None:
+        return {}, None
+    draws = vars(sampling).copy()
+    truncated = draws.pop("truncated")
+    return draws | {"rows": np.resize(draws["rows"], rows)}, truncated
 
 
 def limit_of(problem, settings):

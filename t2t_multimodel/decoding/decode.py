@@ -3,7 +3,14 @@
 import keras
 from keras import ops
 
-from t2t_multimodel.decoding.search import beam_search, greedy_search, sample_search
+from t2t_multimodel.decoding.search import (
+    GreedyState,
+    beam_search,
+    before_first,
+    greedy_search,
+    sample_search,
+    write_until,
+)
 
 POSITIONS_STEP = 64  # encoded sources are padded to multiples of this, so that few programs serve all lengths
 
@@ -45,14 +52,7 @@ def write_text(
       length] and [batch, beam_size].
     """
     state = model.initial_state(ops.shape(command)[0], length, beam_size)
-    constants = model.constants()
-    # Read outside the loop; inside it every weight would be read again at every position.
-    weights = [(v, ops.convert_to_tensor(v)) for v in model.trainable_variables]
-
-    def step(ids, state, time, beams):
-        with keras.StatelessScope(state_mapping=weights):
-            return model.step(ids, targets, constants, cross_attention_cache, state, time, beams)
-
+    step = _step_of(model, targets, model.constants(), cross_attention_cache)
     constraint = {"grammar": grammar, "wanted": wanted}
     if beam_size == 1:
         if sampling is not None:
@@ -63,6 +63,42 @@ def write_text(
     vocabulary = targets.vocabulary_size
     ids, scores = beam_search(step, state, command, length, limit, beam_size, alpha, vocabulary, **constraint)
     return (ids, scores) if all_beams else (ids[:, 0], scores[:, 0])
+
+
+def begin_text(model, command, length, grammar=None, wanted=None):
+    """What `continue_text` starts from: ({name: value} of a `GreedyState`, what depends on the weights alone).
+
+    Args: as of `write_text`.
+    """
+    state = model.initial_state(ops.shape(command)[0], length)
+    return vars(before_first(state, command, length, grammar, wanted)), model.constants()
+
+
+def continue_text(model, targets, cross_attention_cache, constants, search, limit, until, grammar=None, sampling=None):
+    """Writes the positions before `until`, of those that are still to be written; several calls write what `write_text`
+    writes in one.
+
+    Args:
+      constants, search: of `begin_text`, and search then of the call before. until: scalar tensor, at most `limit`.
+      Others: as of `write_text`.
+
+    Returns:
+      {name: value} of the `GreedyState` behind them; "ids" are int32 [length, batch].
+    """
+    step = _step_of(model, targets, constants, cross_attention_cache)
+    return vars(write_until(step, GreedyState(**search), limit, until, sampling, grammar))
+
+
+def _step_of(model, targets, constants, cross_attention_cache):
+    """The step function that `search.py` takes."""
+    # Read outside the loop; inside it every weight would be read again at every position.
+    weights = [(v, ops.convert_to_tensor(v)) for v in model.trainable_variables]
+
+    def step(ids, state, time, beams):
+        with keras.StatelessScope(state_mapping=weights):
+            return model.step(ids, targets, constants, cross_attention_cache, state, time, beams)
+
+    return step
 
 
 def predict(model, spec, batch):

@@ -62,11 +62,8 @@ def greedy_search(step, state, first_ids, length, limit, grammar=None, wanted=No
     Returns:
       ids int32 [rows, length], 0 after the end; and the sum of their log-probabilities, float32 [rows].
     """
-
-    def highest(logits, mask, time):
-        return likeliest(logits if mask is None else logits + mask)
-
-    return _one_by_one(highest, step, state, first_ids, length, limit, grammar, wanted)
+    end = write_until(step, before_first(state, first_ids, length, grammar, wanted), limit, limit, None, grammar)
+    return ops.transpose(end.ids), end.score
 
 
 def sample_search(step, state, first_ids, length, limit, sampling, grammar=None, wanted=None):
@@ -76,15 +73,39 @@ def sample_search(step, state, first_ids, length, limit, sampling, grammar=None,
       sampling: a `Sampling`, which says how to draw. Others and the result: as of `greedy_search`; the
         log-probabilities are those of the model, whatever the temperature.
     """
-    return _one_by_one(sampling.draw, step, state, first_ids, length, limit, grammar, wanted)
+    end = write_until(step, before_first(state, first_ids, length, grammar, wanted), limit, limit, sampling, grammar)
+    return ops.transpose(end.ids), end.score
 
 
-def _one_by_one(choose, step, state, first_ids, length, limit, grammar, wanted):
-    """The loop of both: `choose` maps (logits, the grammar's mask or None, time) to the next id of each row."""
+def before_first(state, first_ids, length, grammar=None, wanted=None):
+    """The `GreedyState` before the first position. Args: as of `greedy_search`."""
     rows = ops.shape(first_ids)[0]
+    return GreedyState(
+        time=ops.zeros((), dtype="int32"),
+        last=first_ids,
+        ids=ops.zeros((length, rows), dtype="int32"),
+        done=ops.zeros((rows,), dtype="bool"),
+        score=ops.zeros((rows,), dtype="float32"),
+        state=state,
+        written=grammar.start(wanted) if grammar else (),
+    )
+
+
+def write_until(step, search, limit, until, sampling=None, grammar=None):
+    """Greedy search or sampling from one `GreedyState` to a later one: before position `until`, or where all rows end.
+
+    Args:
+      limit: as of `greedy_search`. until: scalar ≤ limit; the loop goes on from its result as if it had not stopped.
+      sampling: a `Sampling`; None: the likeliest id.
+    """
 
     def going_on(search):
-        return ops.logical_and(search.time < limit, ops.logical_not(ops.all(search.done)))
+        return ops.logical_and(search.time < until, ops.logical_not(ops.all(search.done)))
+
+    def choose(logits, mask, time):
+        if sampling is not None:
+            return sampling.draw(logits, mask, time)
+        return likeliest(logits if mask is None else logits + mask)
 
     def write(search):
         time, done = search.time, search.done
@@ -102,17 +123,7 @@ def _one_by_one(choose, step, state, first_ids, length, limit, grammar, wanted):
             written=grammar.after(search.written, chosen) if grammar else search.written,
         )
 
-    start = GreedyState(
-        time=ops.zeros((), dtype="int32"),
-        last=first_ids,
-        ids=ops.zeros((length, rows), dtype="int32"),
-        done=ops.zeros((rows,), dtype="bool"),
-        score=ops.zeros((rows,), dtype="float32"),
-        state=state,
-        written=grammar.start(wanted) if grammar else (),
-    )
-    end = _while(going_on, write, start)
-    return ops.transpose(end.ids), end.score
+    return _while(going_on, write, search)
 
 
 def length_penalty(length, alpha):

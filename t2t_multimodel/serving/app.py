@@ -17,11 +17,13 @@ from starlette.routing import Route
 from t2t_multimodel.serving import protocols
 from t2t_multimodel.serving.access import Access
 from t2t_multimodel.serving.bodies import read_json
+from t2t_multimodel.serving.explanations import explanation_response
 from t2t_multimodel.serving.metrics import CONTENT_TYPE
 from t2t_multimodel.serving.openapi import openapi
 from t2t_multimodel.serving.page import Page
 from t2t_multimodel.serving.refusals import Refused
 from t2t_multimodel.serving.service import Service
+from t2t_multimodel.serving.streams import EventStream, Stream
 
 _log = logging.getLogger("t2t_multimodel.serving")
 
@@ -52,6 +54,7 @@ def make_app(service: Service, access: Access, on_start: Callable[[], Awaitable[
             Route("/openapi.json", routes.openapi),
             Route("/problems", routes.problems),
             *post("/decode", "decode"),
+            *post("/explain", "explain"),
             *post("/v1/models/{problem}:predict", "predict"),
             *post("/v1/models/{problem}/versions/{version}:predict", "predict"),
             Route("/v1/models/{problem}/metadata", routes.metadata),
@@ -83,15 +86,22 @@ class _Routes:
         self._page = Page()
 
     async def decode(self, request: Request) -> Response:
+        start = time.perf_counter()
+
         async def answered() -> Any:
-            body = await self._body(request)
-            problem = body.get("problem") if isinstance(body, dict) else None
-            if not isinstance(problem, str):
-                raise Refused(400, 'the body is {"problem": "…", "input": …}')
-            spec = self._service.known(problem)
-            request.scope["problem"] = problem
+            spec, body = await self._named(request)
             query = protocols.parse_decode(body, spec.inputs)
-            return protocols.decode_response(query, *await self._service.answer(problem, query))
+            if query.stream:
+                return self._streamed(request, await self._service.stream(spec.name, query), start)
+            return protocols.decode_response(query, *await self._service.answer(spec.name, query))
+
+        return await self._counted(request, answered)
+
+    async def explain(self, request: Request) -> Response:
+        async def answered() -> Any:
+            spec, body = await self._named(request)
+            explanation, seconds = await self._service.explain(spec.name, protocols.parse_explain(body, spec.inputs))
+            return explanation_response(explanation, seconds)
 
         return await self._counted(request, answered)
 
@@ -112,21 +122,45 @@ class _Routes:
 
         return await self._counted(request, answered)
 
+    def _streamed(self, request: Request, stream: Stream, start: float) -> EventStream:
+        """The response that sends a stream, and is counted at its end."""
+        problem = request.scope["problem"]
+
+        def note(status: int) -> None:
+            self._service.metrics.request(problem, status, time.perf_counter() - start)
+
+        return EventStream(stream, f"{request.method} {json.dumps(request.url.path)}", note)
+
     async def _counted(self, request: Request, answered: Callable[[], Awaitable[Any]]) -> Response:
         """The response that `answered()` makes, or the refusal that it raises, counted with its time."""
         start = time.perf_counter()
-        status = 500
+        status: int | None = 500
         try:
-            response: Response = JSONResponse(await answered())
+            answer = await answered()
+            if isinstance(answer, EventStream):  # is counted when it has ended
+                status = None
+                return answer
+            response: Response = JSONResponse(answer)
             status = response.status_code
         except Refused as refused:
             status, response = refused.status, _refusal(refused)
         except Exception as error:  # answered here: from Starlette's own handler it would close the connection
             response = _error_of_the_server(request, error)
         finally:
-            problem = request.scope.get("problem", "unknown")
-            self._service.metrics.request(problem, status, time.perf_counter() - start)
+            if status is not None:
+                problem = request.scope.get("problem", "unknown")
+                self._service.metrics.request(problem, status, time.perf_counter() - start)
         return response
+
+    async def _named(self, request: Request) -> tuple[Any, dict]:
+        """(the `ProblemSpec` of the problem that the body names, the body); raises `Refused`."""
+        body = await self._body(request)
+        problem = body.get("problem") if isinstance(body, dict) else None
+        if not isinstance(problem, str):
+            raise Refused(400, 'the body is {"problem": "…", "input": …}')
+        spec = self._service.known(problem)
+        request.scope["problem"] = problem
+        return spec, body
 
     async def _body(self, request: Request) -> Any:
         limits = self._service.limits

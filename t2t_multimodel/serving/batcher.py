@@ -35,19 +35,22 @@ class Batcher:
         max_batch: int,
         max_queue: int,
         observe: Callable[[int, int], None],
+        alone: Callable[[Any], bool] = lambda group: False,
     ) -> None:
         """
         Args:
           decode: function of (group, samples, row numbers) to answers; it runs in `executor`, which has one thread.
           max_batch: inputs decoded at once. max_queue: inputs that may wait.
           observe: is given the size of each batch (0: none) and how many wait behind it.
+          alone: whether the inputs of a group are not decoded together.
         """
         self._decode, self._executor, self._observe = decode, executor, observe
-        self._max_batch, self._max_queue = max_batch, max_queue
+        self._max_batch, self._max_queue, self._alone = max_batch, max_queue, alone
         self._queues: dict[Any, collections.deque[_Waiting]] = {}
         self._arrived = 0
         self._filled = asyncio.Event()
         self._task: asyncio.Task | None = None
+        self._decoding = False
         self.waiting = 0
 
     def start(self) -> None:
@@ -58,6 +61,11 @@ class Batcher:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+
+    @property
+    def busy(self) -> bool:
+        """Whether an input waits or is decoded."""
+        return self._decoding or self.waiting > 0
 
     def put(self, group: Any, samples: list) -> list[asyncio.Future]:
         """Queues inputs; the future of each gives its answer.
@@ -89,13 +97,16 @@ class Batcher:
             group, batch = self._take()
             several = len(batch) > 1
             if batch:
+                self._decoding = True
                 await self._answer(group, batch)
+                self._decoding = False
 
     def _take(self) -> tuple[Any, list[_Waiting]]:
         """The next batch, of the group whose first input has waited longest; without those whose clients have gone."""
         group = min(self._queues, key=lambda group: self._queues[group][0].number)
         queue, batch = self._queues[group], []
-        while queue and len(batch) < self._max_batch:
+        most = 1 if self._alone(group) else self._max_batch
+        while queue and len(batch) < most:
             item = queue.popleft()
             self.waiting -= 1
             if not item.future.done():

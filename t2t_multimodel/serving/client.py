@@ -7,22 +7,25 @@ and one that sends slowly, or without end, is left.
 import concurrent.futures
 import http.client
 import json
+import queue
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from t2t_multimodel.errors import UserError, unknown_name
-from t2t_multimodel.json_files import ANY, Number, parse_json
+from t2t_multimodel.json_files import ANY, Number, Whole, parse_json
 
 MOST_BYTES = 64 << 20  # of an answer
 _MOST_REFUSAL_BYTES = 10_000
+_MOST_LINE_BYTES = 1 << 22
 _BLOCK = 1 << 16
 _MEMBER = {"name": str, "line_is_data": bool, "modality": str}
 _PROBLEMS = {"problems": [{"name": str, "several_inputs": bool, "inputs": [_MEMBER]}]}
+_EVENTS = {"part": {"text": str}, "answer": {"answer": str}, "error": {"status": Whole(0), "error": str}}
 _SCORED = [{"answer": ANY, "score": Number()}]
 
 
@@ -67,6 +70,50 @@ class Client:
             raise UserError(f"{self._url} gave {len(answers):,} answers to {len(inputs):,} inputs; ask another server")
         return answers
 
+    def stream(self, problem: str, value: Any, decode_hparams: dict) -> Iterator[str]:
+        """Yields the answer to one input so far, each time that there is more of it; at last the whole."""
+        asked = {"problem": problem, "input": value, "decode_hparams": decode_hparams, "stream": True}
+        end = time.monotonic() + self._timeout
+        events: queue.SimpleQueue = queue.SimpleQueue()
+        in_thread(self._read_events, "/decode", json.dumps(asked).encode(), end, events.put)
+        while True:
+            try:
+                name, content = events.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                raise UserError(f"{self._url} has no whole answer within {self._timeout:g} s (--timeout)") from None
+            if isinstance(content, BaseException):
+                raise content
+            if name == "error":
+                raise UserError(f"{self._url} refuses ({content['status']}): {content['error'][:2000]}")
+            yield content["answer" if name == "answer" else "text"]
+            if name == "answer":
+                return
+
+    def _read_events(self, path: str, body: bytes, end: float, put: Callable) -> None:
+        """Calls `put((name, content))` for each server-sent event of an answer; an error is the content of the last."""
+        try:
+            while True:
+                request = urllib.request.Request(self._url + path, body, self._headers)
+                try:
+                    response = self._opener.open(request, timeout=self._timeout + 1)
+                    break
+                except urllib.error.HTTPError as error:
+                    status, content, wait = self._refusal(error)
+                    if status not in (429, 503) or time.monotonic() + wait > end:
+                        raise UserError(f"{self._url} refuses ({status}): {_said(content)}") from None
+                    time.sleep(wait)
+            with response:
+                for name, content in _events(response, f"the answer of {self._url}{path}"):
+                    put((name, content))
+                    if name != "part":
+                        return
+            raise UserError(f"{self._url} broke off before the end of an answer; ask again")
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            said = str(getattr(error, "reason", error)) or type(error).__name__
+            put(("", UserError(f"{self._url} broke off ({said[:200]}); ask again")))
+        except BaseException as error:
+            put(("", error))
+
     def _ask(self, path: str, body: bytes | None, schema: Any) -> Any:
         end = time.monotonic() + self._timeout
         while True:
@@ -89,15 +136,18 @@ class Client:
             with self._opener.open(request, timeout=self._timeout + 1) as response:
                 return 200, self._content(response, MOST_BYTES), 0.0
         except urllib.error.HTTPError as error:
-            wait = error.headers.get("Retry-After", "") if error.headers else ""
-            try:
-                content = error.read(_MOST_REFUSAL_BYTES)
-            except (OSError, ValueError, http.client.HTTPException):
-                content = b""
-            return error.code, content, min(float(wait), 10.0) if wait.isascii() and wait.isdigit() else 1.0
+            return self._refusal(error)
         except (OSError, ValueError, http.client.HTTPException) as error:
             said = str(getattr(error, "reason", error)) or type(error).__name__
             raise UserError(f"{self._url} can't be asked ({said[:200]}); is t2t-server running there?") from None
+
+    def _refusal(self, error: urllib.error.HTTPError) -> tuple[int, bytes, float]:
+        wait = error.headers.get("Retry-After", "") if error.headers else ""
+        try:
+            content = error.read(_MOST_REFUSAL_BYTES)
+        except (OSError, ValueError, http.client.HTTPException):
+            content = b""
+        return error.code, content, min(float(wait), 10.0) if wait.isascii() and wait.isdigit() else 1.0
 
     def _content(self, response: Any, most: int) -> bytes:
         parts, size = [], 0
@@ -116,6 +166,23 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *arguments: Any) -> None:
         return None
+
+
+def _events(response: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Yields (name, content) of server-sent events; raises `UserError` where one is no event of a t2t-server."""
+    name, data, size = "", b"", 0
+    while line := response.readline(_MOST_LINE_BYTES):
+        size += len(line)
+        if size > MOST_BYTES or not line.endswith(b"\n"):
+            raise UserError(f"{where} is cut, or has more than {MOST_BYTES:,} bytes")
+        line = line.rstrip(b"\r\n")
+        if line.startswith(b"event:"):
+            name = line[6:].strip().decode("ascii", "replace")
+        elif line.startswith(b"data:"):
+            data = line[5:].strip()
+        elif not line and data:
+            yield name, parse_json(data, _EVENTS.get(name, _EVENTS["part"]), where, "is this a t2t-server?")
+            name, data = "", b""
 
 
 def in_thread(function: Callable, *arguments: Any) -> concurrent.futures.Future:

@@ -18,6 +18,7 @@ class Metrics:
         self._requests = Counter("t2t_requests", "Requests, by problem and status", ["problem", "status"], **named)
         self._seconds = Histogram("t2t_request_seconds", "Time of a request", ["problem"], buckets=_SECONDS, **named)
         self._batches = Histogram("t2t_batch_inputs", "Inputs decoded together", buckets=_ROWS, **named)
+        self._streams = Gauge("t2t_streams", "Answers that are being streamed", **named)
         self._waiting = Gauge("t2t_waiting_inputs", "Inputs that wait to be decoded", **named)
 
     def request(self, problem: str, status: int, seconds: float) -> None:
@@ -30,6 +31,10 @@ class Metrics:
         if batch:
             self._batches.observe(batch)
         self._waiting.set(waiting)
+
+    def streams(self, count: int) -> None:
+        """Notes how many answers are being streamed."""
+        self._streams.set(count)
 
     def text(self) -> bytes:
         return prometheus_client.generate_latest(self._registry)

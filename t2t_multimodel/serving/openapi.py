@@ -51,7 +51,7 @@ def openapi(service: Service) -> dict[str, Any]:
         "required": True,
         "schema": {"type": "string", "enum": service.problems},
     }
-    decode = {
+    decode: dict[str, Any] = {
         "type": "object",
         "required": ["problem"],
         "properties": {
@@ -59,13 +59,27 @@ def openapi(service: Service) -> dict[str, Any]:
             "input": _INPUT,
             "inputs": {"type": "array", "items": _INPUT},
             "decode_hparams": _HPARAMS,
+            "stream": {"type": "boolean", "description": "send the answer to `input` while it is written"},
         },
+    }
+    given = decode["properties"]
+    explain = {
+        "type": "object",
+        "required": ["problem", "input"],
+        "properties": {name: given[name] for name in ("problem", "input", "decode_hparams")},
+    }
+    events = {
+        "schema": {"type": "string"},
+        "example": 'event: part\ndata: {"text": "ein"}\n\nevent: answer\ndata: {"answer": "ein Stern"}\n\n',
     }
     return {
         "openapi": "3.1.0",
         "info": {"title": "t2t-server", "version": str(service.predictor.step)},
         "paths": {
-            "/decode": {"post": _post("Decodes an input or several", decode)},
+            "/decode": {
+                "post": _post("Decodes an input or several", decode, content={"text/event-stream": events}),
+            },
+            "/explain": {"post": _post("An answer, what the model looked at, and the experts that it used", explain)},
             "/problems": {"get": _get("The problems, what they read and write")},
             "/v1/models/{problem}:predict": {
                 "post": _post("Decodes inputs, as TensorFlow Serving's REST", _PREDICT, problem)
@@ -87,11 +101,12 @@ def _get(summary: str, *parameters: Any) -> dict[str, Any]:
     return {"summary": summary, "parameters": list(parameters), "responses": {"200": {"description": "the answer"}}}
 
 
-def _post(summary: str, schema: Any, *parameters: Any) -> dict[str, Any]:
+def _post(summary: str, schema: Any, *parameters: Any, content: dict[str, Any] | None = None) -> dict[str, Any]:
+    answers = {"description": "the answers", "content": {"application/json": {}} | (content or {})}
     refusals = {status: {"description": said} for status, said in _REFUSALS.items()}
     return {
         "summary": summary,
         "parameters": list(parameters),
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": {"200": {"description": "the answers"}} | refusals,
+        "responses": {"200": answers} | refusals,
     }

@@ -1,4 +1,4 @@
-"""The web page: one file, which the browser lets run its own script and style alone, and ask this server alone."""
+"""The web page: sent as one file, which the browser lets run its own script and style alone, and ask this server."""
 
 import base64
 import hashlib
@@ -7,14 +7,14 @@ import re
 
 from starlette.responses import Response
 
-_PATH = pathlib.Path(__file__).with_name("page.html")
+_FOLDER = pathlib.Path(__file__).parent
 
 
 class Page:
     """The page as it is sent, with the policy that its own digests make up."""
 
     def __init__(self) -> None:
-        self._content = _PATH.read_text(encoding="utf-8")
+        self._content = re.sub(r"\{\{([\w.]+)\}\}", lambda name: _read(name[1]), _read("page.html"))
         self._headers = {
             "Content-Security-Policy": "; ".join(
                 [
@@ -35,6 +35,10 @@ class Page:
 
     def response(self) -> Response:
         return Response(self._content, media_type="text/html", headers=self._headers)
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
 
 
 def _digests(tag: str, page: str) -> str:

@@ -26,6 +26,7 @@ class Query:
     decode_hparams: dict
     form: str = "row"  # how they were given: "row", "column" or "single"
     id: str | None = None  # of the Open Inference Protocol, given back
+    stream: bool = False  # whether the answer is sent while it is written
 
 
 def input_of(modality: Any, value: Any) -> Any:
@@ -221,15 +222,33 @@ def _as_tensor(name: str, rows: list) -> dict:
 
 
 def parse_decode(body: Any, modality: Any) -> Query:
-    """The body of `/decode`: {"problem": name, "input": input} or {"problem": name, "inputs": [input, …]}."""
+    """The body of `/decode`: {"problem": name, "input": input} or {"problem": name, "inputs": [input, …]}.
+
+    With "stream": true it has one "input".
+    """
     what = '{"problem": "…", "input": …}, or with "inputs", a list'
-    hparams = _object(body, ("problem", "input", "inputs", "decode_hparams"), what)
+    hparams = _object(body, ("problem", "input", "inputs", "decode_hparams", "stream"), what)
     if ("input" in body) == ("inputs" in body):
         raise Refused(400, f"the body is {what}")
+    stream = body.get("stream", False)
+    if not isinstance(stream, bool):
+        raise Refused(400, "stream is true or false")
+    if stream and "inputs" in body:
+        raise Refused(400, 'a stream has one input; send {"problem": "…", "input": …, "stream": true}')
     values = [body["input"]] if "input" in body else body["inputs"]
     if not isinstance(values, list) or not values:
         raise Refused(400, f"the body is {what}, with an input at least")
-    return Query([input_of(modality, v) for v in values], hparams, "single" if "input" in body else "row")
+    form = "single" if "input" in body else "row"
+    return Query([input_of(modality, value) for value in values], hparams, form, stream=stream)
+
+
+def parse_explain(body: Any, modality: Any) -> Query:
+    """The body of `/explain`: {"problem": name, "input": input}."""
+    what = '{"problem": "…", "input": …}'
+    hparams = _object(body, ("problem", "input", "decode_hparams"), what)
+    if "input" not in body:
+        raise Refused(400, f"the body is {what}")
+    return Query([input_of(modality, body["input"])], hparams, "single")
 
 
 def decode_response(query: Query, answers: list, scored: bool) -> dict:

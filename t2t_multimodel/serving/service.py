@@ -5,13 +5,14 @@ import dataclasses
 import functools
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.serving.batcher import Batcher
 from t2t_multimodel.serving.metrics import Metrics
 from t2t_multimodel.serving.protocols import Query
 from t2t_multimodel.serving.refusals import Refused
+from t2t_multimodel.serving.streams import Stream, Streams
 
 WARM_SIZES = (1, 8, 32)  # inputs at once; other numbers are filled up to one of these
 
@@ -27,6 +28,14 @@ class Limits:
     beams: int = 4  # answers with scores that may be asked for
 
 
+class Group(NamedTuple):
+    """What inputs that may be decoded together have in common."""
+
+    problem: str
+    settings: tuple  # of pairs (name, value), sorted
+    explained: bool = False  # whether an `Explanation` is wanted, one input at a time
+
+
 class Service:
     """A `Predictor` that many requests share."""
 
@@ -40,7 +49,17 @@ class Service:
         self.ready = self.draining = False
         self._device = ThreadPoolExecutor(1, "decode")  # one thread has the model
         self._readers = ThreadPoolExecutor(2, "read")  # pictures and recordings are read beside it
-        self._batcher = Batcher(self._decode, self._device, limits.max_batch, limits.max_queue, self.metrics.queue)
+        self._batcher = Batcher(
+            self._decode,
+            self._device,
+            limits.max_batch,
+            limits.max_queue,
+            self.metrics.queue,
+            lambda group: group.explained,
+        )
+        self._streams = Streams(
+            self._device, limits.max_batch, limits.timeout, lambda: self._batcher.busy, self.metrics.streams
+        )
 
     def start(self) -> None:
         """Starts to answer; to be called in the event loop."""
@@ -106,15 +125,50 @@ class Service:
         scored = settings["return_beams"] > 0
         if scored and not self._scored(problem):
             raise Refused(400, f"{problem}: its answers have no scores; leave out return_beams")
-        group = (problem, tuple(sorted(settings.items())))
+        return await self._answers(Group(problem, tuple(sorted(settings.items()))), query.inputs), scored
+
+    async def explain(self, problem: str, query: Query) -> Any:
+        """(the `Explanation` of the answer to the one input of a query, seconds that it took).
+
+        Raises:
+          Refused: as of `answer`.
+        """
+        settings = self.settings(problem, query.decode_hparams)
+        if settings["return_beams"]:
+            raise Refused(400, f"{problem}: one answer is explained; leave out return_beams")
+        (found,) = await self._answers(Group(problem, tuple(sorted(settings.items())), explained=True), query.inputs)
+        return found
+
+    async def _answers(self, group: Group, inputs: list) -> list:
         try:
             async with asyncio.timeout(self.limits.timeout):
-                samples = await self._checked(problem, query.inputs)
-                return list(await asyncio.gather(*self._batcher.put(group, samples))), scored
+                samples = await self._checked(group.problem, inputs)
+                return list(await asyncio.gather(*self._batcher.put(group, samples)))
         except TimeoutError:
             raise Refused(504, f"no answer within {self.limits.timeout:g} s; the server is busy") from None
         except UserError as error:
             raise Refused(400, str(error)) from None
+
+    async def stream(self, problem: str, query: Query) -> Stream:
+        """The answer to the one input of a query as it is written, by greedy search or sampling.
+
+        Raises:
+          Refused: as of `answer`, as far as it is known before the first word.
+        """
+        if not self.predictor.writes_text(problem):
+            raise Refused(400, f"{problem}: its answers are not written word by word; leave out stream")
+        asked = query.decode_hparams
+        if asked.get("beam_size", 1) != 1 or asked.get("return_beams", 0) != 0:
+            raise Refused(400, f"{problem}: a stream has one answer; leave out beam_size and return_beams")
+        settings = self.settings(problem, {"beam_size": 1} | asked)
+        try:
+            async with asyncio.timeout(self.limits.timeout):
+                (sample,) = await self._checked(problem, query.inputs)
+        except TimeoutError:
+            raise Refused(504, f"not read within {self.limits.timeout:g} s; the server is busy") from None
+        except UserError as error:
+            raise Refused(400, str(error)) from None
+        return self._streams.begin(functools.partial(self.predictor.stream, problem, sample, **settings))
 
     def about(self, problem: str) -> dict[str, Any]:
         """What a problem reads and writes, for clients and the web page."""
@@ -128,6 +182,7 @@ class Service:
             "several_inputs": bool(spec.inputs.members),
             "targets": {"modality": spec.targets.modality_name},
             "beams": self.limits.beams if self._scored(problem) else 0,
+            "streams": self.predictor.writes_text(problem),
         }
 
     def _scored(self, problem: str) -> bool:
@@ -154,9 +209,13 @@ class Service:
         except UserError as error:
             raise UserError(f"input {place} of {count}: {error}" if count > 1 else str(error)) from None
 
-    def _decode(self, group: Any, samples: list, rows: list) -> list:
-        problem, settings = group
-        return self.predictor.decode(problem, samples, row_numbers=rows, **dict(settings))
+    def _decode(self, group: Group, samples: list, rows: list) -> list:
+        settings = dict(group.settings)
+        if not group.explained:
+            return self.predictor.decode(group.problem, samples, row_numbers=rows, **settings)
+        start = time.perf_counter()
+        explanations = [self.predictor.explain(group.problem, sample, **settings) for sample in samples]
+        return [(explanation, time.perf_counter() - start) for explanation in explanations]
 
 
 async def drain(service: Service, close: Any, seconds: float) -> None:
