@@ -83,6 +83,6 @@ def test_one_that_a_callback_drops_comes_again(child):
     assert interrupted_at(child("dropped"), "working", "ending") == (130, "")
 
 
-def test_a_second_one_ends_the_cleaning_and_a_third_the_end_of_python(child):
+def test_a_second_one_ends_the_cleaning_and_what_python_does_at_its_end(child):
     assert interrupted_at(child("", "--no_such_flag"), "ending")[0] == 130
-    assert interrupted_at(child("plain"), "working", "cleaning", "ending") == (130, "")
+    assert interrupted_at(child("plain"), "working", "cleaning") == (130, "")

@@ -151,8 +151,8 @@ class Command:
             except UserError as error:
                 details = getattr(error, "details", "")  # the user's own traceback, where their code failed
                 return self._fail(error, details)
-            except KeyboardInterrupt:
-                return INTERRUPTED
+            except KeyboardInterrupt as error:
+                return interrupts.status(error)
             except Exception as error:
                 said = environment_errors.line(error)
                 if said is None:

@@ -35,14 +35,30 @@ def heard() -> Iterator[None]:
         sys.unraisablehook = before
 
 
+class _AtOnce(int):
+    """The exit status after a second Ctrl-C."""
+
+
+def status(error: KeyboardInterrupt) -> int:
+    """The exit status where `error` ends a command; `status_of` knows from it whether it was a second Ctrl-C."""
+    inner = error.__context__
+    while inner is not None and not isinstance(inner, KeyboardInterrupt):
+        inner = inner.__context__
+    return INTERRUPTED if inner is None else _AtOnce(INTERRUPTED)
+
+
 def status_of(run: Callable[[], int]) -> int:
     """The exit status that `run()` returns, for a process that ends with it; 130 where Ctrl-C ends it.
 
-    From its end on, a further Ctrl-C ends the process at once, in the middle of what Python does when it ends.
+    After a second Ctrl-C, which may have left worker processes that Python would wait for at its end, the process ends
+    at once; and so does a further one after the end of `run()`.
     """
     try:
         with heard():
-            return run()
+            found = run()
+        if isinstance(found, _AtOnce):
+            os._exit(INTERRUPTED)
+        return found
     except KeyboardInterrupt:  # within what an earlier one led to
         return INTERRUPTED
     finally:
