@@ -157,6 +157,12 @@ class BatchDecoder:
         how["beam_size"] = max(how["beam_size"], settings["return_beams"])
         self.ids(problem.spec, arrays, positions=1, **how)
 
+    def compile_parts(self, problem, arrays, vocabulary, settings):
+        """The same for `text_parts`, of a batch of one example."""
+        how = self._how(problem, arrays, vocabulary, settings, None)
+        how = {name: how[name] for name in ("limit", "grammar", "sampling")}
+        next(self.parts(problem.spec, arrays, pace=lambda: 1, **how))
+
     def _how(self, problem, arrays, vocabulary, settings, rows):
         """The arguments of `ids` that settings stand for."""
         grammar = grammar_of(problem.spec, vocabulary) if settings["constrained"] else None
