@@ -113,11 +113,14 @@ class Predictor:
             raise UserError(f"{problem}: the input is longer ({stored.tolist()[0]}) than any in training; split it")
         return sample
 
-    def warm(self, problem: str, sizes: Sequence[int] = (1, 8, 32), **decode_hparams: float) -> None:
+    def warm(
+        self, problem: str, sizes: Sequence[int] = (1, 8, 32), stream: bool = False, **decode_hparams: float
+    ) -> None:
         """Compiles what decoding short inputs needs, so that the first answers don't wait for it.
 
         Args:
           problem: its name. sizes: numbers of inputs at once; what is decoded later is filled up to one of these.
+          stream: whether `stream` is got ready too; where a text is written, and by the size 1.
           decode_hparams: as of `decode`.
 
         Raises:
@@ -140,6 +143,8 @@ class Predictor:
             arrays = make_batch(known.spec, columns, input_length=length)
             with self._warm_lock:
                 self._decoder.compile(known, arrays, self._vocabulary, settings)
+                if stream and size == 1 and self.writes_text(problem):
+                    self._decoder.compile_parts(known, arrays, self._vocabulary, settings)
 
     def decode(
         self,

@@ -61,7 +61,7 @@ class MadeUp:
             raise UserError(f"{problem}: the input is longer ({len(sample.split())}) than any in training; split it")
         return sample
 
-    def warm(self, problem, sizes, **decode_hparams):
+    def warm(self, problem, sizes, stream=False, **decode_hparams):
         pass
 
     def writes_text(self, problem):

@@ -92,6 +92,48 @@ def test_inputs_are_checked_one_by_one(model):
             model.check(problem, value)
 
 
+def test_a_stream_ends_with_the_answer(model):
+    model.warm("report_words", (1,), stream=True, max_length=8)
+    (answer,) = model.decode("report_words", ["1"], max_length=8)
+    parts = list(model.stream("report_words", "1", lambda: 3, max_length=8))
+    assert all(after.startswith(before) for before, after in zip(parts, parts[1:]))
+    assert (parts[-1] if parts else "") == answer
+    for problem, settings, words in (
+        ("report_tones", {}, "not written word by word"),
+        ("report_words", {"return_beams": 2}, "a stream has one answer"),
+        ("report_words", {"beam_size": 2}, "a stream has one answer"),
+    ):
+        with pytest.raises(UserError, match=words):
+            model.stream(problem, np.zeros(1600, np.int16) if problem == "report_tones" else "1", **settings)
+
+
+@pytest.mark.parametrize("problem", ["report_words", "report_shades"])
+def test_an_explanation_is_of_the_answer(model, problem):
+    value = "1 and 3" if problem == "report_words" else np.full((16, 16, 3), 90, np.uint8)
+    explained = model.explain(problem, value, max_length=8)
+    assert [explained.answer] == model.decode(problem, [value], max_length=8)
+    weights = explained.mean_attention
+    assert len(weights) == len(explained.pieces) > 0 and np.allclose(weights.sum(axis=1), 1, atol=1e-4)
+    if problem == "report_words":
+        assert "".join(explained.axis["positions"][:-1]).replace("␣", "") == "1and3" and weights.shape[1] == len(
+            explained.axis["positions"]
+        )
+    else:
+        rows, columns = explained.axis["grid"]
+        assert weights.shape[1] == rows * columns and (explained.axis["picture"] == value).all()
+    assert set(explained.experts) == {"encoder", "decoder"}
+    assert all(len(shares) == 2 and np.isclose(shares.sum(), 1) for shares in explained.experts.values())
+
+
+def test_a_class_has_experts_and_no_attention(model):
+    tone = np.zeros(1600, np.int16)
+    explained = model.explain("report_tones", tone)
+    assert [explained.answer] == model.decode("report_tones", [tone])
+    assert explained.pieces == [] and explained.mean_attention is None and set(explained.experts) == {"encoder"}
+    with pytest.raises(UserError, match="leave out return_beams"):
+        model.explain("report_tones", tone, return_beams=2)
+
+
 def test_threads_share_a_model_and_nothing_is_said(model, capfd):
     model.warm("report_words", (1, 2), max_length=8)
     right = model.decode("report_words", ["0", "1", "3"], max_length=8)

@@ -41,11 +41,16 @@ BODY = st.one_of(
     st.fixed_dictionaries({"inputs": st.lists(TENSOR, max_size=3)}, optional={"parameters": HPARAMS, "id": JSON}),
     st.fixed_dictionaries(
         {"problem": st.sampled_from(["words", "shades", "tones", "asked", "x"]) | JSON},
-        optional={"input": VALUE, "inputs": st.lists(VALUE, max_size=2), "decode_hparams": HPARAMS},
+        optional={
+            "input": VALUE,
+            "inputs": st.lists(VALUE, max_size=2),
+            "decode_hparams": HPARAMS,
+            "stream": st.booleans() | JSON,
+        },
     ),
 )
 PATH = st.sampled_from(
-    ["/decode"]
+    ["/decode", "/explain"]
     + [f"/v1/models/{name}:predict" for name in ("words", "shades", "tones", "asked", "%00", "..%2f..")]
     + [f"/v2/models/{name}/infer" for name in ("words", "shades", "tones", "asked")]
 )
@@ -69,5 +74,8 @@ def test_every_request_has_an_answer_of_its_own(requests, client):
     for path, content in requests:
         response = client.post(path, content=content)
         assert response.status_code in (200, 400, 404), (path, content, response.text)
-        assert isinstance(response.json(), dict)
+        if response.headers["content-type"].startswith("text/event-stream"):
+            assert response.text.split("\n\n")[-2].startswith("event: answer\n"), (path, content, response.text)
+        else:
+            assert isinstance(response.json(), dict)
     assert client.post("/v1/models/words:predict", json={"instances": ["a"]}).json() == {"predictions": ["A"]}

@@ -28,6 +28,7 @@ def batch_of_one(seed):
     return {name: array for name, array in make_batch(TRANSLATION, rows=1, seed=seed).items() if name != "targets"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", [None, DRAWN], ids=["greedy", "sampled"])
 def test_the_parts_are_those_of_the_whole(decoder, sampling):
     """Whatever the number of positions at once; a part is never changed by a later one."""

@@ -157,6 +157,12 @@ class BatchDecoder:
         how["beam_size"] = max(how["beam_size"], settings["return_beams"])
         self.ids(problem.spec, arrays, positions=1, **how)
 
+    def compile_parts(self, problem, arrays, vocabulary, settings):
+        """The same for `text_parts`, of a batch of one example."""
+        how = self._how(problem, arrays, vocabulary, settings, None)
+        how = {name: how[name] for name in ("limit", "grammar", "sampling")}
+        next(self.parts(problem.spec, arrays, pace=lambda: 1, **how))
+
     def _how(self, problem, arrays, vocabulary, settings, rows):
         """The arguments of `ids` that settings stand for."""
         grammar = grammar_of(problem.spec, vocabulary) if settings["constrained"] else None
@@ -225,7 +231,7 @@ class BatchDecoder:
         key = (targets.weights_name, length, beam_size, grammar and grammar.name, truncated)
         with self._lock:
             if key not in self._writers:
-                self._writers[key] = self._backend.fused(self._model, write, not self._model.step_depends_on_rows)
+                self._writers[key] = self._backend.fused(self._model, write)
             return self._writers[key]
 
     def _writer_in_parts(self, targets, length, grammar, truncated):

@@ -157,11 +157,6 @@ class MultiModel(Layer):
             "decoder": self.decoder.prepare(source, padding_mask),
         }
 
-    @property
-    def step_depends_on_rows(self):
-        """Whether `step` computes in another way where there are many rows, so that each number needs its own trace."""
-        return self.decoder.experts is not None and self.decoder.experts.depends_on_rows
-
     def constants(self):
         """What decoding needs of the weights alone: computed once."""
         return self._history.constants()

@@ -76,7 +76,7 @@ class Service:
         sizes = [size for size in WARM_SIZES if size <= self.limits.max_batch] or [self.limits.max_batch]
         for problem in self.problems:
             for size in sizes:
-                await loop.run_in_executor(self._device, self.predictor.warm, problem, (size,))
+                await loop.run_in_executor(self._device, self.predictor.warm, problem, (size,), size == 1)
             if self._scored(problem):  # what the web page asks for
                 settings = self.settings(problem, {"return_beams": self.limits.beams})
                 await loop.run_in_executor(

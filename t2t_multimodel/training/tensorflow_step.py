@@ -238,34 +238,23 @@ def compiled(model, spec, function):
     return lambda batch: serving({name: batch[name] for name in signature})
 
 
-def fused(model, function, any_rows=False):
+def fused(model, function):
     """`function(*trees of arrays)` of a model as one XLA program for each set of shapes.
 
     For loops of many small operations: a graph takes longer to call each of them than to compute it.
-
-    Args:
-      any_rows: whether every array but scalars has the rows of a batch first. Then one trace serves all numbers of
-        rows: tracing takes longer than XLA, which still compiles for each number.
     """
     programs, lock = {}, threading.Lock()
 
     def call(*trees):
-        shapes = tuple((leaf.dtype, _shape(leaf, any_rows)) for leaf in tf.nest.flatten(trees))
+        shapes = tuple((leaf.dtype, tuple(leaf.shape)) for leaf in tf.nest.flatten(trees))
         if shapes not in programs:
             with lock:
                 if shapes not in programs:  # one function for each: TensorFlow warns of one that is traced often
-                    specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(_shape(leaf, any_rows), leaf.dtype), trees)
                     traced = tf.function(function, autograph=False, jit_compile=True)
-                    programs[shapes] = traced.get_concrete_function(*specs)
+                    programs[shapes] = traced.get_concrete_function(*trees)
         return programs[shapes](*trees)
 
     return call
-
-
-def _shape(array, any_rows):
-    """The shape of an array, with None for the rows if they may be any number."""
-    shape = tuple(array.shape)
-    return (None, *shape[1:]) if any_rows and shape else shape
 
 
 def seed(value):

@@ -86,11 +86,6 @@ class MixtureOfExperts(Layer):
         """What decoding needs of the weights, computed once: few experts' matrices side by side."""
         return self.experts.side_by_side() if self._few_experts(training=False) else []
 
-    @property
-    def depends_on_rows(self):
-        """Whether `step` computes in another way where there are many rows."""
-        return not self._few_experts(training=False)
-
     def _few_experts(self, training):
         if training:  # a capacity that no expert can exceed costs as much as all experts on every token
             return self.capacity_factor * self.experts_per_token >= self.num_experts
