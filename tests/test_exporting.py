@@ -238,7 +238,15 @@ def test_pictures_are_read_as_the_data_was(channels, fit):
     assert got.dtype == np.uint8 and got.shape == (len(files), *modality.shape)
     for file, its in zip(files, got):
         mine = read_picture("it", *modality.shape, fit=fit, content=file)
-        assert np.abs(mine.astype(int) - its).max() <= 2
+        assert np.abs(visible(mine) - visible(its)).max() <= 2
+
+
+def visible(picture):
+    """A picture's colours as strong as they are seen: one that is hardly visible has no definite colour."""
+    picture = picture.astype(float)
+    if picture.shape[-1] == 4:
+        picture[..., :3] *= picture[..., 3:] / 255
+    return picture
 
 
 def test_recordings_are_read_as_the_data_was(tmp_path):

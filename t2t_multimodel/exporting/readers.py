@@ -120,15 +120,23 @@ class PictureReader:
             scale = tf.fill([2], tf.reduce_max(scale))
         # The middle: what is left over is cut at both sides.
         translation = (tf.constant(size, tf.float32) - before * scale) / 2
+        x = tf.cast(x, tf.float32)
+        transparent = self._modality.channels == 4  # what is hardly visible must not colour its neighbours
+        if transparent:
+            x = tf.concat([tf.round(x[..., :3] * x[..., 3:] / 255), x[..., 3:]], axis=-1)
         resized = tf.raw_ops.ScaleAndTranslate(
-            images=tf.cast(x, tf.float32)[None],
+            images=x[None],
             size=size,
             scale=scale,
             translation=translation,
             kernel_type="triangle",
             antialias=True,
         )[0]
-        return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.int32)
+        resized = tf.round(resized)
+        if transparent:
+            opacity = tf.maximum(resized[..., 3:], 1)
+            resized = tf.concat([tf.floor(resized[..., :3] * 255 / opacity), resized[..., 3:]], axis=-1)
+        return tf.cast(tf.clip_by_value(resized, 0, 255), tf.int32)
 
     def sample(self, stored):
         return np.asarray(stored)
