@@ -16,10 +16,10 @@ _NUMBERS = ("none", "one", "two")
 class TinyQuestion(Problem):
     """A picture of one or two things, 32×32 pixels, and an English question about it into the answer.
 
-    Source: drawn here, no licence needed; 20,000 questions to train, 200 dev, 500 test; 65 MB. A quarter each asks for a
-    colour, a shape, a number, and yes or no. Within each kind no answer comes much more often than the others: the best
-    trivial one is right in one of seven, the likeliest of each question in two of five. No test scene is in the training
-    data of tiny8.
+    Source: drawn here, no licence needed; 20,000 questions to train, 200 dev, 500 test; 65 MB. A quarter each asks for
+    a colour, a shape, a number, and yes or no. Within each kind no answer comes much more often than the others: the
+    best trivial one is right in one of seven, the likeliest of each question in two of five. No test scene is in the
+    training data of tiny8.
     Command: t2t-datagen --problem=tiny_question --data_dir=data. Metric: exact match.
     """
 
