@@ -18,7 +18,7 @@ def commands(text, name):
     """The arguments of every command `name` in the indented blocks of docs/reports.md, as they are written."""
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     lines = [shlex.split(line.strip()) for line in prose.splitlines() if line.startswith("    ")]
-    assert {words[0] for words in lines} == {"t2t-report", "t2t-tune", "pip"}
+    assert {words[0] for words in lines} == {"t2t-report", "t2t-tune", "t2t-bleu", "pip"}
     return [words[1:] for words in lines if words[0] == name]
 
 
