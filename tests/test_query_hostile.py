@@ -54,6 +54,9 @@ def stranger(*replies):
                     head += connection.recv(65536)
                 requests.append(head)
                 answer(connection) if callable(answer) else connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):  # to close before all was read would take back what was sent
+                    pass
 
         threading.Thread(target=serve, daemon=True).start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", requests
