@@ -20,6 +20,7 @@ from models import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CAUSAL_BLOCKS)
 def test_blocks_do_not_look_ahead(name):
     """Position t of the output depends on the input up to t, t included."""

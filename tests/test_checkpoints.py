@@ -195,6 +195,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_sigkill_while_saving_never_harms_what_was_saved(tmp_path):
     chance, reported, unfinished = random.Random(1), 0, 0
     for _ in range(8):

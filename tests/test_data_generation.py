@@ -115,6 +115,7 @@ def expected_examples(problem, split):
 # ---- What is stored
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_number_of_workers(data_dir, tmp_path):
     assert all(workers.recipe_of(kind()) for kind in KINDS), "workers can not make these problems"
     generate([kind() for kind in KINDS], tmp_path, workers=1, log=silent)
@@ -283,6 +284,7 @@ def test_a_second_run_does_nothing_and_says_so(own_data_dir):
     assert len(lines) == len(KINDS) and all("nothing to do" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_changed_argument_is_noticed_and_overwrite_makes_the_store_again(own_data_dir):
     changed = Reverse()
     changed.separator = "_"
@@ -310,6 +312,7 @@ def test_a_changed_source_file_is_noticed(tmp_path):
         generate([FromFile()], tmp_path / "data", log=silent)
 
 
+@pytest.mark.slow
 def test_another_vocabulary_is_noticed(own_data_dir):
     shutil.rmtree(own_data_dir / "vocabulary")
     with pytest.raises(UserError, match="the vocabulary was .*, is absent"):

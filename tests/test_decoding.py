@@ -340,6 +340,7 @@ def half_model(*specs):
     return randomise(build_model(Run("multimodel", 0, BACKEND, problems), replace(HPARAMS, precision="mixed_bfloat16")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", IN_HALF, ids=lambda spec: spec.name)
 def test_half_precision_is_near_full_precision(spec):
     """The loss of training, with padding and a row that only fills up; weights stay float32."""

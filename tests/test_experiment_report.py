@@ -96,6 +96,7 @@ def cells(page, caption):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
 
 
+@pytest.mark.slow
 def test_what_a_problem_loses_without_another_stands_in_its_place():
     """my_birds loses 10 points without my_trees and nothing loses anything else."""
     problems = tuple(METRICS)
@@ -124,6 +125,7 @@ def test_of_two_problems_leaving_one_out_is_the_other_alone():
     assert any("pictures alone help parsing" in verdict.claim for verdict in claims.paper_claims(tables))
 
 
+@pytest.mark.slow
 def test_the_papers_tables_stand_beside_ours():
     problems = tuple(METRICS)
     rights = {plan.JOINT: {"my_trees": 260}, "my_trees with my_birds": {"my_trees": 230}}

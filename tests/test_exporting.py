@@ -170,6 +170,7 @@ def test_at_no_moment_does_half_an_export_look_whole(format, moment, exported_ru
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command(exported_run, predictor, tmp_path, run_command, monkeypatch):
     asked = [f"--output_dir={exported_run}", f"--export_dir={tmp_path}"]
     status, out, error = run_command(exporter.main, *asked, "--problem=tiny_image")

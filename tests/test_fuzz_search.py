@@ -104,6 +104,7 @@ def test_damage_is_one_line(name, folder, tmp_path):
     assert "\n" not in said and STORAGE_FILE in said and "--output_dir" in said
 
 
+@pytest.mark.slow
 def test_any_damage_to_its_bytes_is_found_or_does_not_matter(folder, tmp_path):
     right = results_of(folder)
     content = (folder / STORAGE_FILE).read_bytes()

@@ -292,6 +292,7 @@ BEAMS = {  # case → alpha, beam, stop_early, table
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BEAMS)
 def test_beam_search(case):
     """Ids and scores of every beam that holds a hypothesis; what stands in an empty one says nothing."""

@@ -85,6 +85,7 @@ def test_every_tree_is_in_the_grammar(made):
     assert misfit(grammar, examples(words, with_words)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -192,6 +193,7 @@ def test_shipped_trees_declare_it():
         registry.register_grammar(type("Other", (), {"name": "tree"}))
 
 
+@pytest.mark.slow
 def test_a_change_of_it_makes_no_data_anew(tmp_path):
     """A manifest takes over what a problem now says, and what it does not say any more; the run with it."""
     data, problem = small_trees(tmp_path), small_problem()

@@ -193,6 +193,7 @@ def variants():
                 yield pytest.param(pair, variant, id=f"{name}: {where}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair, variant", list(variants()))
 def test_a_variant_has_the_values_and_gradients_of_the_reference(pair, variant):
     """Gradients in programs for any length too, where there are such."""

@@ -47,6 +47,7 @@ from t2t_multimodel.training.run import Run, RunProblem, build_model, load_varia
 TRAINED = list(SPECS) if BACKEND == "tensorflow" else ["text_to_text", "image_to_label"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", TO_TEXT.values(), ids=TO_TEXT)
 def test_command_changes_the_output(spec):
     batch = make_batch(spec)
@@ -92,6 +93,7 @@ def test_a_body_in_halves_trains_the_same_twice(monkeypatch):
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_gradient_reaches_what_is_touched_and_nothing_else(spec):
     gradients = training_outputs(spec)["gradients"]
@@ -342,6 +344,7 @@ def test_gradients_of_full_experts(most_ragged, monkeypatch):
 # ---- Saving
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_model_has_the_same_output(tmp_path):
     """Through a checkpoint's files into a model made anew as the trainer makes it: equal to the last bit."""
     model = shared_model()

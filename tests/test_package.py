@@ -32,6 +32,7 @@ def wheel(tmp_path_factory, request):
     return next(folder.glob("*.whl"))
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_every_file_of_the_four_folders(wheel, repository):
     inside = set(zipfile.ZipFile(wheel).namelist())
     expected = {

@@ -141,6 +141,7 @@ OF_ANY_LENGTH = {name: spec for name, spec in SPECS.items() if spec.inputs is no
 AMOUNTS = {"text": (1, 2, 5), "audio_spectrogram": (1, 10, 37, 90), "audio_waveform": (1, 2, 3, 37)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", OF_ANY_LENGTH.values(), ids=OF_ANY_LENGTH)
 def test_longer_inputs_change_nothing(spec):
     """More padding behind every input, odd amounts too: the same logits, the same loss."""
@@ -153,6 +154,7 @@ def test_longer_inputs_change_nothing(spec):
         np.testing.assert_allclose(longer["loss"], short["loss"], **TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", OF_ANY_LENGTH.values(), ids=OF_ANY_LENGTH)
 def test_rows_do_not_depend_on_their_neighbours(spec):
     """A row alone, without the padding that a longer neighbour costs it, has the logits that it has in the batch."""
@@ -168,6 +170,7 @@ def test_rows_do_not_depend_on_their_neighbours(spec):
     np.testing.assert_allclose(run(shortest)["logits"][0], together[-1], **TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", TO_TEXT.values(), ids=TO_TEXT)
 def test_longer_targets_change_nothing(spec):
     run = evaluation(shared_model(), spec)
@@ -178,6 +181,7 @@ def test_longer_targets_change_nothing(spec):
     np.testing.assert_allclose(longer["loss"], short["loss"], **TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 @pytest.mark.parametrize("filler", ["zeros", "copies"])
 def test_rows_that_fill_up_count_nothing(spec, filler):
@@ -216,6 +220,7 @@ def test_padding_does_not_leak_without_attention(target):
     np.testing.assert_allclose(longer["logits"], run(batch)["logits"], **TOLERANCE)
 
 
+@pytest.mark.slow
 def test_real_input_does_count():
     """The contrary, so that the tests above could fail: one more word or more sound that is real is seen."""
     for spec in (TRANSLATION, SPECS["audio_waveform_to_label"], SPECS["audio_spectrogram_to_text"]):

@@ -129,6 +129,7 @@ def test_progress_forgets_a_loss_that_was_not_finite():
     assert stream.getvalue().splitlines()[-1].endswith("p 2.00")
 
 
+@pytest.mark.slow
 def test_learning_curves_are_a_picture_with_a_panel_for_each_problem(tmp_path):
     assert reporting.draw_learning_curves(tmp_path) is None  # nothing logged
     log_steps(tmp_path, range(1, 21))

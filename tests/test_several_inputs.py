@@ -370,6 +370,7 @@ def test_files_are_decoded(run, predictor, monkeypatch, tmp_path, run_command):
     assert (status, out.count("\n")) == (0, 3)
 
 
+@pytest.mark.slow
 def test_the_data_is_shown(data_dir, tmp_path, run_command):
     flags = [f"--data_dir={data_dir}", f"--output_dir={tmp_path}", "-n", "2", "--hparams_set=multimodel_tiny"]
     before = registry.problems.snapshot()

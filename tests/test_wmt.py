@@ -222,6 +222,7 @@ def test_a_damaged_file_of_tfds_is_named(folders):
         read(problem, "train")
 
 
+@pytest.mark.slow
 def test_the_whole_way_from_files_and_from_tfds_gives_the_same_store(folders, run_command):
     wmt_files.write_wmt(folders / "manual" / "wmt14_de-en")
     wmt_files.write_tfds_wmt(folders / "prepared")
