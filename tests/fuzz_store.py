@@ -1,6 +1,7 @@
 """A small store, whole and unfinished, and everything that is read from it: for tests that damage it."""
 
 import hashlib
+import json
 import random
 import shutil
 from unittest import mock
@@ -84,12 +85,19 @@ def everything_in(data_dir, name=FuzzWords.name):
 
 
 def content_of(folder):
-    """{name: content} of all files that a finished job leaves."""
+    """{name: content} of all files that a finished job leaves; of JSON the values: blanks between them mean nothing."""
     return {
-        str(path.relative_to(folder)): path.read_bytes()
+        str(path.relative_to(folder)): _parsed(path.read_bytes()) if path.suffix == ".json" else path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != ".datagen.lock"
     }
+
+
+def _parsed(content):
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content
 
 
 def fresh_copy(source, target):

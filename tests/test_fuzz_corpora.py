@@ -22,6 +22,8 @@ from t2t_multimodel.data_gen.readers.trees import parse_tree
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.problems import BracketedTrees, CaptionedImages, ParallelText, SentencePairs, TranscribedSpeech
 
+pytestmark = pytest.mark.slow
+
 SECONDS = float(os.environ.get("T2T_FUZZ_SECONDS", "1"))  # for each test
 CAPTIONS = [{"file": "a.png", "captions": ["a dog", "one dog"]}, {"file": "b.png", "captions": ["a cat"]}]
 TEXTS = {

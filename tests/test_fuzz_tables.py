@@ -9,6 +9,8 @@ from table_files import ROWS, TMX, png, quoted, tar, wav
 from t2t_multimodel.data_gen.readers.tables import read_rows
 from t2t_multimodel.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 FORMS = ("csv", "csv.xz", "csv.zst", "jsonl", "json", "tmx", "tar", "parquet", "feather", "arrow")
 
 
