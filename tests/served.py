@@ -100,6 +100,12 @@ class MadeUp:
         return [[(f"{a} {i}" if i else a, float(-i)) for i in range(count)] for a in answers] if count else answers
 
 
+def refused(response, status, words):
+    assert response.status_code == status, response.text
+    said = response.json()["error"]
+    assert words in said and "\n" not in said, said
+
+
 def answer_to(problem, sample):
     if isinstance(sample, dict):
         return f"{answer_to('shades', sample['picture'])} {sample['question'].upper()}"

@@ -20,7 +20,7 @@ from t2t_multimodel.hyperparameters import HParams, Resolved
 from t2t_multimodel.json_files import ANY, OneOf, Whole
 from t2t_multimodel.regular_files import open_regular
 from t2t_multimodel.training.arrays_file import require_memory
-from t2t_multimodel.training.run import Run, build_model, load_variables
+from t2t_multimodel.training.run import Run, model_of_stored
 from t2t_multimodel.vocabulary import Vocabulary
 from t2t_multimodel.vocabulary_files import facts_of
 
@@ -94,15 +94,7 @@ def load(folder, step: int | None = None):
       UserError: as `read`; or no model can be made of it.
     """
     found = read(folder, step)
-    path = Path(folder) / CONFIG_FILE
-    try:
-        model = build_model(found.run, found.hparams)
-    except UserError:
-        raise
-    except Exception as error:  # of hyper-parameters that no run was trained with: too large, contradicting
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UserError(f"no model can be made of {path} ({said}); {_ADVICE}") from error
-    load_variables(model.variables, found.arrays, folder)
+    model = model_of_stored(found.run, found.hparams, found.arrays, f"{folder}", Path(folder) / CONFIG_FILE, _ADVICE)
     return model, found.run, found.hparams, found.vocabulary, found.step
 
 

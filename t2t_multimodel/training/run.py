@@ -9,7 +9,7 @@ from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.json_files import ANY, Whole, check
 from t2t_multimodel.modalities import ProblemSpec
-from t2t_multimodel.training.weight_limit import weights_in_memory
+from t2t_multimodel.training.weight_limit import TooManyWeights, weights_in_memory, weights_limited
 
 _SCHEMA = {  # of run.json; `ProblemSpec.from_json` checks the specs
     "model": str,
@@ -168,6 +168,32 @@ def build_model(run, hparams, within_memory=True):
             return registry.models.get(run.model)(hparams, run.specs)
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def model_of_stored(run, hparams, arrays, where, hparams_file, advice):
+    """The model of a run with stored weights; they may be a stranger's.
+
+    Args:
+      arrays: {path: array}, of at least the model's variables. where: what holds them, as messages call it.
+      hparams_file: where the hyper-parameters are from. advice: what to do about a damaged file.
+
+    Raises:
+      UserError: no model can be made of the hyper-parameters, or it has other weights than there are.
+    """
+    try:
+        with weights_limited(sum(array.size for array in arrays.values()), len(arrays)):
+            model = build_model(run, hparams)
+    except UserError:
+        raise
+    except TooManyWeights as error:
+        raise UserError(
+            f"{where} is of another model: that of {hparams_file} has more weights ({error}); {advice}"
+        ) from None
+    except Exception as error:  # of hyper-parameters that no run was trained with: too large, contradicting
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"no model can be made of {hparams_file} ({said}); {advice}") from error
+    load_variables(model.variables, arrays, where)
+    return model
 
 
 def load_variables(variables, arrays, where):

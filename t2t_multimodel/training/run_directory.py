@@ -30,8 +30,7 @@ from t2t_multimodel.files import user_path, write_file
 from t2t_multimodel.hyperparameters import Resolved
 from t2t_multimodel.json_files import ANY, MissingFile, read_json
 from t2t_multimodel.training import checkpoints, environment
-from t2t_multimodel.training.run import Run, build_model, load_variables
-from t2t_multimodel.training.weight_limit import TooManyWeights, weights_limited
+from t2t_multimodel.training.run import Run, model_of_stored
 from t2t_multimodel.vocabulary import MODEL_FILE, TABLE_FILE, Vocabulary
 
 FORMAT_VERSION = 2
@@ -174,20 +173,8 @@ class RunDirectory:
             raise UserError(
                 f"{self.path} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_interval"
             )
-        try:
-            with weights_limited(sum(array.size for array in checkpoint.arrays.values()), len(checkpoint.arrays)):
-                model = build_model(run, hparams)
-        except UserError:
-            raise
-        except TooManyWeights as error:
-            raise UserError(
-                f"the checkpoint of step {checkpoint.step} in {self.checkpoints} is of another model: that of "
-                f"{self.path / HPARAMS_FILE} has more weights ({error}); {_ADVICE}"
-            ) from None
-        except Exception as error:  # of hyper-parameters that no run was trained with: too large, contradicting
-            said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise UserError(f"no model can be made of {self.path / HPARAMS_FILE} ({said}); {_ADVICE}") from error
-        load_variables(model.variables, checkpoint.arrays, self.checkpoints)
+        where = f"the checkpoint of step {checkpoint.step} in {self.checkpoints}"
+        model = model_of_stored(run, hparams, checkpoint.arrays, where, self.path / HPARAMS_FILE, _ADVICE)
         return model, run, hparams, checkpoint.step
 
     # ---- Writing
