@@ -12,7 +12,6 @@ Examples:
 import asyncio
 import contextlib
 import functools
-import gc
 import os
 import signal
 import socket
@@ -49,7 +48,6 @@ command.integer("drain_seconds", 1, "after SIGTERM, time for load balancers to s
 command.standard_flags()
 
 _MOST_TOKEN_BYTES = 4096
-_SWITCH_SECONDS = 0.0005  # after which the thread with the model gets its turn beside the one that reads requests
 
 
 def main(argv=None):
@@ -92,7 +90,6 @@ def _serve(flags):
                 loop.add_signal_handler(number, stop)
             print(f"listening at {_url(listener)}; getting warm", flush=True)
             await service.warm()
-            _settle()
             print(f"ready after {time.monotonic() - start:.1f} s", flush=True)
 
         def stop():
@@ -112,13 +109,6 @@ def _serve(flags):
         server.run(sockets=[listener])
     print("ended; every request that was taken on is answered", flush=True)
     return 0 if server.started else 1
-
-
-def _settle():
-    """What is loaded by now stays: requests need not wait for a search through all of it for what could be freed."""
-    gc.collect()
-    gc.freeze()
-    sys.setswitchinterval(_SWITCH_SECONDS)
 
 
 def _Server(config):  # noqa: N802 - uvicorn is imported where it is used
