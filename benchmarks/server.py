@@ -50,7 +50,9 @@ def started(flags, cache):
         if line.startswith("listening"):
             port = int(line.split(";")[0].rstrip("/").rpartition(":")[2])
         if line.startswith("ready"):
-            return process, port, time.monotonic() - begin
+            seconds = time.monotonic() - begin
+        if line.startswith("streams"):
+            return process, port, seconds
     raise SystemExit("the server ended")
 
 

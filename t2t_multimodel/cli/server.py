@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 
 from t2t_multimodel import compile_cache, startup
 from t2t_multimodel.cli.command import Command
@@ -89,8 +90,19 @@ def _serve(flags):
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop)
             print(f"listening at {_url(listener)}; getting warm", flush=True)
-            await service.warm()
+            try:
+                await service.warm()
+            except Exception:  # of the model: nothing that is asked could be answered
+                traceback.print_exc()
+                failed.append(True)
+                return stop()
             print(f"ready after {time.monotonic() - start:.1f} s", flush=True)
+            try:
+                await service.warm_more()
+            except Exception:  # a request for these is told the same
+                traceback.print_exc()
+            else:
+                print(f"streams and beams are ready too, after {time.monotonic() - start:.1f} s", flush=True)
 
         def stop():
             if service.draining:  # asked twice
@@ -99,7 +111,7 @@ def _serve(flags):
             close = functools.partial(setattr, server, "should_exit", True)
             tasks.add(asyncio.get_running_loop().create_task(drain(service, close, flags.drain_seconds)))
 
-        tasks = set()
+        tasks, failed = set(), []
         app = make_app(service, Access(flags.host, token), begin)
         server = _Server(
             uvicorn.Config(
@@ -108,7 +120,7 @@ def _serve(flags):
         )
         server.run(sockets=[listener])
     print("ended; every request that was taken on is answered", flush=True)
-    return 0 if server.started else 1
+    return 0 if server.started and not failed else 1
 
 
 def _Server(config):  # noqa: N802 - uvicorn is imported where it is used

@@ -231,7 +231,7 @@ class BatchDecoder:
         key = (targets.weights_name, length, beam_size, grammar and grammar.name, truncated)
         with self._lock:
             if key not in self._writers:
-                self._writers[key] = self._backend.fused(self._model, write)
+                self._writers[key] = self._backend.fused(self._model, write, any_rows=True)
             return self._writers[key]
 
     def _writer_in_parts(self, targets, length, grammar, truncated):

@@ -72,17 +72,30 @@ class Service:
 
     async def warm(self) -> None:
         """Compiles what the first requests need; then the service is ready."""
-        loop = asyncio.get_running_loop()
         sizes = [size for size in WARM_SIZES if size <= self.limits.max_batch] or [self.limits.max_batch]
         for problem in self.problems:
             for size in sizes:
-                await loop.run_in_executor(self._device, self.predictor.warm, problem, (size,), size == 1)
-            if self._scored(problem):  # what the web page asks for
-                settings = self.settings(problem, {"return_beams": self.limits.beams})
-                await loop.run_in_executor(
-                    self._device, functools.partial(self.predictor.warm, problem, (1,), **settings)
-                )
+                await self._compiled(self._device, problem, (size,))
         self.ready = True
+
+    async def warm_more(self) -> None:
+        """Compiles what the web page asks for, streams and beams, beside the thread that answers."""
+        thread = ThreadPoolExecutor(1, "warm")
+        try:
+            for problem in self.problems:
+                if self.predictor.writes_text(problem):
+                    await self._compiled(thread, problem, (1,), stream=True)
+                if self._scored(problem):
+                    await self._compiled(thread, problem, (1,), return_beams=self.limits.beams)
+        finally:
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _compiled(
+        self, thread: ThreadPoolExecutor, problem: str, sizes: tuple[int, ...], stream: bool = False, **asked: Any
+    ) -> None:
+        settings = self.settings(problem, asked) if asked else {}
+        warm = functools.partial(self.predictor.warm, problem, sizes, stream, **settings)
+        await asyncio.get_running_loop().run_in_executor(thread, warm)
 
     def known(self, problem: str) -> Any:
         """The `ProblemSpec` of a problem that is served; raises `Refused` for another."""

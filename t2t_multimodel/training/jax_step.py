@@ -158,8 +158,8 @@ def compiled(model, spec, function):
     return lambda batch: program({name: array for name, array in batch.items() if name not in targets})
 
 
-def fused(model, function):
-    """`function(*trees of arrays)` of a model as one program for each set of shapes."""
+def fused(model, function, any_rows=False):
+    """`function(*trees of arrays)` of a model as one program for each set of shapes, whatever `any_rows` says."""
 
     devices = getattr(model, "devices", None)
 

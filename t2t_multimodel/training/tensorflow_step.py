@@ -238,21 +238,28 @@ def compiled(model, spec, function):
     return lambda batch: serving({name: batch[name] for name in signature})
 
 
-def fused(model, function):
+def fused(model, function, any_rows=False):
     """`function(*trees of arrays)` of a model as one XLA program for each set of shapes.
 
     For loops of many small operations: a graph takes longer to call each of them than to compute it.
+
+    Args:
+      any_rows: whether the first axis of every array is that of the rows, so that one graph serves all numbers of them.
     """
-    programs, lock = {}, threading.Lock()
+    graphs, lock = {}, threading.Lock()
+
+    def of_any_rows(leaf):
+        return (None, *leaf.shape[1:]) if any_rows and leaf.shape else tuple(leaf.shape)
 
     def call(*trees):
-        shapes = tuple((leaf.dtype, tuple(leaf.shape)) for leaf in tf.nest.flatten(trees))
-        if shapes not in programs:
+        shapes = tuple((leaf.dtype, of_any_rows(leaf)) for leaf in tf.nest.flatten(trees))
+        if shapes not in graphs:
             with lock:
-                if shapes not in programs:  # one function for each: TensorFlow warns of one that is traced often
+                if shapes not in graphs:  # one function for each: TensorFlow warns of one that is traced often
                     traced = tf.function(function, autograph=False, jit_compile=True)
-                    programs[shapes] = traced.get_concrete_function(*trees)
-        return programs[shapes](*trees)
+                    spec = lambda leaf: tf.TensorSpec(of_any_rows(leaf), leaf.dtype)
+                    graphs[shapes] = traced.get_concrete_function(*tf.nest.map_structure(spec, trees))
+        return graphs[shapes](*trees)
 
     return call
 
