@@ -30,6 +30,7 @@ command.group("Where and how")
 command.text("export_dir", None, "the export is DIR/STEP/, new", metavar="DIR", required=True)
 command.choice("format", FORMATS[0], FORMATS, "what is written")
 command.switch("xla", "of saved_model: a second signature, serving_xla, with the search compiled by XLA")
+command.integer("questions", 32, "inputs that the export and the run are asked, and compared by", at_least=1)
 
 command.standard_flags(backend=False)
 
@@ -52,6 +53,7 @@ def _export(flags):
         step=flags.step,
         decode_hparams=decode_hparams,
         xla=flags.xla,
+        questions=flags.questions,
     )
     print(f"{done.folder}: {done.bytes / 1e6:.2f} MB, {done.seconds:.0f} s")
     for name, found in done.compared.items():

@@ -15,8 +15,8 @@ import numpy as np
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.exporting.readers import reader_of
 
-QUESTIONS = 32
-_BATCHES = (1, 3)  # sizes of the first batches; the rest is one
+_BATCHES = (1, 3)  # sizes of the first batches
+_BATCH = 28  # the others, so that 32 questions are three of them
 _MOST_DIFFERENT = 0.05  # of the answers: rounding may turn a tie between two ids
 _TOLERANCE = 1e-3  # of numbers
 _SECONDS = 900  # for a process that answers
@@ -30,15 +30,17 @@ class Questions:
     sent: list[dict[str, bytes]]  # {input: bytes} of each
     origin: str  # where they are from, for people
 
-    def batches(self, size: int = QUESTIONS) -> list[range]:
+    def batches(self, size: int = _BATCH) -> list[range]:
         """Which questions are asked together: batches of several sizes, so that all of them are tried."""
         cuts = [0, *np.cumsum(_BATCHES).tolist(), *range(sum(_BATCHES) + size, len(self.samples), size)]
         cuts = [cut for cut in cuts if cut < len(self.samples)] + [len(self.samples)]
         return [range(first, end) for first, end in zip(cuts, cuts[1:])]
 
 
-def questions_for(part: Any, count: int = QUESTIONS) -> Questions:
-    """Inputs of the dev split of the data of a `Slice`, where that is at hand; else made-up ones."""
+def questions_for(part: Any, count: int) -> Questions:
+    """Inputs of the dev split and, if these are too few, the test split of the data of a `Slice`; made-up ones where
+    the data is not at hand, and where it is too little.
+    """
     inputs = part.spec.inputs
     readers = {name: reader_of(member, part.vocabulary) for name, member in inputs.members or (("inputs", inputs),)}
     stored, origin = _stored(part, count)
@@ -61,13 +63,18 @@ def _stored(part, count):
 
     try:
         store = ExampleStore(part.directory.data_dir(), part.spec.name)
-        split = store.split(store.dev_split)
         if store.digest != part.problem.digest:
             return [], "made-up inputs, the data was made anew since training"
-        examples = split.examples(range(min(count, len(split))))
+        examples, origins = [], []
+        for name in dict.fromkeys(name for name in (store.dev_split, "test") if name in store.manifest["splits"]):
+            split = store.split(name)
+            found = split.examples(range(min(count - len(examples), len(split))))
+            if found:
+                origins.append(f"the first {len(found)} examples of {name}")
+                examples += found
     except UserError:
         return [], "made-up inputs, the data is not here"
-    return [example.get("inputs") for example in examples], f"the first {len(examples)} examples of {store.dev_split}"
+    return [example.get("inputs") for example in examples], " and ".join(origins)
 
 
 def ask_process(script: str, arguments: list[str], asked: Any) -> Any:

@@ -47,6 +47,7 @@ def export(
     step: int | None = None,
     decode_hparams: dict[str, Any] | None = None,
     xla: bool = False,
+    questions: int = 32,
 ) -> Exported:
     """Exports a problem of a run.
 
@@ -55,6 +56,7 @@ def export(
       export_dir: the export is `export_dir/<step>/`, new.
       format: one of `FORMATS`. step: which checkpoint; None: the newest whole one.
       decode_hparams: what differs from the problem's own. xla: of saved_model, a second signature compiled by XLA.
+      questions: how many inputs the export and the run are asked, and compared by.
 
     Returns:
       An `Exported`.
@@ -65,11 +67,15 @@ def export(
     """
     import keras
 
+    from t2t_multimodel.arguments import COUNT, check_arguments
     from t2t_multimodel.exporting.comparison import questions_for
     from t2t_multimodel.exporting.slice import load_slice
     from t2t_multimodel.training.run_directory import RunDirectory
 
     module, started = _module(format), time.monotonic()
+    check_arguments(questions=(questions, COUNT))
+    if not questions:
+        raise UserError("questions must be at least 1; without any, nothing is known of the export")
     if module.BACKEND not in (None, keras.backend.backend()):
         raise UserError(f"--format={format} needs the backend {module.BACKEND}; set KERAS_BACKEND={module.BACKEND}")
     if xla and format != "saved_model":
@@ -84,9 +90,9 @@ def export(
         temporary.mkdir(parents=True)
         about = {"problem": problem, "step": part.step, "format": format, "decode_hparams": part.settings}
         about |= module.write(part, temporary, xla)
-        questions = questions_for(part)
-        compared = module.compare(part, temporary, about, questions)
-        about |= {"compared": {"questions": questions.origin, "answers": compared}, "versions": _versions()}
+        asked = questions_for(part, questions)
+        compared = module.compare(part, temporary, about, asked)
+        about |= {"compared": {"questions": asked.origin, "answers": compared}, "versions": _versions()}
         (temporary / module.ABOUT).parent.mkdir(exist_ok=True)
         text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
         (temporary / module.ABOUT).write_text(text, encoding="utf-8")
@@ -102,7 +108,7 @@ def export(
         if made:  # an empty folder goes too
             with contextlib.suppress(OSError):
                 final.parent.rmdir()
-    return Exported(final, compared, questions.origin, size, time.monotonic() - started)
+    return Exported(final, compared, asked.origin, size, time.monotonic() - started)
 
 
 def _module(format):
