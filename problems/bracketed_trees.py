@@ -6,6 +6,7 @@ from t2t_multimodel.data_gen.readers.lines import bad_sample
 from t2t_multimodel.data_gen.readers.trees import linearised, read_trees, symbols
 from t2t_multimodel.modalities import Text
 from t2t_multimodel.problems.file_problem import FileProblem
+from t2t_multimodel.problems.splits_of_train import shared_out
 
 
 class BracketedTrees(FileProblem):
@@ -42,6 +43,7 @@ class BracketedTrees(FileProblem):
     def targets(self):
         return Text("bracketed tree", symbols=symbols(self.words_in_tree, self.keep_function_tags))
 
+    @shared_out
     def read_samples(self, split):
         path = self.split_path(split)
         for number, tree in read_trees(path, self.keep_function_tags, bad_sample, self.max_line_length):

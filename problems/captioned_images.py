@@ -13,6 +13,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.json_files import check
 from t2t_multimodel.modalities import Image, Text
 from t2t_multimodel.problems.file_problem import FileProblem, compressed_or_not, picture_sample
+from t2t_multimodel.problems.splits_of_train import shared_out
 from t2t_multimodel.regular_files import open_regular
 
 _FORMS = (
@@ -54,6 +55,7 @@ class CaptionedImages(FileProblem):
     def targets(self):
         return Text(self.language)
 
+    @shared_out
     def read_samples(self, split):
         folder, listed = self.split_path(split), set()
         for file, captions, fault in self._entries(self._list(split)):
@@ -77,7 +79,7 @@ class CaptionedImages(FileProblem):
             raise ValueError(f"{error} (captions.json of {split} names {file})") from error
 
     def source_files(self):
-        lists = [self._list(split) for split in self.splits]
+        lists = list(dict.fromkeys(self._list(split) for split in self.splits))
         entries = ((path, *entry) for path in lists for entry in self._entries(path))
         pictures = [path.parent / file for path, file, _, fault in entries if not fault]
         # A missing file is a bad record, reported when it is read.

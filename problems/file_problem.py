@@ -4,13 +4,15 @@ import functools
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from t2t_multimodel.data_gen.readers.compressed import SUFFIXES
 from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH
-from t2t_multimodel.errors import MustDefine, UserError
+from t2t_multimodel.errors import MustDefine, UserError, unknown_name
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.problems.shared_samples import HeldOutSamples
+from t2t_multimodel.problems.splits_of_train import percents
 
 SPLITS = ("train", "dev", "test")
 _BACK = "\\"
@@ -24,6 +26,9 @@ class FileProblem(Problem):
     """
 
     directory = None  # the folder; relative to the file that sets it; ~ and $VARIABLES are expanded
+    files: Mapping = {}  # {split: its file or folder below `directory`}; {}: by the names below
+    dev_percent = 0.0  # of the samples of train that become dev, if there is no dev: by the hash of their inputs
+    test_percent = 0.0
     max_line_length = MAX_LINE_LENGTH  # characters of a line of text; a longer one is a bad record
     # True: names in lists, and links, may lead to pictures and recordings outside of the folder. False: those are bad
     # records, so that no list from elsewhere can name other files of this machine.
@@ -102,13 +107,18 @@ class FileProblem(Problem):
         return Path.cwd()
 
     def split_path(self, split):
-        """The file or folder of `split`; raises `UserError` if the problem has no such split."""
+        """The file or folder of `split`; that of train for one that is taken from it.
+
+        Raises:
+          UserError: the problem has no such split.
+        """
         if split not in self.splits:
             raise UserError(
                 f"problem {self._called} has no split {split!r}: no {split}{self._split_suffix} in {self.folder}; "
                 f"it has {', '.join(self.splits)}"
             )
-        path = compressed_or_not(self.folder / f"{split}{self._split_suffix}")
+        split = "train" if split in self.made_splits else split
+        path = compressed_or_not(self.folder / self.files.get(split, f"{split}{self._split_suffix}"))
         if not self._split_suffix and not os.path.isdir(path):
             raise UserError(f"problem {self._called}: {path} is no folder; expected: {self._form}")
         return path
@@ -158,7 +168,31 @@ class FileProblem(Problem):
 
     @functools.cached_property
     def splits(self):
+        there = self._splits_there
+        return tuple(split for split in SPLITS if split in there or split in self.made_splits)
+
+    @functools.cached_property
+    def made_splits(self):
+        """{split: percent} of the splits that are taken from train."""
+        return percents(self, self._splits_there)
+
+    def hashed_text(self, sample):
+        """What decides whether a sample of train becomes one of dev or test: its inputs, or the place of its file."""
+        if self.inputs.reads_files:
+            return os.path.relpath(sample["inputs"], self.folder)
+        return sample["inputs"]
+
+    @functools.cached_property
+    def _splits_there(self):
+        """The splits that the folder has files of."""
         folder = self.folder
+        for split, name in self.files.items():
+            if split not in SPLITS:
+                raise unknown_name(f"split in files of {self._called}", split, SPLITS)
+            if not os.path.lexists(folder / name):
+                raise UserError(f"problem {self._called}: {folder} has no {name} (files of {split})")
+        if self.files:
+            return tuple(self.files)
         present = {entry.name for entry in folder.iterdir()}
         endings = ("", *SUFFIXES) if self._split_suffix else ("",)
         found = tuple(split for split in SPLITS if any(split + self._split_suffix + e in present for e in endings))
@@ -168,7 +202,10 @@ class FileProblem(Problem):
         return found
 
     def source_files(self):
-        return [str(self.split_path(split)) for split in self.splits]
+        return list(dict.fromkeys(str(self.split_path(split)) for split in self.splits))
+
+    def arguments(self):
+        return super().arguments() | ({"files": repr(dict(self.files))} if self.files else {})
 
     @property
     def _called(self):

@@ -7,6 +7,7 @@ from t2t_multimodel.data_gen.readers.pictures import SUFFIXES
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Image, Label
 from t2t_multimodel.problems.file_problem import FileProblem, few_names, picture_sample
+from t2t_multimodel.problems.splits_of_train import shared_out
 
 _OF_THE_SYSTEM = (".DS_Store", ".directory", "Thumbs.db", "desktop.ini")  # file managers leave them; never data
 
@@ -40,6 +41,7 @@ class LabelledImages(FileProblem):
     def classes(self):
         return tuple(self._class_folders("train"))
 
+    @shared_out
     def read_samples(self, split):
         folders, top = self._class_folders(split), self.split_path(split)
         for name in folders:

@@ -7,6 +7,7 @@ from t2t_multimodel.data_gen.readers.parallel import HeldOut, distinct, find_sou
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Text
 from t2t_multimodel.problems.file_problem import SPLITS, FileProblem
+from t2t_multimodel.problems.splits_of_train import made_split
 
 _BEST_FIRST = ("sgm", "lines", "tsv")  # the preferred format if a test set exists in several
 
@@ -23,6 +24,8 @@ class ParallelText(FileProblem):
     Also read: files with .gz, .xz, .bz2 or .zst at the end; several training files (`train.news.en`,
     `train-law.en`: all names that start with the split's name, also in subfolders); tab-separated files with the order
     of columns in the name (`train.en-de.tsv`); the test sets of WMT (`test-src.en.sgm` beside `test-ref.de.sgm`).
+
+    Files of other names: `files = {"train": "corpus", "dev": "held-out"}`, how the names of each split begin.
 
     The other direction is `manuals_german_rev`, or a class with `sides = ("de", "en")`. A training pair that is also in
     dev or test is skipped; the number of skipped pairs is printed.
@@ -44,7 +47,7 @@ class ParallelText(FileProblem):
         return Text(self.languages[1] or self.sides[1])
 
     @functools.cached_property
-    def splits(self):
+    def _splits_there(self):
         found = tuple(split for split in SPLITS if self._sources[split])
         if not found:
             there = ", ".join(sorted(path.name for path in self.folder.iterdir())[:8]) or "nothing"
@@ -80,6 +83,9 @@ class ParallelText(FileProblem):
             yield sample
         self._say_passed_over(split, known, empty)
 
+    def read_samples(self, split):
+        return self.samples(split)
+
     def prepare(self, sample):
         if "bad" in sample:
             raise ValueError(sample["bad"])
@@ -90,12 +96,14 @@ class ParallelText(FileProblem):
 
         A side that can't be read is a bad sample (a dict).
         """
-        for source in self._sources[split]:
+        made = self.made_splits if split in ("train", *self.made_splits) else {}
+        for source in self._sources["train" if split in made else split]:
             for number, inputs, targets in source.pairs(self.max_line_length):
-                yield source.name, number, inputs, targets, source.place
+                if not made or split == self._split_of_pair(inputs, targets, made):
+                    yield source.name, number, inputs, targets, source.place
 
     def source_files(self):
-        return [str(path) for split in self.splits for source in self._sources[split] for path in source.paths]
+        return [str(path) for split in self._splits_there for source in self._sources[split] for path in source.paths]
 
     @functools.cached_property
     def _sources(self):
@@ -113,9 +121,15 @@ class ParallelText(FileProblem):
         self._check_sources(by_split)
         return by_split
 
+    def _split_of_pair(self, inputs, targets, made):
+        """The split of a pair of train; the same in both directions."""
+        text = inputs if self.sides[0] < self.sides[1] else targets
+        return "train" if isinstance(text, dict) else made_split(text, made)
+
     def _split_of(self, name):
         """The split of a file, by its name; None without one."""
-        for split, beginnings in self._names.items():
+        names = {split: (beginning,) for split, beginning in self.files.items()} or self._names
+        for split, beginnings in names.items():
             if any(name == start or name.startswith(tuple(start + mark for mark in ".-_")) for start in beginnings):
                 return split
         return None

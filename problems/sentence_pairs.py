@@ -5,6 +5,7 @@ import functools
 from t2t_multimodel.data_gen.readers.lines import bad_sample, read_columns
 from t2t_multimodel.modalities import Text
 from t2t_multimodel.problems.file_problem import FileProblem
+from t2t_multimodel.problems.splits_of_train import shared_out
 
 
 class SentencePairs(FileProblem):
@@ -33,6 +34,7 @@ class SentencePairs(FileProblem):
     def targets(self):
         return Text(self.languages[0 if self.reverse else 1])
 
+    @shared_out
     def read_samples(self, split):
         path = self.split_path(split)
         names = [language or side for language, side in zip(self.languages, ("source", "target"))]
@@ -43,3 +45,6 @@ class SentencePairs(FileProblem):
             first, second = cells
             inputs, targets = (second, first) if self.reverse else (first, second)
             yield {"inputs": inputs, "targets": targets, "key": f"{path.name}:{number}"}
+
+    def hashed_text(self, sample):
+        return sample["targets" if self.reverse else "inputs"]  # the first column, whatever the direction

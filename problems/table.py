@@ -10,6 +10,7 @@ from t2t_multimodel.data_gen.readers.tables import TableFormat, folder_rows, rea
 from t2t_multimodel.data_gen.readers.tables.find import find_tables
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.problems.file_problem import SPLITS, FileProblem, few_names
+from t2t_multimodel.problems.splits_of_train import percents
 from t2t_multimodel.problems.table_columns import Columns
 
 
@@ -41,7 +42,6 @@ class Table(FileProblem):
     columns: Mapping = {}
     media_folder = ""  # that paths in the table are relative to, below `directory`; "": the folder of the table
     dev_percent = 0.0  # of the rows of train that become dev, if there is no dev: by the hash of group, key or inputs
-    test_percent = 0.0
     delimiter = ""  # of CSV; "": a comma, or a tab in .tsv
     quoting = None  # whether "…" encloses a cell; None: in CSV, not in TSV
     header = True  # False: the first line is a row, and the columns are "1", "2", …
@@ -55,12 +55,12 @@ class Table(FileProblem):
 
     @functools.cached_property
     def splits(self):
-        return tuple(split for split in SPLITS if split in self._tables or split in self._made_splits)
+        return tuple(split for split in SPLITS if split in self._tables or split in self.made_splits)
 
     def read_samples(self, split):
         if split not in self.splits:
             raise UserError(f"problem {self._called} has no split {split!r}; it has {', '.join(self.splits)}")
-        made = self._made_splits if split in ("train", *self._made_splits) else {}
+        made = self.made_splits if split in ("train", *self.made_splits) else {}
         for table in self._tables["train" if split in made else split]:
             if os.path.isdir(table) and (others := folder_rows.others(table)):
                 self.say_once(split, f"passed over: {len(others):,} × no picture or recording ({few_names(others)})")
@@ -82,7 +82,7 @@ class Table(FileProblem):
         # Equal texts are in one split already where the hash is that of the inputs; each split taken from train would
         # be another pass over its table.
         by_inputs = not self._columns.has_media and not {"key", "group"} & self.columns.keys()
-        return [split for split in splits if not (by_inputs and split in self._made_splits)]
+        return [split for split in splits if not (by_inputs and split in self.made_splits)]
 
     def prepare(self, sample):
         try:
@@ -129,13 +129,8 @@ class Table(FileProblem):
         return found
 
     @functools.cached_property
-    def _made_splits(self):
-        """{split: percent} of the splits that are taken from train."""
-        made = {"dev": self.dev_percent, "test": self.test_percent}
-        for split, percent in made.items():
-            if not 0 <= percent < 100:
-                raise UserError(f"problem {self._called}: {split}_percent must be from 0 to 100, not {percent!r}")
-        return {split: percent for split, percent in made.items() if percent and split not in self._tables}
+    def made_splits(self):
+        return percents(self, self._tables)
 
     @functools.cached_property
     def _columns(self):

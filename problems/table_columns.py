@@ -5,13 +5,12 @@ from collections.abc import Mapping
 
 from t2t_multimodel.data_gen.readers import media
 from t2t_multimodel.data_gen.readers.members import TarMember
-from t2t_multimodel.data_gen.readers.parts import part_of
 from t2t_multimodel.data_gen.readers.tables import cell
 from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.problems.splits_of_train import made_split
 
 ROLES = ("inputs", "targets", "references", "key", "group", "start", "end", "duration")
 _SIDES = ("inputs", "targets")
-_PARTS = 100_000  # of the hashes
 
 
 class Columns:
@@ -89,12 +88,7 @@ class Columns:
             name = sample["key"].partition("#")[0]
         else:
             name = self._named(sample)
-        part, end = part_of(name, _PARTS), 0.0
-        for split, share in percent.items():
-            end += share * _PARTS / 100
-            if part < end:
-                return split
-        return "train"
+        return made_split(name, percent)
 
     def _value(self, table, row, modality, column):
         value = self._cell(row, column)

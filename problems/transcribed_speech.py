@@ -8,6 +8,7 @@ from t2t_multimodel.data_gen.readers.recordings import SUFFIXES
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Audio, Text
 from t2t_multimodel.problems.file_problem import FileProblem, compressed_or_not
+from t2t_multimodel.problems.splits_of_train import shared_out
 
 
 class TranscribedSpeech(FileProblem):
@@ -36,6 +37,7 @@ class TranscribedSpeech(FileProblem):
     def targets(self):
         return Text(self.language)
 
+    @shared_out
     def read_samples(self, split):
         folder, listed = self.split_path(split), set()
         for cells in self._transcripts(split):
@@ -59,7 +61,7 @@ class TranscribedSpeech(FileProblem):
             raise ValueError(f"{error} (transcripts.tsv of {split} names {file})") from error
 
     def source_files(self):
-        lists = [str(self._list(split)) for split in self.splits]
+        lists = list(dict.fromkeys(str(self._list(split)) for split in self.splits))
         samples = (sample for split in self.splits for sample in self.read_samples(split) if "bad" not in sample)
         # A missing file is a bad record, reported when it is read.
         return lists + [sample["inputs"] for sample in samples if os.path.exists(sample["inputs"])]

@@ -1,15 +1,19 @@
 """Looks at your files, says what they are, and writes the Python file of a problem over them.
 
 Tables (CSV, TSV, JSON Lines, Parquet, Arrow, WebDataset, TMX), folders of pictures or recordings named by class,
-imagefolder and audiofolder with metadata, data sets of Hugging Face's save_to_disk, Common Voice, Kaldi, NeMo. Without
-dev and test files, some of the rows become those splits. What is ambiguous is an error that names the flag to give.
+imagefolder and audiofolder with metadata, data sets of Hugging Face's save_to_disk, Common Voice, Kaldi, NeMo; texts
+aligned line by line, bracketed trees (.mrg), pictures with a captions.json. Without dev and test files, some of the
+rows become those splits. What is ambiguous is an error that names the flag to give.
 
 Examples:
   t2t-new-problem birds --name=city_birds
   t2t-new-problem menus.csv --name=menu_german --inputs=en --targets=de
   t2t-new-problem train.jsonl dev.jsonl --name=my_answers --inputs=question --targets=answer
+  t2t-new-problem manuals.en manuals.de --name=manuals_german
 """
 
+import collections
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -19,6 +23,7 @@ from t2t_multimodel.errors import UserError
 
 _DEFAULT_FOLDER = "my_problems"
 _FEWEST_ROWS = 20
+_OF_TABLES = ("targets_are", "key", "group", "header", "delimiter", "media_folder")  # flags
 _MOST_TO_COMPARE = 200_000  # rows of a split in which duplicates are counted
 
 
@@ -74,6 +79,8 @@ def _new_problem(flags):
     from t2t_multimodel.survey.choice import wrong_with
 
     file = _file(flags)
+    if corpus := _corpus(flags):
+        return _of_corpus(flags, file, corpus)
     form = TableFormat(delimiter=flags.delimiter.replace("\\t", "\t"))
     found = layout.find_layout(command.arguments, form, flags.header or "", flags.media_folder)
     print(f"{found.directory}:")
@@ -108,6 +115,40 @@ def _new_problem(flags):
     return _write_and_check(flags, file, text, faults)
 
 
+def _corpus(flags):
+    """The `Corpus` that the paths are, if they are no tables; raises `UserError` for flags that go with tables."""
+    from t2t_multimodel.survey.corpora import find_corpus
+
+    corpus = find_corpus(command.arguments, flags.inputs, flags.targets, flags.languages)
+    if corpus:
+        unused = _OF_TABLES if corpus.base == "ParallelText" else ("inputs", "targets", *_OF_TABLES)
+        for name in unused if corpus.base == "CaptionedImages" else (*unused, "picture_size"):
+            if getattr(flags, name):
+                raise UserError(f"--{name} does not go with these files, which are {corpus.kinds}; leave it out")
+    return corpus
+
+
+def _of_corpus(flags, file, corpus):
+    from t2t_multimodel.survey import source
+    from t2t_multimodel.survey.corpora import first_targets
+
+    print(f"{corpus.directory}:")
+    _print_lines(corpus.why)
+    targets = first_targets(corpus, flags.rows)
+    percents = _percents(flags, corpus.splits, len(targets), "the inputs")
+    values = {"directory": source.relative(corpus.directory, file.parent)} | corpus.attributes
+    if corpus.base != "BracketedTrees" and source.are_short(targets):
+        values["metrics"] = source.METRICS_OF_SHORT_TEXTS
+    values |= {f"{split}_percent": percent for split, percent in percents.items()}
+    attributes, modalities = {name: source.literal(value) for name, value in values.items()}, ()
+    if flags.picture_size:
+        attributes["image"], modalities = f"Image({flags.picture_size}, {flags.picture_size}, 3)", ("Image",)
+    description = flags.description or f"{corpus.kinds.capitalize()}, from {corpus.directory.name}."
+    _check_description(description)
+    text = source.write_source(flags.name, description, attributes, modalities, corpus.base)
+    return _write_and_check(flags, file, text, ())
+
+
 def _file(flags):
     """The path of the Python file; raises `UserError` if the name can't be used."""
     from t2t_multimodel import registry
@@ -131,7 +172,7 @@ def _unknown(role, name, columns):
     return unknown_name(f"column of --{role}", name, columns)
 
 
-def _percents(flags, tables, rows):
+def _percents(flags, tables, rows, hashed="a row's group, key or inputs"):
     """{split: percent} that are taken from train."""
     missing = [split for split in ("dev", "test") if split not in tables]
     default = 10.0 if rows < 2000 else 5.0
@@ -148,7 +189,7 @@ def _percents(flags, tables, rows):
         raise UserError(f"train has {rows} rows, too few to take dev and test from them; give more data")
     if percents:
         shares = ", ".join(f"{split} {percent:g} %" for split, percent in percents.items())
-        _print_lines([f"taken from train, by the hash of a row's group, key or inputs: {shares}"])
+        _print_lines([f"taken from train, by the hash of {hashed}: {shares}"])
     return percents
 
 
@@ -167,9 +208,13 @@ def _source(flags, found, chosen, target, percents, rows, folder):
     )
     kinds = f"{chosen.inputs_kind or 'nothing'} to {chosen.targets_kind}"
     description = flags.description or f"{kinds.capitalize()}, from {_origin(found)}: {rows['train']:,} rows."
+    _check_description(description)
+    return source.write_source(flags.name, description, attributes, modalities)
+
+
+def _check_description(description):
     if '"' in description or "\\" in description or not description.isprintable():
         raise UserError("--description: one line without quotes and backslashes expected")
-    return source.write_source(flags.name, description, attributes, modalities)
 
 
 def _origin(found):
@@ -226,21 +271,25 @@ def _check(flags, file):
 
 
 def _print_splits(problem):
-    """Rows and duplicates of each split."""
-    import itertools
-
+    """Examples, duplicates and lengths of each split."""
     from t2t_multimodel.testing.content import digest_of
 
+    sides = {"inputs": problem.inputs, "targets": problem.targets}
+    texts = [side for side, modality in sides.items() if modality is not None and modality.is_text]
     for split in problem.splits:
-        seen, count, more = set(), 0, ""
+        seen, count, more, words = set(), 0, "", collections.Counter()
         for sample in itertools.islice(problem.read_samples(split), _MOST_TO_COMPARE):
             if "bad" not in sample:
                 count += 1
                 seen.add(digest_of((sample.get("inputs"), sample["targets"])))
+                for side in texts:
+                    words[side] += len(sample[side].split())
         if count == _MOST_TO_COMPARE:
             more = " and more"
         twice = f", {count - len(seen):,} of them repeat another" if len(seen) < count else ""
-        print(f"  {split}: {count:,} examples{more}{twice}")
+        lengths = " → ".join(f"{words[side] / max(1, count):.1f}" for side in texts)
+        lengths = f"; words on average: {lengths}" if texts else ""
+        print(f"  {split}: {count:,} examples{more}{twice}{lengths}")
 
 
 def _print_columns(columns, rows, most):

@@ -114,7 +114,7 @@ def _inputs(columns, usable, named, targets, why):
         why.append(f"inputs = {called[0].name}, by its name")
         return called[0]
     texts = [column for column in usable if column.kind == kinds.TEXT]
-    languages = [column for column in usable if _language(column.name)]
+    languages = [column for column in usable if language_of(column.name)]
     if len(languages) == 2 and len(usable) == 2 and not targets:
         first, second = (column.name for column in languages)
         why.append(
@@ -213,10 +213,10 @@ def _languages(names, given):
         if not 1 <= len(said) <= 2:
             raise UserError("--languages: one language, or two with a comma between them, such as English,German")
         return said if len(said) == 2 else (said[0], said[0])
-    return tuple(_language(name or "") for name in names)
+    return tuple(language_of(name or "") for name in names)
 
 
-def _language(name):
+def language_of(name):
     """ "translation.de-AT" → "German"; "" for a name that is no language."""
     last = name.rpartition(".")[2]
     code = _CODE.fullmatch(last)

@@ -25,6 +25,7 @@ PICTURE, RECORDING, TEXT, LABEL, NUMBER, TEXTS, KEY, EMPTY, OTHER = (
 )
 MEDIA = (PICTURE, RECORDING)
 _ENDINGS = {PICTURE: pictures.SUFFIXES, RECORDING: recordings.SUFFIXES}
+LONG_TEXT = 4  # words
 _MOST_DISTINCT = 20_000  # values that are counted one by one
 _MOST_CLASSES = 1000
 _LONGEST_CLASS = 60  # characters
@@ -44,7 +45,7 @@ class Column:
     characters: int = 0
     longest: int = 0
     words: int = 0
-    long_texts: int = 0  # of four words and more
+    long_texts: int = 0  # of `LONG_TEXT` words and more
     total: float = 0.0  # of numbers
     squares: float = 0.0
     examples: list = dataclasses.field(default_factory=list)
@@ -75,7 +76,7 @@ class Column:
         self.longest = max(self.longest, len(text))
         words = len(text.split())
         self.words += words
-        self.long_texts += words >= 4
+        self.long_texts += words >= LONG_TEXT
 
     @property
     def filled(self):

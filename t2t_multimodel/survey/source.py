@@ -1,4 +1,4 @@
-"""The Python file of a problem over a table."""
+"""The Python file of a problem over a table or another corpus."""
 
 import json
 import os
@@ -8,6 +8,7 @@ from t2t_multimodel.survey import columns as kinds
 
 _DEFAULT_SIZE, _DEFAULT_RATE = 64, 16000
 _MOST_OWN_SIZE = 96  # pixels; pictures that all have one size of at most this keep it
+METRICS_OF_SHORT_TEXTS = ("exact_match", "cer")  # BLEU counts runs of four words
 _FEW_CLASSES = 5  # with so many, one of the first five is always right
 
 
@@ -22,7 +23,7 @@ def declaration(choice, layout, column, probe, *, picture_size=None, dev_percent
       picture_size: pixels; None: that of the pictures if they are small and alike, else 64.
       folder: of the Python file, which `directory` is relative to.
     """
-    attributes = {"directory": literal(_relative(layout.directory, folder))}
+    attributes = {"directory": literal(relative(layout.directory, folder))}
     if layout.files:
         patterns = {split: names[0] if len(names) == 1 else names for split, names in layout.files.items()}
         attributes["files"] = literal(patterns)
@@ -45,26 +46,31 @@ def declaration(choice, layout, column, probe, *, picture_size=None, dev_percent
     return attributes, sorted({word.partition("(")[0] for word in (inputs, targets) if word != "None"})
 
 
-def write_source(name, description, attributes, modalities):
-    """The text of the file."""
+def write_source(name, description, attributes, modalities, base="Table"):
+    """The text of the file, with a class derived from `base`."""
     class_name = "".join(part.capitalize() for part in name.split("_"))
     if snake_case(class_name) != name:
         attributes = {"name": literal(name)} | attributes
     lines = [
         f'"""The problem {name}, written by t2t-new-problem; edit it as you like."""',
         "",
-        f"from t2t_multimodel.modalities import {', '.join(modalities)}",
-        "from t2t_multimodel.problems import Table",
+        *([f"from t2t_multimodel.modalities import {', '.join(modalities)}"] if modalities else []),
+        f"from t2t_multimodel.problems import {base}",
         "from t2t_multimodel.registry import register_problem",
         "",
         "",
         "@register_problem",
-        f"class {class_name}(Table):",
+        f"class {class_name}({base}):",
         f'    """{description}"""',
         "",
         *(f"    {key} = {value}" for key, value in attributes.items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def are_short(texts):
+    """Whether most of the texts have too few words for BLEU."""
+    return sum(len(text.split()) < kinds.LONG_TEXT for text in texts) > len(texts) / 2
 
 
 def literal(value):
@@ -80,7 +86,7 @@ def literal(value):
     return repr(value)
 
 
-def _relative(directory, folder):
+def relative(directory, folder):
     """The data's folder as the file says it: relative where both are in the same folder or below, else absolute."""
     base = os.path.realpath(folder)
     relative = os.path.relpath(os.path.realpath(directory), base)
@@ -126,5 +132,4 @@ def _metrics(choice, column):
         return ("perplexity", "bits_per_character")
     if choice.inputs_kind == kinds.RECORDING:
         return ("cer", "wer")
-    # BLEU counts runs of four words.
-    return () if column.long_texts >= column.filled / 2 else ("exact_match", "cer")
+    return () if column.long_texts >= column.filled / 2 else METRICS_OF_SHORT_TEXTS
