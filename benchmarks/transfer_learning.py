@@ -9,7 +9,8 @@ Of the language pair: a run of the other seven problems goes on with French→En
 held against joint training, and the old problems against their scores before.
 
 Everything is in FOLDER, hours of it: what is finished is not made again, a run that was stopped goes on. `--minutes`
-starts no further run after so many. A call writes trees.png and table.md of the runs that are finished so far.
+starts no further run after so many. A call writes trees.png and table.md of the runs that are finished so far. Their
+scores are lines of `--scores`, with which another machine can go on.
 """
 
 import argparse
@@ -41,6 +42,7 @@ for count in {sizes}:
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=pathlib.Path, help="of data, runs and scores")
+    parser.add_argument("--scores", type=pathlib.Path, help="file of the finished runs' scores; default: in the folder")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="numbers of training trees")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--parts", default="trees,pair", help="trees, pair or both")
@@ -52,7 +54,8 @@ def main(argv=None):
         not_run("takes hours; give --folder=FOLDER, where it can be continued")
     sizes = [int(size) for size in flags.sizes.split(",")]
     seeds = [int(seed) for seed in flags.seeds.split(",")]
-    work = Work(flags.folder, flags.base_steps, flags.steps, time.monotonic() + 60 * flags.minutes)
+    scores = flags.scores or flags.folder / "scores.jsonl"
+    work = Work(flags.folder, scores, flags.base_steps, flags.steps, time.monotonic() + 60 * flags.minutes)
     try:
         work.make_data()
         for seed in seeds:
@@ -75,9 +78,13 @@ class OutOfTime(Exception):
 class Work:
     """The folder, and what is made there by the commands, each in a process of its own."""
 
-    def __init__(self, folder, base_steps, steps, deadline):
+    def __init__(self, folder, scores, base_steps, steps, deadline):
         self.folder, self.base_steps, self.steps, self.deadline = folder.resolve(), base_steps, steps, deadline
         self.data, self.code = self.folder / "data", self.folder / "problems"
+        self.scores_file, self.finished = scores, {}  # {run: {"step", "scores"}}
+        if scores.exists():
+            lines = map(json.loads, scores.read_text(encoding="utf-8").splitlines())
+            self.finished = {line["run"]: line for line in lines}
 
     def make_data(self):
         """All problems in one folder, so that they have one vocabulary."""
@@ -90,7 +97,8 @@ class Work:
         """Seven problems; then French→English beside them, for 5 % of the updates; and all eight from scratch."""
         old = [name for name in WEIGHTS if name != PAIR]
         first, few = f"pair-{seed}-before", self.base_steps // 20
-        self.train(first, old, seed, self.base_steps, scored=old)
+        if f"pair-{seed}-after" not in self.finished:
+            self.train(first, old, seed, self.base_steps, scored=old, is_start=True)
         again = {PAIR: 7.0} | dict.fromkeys(old, 1.0)  # half of the draws are the new pair's, the others replay
         self.train(f"pair-{seed}-after", again, seed, few, best_by=PAIR, scored=[*old, PAIR], start=first)
         self.train(f"pair-{seed}-joint", [*old, PAIR], seed, self.base_steps, scored=[PAIR])
@@ -100,7 +108,8 @@ class Work:
         asked = {"best_by": problem, "scored": [problem]}
         if arm == "warm":
             base = f"base-{seed}"
-            self.train(base, OTHERS, seed, self.base_steps)
+            if name not in self.finished:
+                self.train(base, OTHERS, seed, self.base_steps, is_start=True)
             self.train(name, [problem], seed, self.steps, start=base, **asked)
         elif arm == "scratch":
             self.train(name, [problem], seed, self.steps, **asked)
@@ -108,16 +117,17 @@ class Work:
             weights = {other: WEIGHTS[other] for other in OTHERS} | {problem: WEIGHTS["tiny_parse"]}
             self.train(name, weights, seed, self.base_steps + self.steps, **asked)
 
-    def train(self, name, problems, seed, steps, *, best_by="", scored=(), start=""):
+    def train(self, name, problems, seed, steps, *, best_by="", scored=(), start="", is_start=False):
         """Trains the run `name` and scores it, unless that was done.
 
         Args:
           problems: names, or {name: weight}. best_by: the problem by whose loss on dev the best checkpoint is chosen;
-            "": the last one is scored. scored: the problems. start: the run that it starts from.
+            "": the last one is scored. scored: the problems. start: the run that it starts from. is_start: its weights
+            are needed too.
         """
         weights = problems if isinstance(problems, dict) else {each: WEIGHTS.get(each, 1.0) for each in problems}
-        run, done = self.folder / "runs" / name, self.folder / "scores" / f"{name}.json"
-        if done.exists():
+        run = self.folder / "runs" / name
+        if name in self.finished and (not is_start or (run / "run.json").exists()):
             return
         if time.monotonic() > self.deadline:
             raise OutOfTime
@@ -141,15 +151,13 @@ class Work:
             **more,
         )
         step = best_step(run) if best_by else steps
+        scores = {}
         if scored:
             self.command("evaluate", problem=",".join(scored), data_dir=self.data, output_dir=run, step=step)
             scores = json.loads((run / "eval" / f"step-{step}.json").read_text(encoding="utf-8"))
-        else:
-            scores = {}
-        done.parent.mkdir(exist_ok=True)
-        unfinished = done.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps({"step": step, "scores": scores}, indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(done)
+        self.finished[name] = {"run": name, "step": step, "scores": scores}
+        with open(self.scores_file, "a", encoding="utf-8") as file:
+            file.write(json.dumps(self.finished[name]) + "\n")
 
     def command(self, module, **flags):
         """Runs a command with these flags; what it prints goes to a log."""
@@ -163,8 +171,7 @@ class Work:
 
     def score(self, name, problem, metric):
         """A score of a finished run; None where it is not finished."""
-        path = self.folder / "scores" / f"{name}.json"
-        return json.loads(path.read_text(encoding="utf-8"))["scores"][problem][metric] if path.exists() else None
+        return self.finished[name]["scores"][problem][metric] if name in self.finished else None
 
 
 def best_step(run):
