@@ -21,6 +21,7 @@ class Audio(Modality):
     modality_name: ClassVar[str] = "audio"
     costly: ClassVar[bool] = True
     reads_files: ClassVar[bool] = True
+    in_order: ClassVar[bool] = True
     file_kind: ClassVar[str] = "sound"
     variable_length: ClassVar[bool] = True
     length_unit: ClassVar[str] = "seconds"
