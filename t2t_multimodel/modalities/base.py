@@ -204,6 +204,18 @@ class Modality(Samples):
         """How much stored length is one `length_unit`."""
         return 1.0
 
+    def longest_varied(self, hparams: Any) -> float:
+        """How many times as long as it is stored `varied` may make a sample; 0: samples are read as they are stored."""
+        return 0.0
+
+    def varied(self, columns: dict[str, Any], hparams: Any, words: list[int]) -> dict[str, Any]:
+        """What training reads instead of stored samples, as columns again: the same content, said otherwise.
+
+        Args:
+          columns: as `pad` takes them. words: a uniform 64-bit number for each sample, of the seed, sample and epoch.
+        """
+        return columns
+
     def limit_hparam(self, side: str) -> str:
         """The hparam that says, in `length_unit`, which samples are too long to be trained on."""
         return "max_input_length" if side == "inputs" else "max_target_length"
