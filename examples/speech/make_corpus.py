@@ -36,7 +36,7 @@ VOICES = tuple(
 )
 SUBSETS = {"train": VOICES, "dev-sentences": VOICES, "dev-voices": UNSEEN}
 FIRST_SPEAKER = {"train": 100, "dev-sentences": 200, "dev-voices": 300}
-CHAPTER = {"train": 40, "dev-sentences": 5, "dev-voices": 5}  # utterances; of dev few, so that every voice comes up
+CHAPTER = {"train": 20, "dev-sentences": 5, "dev-voices": 5}  # utterances; of dev few, so that every voice comes up
 _WORD = re.compile(r"[A-Za-z][a-z]*(?:['-][a-z]+)*,?|I")
 _MARKS = re.compile(r"[\"“”`*()]")
 _PASSED_OVER = {"site-packages", "test", "tests", "idlelib", "lib2to3"}

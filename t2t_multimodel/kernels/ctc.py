@@ -84,16 +84,18 @@ def _forward(logits, ids, id_counts, frame_counts):
     start, skips = both(first, ops.flip(last, axis=1)), both(skips, ops.flip(from_skips, axis=1))
 
     def step(before, now):
-        scores, begin = now
+        scores, begin = now[:, 1:], now[:, :1] > 0.0
         stay = before
         move = ops.pad(before[:, :-1], [[0, 0], [1, 0]], constant_values=_NEVER)
         skip = ops.pad(before[:, :-2], [[0, 0], [2, 0]], constant_values=_NEVER) + skips
         most = ops.maximum(ops.maximum(stay, move), skip)
         total = most + ops.log(ops.exp(stay - most) + ops.exp(move - most) + ops.exp(skip - most))
-        after = ops.where(begin[:, None], start, total) + scores
+        after = ops.where(begin, start, total) + scores
         return after, after
 
-    end, variables = ops.scan(step, ops.zeros_like(start) + _NEVER, (steps, begins))
+    # (One array: of several, Keras's scan on TensorFlow must know the length beforehand.)
+    steps = ops.concatenate([ops.cast(begins, "float32")[..., None], steps], axis=2)
+    end, variables = ops.scan(step, ops.zeros_like(start) + _NEVER, steps)
     back = ops.flip(ops.split(end, 2, axis=0)[1], axis=1)
     total = ops.logsumexp(first + back, axis=1)
     there, back = ops.split(ops.transpose(variables, [1, 0, 2]), 2, axis=0)
