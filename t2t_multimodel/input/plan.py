@@ -68,7 +68,7 @@ class BatchPlan:
         start = window * size + min(window, more)
         batches = self.cut(self._order[start : start + size + (window < more)])
         if epoch < self._sorted_epochs:
-            return batches
+            return sorted(batches, key=lambda rows: self._input_positions[rows].max())
         return [batches[i] for i in permutation(len(batches), "batches", *self._key, epoch, window)]
 
     def cut(self, rows):

@@ -104,8 +104,12 @@ class Audio(Modality):
         speeds, rows = hparams.audio_speeds, []
         for sound, word in zip(as_ragged(columns["values"]).rows(), words):
             speed = speeds[word % len(speeds)]
-            faster = soxr.resample(sound, self.rate * speed, self.rate) if speed != 1.0 else sound
-            rows.append(faster if len(faster) else sound)
+            if speed != 1.0:
+                # (Not as int16, to which soxr adds other noise each time.)
+                faster = soxr.resample(sound.astype(np.float32), self.rate * speed, self.rate)
+                faster = np.clip(np.rint(faster), -32768, 32767).astype(np.int16)
+                sound = faster if len(faster) else sound
+            rows.append(sound)
         return {**columns, "values": Ragged.of(rows)}
 
     def samples_per_position(self, hparams):

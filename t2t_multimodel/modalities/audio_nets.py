@@ -64,6 +64,16 @@ class SpectrogramEncoder(ModalityNet):
 
     def call(self, arrays, training=False):
         """→ ([batch, positions, hidden], padding_mask [batch, positions], no grid)."""
+        x, padding_mask = self.features(arrays, training)
+        x = ops.cast(x, self.compute_dtype)
+        strides = [down for down, _ in self.strides]
+        x = split_batch(functools.partial(_through, self.blocks, strides), x, padding_mask)
+        x = ops.reshape(x, [ops.shape(x)[0], ops.shape(x)[1], x.shape[2] * x.shape[3]])
+        padding_mask = padding_mask[:, :: math.prod(strides)]
+        return _project(self.project, x, padding_mask), padding_mask, None
+
+    def features(self, arrays, training=False):
+        """What the blocks read: log mel powers float32 [batch, frames / stack, bins, stack], and their padding mask."""
         lengths = arrays["length"]
         sound = self.waveform(arrays["values"], lengths, training=training)
         # Frames are centred and the ends reflected; zeros behind every recording keep its end from depending on
@@ -72,14 +82,7 @@ class SpectrogramEncoder(ModalityNet):
         power = ops.transpose(self.mel(sound), [0, 2, 1])  # [batch, frames, bins]
         x = (ops.log(power + POWER_FLOOR) - math.log(POWER_FLOOR)) / 10.0  # 0 = silence; about 0 to 2
         padding_mask = _mask(lengths, self.hop, ops.shape(x)[1])
-        x = self.frames(x, padding_mask, training=training)  # [batch, frames, bins, 1]
-        x = ops.cast(x, self.compute_dtype)
-        strides = [down for down, _ in self.strides]
-        padding_mask = padding_mask[:, :: self.frames.stack]
-        x = split_batch(functools.partial(_through, self.blocks, strides), x, padding_mask)
-        x = ops.reshape(x, [ops.shape(x)[0], ops.shape(x)[1], x.shape[2] * x.shape[3]])
-        padding_mask = padding_mask[:, :: math.prod(strides)]
-        return _project(self.project, x, padding_mask), padding_mask, None
+        return self.frames(x, padding_mask, training=training), padding_mask[:, :: self.frames.stack]
 
 
 class WaveformEncoder(ModalityNet):
