@@ -38,7 +38,9 @@ def test_masks_are_as_many_and_as_wide_as_asked_and_draw_anew():
     mean = (x * mask[..., None]).sum(axis=1) / mask.sum(axis=1)[:, None]
     np.testing.assert_allclose(first[hidden], np.broadcast_to(mean[:, None], x.shape)[hidden], rtol=1e-5)
     if keras.backend.backend() == "tensorflow":
-        assert (run(x, mask)[..., 0] != first).any()  # the state of the seed is in checkpoints, so a resumed run is exact
+        assert (
+            run(x, mask)[..., 0] != first
+        ).any()  # the state of the seed is in checkpoints, so a resumed run is exact
     assert [v.path for v in layer.variables if "mask_seed" in v.path]
     np.testing.assert_array_equal(to_numpy(layer(x, mask))[..., 0], x)  # not in evaluation
 
@@ -88,7 +90,9 @@ def test_dither_is_noise_in_training_only():
     assert not to_numpy(layer(silence, np.array([3000], "int32"))).any()
 
 
-@pytest.mark.parametrize("stack, strides, bins, positions", [(1, (2,), (1,), 10), (3, (2, 1), (2, 2), 7), (2, (1,), (3, 1), 19)])
+@pytest.mark.parametrize(
+    "stack, strides, bins, positions", [(1, (2,), (1,), 10), (3, (2, 1), (2, 2), 7), (2, (1,), (3, 1), 19)]
+)
 def test_the_positions_and_bins_of_strides(stack, strides, bins, positions):
     hparams = replace(HPARAMS, audio_stack=stack, audio_strides=strides, audio_bin_strides=bins)
     encoder = randomise(SpectrogramEncoder(SPECTROGRAM, hparams, name="sound"))

@@ -112,7 +112,9 @@ def test_without_the_weight_nothing_is_there():
 def test_the_loss_is_the_mean_of_both_by_the_weight():
     batch = make_batch(SPEECH)
     both = {w: make_model(replace(JOINT, ctc_weight=w), [SPEECH]) for w in (0.25, 0.5)}
-    found = {w: {n: float(v) for n, v in m.loss(batch, SPEECH)[1].items() if len(v.shape) == 0} for w, m in both.items()}
+    found = {
+        w: {n: float(v) for n, v in m.loss(batch, SPEECH)[1].items() if len(v.shape) == 0} for w, m in both.items()
+    }
     total = {w: float(m.loss(batch, SPEECH)[0]) for w, m in both.items()}
     for weight, report in found.items():
         mixed = (1 - weight) * report["cross_entropy"] + weight * report["ctc_loss"]

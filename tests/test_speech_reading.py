@@ -85,8 +85,10 @@ def test_the_first_epoch_goes_from_short_to_long_and_the_next_does_not(data):
 
 def test_what_is_off_leaves_the_place_of_old_checkpoints_valid(data):
     """The digest of the order has the new settings only where they are set."""
-    orders = {name: stream(data, "speech", hparams=h).state()["order"] for name, h in
-              {"off": HPARAMS, "speeds": SPEEDS, "sorted": SORTED}.items()}
+    orders = {
+        name: stream(data, "speech", hparams=h).state()["order"]
+        for name, h in {"off": HPARAMS, "speeds": SPEEDS, "sorted": SORTED}.items()
+    }
     assert len(set(orders.values())) == 3
     words = stream(data, "words").state()["order"]
     assert words == stream(data, "words", hparams=replace(HPARAMS, ctc_weight=0.3)).state()["order"]

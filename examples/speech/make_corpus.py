@@ -9,6 +9,7 @@ plain words is passed over. Equal arguments make equal files; a run that was int
 
 import argparse
 import ast
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -31,9 +32,7 @@ RATE = 16000
 ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029")
 VARIANTS = ("m1", "m2", "m3", "m4", "f1", "f2", "f3", "f4")  # each of them in four of the accents
 UNSEEN = tuple(zip(ACCENTS, ("m5", "f5", "m6", "klatt", "m7", "klatt3")))  # only in dev-voices
-VOICES = tuple(
-    (ACCENTS[(i + 3 * j) % len(ACCENTS)], variant) for j, variant in enumerate(VARIANTS) for i in range(4)
-)
+VOICES = tuple((ACCENTS[(i + 3 * j) % len(ACCENTS)], variant) for j, variant in enumerate(VARIANTS) for i in range(4))
 SUBSETS = {"train": VOICES, "dev-sentences": VOICES, "dev-voices": UNSEEN}
 FIRST_SPEAKER = {"train": 100, "dev-sentences": 200, "dev-voices": 300}
 CHAPTER = {"train": 20, "dev-sentences": 5, "dev-voices": 5}  # utterances; of dev few, so that every voice comes up
@@ -185,7 +184,13 @@ def _with_lengths(wav):
     """A WAV with its real length at the places where a pipe's header says "unknown"."""
     data = wav.index(b"data")
     size = len(wav) - data - 8
-    return wav[:4] + (len(wav) - 8).to_bytes(4, "little") + wav[8 : data + 4] + size.to_bytes(4, "little") + wav[data + 8 :]
+    return (
+        wav[:4]
+        + (len(wav) - 8).to_bytes(4, "little")
+        + wav[8 : data + 4]
+        + size.to_bytes(4, "little")
+        + wav[data + 8 :]
+    )
 
 
 def write_chapter(task):
@@ -218,7 +223,9 @@ def make(output_dir, hours, dev_minutes, seed, files, workers, say=print):
     output_dir.mkdir(parents=True, exist_ok=True)
     note = output_dir / "made_from.json"
     if note.exists() and json.loads(note.read_text()) != made_from:
-        raise UserError(f"{output_dir} holds a corpus of other arguments or sentences; delete it, or name another folder")
+        raise UserError(
+            f"{output_dir} holds a corpus of other arguments or sentences; delete it, or name another folder"
+        )
     note.write_text(json.dumps(made_from))
     tasks, totals = [], dict.fromkeys(SUBSETS, 0.0)
     for subset, of_subset in chapters.items():
@@ -229,8 +236,11 @@ def make(output_dir, hours, dev_minutes, seed, files, workers, say=print):
                 totals[subset] += json.loads((folder / "seconds.json").read_text())
             else:
                 tasks.append((folder, chapter))
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for done, ((folder, _), seconds) in enumerate(zip(tasks, pool.imap(write_chapter, tasks)), 1):
+    with contextlib.ExitStack() as ending:
+        mapped = map
+        if workers > 1:
+            mapped = ending.enter_context(multiprocessing.get_context("spawn").Pool(workers)).imap
+        for done, ((folder, _), seconds) in enumerate(zip(tasks, mapped(write_chapter, tasks)), 1):
             totals[folder.parents[1].name] += seconds
             if done % 10 == 0 or done == len(tasks):
                 say(f"{done} of {len(tasks)} chapters")
@@ -241,7 +251,9 @@ def make(output_dir, hours, dev_minutes, seed, files, workers, say=print):
 def check_espeak():
     """Raises `UserError` where there is no espeak-ng, or it lacks a voice."""
     if not shutil.which("espeak-ng"):
-        raise UserError("there is no espeak-ng; install it (Debian: apt-get install espeak-ng; macOS: brew install espeak-ng)")
+        raise UserError(
+            "there is no espeak-ng; install it (Debian: apt-get install espeak-ng; macOS: brew install espeak-ng)"
+        )
     listed = subprocess.run(["espeak-ng", "--voices=variant"], capture_output=True, text=True, check=False).stdout
     known = set(re.findall(r"!v/(\S+)", listed))
     missing = sorted({variant for _, variant in (*VOICES, *UNSEEN)} - known)

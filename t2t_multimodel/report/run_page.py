@@ -250,7 +250,11 @@ def _add_monotonicity(section, found):
     if not found:
         return
     panels = [
-        Panel(problem, [Line("monotonicity", steps, values, colour=COLOURS[1], marks=True)], y_range=(min(0.0, *values), 1.03))
+        Panel(
+            problem,
+            [Line("monotonicity", steps, values, colour=COLOURS[1], marks=True)],
+            y_range=(min(0.0, *values), 1.03),
+        )
         for problem, (steps, values, _) in found.items()
     ]
     said = []
