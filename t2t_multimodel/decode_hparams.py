@@ -16,7 +16,7 @@ DECODE_DEFAULTS: dict[str, Any] = {
     "top_p": 1.0,  # drawn from the fewest ids with probabilities that sum to p
     "seed": 0,  # of what is drawn
     "return_beams": 0,  # answers of each input with their scores, best first; 0: the best alone
-    "ctc": 0.0,  # share of CTC in the scores of a beam's hypotheses, of models trained with it; 1: CTC alone, no decoder
+    "ctc": 0.0,  # share of CTC in the scores of a beam, of models trained with it; 1: CTC alone, without the decoder
     "constrained": 1,  # 1: trees are well-formed, with a leaf for each word; 0: whatever the model writes
 }
 

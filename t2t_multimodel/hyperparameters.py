@@ -19,8 +19,8 @@ from t2t_multimodel.json_files import check as check_json
 # The least value of a number, where it is not 0; above it, where it stands in _ABOVE.
 _LEAST = dict.fromkeys(
     "hidden_size small_kernel large_kernel large_dilation num_heads expert_filter_size image_stem_filters "
-    "image_stem_stride audio_blocks audio_mel_bins audio_filter_multiplier audio_filters_most audio_strides audio_bin_strides "
-    "audio_stack learning_rate_decay_steps "
+    "image_stem_stride audio_blocks audio_mel_bins audio_filter_multiplier audio_filters_most audio_strides "
+    "audio_bin_strides audio_stack learning_rate_decay_steps "
     "batch_tokens batch_examples max_input_length max_target_length length_window gradient_accumulation_steps "
     "train_steps batch_rows_multiple".split(),
     1,

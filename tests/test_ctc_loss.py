@@ -1,4 +1,4 @@
-"""CTC: the written-out loss and gradient are those of Keras's own and of a sum over all paths; what does not fit costs nothing."""
+"""CTC: loss and gradient are those of the sum over all paths, written out and by Keras; what does not fit is told."""
 
 import itertools
 

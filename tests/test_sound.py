@@ -1,4 +1,4 @@
-"""What is done to sound: SpecAugment, loudness, mean and variance, frames side by side; and it stays within a recording."""
+"""What is done to sound: masks, loudness, mean and variance, frames side by side; it stays within a recording."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Speech: CTC and the decoder learn together on both backends, decode together, and nothing of it is there by default."""
+"""Speech: CTC and the decoder learn together and decode together; by default nothing of it is there."""
 
 from dataclasses import replace
 

@@ -167,14 +167,15 @@ def _batches_from(position, plan, split, spec, bucket, vary=None):
     while True:
         batches = plan.window(epoch, window)
         after_window = (epoch, window + 1, 0) if window + 1 < plan.windows else (epoch + 1, 0, 0)
-        of_epoch = vary and functools.partial(_varied, spec, *vary, epoch)
+        of_epoch = vary and functools.partial(_varied, spec, vary, epoch)
         for i, (rows, arrays) in enumerate(_read(batches[start:], plan, split, spec, bucket, of_epoch), start):
             yield epoch, rows, arrays, (epoch, window, i + 1) if i + 1 < len(batches) else after_window
         epoch, window, start = after_window
 
 
-def _varied(spec, hparams, key, epoch, columns, rows):
-    """The inputs of `rows` as an epoch reads them, by `Modality.varied`."""
+def _varied(spec, vary, epoch, columns, rows):
+    """The inputs of `rows` as an epoch reads them, by `Modality.varied`; `vary`: the hparams and the key of draws."""
+    hparams, key = vary
     words = [int(random_words(1, "varied", *key, epoch, row)[0]) for row in rows.tolist()]
     return spec.inputs.varied(columns, hparams, words)
 

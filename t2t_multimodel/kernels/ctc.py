@@ -1,4 +1,4 @@
-"""Connectionist temporal classification: how likely ids are, in order, whatever frames they fall on; Graves et al. 2006.
+"""Connectionist temporal classification: how likely ids are in order, on whatever frames they fall; Graves et al. 2006.
 
 Id 0, the padding, is the blank. Scores are logarithms throughout: early in training a frame says "blank" with all but
 certainty, and products of the rest leave the range of float32.

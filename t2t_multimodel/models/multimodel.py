@@ -154,8 +154,8 @@ class MultiModel(Layer):
         With the right outputs given (teacher forcing), as in evaluation; may be compiled.
 
         Returns:
-          {"signs": [B, heads of all the decoder's blocks], "pairs": [B] (see `observation.monotonicity`), where there is
-           attention; "aligned_ids": int32 [B, S], of the likeliest path of the `aligned_net`, where there is one}.
+          {"signs": [B, heads of all the decoder's blocks], "pairs": [B] (see `observation.monotonicity`), where there
+           is attention; "aligned_ids": int32 [B, S], of the likeliest path of the `aligned_net`, where there is one}.
         """
         found = {}
         with intermediates.capture_intermediates() as noted:

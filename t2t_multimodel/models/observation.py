@@ -1,4 +1,4 @@
-"""How the attention of a written text moves over an input that is in order: back and forth, or forward as it is read."""
+"""How the attention of a written text moves over an input that is in order: back and forth, or forward."""
 
 from keras import ops
 
