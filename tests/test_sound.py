@@ -90,6 +90,7 @@ def test_dither_is_noise_in_training_only():
     assert not to_numpy(layer(silence, np.array([3000], "int32"))).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stack, strides, bins, positions", [(1, (2,), (1,), 10), (3, (2, 1), (2, 2), 7), (2, (1,), (3, 1), 19)]
 )
@@ -111,6 +112,7 @@ def test_the_positions_and_bins_of_strides(stack, strides, bins, positions):
     np.testing.assert_allclose(again, to_numpy(x)[1, : int(real[1])], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_defaults_are_the_papers_structure():
     """No weight, no seed, no step more: what is off is not there."""
     by_default = {v.path: tuple(v.shape) for v in make_model(HPARAMS, [SPEECH]).variables}
