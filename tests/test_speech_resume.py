@@ -1,4 +1,4 @@
-"""A run on speech with everything on that draws at random goes on, after a stop, to the bits of one that did not stop."""
+"""A run on speech with all that draws at random goes on, after a stop, to the bits of one that did not stop."""
 
 from dataclasses import replace
 
