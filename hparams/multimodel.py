@@ -62,6 +62,40 @@ def multimodel_tiny():
     )
 
 
+@register_hparams
+def multimodel_speech():
+    """Speech into text, alone, on a CPU: what speech recognition added since the paper (docs/speech.md)."""
+    return replace(
+        multimodel_tiny(),
+        hidden_size=144,
+        encoder_blocks=4,  # the encoder does most of the work: it turns sound into something like letters
+        num_experts=4,
+        experts_per_token=2,
+        audio_frame_milliseconds=25.0,  # the field's; shorter than a sound of speech, longer than a pitch period
+        audio_hop_milliseconds=10.0,
+        audio_mel_bins=64,  # recordings reach 8 kHz, tiny8's only 4
+        audio_stack=2,  # with the strides 40 ms a position: a letter takes about 60 ms at 180 words a minute
+        audio_strides=(2, 1),  # each block at full length would take most of the time of a step
+        audio_bin_strides=(2, 2),  # the paper keeps every bin through all blocks
+        audio_filter_multiplier=8,  # 16 and 32 features, since the bins become fewer
+        audio_normalize="recording",  # loudness and room say nothing of the words
+        audio_preemphasis=0.97,  # speech falls by 6 dB an octave
+        audio_dither=1.0,  # digital silence has no logarithm
+        audio_time_masks=2,  # SpecAugment (Park et al. 2019): LibriSpeech's policy LD, for utterances of 5 s
+        audio_time_mask_milliseconds=400.0,
+        audio_bin_masks=2,
+        audio_bin_mask_width=10,
+        audio_speeds=(0.9, 1.0, 1.1),  # Ko et al. 2015
+        ctc_weight=0.8,  # the decoder soon knows the sentences by heart, and sound is learnt by CTC; docs/speech.md
+        sorted_epochs=1,  # short utterances first: what belongs together is found sooner there (Amodei et al. 2016)
+        label_smoothing=0.1,
+        batch_tokens=2500,  # about a minute of speech a step
+        max_audio_seconds=16.0,
+        learning_rate=3e-3,
+        learning_rate_warmup_steps=200,
+    )
+
+
 def _without_experts(parent):
     return replace(parent, use_experts=False)  # paper table 4, "no mixture of experts"
 

@@ -16,6 +16,7 @@ DECODE_DEFAULTS: dict[str, Any] = {
     "top_p": 1.0,  # drawn from the fewest ids with probabilities that sum to p
     "seed": 0,  # of what is drawn
     "return_beams": 0,  # answers of each input with their scores, best first; 0: the best alone
+    "ctc": 0.0,  # share of CTC in the scores of a beam, of models trained with it; 1: CTC alone, without the decoder
     "constrained": 1,  # 1: trees are well-formed, with a leaf for each word; 0: whatever the model writes
 }
 
@@ -51,15 +52,15 @@ def decode_settings(
             raise UserError(f"{where}decode hparam {name}={number!r} must be {said}")
     if not isinstance(settings["constrained"], int) or settings["constrained"] not in (0, 1):
         raise UserError(f"{where}decode hparam constrained={settings['constrained']!r} must be 0 or 1")
-    for name in ("alpha", "temperature", "top_p"):
-        value, most = settings[name], 1 if name == "top_p" else math.inf
+    for name in ("alpha", "temperature", "top_p", "ctc"):
+        value, most = settings[name], 1 if name in ("top_p", "ctc") else math.inf
         if (
             not isinstance(value, (int, float))
             or isinstance(value, bool)
             or not 0 <= value <= most
             or (name == "top_p" and not value)
         ):
-            valid = "above 0 and at most 1" if name == "top_p" else "of at least 0"
+            valid = {"top_p": "above 0 and at most 1", "ctc": "from 0 to 1"}.get(name, "of at least 0")
             raise UserError(f"{where}decode hparam {name}={value!r} must be a number {valid}")
     _check_sampling(settings, where, of_problem is not None)
     return settings
@@ -95,6 +96,8 @@ def describe(settings: Mapping[str, Any], grammar: str = "") -> str:
         words += [f"top_k {settings['top_k']}"] if settings["top_k"] else []
         words += [f"top_p {settings['top_p']}"] if settings["top_p"] < 1 else []
         words.append(f"seed {settings['seed']}")
+    if settings["ctc"]:
+        words = ["likeliest path of CTC"] if settings["ctc"] == 1 else [*words, f"CTC {settings['ctc']:g}"]
     if grammar and settings["constrained"]:
         words.append(f"constrained by grammar {grammar}")
     if settings["max_length"]:

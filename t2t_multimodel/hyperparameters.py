@@ -19,16 +19,17 @@ from t2t_multimodel.json_files import check as check_json
 # The least value of a number, where it is not 0; above it, where it stands in _ABOVE.
 _LEAST = dict.fromkeys(
     "hidden_size small_kernel large_kernel large_dilation num_heads expert_filter_size image_stem_filters "
-    "image_stem_stride audio_mel_bins audio_filter_multiplier audio_filters_most learning_rate_decay_steps "
+    "image_stem_stride audio_blocks audio_mel_bins audio_filter_multiplier audio_filters_most audio_strides "
+    "audio_bin_strides audio_stack learning_rate_decay_steps "
     "batch_tokens batch_examples max_input_length max_target_length length_window gradient_accumulation_steps "
     "train_steps batch_rows_multiple".split(),
     1,
 )
 _ABOVE = (
     "expert_capacity_factor class_filter_ratios audio_frame_milliseconds audio_hop_milliseconds adam_epsilon "
-    "max_audio_seconds mixture_temperature".split()
+    "max_audio_seconds mixture_temperature audio_time_mask_milliseconds audio_speeds".split()
 )
-_BELOW_ONE = ("dropout", "label_smoothing", "adam_beta1", "adam_beta2")
+_BELOW_ONE = ("dropout", "label_smoothing", "adam_beta1", "adam_beta2", "audio_preemphasis", "ctc_weight")
 _MOST = 2**31 - 1  # of what sizes are made from: they are counted in 32 bits
 _MOST_FLOAT = 3e38  # of rates and weights
 _LONGEST = 32  # numbers of a tuple
@@ -38,6 +39,12 @@ _MOST_OF = dict.fromkeys("encoder_blocks attention_blocks mixer_blocks decoder_b
     "audio_mel_bins": 1024,
     "audio_frame_milliseconds": 60_000,
     "audio_hop_milliseconds": 60_000,
+    "audio_stack": 1000,
+    "audio_strides": 1000,
+    "audio_bin_strides": 1000,
+    "audio_time_masks": 1000,
+    "audio_bin_masks": 1000,
+    "audio_time_mask_milliseconds": 60_000,
     "gradient_accumulation_steps": 10_000,
 }
 _FARTHEST = 2**16  # positions back that a convolution reads, which decoding keeps
@@ -99,6 +106,20 @@ class HParams:
     audio_blocks: int = 8  # residual blocks, each halves the time
     audio_filter_multiplier: int = 1  # block i (from 1) has multiplier · 2^i features
     audio_filters_most: int = 1024  # but at most so many
+    # What speech recognition does besides (docs/speech.md); the defaults leave the paper's structure as it is.
+    audio_strides: tuple[int, ...] = (2,)  # of time, of each residual block; the last is that of all behind it too
+    audio_bin_strides: tuple[int, ...] = (1,)  # spectrogram: of frequency, the same way
+    audio_stack: int = 1  # spectrogram: so many frames side by side are one position
+    audio_normalize: str = "none"  # recording: to one loudness, and each bin to mean 0 and variance 1
+    audio_preemphasis: float = 0.0  # this share of the sample before is subtracted from each; 0.97 is usual
+    audio_dither: float = 0.0  # in training: standard deviation of added noise, in steps of 16-bit sound
+    audio_time_masks: int = 0  # SpecAugment, in training: stretches of a spectrogram that are hidden, …
+    audio_time_mask_milliseconds: float = 1000.0  # … each up to so long, …
+    audio_time_mask_share: float = 0.2  # … and up to this share of the recording
+    audio_bin_masks: int = 0  # … and bands, …
+    audio_bin_mask_width: int = 27  # … each up to so many bins
+    audio_speeds: tuple[float, ...] = (1.0,)  # in training: each time a recording is read, one of these is drawn for it
+    ctc_weight: float = tuned(0.0, 0.0, 0.5)  # of inputs in order (sound) into text: share of CTC in the loss
 
     # ---- Loss and optimiser
     label_smoothing: float = tuned(0.0, 0.0, 0.2)  # share of the target's probability spread over all ids
@@ -128,6 +149,7 @@ class HParams:
     max_target_length: int = 256
     max_audio_seconds: float = 20.0
     length_window: int = 64  # batches that are sorted by length together
+    sorted_epochs: int = 0  # in the first so many epochs of a problem, batches come from the shortest inputs on
     gradient_accumulation_steps: int = tuned(1, 1, 8)  # draws from the mixture averaged in one update
     mixture: str = "fixed"  # fixed, size (with temperature), adaptive (by loss), or schedule
     mixture_temperature: float = tuned(1.0, 1.0, 5.0)  # size: weight ∝ examples^(1/temperature)
@@ -274,11 +296,19 @@ def _validate_values(hparams: HParams) -> None:
         "remat": ("none", "block"),
         "image_norm": ("features", "picture"),
         "mixture": ("fixed", "size", "adaptive", "schedule"),
+        "audio_normalize": ("none", "recording"),
     }
     for name, valid in choices.items():
         if getattr(h, name) not in valid:
             raise unknown_name(name, getattr(h, name), valid)
     scales_by_part(h.learning_rate_scale)
+    if not 0 <= h.audio_time_mask_share <= 1:
+        raise UserError(f"audio_time_mask_share={h.audio_time_mask_share} must lie in [0, 1]: a share of a recording")
+    for name in ("audio_strides", "audio_bin_strides", "audio_speeds"):
+        if not getattr(h, name):
+            raise UserError(f"{name}=() must have at least one number, such as {getattr(HParams(), name)}")
+    if not all(0.5 <= speed <= 2 for speed in h.audio_speeds):
+        raise UserError(f"audio_speeds={h.audio_speeds} must lie in [0.5, 2]; 1 is the recording's own speed")
     if not 0 <= h.image_shift <= 0.5:
         raise UserError(f"image_shift={h.image_shift} must lie in [0, 0.5]: a share of a picture's height and width")
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from t2t_multimodel.decode_hparams import LONGEST
+from t2t_multimodel.decoding import ctc
 from t2t_multimodel.decoding.decode import begin_text, continue_text, predict, read_source, write_text
 from t2t_multimodel.decoding.grammars import grammar_of
 from t2t_multimodel.decoding.sampling import Sampling
@@ -36,7 +37,7 @@ class BatchDecoder:
     def __init__(self, model, backend):
         """Args: model: a `MultiModel`. backend: the adapter of `training/backend.py`."""
         self._model, self._backend = model, backend
-        self._readers, self._writers, self._predictors, self._in_parts = {}, {}, {}, {}
+        self._readers, self._writers, self._predictors, self._in_parts, self._aligned = {}, {}, {}, {}, {}
         self._sizes = set()  # numbers of rows that programs were compiled for
         self._lock = threading.RLock()  # held where programs and sizes are added
 
@@ -97,6 +98,9 @@ class BatchDecoder:
 
         Each begins with the one before. Args: of `parts` and `answers`; it is never a beam search.
         """
+        if settings["ctc"]:  # all positions at once
+            yield self.answers(problem, arrays, vocabulary, settings, rows)[0]
+            return
         how = self._how(problem, arrays, vocabulary, settings, rows)
         how = {name: how[name] for name in ("limit", "grammar", "sampling")}
         before, text = "", ""
@@ -124,7 +128,10 @@ class BatchDecoder:
         """The ids of the text that is the answer to each row, int32 [rows, ids], 0 behind its end. Args: as of
         `answers`.
         """
-        ids, _ = self.ids(problem.spec, arrays, **self._how(problem, arrays, vocabulary, settings, rows))
+        how = self._how(problem, arrays, vocabulary, settings, rows)
+        if settings["ctc"]:
+            return self._with_ctc(problem.spec, arrays, settings, how)[0][:, 0]
+        ids, _ = self.ids(problem.spec, arrays, **how)
         return ids
 
     def scored_answers(self, problem, arrays, vocabulary, settings, rows=None):
@@ -142,7 +149,10 @@ class BatchDecoder:
             return [[ScoredAnswer(*pair) for pair in zip(row[:most], scores)] for row, scores in ranked]
         how = self._how(problem, arrays, vocabulary, settings, rows)
         how["beam_size"] = max(how["beam_size"], most)
-        ids, scores = self.ids(spec, arrays, best=most, **how)
+        if settings["ctc"]:
+            ids, scores = (array[:, :most] for array in self._with_ctc(spec, arrays, settings, how))
+        else:
+            ids, scores = self.ids(spec, arrays, best=most, **how)
         return [
             [ScoredAnswer(vocabulary.decode(row), score) for row, score in zip(*of_row) if score > POSSIBLE]
             for of_row in zip(ids.tolist(), scores.tolist())
@@ -155,10 +165,16 @@ class BatchDecoder:
             return
         how = self._how(problem, arrays, vocabulary, settings, None)
         how["beam_size"] = max(how["beam_size"], settings["return_beams"])
-        self.ids(problem.spec, arrays, positions=1, **how)
+        if settings["ctc"]:
+            self._with_ctc(problem.spec, arrays, settings, how)
+        else:
+            self.ids(problem.spec, arrays, positions=1, **how)
 
     def compile_parts(self, problem, arrays, vocabulary, settings):
         """The same for `text_parts`, of a batch of one example."""
+        if settings["ctc"]:
+            self.compile(problem, arrays, vocabulary, settings)
+            return
         how = self._how(problem, arrays, vocabulary, settings, None)
         how = {name: how[name] for name in ("limit", "grammar", "sampling")}
         next(self.parts(problem.spec, arrays, pace=lambda: 1, **how))
@@ -183,6 +199,39 @@ class BatchDecoder:
             "grammar": grammar,
             "sampling": sampling,
         }
+
+    def _with_ctc(self, spec, arrays, settings, how):
+        """Of each row its hypotheses, best first: ids int32 [rows, beams, ids], scores float32 [rows, beams].
+
+        With ctc=1 the likeliest path alone; else those of the beam search that `how` says, by both scores.
+        """
+        ctc.check_aligned(self._model, spec, settings)
+        rows = len(arrays["command"])
+        filled = self._filled(arrays, rows)
+        if settings["ctc"] == 1:
+            ids, scores = self._aligned_program(spec, ctc.read_ids)(filled)
+            return ctc.to_the_left(np.asarray(ids))[:rows, None], np.asarray(scores)[:rows, None]
+        beam = how["beam_size"]
+        ids, scores = self.ids(spec, filled, best=beam, **how)
+        logits, padding_mask = self._aligned_program(spec, ctc.read_positions)(filled)
+        of_ctc = self._aligned_program(spec, ctc.log_probabilities)(logits, padding_mask, ids)
+        given = scores, np.asarray(of_ctc), (ids != 0).sum(axis=2), settings["ctc"], how["alpha"]
+        order, scores = ctc.joint_order(*given)
+        return np.take_along_axis(ids, order[..., None], axis=1)[:rows], scores[:rows]
+
+    def _aligned_program(self, spec, function):
+        """`function(model, spec, *arrays)` of `ctc.py`, compiled."""
+
+        def run(*arrays):
+            return function(self._model, spec, *arrays)
+
+        key = spec.signature, function.__name__
+        with self._lock:
+            if key not in self._aligned:
+                of_batch = function is not ctc.log_probabilities
+                make = self._backend.compiled if of_batch else self._backend.fused
+                self._aligned[key] = make(self._model, spec, run) if of_batch else make(self._model, run)
+            return self._aligned[key]
 
     def predicted(self, spec, arrays):
         """What a head that is not autoregressive predicts: {name: numpy array [rows, …]}."""

@@ -88,6 +88,8 @@ def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict
             f"{name}: an export does not sample, its answers could not be compared; "
             "set temperature=0 in --decode_hparams"
         )
+    if settings["ctc"]:
+        raise UserError(f"{name}: an export answers by its decoder alone; set ctc=0 in --decode_hparams")
     vocabulary = directory.vocabulary(run)
     folder = directory.checkpoints
     checkpoint = checkpoints.load_latest(folder) if step is None else checkpoints.load(folder, step)

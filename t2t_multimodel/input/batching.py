@@ -1,5 +1,6 @@
 """Batches from an example store: endless ones for training, at an exact position; each example once for evaluation."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.padding import make_batch
 from t2t_multimodel.input.plan import BatchPlan
 from t2t_multimodel.input.prefetch import Prefetcher
+from t2t_multimodel.mixture.randomness import random_words
 from t2t_multimodel.modalities.arrays import part_of
 
 # The hparams that decide which examples make up which batch.
@@ -25,6 +27,7 @@ HPARAMS_OF_BATCHES = (
     "max_audio_seconds",
     "length_window",
 )
+_ADDED = ("audio_speeds", "sorted_epochs")
 _READ_BYTES = 256 * 1024  # of stored examples that are parsed together: a call costs as much as 50 short sentences
 
 
@@ -71,6 +74,13 @@ class BatchStream:
         self._bucket = bucket
         values = [getattr(hparams, name) for name in HPARAMS_OF_BATCHES]
         decides_the_order = [store.digest, split, seed, bucket, values]
+        # Those that change nothing by default stand there only where they do.
+        default = type(hparams)()
+        added = {n: getattr(hparams, n) for n in _ADDED if getattr(hparams, n) != getattr(default, n)}
+        decides_the_order += [added] if added else []
+        self._vary = None  # the same samples are read otherwise in each epoch
+        if self._spec.inputs.longest_varied(hparams):
+            self._vary = (hparams, (seed, self._spec.name, split))
         self._digest = hashlib.sha256(json.dumps(decides_the_order).encode()).hexdigest()[:16]
         self._position = (0, 0, 0)  # epoch, window, batch of what next() gives next
         self._given = 0
@@ -89,7 +99,7 @@ class BatchStream:
         """The next `Batch`. What goes wrong while it is read is raised here, as it was raised there."""
         if self._prefetcher is None:
             self._prefetcher = Prefetcher(
-                _batches_from(self._position, self._plan, self._split, self._spec, self._bucket)
+                _batches_from(self._position, self._plan, self._split, self._spec, self._bucket, self._vary)
             )
         try:
             epoch, rows, arrays, following = self._prefetcher.next()
@@ -151,19 +161,30 @@ def evaluation_batches(
         yield _batch(arrays, plan, examples, rows, 0, position)
 
 
-def _batches_from(position, plan, split, spec, bucket):
+def _batches_from(position, plan, split, spec, bucket, vary=None):
     """Yields (epoch, rows, arrays, the position that follows), endlessly."""
     epoch, window, start = position
     while True:
         batches = plan.window(epoch, window)
         after_window = (epoch, window + 1, 0) if window + 1 < plan.windows else (epoch + 1, 0, 0)
-        for i, (rows, arrays) in enumerate(_read(batches[start:], plan, split, spec, bucket), start):
+        of_epoch = vary and functools.partial(_varied, spec, vary, epoch)
+        for i, (rows, arrays) in enumerate(_read(batches[start:], plan, split, spec, bucket, of_epoch), start):
             yield epoch, rows, arrays, (epoch, window, i + 1) if i + 1 < len(batches) else after_window
         epoch, window, start = after_window
 
 
-def _read(batches, plan, split, spec, bucket):
-    """Yields (rows, arrays) for each of `batches` (row numbers); small ones are read and parsed several at a time."""
+def _varied(spec, vary, epoch, columns, rows):
+    """The inputs of `rows` as an epoch reads them, by `Modality.varied`; `vary`: the hparams and the key of draws."""
+    hparams, key = vary
+    words = [int(random_words(1, "varied", *key, epoch, row)[0]) for row in rows.tolist()]
+    return spec.inputs.varied(columns, hparams, words)
+
+
+def _read(batches, plan, split, spec, bucket, vary=None):
+    """Yields (rows, arrays) for each of `batches` (row numbers); small ones are read and parsed several at a time.
+
+    `vary(columns, rows)`: what is read instead of the inputs of these rows; None: they are read as they are stored.
+    """
     sizes = [split.stored_bytes(rows) for rows in batches]
     while batches:
         count = max(1, int(np.searchsorted(np.cumsum(sizes), _READ_BYTES, side="right")))
@@ -172,14 +193,17 @@ def _read(batches, plan, split, spec, bucket):
         ends = np.cumsum([len(rows) for rows in together]).tolist()
         for rows, end in zip(together, ends):
             part = slice(end - len(rows), end)
+            own = {name: part_of(column, part) for name, column in inputs.items()}
+            # Few shapes are as long as the longest that may be made; others as long as what is there.
+            shortest = vary is not None and not bucket
             yield (
                 rows,
                 make_batch(
                     spec,
-                    {name: part_of(column, part) for name, column in inputs.items()},
+                    vary(own, rows) if vary else own,
                     {name: part_of(column, part) for name, column in targets.items()},
                     rows=plan.filled_rows(rows) if bucket else len(rows),
-                    input_length=plan.input_padded[rows].max(axis=0),
+                    input_length=0 if shortest else plan.input_padded[rows].max(axis=0),
                     target_length=plan.target_padded[rows].max(axis=0),
                 ),
             )

@@ -25,8 +25,11 @@ class BatchPlan:
         self._key = (seed, spec.name, split.name)
         self._batch_tokens, self._batch_examples = hparams.batch_tokens, hparams.batch_examples
         self._rows_multiple = hparams.batch_rows_multiple
+        self._sorted_epochs = hparams.sorted_epochs
         # Of each row: what its sides are padded to, and what they count against the budget.
-        self.input_padded = self.input_lengths.padded(split.input_length)
+        longest = spec.inputs.longest_varied(hparams) if training else 0.0
+        lengths = np.ceil(split.input_length * longest).astype(np.int64) if longest > 1.0 else split.input_length
+        self.input_padded = self.input_lengths.padded(lengths)
         self.target_padded = self.target_lengths.padded(split.target_length)
         self._input_positions = self.input_lengths.positions(self.input_padded)
         self._target_positions = self.target_lengths.positions(self.target_padded)
@@ -58,10 +61,14 @@ class BatchPlan:
         """The batches of one window of an epoch, in the order of training: a list of arrays of row numbers."""
         if epoch != self._epoch:
             self._order = self._rows[permutation(len(self._rows), "examples", *self._key, epoch)]
+            if epoch < self._sorted_epochs:
+                self._order = self._order[np.argsort(self._input_positions[self._order], kind="stable")]
             self._epoch = epoch
         size, more = divmod(len(self._order), self.windows)  # all windows alike: the last one is no tiny rest
         start = window * size + min(window, more)
         batches = self.cut(self._order[start : start + size + (window < more)])
+        if epoch < self._sorted_epochs:
+            return sorted(batches, key=lambda rows: self._input_positions[rows].max())
         return [batches[i] for i in permutation(len(batches), "batches", *self._key, epoch, window)]
 
     def cut(self, rows):

@@ -179,6 +179,8 @@ class ConvRes(Layer):
             norm = {"norm_positions": norm_positions, "whole_picture": whole_picture}
             self.step1 = ConvStep2D(in_features, features, name="step1", **norm)
             self.step2 = ConvStep2D(features, features, name="step2", **norm)
+            if norm_positions is not None:
+                norm["norm_positions"] = -(-norm_positions // strides[1])
             self.skip = ConvStep2D(in_features, features, kernel_size=1, strides=strides, name="skip", **norm)
 
     def call(self, x, padding_mask=None):

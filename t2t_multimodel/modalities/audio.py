@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from t2t_multimodel.modalities.arrays import ArraySpec
+from t2t_multimodel.modalities.arrays import ArraySpec, Ragged, as_ragged
 from t2t_multimodel.modalities.base import Modality
 from t2t_multimodel.registry import register_modality
 
@@ -21,6 +21,7 @@ class Audio(Modality):
     modality_name: ClassVar[str] = "audio"
     costly: ClassVar[bool] = True
     reads_files: ClassVar[bool] = True
+    in_order: ClassVar[bool] = True
     file_kind: ClassVar[str] = "sound"
     variable_length: ClassVar[bool] = True
     length_unit: ClassVar[str] = "seconds"
@@ -92,6 +93,24 @@ class Audio(Modality):
         """ "values" float32 [rows, samples] in [-1, 1), then zeros; "length" int32 [rows], in samples."""
         batch = super().pad(columns, rows, length)
         return batch | {"values": batch["values"].astype(np.float32) / FULL_SCALE}
+
+    def longest_varied(self, hparams):
+        return 0.0 if set(hparams.audio_speeds) == {1.0} else 1.0 / min(hparams.audio_speeds)
+
+    def varied(self, columns, hparams, words):
+        """Recordings at one of `audio_speeds` each, which changes their pitch too (Ko et al. 2015)."""
+        import soxr
+
+        speeds, rows = hparams.audio_speeds, []
+        for sound, word in zip(as_ragged(columns["values"]).rows(), words):
+            speed = speeds[word % len(speeds)]
+            if speed != 1.0:
+                # (Not as int16, to which soxr adds other noise each time.)
+                faster = soxr.resample(sound.astype(np.float32), self.rate * speed, self.rate)
+                faster = np.clip(np.rint(faster), -32768, 32767).astype(np.int16)
+                sound = faster if len(faster) else sound
+            rows.append(sound)
+        return {**columns, "values": Ragged.of(rows)}
 
     def samples_per_position(self, hparams):
         return self.rate / hparams.audio_positions_per_second

@@ -1,4 +1,8 @@
-"""Sound in, as a spectrogram or as the waveform: a stack of residual blocks, each halves the time; paper §2.5."""
+"""Sound in, as a spectrogram or as the waveform: a stack of residual blocks, each halves the time; paper §2.5.
+
+The paper's blocks stride along time only and keep every frequency bin; `audio_strides`, `audio_bin_strides` and
+`audio_stack` are what speech recognition does instead (docs/speech.md).
+"""
 
 import functools
 import math
@@ -10,13 +14,13 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.kernels.split_batch import split_batch
 from t2t_multimodel.layers.convolution import ConvRes, ConvStep2D
 from t2t_multimodel.layers.layer import ModalityNet
+from t2t_multimodel.layers.sound import Frames, Waveform
 
 POWER_FLOOR = 1e-5  # of the mel spectrogram; quieter is silence
 
 
 class SpectrogramEncoder(ModalityNet):
-    """float32 [batch, samples] → [batch, frames / 2^blocks, hidden]; strides along time only, keeps every frequency
-    bin.
+    """float32 [batch, samples] → [batch, frames / (stack · strides), hidden].
 
     Block i (from 1) has multiplier · 2^i features; layer norm over frequency × features: over few features alone it
     would keep little but signs.
@@ -34,7 +38,10 @@ class SpectrogramEncoder(ModalityNet):
             raise UserError(f"{name}={getattr(h, name)} is less than one sample at {modality.rate:,} Hz; raise it")
         bins = h.audio_mel_bins
         filters = _filters(h)
+        self.strides = list(zip(_each_block(h, h.audio_strides), _each_block(h, h.audio_bin_strides)))
         with keras.name_scope(self.name):
+            self.waveform = Waveform(h, name="waveform")
+            self.frames = Frames(h, h.audio_hop_milliseconds, name="frames")
             self.mel = keras.layers.MelSpectrogram(
                 fft_length=2 ** math.ceil(math.log2(self.frame)),
                 sequence_length=self.frame,
@@ -47,40 +54,50 @@ class SpectrogramEncoder(ModalityNet):
                 dtype="float32",
                 name="mel",
             )
-            self.blocks = [
-                ConvRes(before, after, strides=(2, 1), norm_positions=bins, name=f"block{i}")
-                for i, (before, after) in enumerate(zip([1, *filters], filters))
-            ]
+            self.blocks = []
+            for i, (before, after) in enumerate(zip([h.audio_stack, *filters], filters)):
+                block = ConvRes(before, after, self.strides[i], norm_positions=bins, name=f"block{i}")
+                self.blocks.append(block)
+                bins = -(-bins // self.strides[i][1])
             self.project = keras.layers.Dense(h.hidden_size, name="project")
             self.project.build((None, None, bins * filters[-1]))
 
     def call(self, arrays, training=False):
         """→ ([batch, positions, hidden], padding_mask [batch, positions], no grid)."""
-        sound, lengths = arrays["values"], arrays["length"]
+        x, padding_mask = self.features(arrays, training)
+        x = ops.cast(x, self.compute_dtype)
+        strides = [down for down, _ in self.strides]
+        x = split_batch(functools.partial(_through, self.blocks, strides), x, padding_mask)
+        x = ops.reshape(x, [ops.shape(x)[0], ops.shape(x)[1], x.shape[2] * x.shape[3]])
+        padding_mask = padding_mask[:, :: math.prod(strides)]
+        return _project(self.project, x, padding_mask), padding_mask, None
+
+    def features(self, arrays, training=False):
+        """What the blocks read: log mel powers float32 [batch, frames / stack, bins, stack], and their padding mask."""
+        lengths = arrays["length"]
+        sound = self.waveform(arrays["values"], lengths, training=training)
         # Frames are centred and the ends reflected; zeros behind every recording keep its end from depending on
         # padding.
         sound = ops.pad(sound, [[0, 0], [0, self.frame]])
         power = ops.transpose(self.mel(sound), [0, 2, 1])  # [batch, frames, bins]
         x = (ops.log(power + POWER_FLOOR) - math.log(POWER_FLOOR)) / 10.0  # 0 = silence; about 0 to 2
         padding_mask = _mask(lengths, self.hop, ops.shape(x)[1])
-        x = ops.cast(x, self.compute_dtype)[..., None]  # [batch, frames, bins, 1]
-        x = split_batch(functools.partial(_through, self.blocks), x, padding_mask)
-        x = ops.reshape(x, [ops.shape(x)[0], ops.shape(x)[1], x.shape[2] * x.shape[3]])
-        padding_mask = padding_mask[:, :: 2 ** len(self.blocks)]
-        return _project(self.project, x, padding_mask), padding_mask, None
+        return self.frames(x, padding_mask, training=training), padding_mask[:, :: self.frames.stack]
 
 
 class WaveformEncoder(ModalityNet):
-    """float32 [batch, samples] → [batch, samples / 2^blocks, hidden], one dimension throughout."""
+    """float32 [batch, samples] → [batch, samples / strides, hidden], one dimension throughout."""
 
     def __init__(self, modality, hparams, **kwargs):
         super().__init__(autocast=False, **kwargs)  # sound stays float32 up to the first convolution
         filters = _filters(hparams)
+        self.strides = _each_block(hparams, hparams.audio_strides)
         with keras.name_scope(self.name):
+            self.waveform = Waveform(hparams, name="waveform")
             # A layer norm over one or two features keeps only signs: the first convolution is a full one.
             self.stem = ConvStep2D(1, filters[0], relu=False, full=True, name="stem")
             self.blocks = [
-                ConvRes(before, after, strides=(2, 1), name=f"block{i}")
+                ConvRes(before, after, (self.strides[i], 1), name=f"block{i}")
                 for i, (before, after) in enumerate(zip([filters[0], *filters], filters))
             ]
             self.project = keras.layers.Dense(hparams.hidden_size, name="project")
@@ -88,20 +105,20 @@ class WaveformEncoder(ModalityNet):
 
     def call(self, arrays, training=False):
         """→ ([batch, positions, hidden], padding_mask [batch, positions], no grid)."""
-        sound = arrays["values"]
+        sound = self.waveform(arrays["values"], arrays["length"], training=training)
         padding_mask = _mask(arrays["length"], 1, ops.shape(sound)[1])
         x = ops.cast(sound, self.compute_dtype)[:, :, None, None]  # [batch, samples, 1, 1]
         x = self.stem(x, ops.cast(padding_mask, x.dtype)[:, :, None, None])
-        x = split_batch(functools.partial(_through, self.blocks), x, padding_mask)
-        padding_mask = padding_mask[:, :: 2 ** len(self.blocks)]
+        x = split_batch(functools.partial(_through, self.blocks, self.strides), x, padding_mask)
+        padding_mask = padding_mask[:, :: math.prod(self.strides)]
         return _project(self.project, x[:, :, 0], padding_mask), padding_mask, None
 
 
-def _through(blocks, x, padding_mask):
-    """Residual blocks one after the other, each of which halves the time."""
-    for block in blocks:
+def _through(blocks, strides, x, padding_mask):
+    """Residual blocks one after the other, each of which shortens the time by its stride."""
+    for block, stride in zip(blocks, strides):
         x = block(x, ops.cast(padding_mask, x.dtype)[:, :, None, None])
-        padding_mask = padding_mask[:, ::2]
+        padding_mask = padding_mask[:, ::stride]
     return x
 
 
@@ -109,6 +126,11 @@ def _project(project, x, padding_mask):
     """The last layer, zero at padding; there `max_pool` left minus infinity, which in 16 bits must not be summed."""
     wide = ops.cast(padding_mask, x.dtype)[..., None]
     return project(x * wide) * wide
+
+
+def _each_block(hparams, strides):
+    """The stride of every block: the last of `strides` is that of all blocks behind it too."""
+    return [strides[min(i, len(strides) - 1)] for i in range(hparams.audio_blocks)]
 
 
 def _filters(hparams):

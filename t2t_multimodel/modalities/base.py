@@ -42,6 +42,8 @@ class Modality(Samples):
     costly: ClassVar[bool] = False  # preparing a sample takes milliseconds: workers get few at once
     line_is_data: ClassVar[bool] = False  # a line holds the sample itself, never a path: safe to take from a stranger
     ranked: ClassVar[bool] = False  # answers are lists, best first
+    # As an input: what is said of it comes in the order of its positions, as the words of a recording do.
+    in_order: ClassVar[bool] = False
     file_kind: ClassVar[str] = ""  # what a file or a request holds of it: a name of `exporting/readers.py`; "": arrays
     default_metrics: ClassVar[tuple[str, ...]] = ()  # of decoded output, the headline first
     teacher_forced_metrics: ClassVar[tuple[str, ...]] = (
@@ -202,6 +204,18 @@ class Modality(Samples):
         """How much stored length is one `length_unit`."""
         return 1.0
 
+    def longest_varied(self, hparams: Any) -> float:
+        """How many times as long as it is stored `varied` may make a sample; 0: samples are read as they are stored."""
+        return 0.0
+
+    def varied(self, columns: dict[str, Any], hparams: Any, words: list[int]) -> dict[str, Any]:
+        """What training reads instead of stored samples, as columns again: the same content, said otherwise.
+
+        Args:
+          columns: as `pad` takes them. words: a uniform 64-bit number for each sample, of the seed, sample and epoch.
+        """
+        return columns
+
     def limit_hparam(self, side: str) -> str:
         """The hparam that says, in `length_unit`, which samples are too long to be trained on."""
         return "max_input_length" if side == "inputs" else "max_target_length"
@@ -236,6 +250,12 @@ class Modality(Samples):
         name = self.weights_name
         encoder = self.make_encoder(hparams, name) if reads else None
         return encoder, self.make_head(hparams, f"{name}_head" if reads else name) if writes else None
+
+    def make_aligned_net(self, hparams: Any, name: str) -> Any:
+        """As a target of inputs that are `in_order`: a layer that reads it off the encoded positions one after the
+        other, such as `CtcNet`; None: there is none. Called with a `ctc_weight` above 0.
+        """
+        return None
 
     def row_names(self, vocabulary: Any = None) -> list[str] | None:
         """What the rows of its nets stand for, such as classes, where `ModalityNet.row_axes` says which axes are rows.

@@ -135,6 +135,11 @@ class Text(Modality):
         net = TextNet(self, hparams, name=self.weights_name)
         return (net if reads else None), (net if writes else None)
 
+    def make_aligned_net(self, hparams, name):
+        from t2t_multimodel.modalities.text_nets import CtcNet
+
+        return CtcNet(self, hparams, name=name)
+
     def row_names(self, vocabulary=None):
         """The pieces of the vocabulary; the control symbols of commands by the commands' names."""
         names = vocabulary.pieces(range(vocabulary.size))

@@ -4,10 +4,12 @@ import keras
 from keras import ops
 
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.kernels.ctc import best_path
 from t2t_multimodel.layers import intermediates
 from t2t_multimodel.layers.convolution_cache import ConvolutionCache
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.models.body import Decoder, Encoder, Mixer
+from t2t_multimodel.models.observation import monotonicity
 
 
 class MultiModel(Layer):
@@ -37,6 +39,7 @@ class MultiModel(Layer):
                     if net is not None:
                         self.nets[net.name] = net
                         kind[name] = net.name
+            self._aligned = self._aligned_nets(specs) if hparams.ctc_weight else {}
             autoregressive = any(self.head(spec).autoregressive for spec in specs)
             self.encoder = Encoder(hparams, name="encoder")
             self.mixer = Mixer(hparams, name="mixer") if autoregressive else None
@@ -55,6 +58,20 @@ class MultiModel(Layer):
         """The `Head` that makes the targets of a problem."""
         return self.nets[self._heads[spec.targets.weights_name]]
 
+    def aligned_net(self, spec):
+        """The net that reads the targets of a problem off its encoded inputs in order (CTC); None: it has none."""
+        return self.nets.get(self._aligned.get(spec.targets.weights_name)) if spec.inputs.in_order else None
+
+    def _aligned_nets(self, specs):
+        """Makes the nets of `aligned_net`; {weights name of the targets: name of its net}."""
+        names = {}
+        for name, modality in sorted({s.targets.weights_name: s.targets for s in specs if s.inputs.in_order}.items()):
+            net = modality.make_aligned_net(self.hparams, f"{name}_ctc")
+            if net is not None:
+                self.nets[net.name] = net
+                names[name] = net.name
+        return names
+
     def call(self, batch, spec, training=False):
         """The forward pass with the right outputs given (teacher forcing).
 
@@ -62,13 +79,17 @@ class MultiModel(Layer):
           logits [B, T, vocabulary] of an autoregressive head, the outputs of another; and the list of the experts'
           reports.
         """
-        outputs, reports = self._outputs(batch, spec, training)
+        source = self.encode(batch, spec, training=training)
+        outputs, reports = self._outputs(batch, spec, source, training)
         head = self.head(spec)
         return (head.logits(outputs) if head.autoregressive else outputs), reports
 
-    def _outputs(self, batch, spec, training):
-        """What a head makes of the encoded inputs, or what the decoder gives to an autoregressive one; the reports."""
-        source, padding_mask, grid, reports = self.encode(batch, spec, training=training)
+    def _outputs(self, batch, spec, encoded, training):
+        """What a head makes of the encoded inputs, or what the decoder gives to an autoregressive one; the reports.
+
+        Args: encoded: of `encode`.
+        """
+        source, padding_mask, grid, reports = encoded
         head = self.head(spec)
         if not head.autoregressive:
             return head(source, padding_mask=padding_mask, grid=grid), reports
@@ -91,11 +112,14 @@ class MultiModel(Layer):
 
         Returns:
           loss: the mean of the head's loss over targets (cross entropy in nats for text and classes, smoothed in
-            training) + the experts' load balancing losses.
+            training) + the experts' load balancing losses. Of a problem with an `aligned_net`, the mean and that
+            net's loss, also by target, are mixed by `ctc_weight`.
           report: {"cross_entropy" (that mean), "weight" (targets counted), "load_balance_loss",
-            "dropped_token_fraction", and what the head reports of every target: "weights" and its `statistics`}.
+            "dropped_token_fraction", "ctc_loss" and "ctc_too_long" (share of texts without a way to fit) where there is
+            an `aligned_net`, and what the head reports of every target: "weights" and its `statistics`}.
         """
-        outputs, reports = self._outputs(batch, spec, training)
+        encoded = self.encode(batch, spec, training=training)
+        outputs, reports = self._outputs(batch, spec, encoded, training)
         smoothing = self.hparams.label_smoothing if training else 0.0
         targets = spec.targets.of_batch(batch, "targets")
         total, of_targets = self.head(spec).loss(outputs, targets, batch["example_weights"], smoothing)
@@ -110,12 +134,43 @@ class MultiModel(Layer):
             "load_balance_loss": load_balance_loss,
             "dropped_token_fraction": dropped,
         }
+        aligned = self.aligned_net(spec)
+        if aligned is not None:
+            share = self.hparams.ctc_weight
+            total, too_long = aligned.loss(encoded[0], encoded[1], targets)
+            report["ctc_loss"] = total / ops.maximum(count, 1.0)
+            report["ctc_too_long"] = too_long / ops.maximum(ops.sum(batch["example_weights"]), 1.0)
+            mean = (1.0 - share) * mean + share * report["ctc_loss"]
         return mean + load_balance_loss, report | of_targets
 
     def evaluate(self, batch, spec):
         """Teacher-forced: {"weights": [B, …], and each of the head's `statistics`, of that shape}."""
         _, report = self.loss(batch, spec, training=False)
         return {name: report[name] for name in ("weights", *self.head(spec).statistics)}
+
+    def observe(self, batch, spec):
+        """Of a problem whose inputs are in order and whose targets are written: how the model follows them.
+
+        With the right outputs given (teacher forcing), as in evaluation; may be compiled.
+
+        Returns:
+          {"signs": [B, heads of all the decoder's blocks], "pairs": [B] (see `observation.monotonicity`), where there
+           is attention; "aligned_ids": int32 [B, S], of the likeliest path of the `aligned_net`, where there is one}.
+        """
+        found = {}
+        with intermediates.capture_intermediates() as noted:
+            encoded = self.encode(batch, spec)
+            if self.hparams.use_attention:
+                self._outputs(batch, spec, encoded, training=False)
+        attention = [noted[name] for name in sorted(noted) if name.startswith("decoder/") and "experts" not in name]
+        if attention:
+            targets = spec.targets.of_batch(batch, "targets")
+            target_mask = self.head(spec).padding_mask(targets) * batch["example_weights"][:, None]
+            found["signs"], found["pairs"] = monotonicity(ops.concatenate(attention, axis=1), target_mask)
+        if (aligned := self.aligned_net(spec)) is not None:
+            ids = best_path(aligned(encoded[0]))
+            found["aligned_ids"] = ids * ops.cast(encoded[1] > 0, "int32")
+        return found
 
     def capture(self, batch, spec):
         """What a forward pass with the right outputs given (teacher forcing) looks at and whom it asks; numpy arrays.
@@ -192,6 +247,8 @@ class MultiModel(Layer):
         """The trainable variables that a batch of this problem updates, in the order of `trainable_variables`."""
         head = self.head(spec)
         variables = [*self.input_encoder(spec).input_variables, *head.output_variables]
+        if (aligned := self.aligned_net(spec)) is not None:
+            variables += aligned.trainable_variables
         variables += self.encoder.trainable_variables
         if head.autoregressive:
             variables += [*self.mixer.trainable_variables, *self.decoder.trainable_variables]

@@ -95,6 +95,7 @@ def add_curves(page, records, headlines):
         "Training loss (left, pale: measured, dark: smoothed) and the headline metric of the evaluations on "
         "the dev split (right)",
     )
+    _add_monotonicity(section, series.monotonicity(records))
     units = {
         "learning_rate": "learning rate",
         "gradient_norm": "norm of the gradient, before clipping",
@@ -242,6 +243,30 @@ def add_environment(page, trained, now):
 
 
 # ---- Pieces of sections
+
+
+def _add_monotonicity(section, found):
+    """How the attention over inputs in order moves, over the steps; `found`: of `series.monotonicity`."""
+    if not found:
+        return
+    panels = [
+        Panel(
+            problem,
+            [Line("monotonicity", steps, values, colour=COLOURS[1], marks=True)],
+            y_range=(min(0.0, *values), 1.03),
+        )
+        for problem, (steps, values, _) in found.items()
+    ]
+    said = []
+    for problem, (_, values, since) in found.items():
+        when = "not monotone at the end" if since is None else f"monotone from step {since:,} on"
+        said.append(f"{problem}: {when} ({values[-1]:.2f})")
+    section.figure(
+        figures.curves(panels, legend=False),
+        "Monotonicity of attention. " + "; ".join(said),
+        "How the attention of the most monotone head follows an input in order: 1 forward with every id, about 0 at "
+        f"random; monotone is {series.MONOTONE} or more. " + "; ".join(said),
+    )
 
 
 def _curve_panel(problem, losses, scores, headline):

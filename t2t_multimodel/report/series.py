@@ -3,6 +3,7 @@
 import numpy as np
 
 _BINS = 40  # of the steps of a run: shares in smaller bins would be mostly noise
+MONOTONE = 0.8  # monotonicity of attention from which it is said to follow its input
 
 
 def run_series(records, names):
@@ -15,6 +16,28 @@ def run_series(records, names):
                     steps, values = series.setdefault(name, ([], []))
                     steps.append(record["step"])
                     values.append(record[name])
+    return series
+
+
+def monotonicity(records):
+    """{problem: ([step], [monotonicity of its attention], from which step on it was monotone at every evaluation)}.
+
+    Of problems whose inputs are in order, such as speech; the step is None where it is not monotone at the end.
+    """
+    found = {}
+    for record in records:
+        value = record.get("attention_monotonicity")
+        if record.get("problem") and record["split"] != "train" and isinstance(value, int | float):
+            found.setdefault(record["problem"], {})[record["step"]] = value
+    series = {}
+    for problem, by_step in found.items():
+        steps = sorted(by_step)
+        since = None
+        for step in reversed(steps):
+            if by_step[step] < MONOTONE:
+                break
+            since = step
+        series[problem] = (steps, [by_step[step] for step in steps], since)
     return series
 
 

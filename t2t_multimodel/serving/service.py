@@ -113,7 +113,10 @@ class Service:
             settings = self.predictor.decode_settings(problem, **decode_hparams)
         except UserError as error:
             raise Refused(400, str(error)) from None
-        own, beams = self.predictor.decode_settings(problem)["beam_size"], self.limits.beams
+        ours = self.predictor.decode_settings(problem)
+        own, beams = ours["beam_size"], self.limits.beams
+        if settings["ctc"] != ours["ctc"]:
+            raise Refused(400, f"ctc is {ours['ctc']:g} on this server")
         if settings["return_beams"] > beams:
             raise Refused(400, f"return_beams is at most {beams} on this server")
         if settings["return_beams"] > 1 and "beam_size" not in decode_hparams:

@@ -9,6 +9,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.batching import evaluation_batches
 from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.training.backend import adapter
+from t2t_multimodel.training.following import Following
 
 
 class Evaluator:
@@ -39,8 +40,8 @@ class Evaluator:
           decoding: False: nothing is decoded, which takes the longest; teacher-forced metrics only.
 
         Returns:
-          {metric: value} with "examples", "split" and, of text, "decoding": how it was decoded, in words. Rates are
-          fractions of 1; BLEU and bracket F1 run to 100.
+          {metric: value} with "examples", "split" and, of text, "decoding": how it was decoded, in words; of inputs in
+          order also those of `following.py`. Rates are fractions of 1; BLEU and bracket F1 run to 100.
         """
         problem = self._run.problem(store.name)
         decode = decode_settings(decode_hparams, problem.decode_hparams, store.name)
@@ -50,6 +51,9 @@ class Evaluator:
         own = [name for name in problem.metrics if name not in decoded]
         teacher_forced = metrics.TeacherForced()
         predictions, references = [], []
+        # Of written targets, whether the model reads its input in order.
+        follows = problem.spec.inputs.in_order and targets.is_text
+        following = Following()
         reader = store.split(split)
         most = eval_batches * self._hparams.batch_examples
         for batch in evaluation_batches(store, split, self._hparams, most, bucket=self._static_shapes):
@@ -62,6 +66,9 @@ class Evaluator:
                 texts = [targets.reference(example["targets"], store.vocabulary()) for example in stored]
                 characters[: batch.examples] = [len(text) for text in texts]
             teacher_forced.add(forced, characters)
+            if follows:
+                seen = self._step.observe(problem.spec, batch.arrays)
+                following.add(seen, batch.examples, store.vocabulary())
             predicted, right = [None] * batch.examples, []
             if decoding or examples is not None:
                 right = [self._references(problem, store, example) for example in stored]
@@ -85,9 +92,11 @@ class Evaluator:
                 ]
         means = teacher_forced.result((*targets.teacher_forced_metrics, *own))
         scores = metrics.score(decoded, predictions, references) if decoding else {"examples": means["sequences"]}
+        followed = following.result(decoded, references if decoding else [])
         said = {"decoding": describe(decode, problem.spec.grammar)} if decoding and targets.uses_vocabulary else {}
         counts = ("tokens", "sequences")
-        return scores | {n: v for n, v in means.items() if n not in counts} | {"split": split} | said
+        means = {name: value for name, value in means.items() if name not in counts}
+        return scores | means | followed | {"split": split} | said
 
     def predict(self, problem, arrays, store, decode, rows=None):
         """The answers to a batch, as `BatchDecoder.answers` gives them."""

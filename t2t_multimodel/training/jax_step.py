@@ -12,6 +12,7 @@ from t2t_multimodel.modalities.arrays import joined_name
 STATIC_SHAPES = True  # every shape is compiled anew
 UPDATES_UNDER_WAY = 2
 REPORTED = ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
+REPORTED_WHERE_THERE = ("ctc_loss", "ctc_too_long")  # of problems that have them
 
 
 class Step:
@@ -53,11 +54,18 @@ class Step:
 
     def evaluate(self, spec, batch):
         """Teacher-forced statistics of each target as `MultiModel.evaluate` gives them; numpy arrays."""
-        if spec.signature not in self._evaluations:
-            self._evaluations[spec.signature] = fused(self.model, lambda batch: self.model.evaluate(batch, spec))
+        return self._found(self.model.evaluate, spec, batch)
+
+    def observe(self, spec, batch):
+        """What `MultiModel.observe` gives; numpy arrays."""
+        return self._found(self.model.observe, spec, batch)
+
+    def _found(self, function, spec, batch):
+        key = function.__name__, spec.signature
+        if key not in self._evaluations:
+            self._evaluations[key] = fused(self.model, lambda batch: function(batch, spec))
         self._write_variables()
-        found = self._evaluations[spec.signature](batch)
-        return {name: np.asarray(value) for name, value in found.items()}
+        return {name: np.asarray(value) for name, value in self._evaluations[key](batch).items()}
 
     def gradients(self, spec, batch):
         """The gradient of the mean cross entropy for `trainable_variables_for(spec)`, numpy arrays; updates nothing.
@@ -128,7 +136,7 @@ class Step:
                 for spec, batch in zip(specs, batches):
                     loss, report = self.model.loss(batch, spec, training=True)
                     total = total + loss / len(specs)
-                    reports.append({"loss": loss} | {name: report[name] for name in REPORTED})
+                    reports.append({"loss": loss} | _reported(report))
                 return total, (reports, [scope.get_current_value(v) for v in state])
 
         def update(values, batches, rate):
@@ -204,3 +212,7 @@ def device_memory():
     device = jax.local_devices()[0]
     found = device.memory_stats() if device.platform != "cpu" else None
     return (found or {}).get("bytes_limit"), device.device_kind
+
+
+def _reported(report):
+    return {name: report[name] for name in (*REPORTED, *(name for name in REPORTED_WHERE_THERE if name in report))}

@@ -3,6 +3,7 @@
 import time
 
 _MEANS = ("loss", "cross_entropy", "load_balance_loss", "dropped_token_fraction")
+_WHERE_THERE = ("ctc_loss", "ctc_too_long")  # of problems that have them
 
 
 class LossWindow:
@@ -40,7 +41,7 @@ class LossWindow:
         seconds = max(time.monotonic() - self._started, 1e-9)
         for problem, sums in self._sums.items():
             planned, actual = shares[problem]
-            means = {name: sums[name] / sums["microbatches"] for name in _MEANS}
+            means = {name: sums[name] / sums["microbatches"] for name in (*_MEANS, *_WHERE_THERE) if name in sums}
             log.write(
                 step,
                 means

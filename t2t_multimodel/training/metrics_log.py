@@ -31,7 +31,7 @@ _PATIENCE = 2.0  # seconds to wait for a process that holds the log; then the li
 _NOT_FINITE = ("nan", "inf", "-inf")  # JSON has no NaN
 # Values with which is calculated: finite numbers, or the line is damaged. Other values may be text.
 _FINITE = ("share_planned", "share_actual", "microbatches", "examples_seen", "train_seconds")
-_MAY_DIVERGE = ("loss", "cross_entropy", "load_balance_loss", "dropped_token_fraction", "learning_rate")
+_MAY_DIVERGE = ("loss", "cross_entropy", "load_balance_loss", "dropped_token_fraction", "learning_rate", "ctc_loss")
 
 
 class MetricsLog:

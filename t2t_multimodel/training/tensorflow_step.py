@@ -13,6 +13,7 @@ from t2t_multimodel.training.tensorflow_program import program
 STATIC_SHAPES = False  # one trace serves every length
 UPDATES_UNDER_WAY = 0  # an update ends with its call
 REPORTED = ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
+REPORTED_WHERE_THERE = ("ctc_loss", "ctc_too_long")  # of problems that have them
 
 
 class Step:
@@ -57,15 +58,22 @@ class Step:
 
     def evaluate(self, spec, batch):
         """Teacher-forced statistics of each target as `MultiModel.evaluate` gives them; numpy arrays."""
-        if spec.signature not in self._evaluations:
+        return self._found(self.model.evaluate, spec, batch)
+
+    def observe(self, spec, batch):
+        """What `MultiModel.observe` gives; numpy arrays."""
+        return self._found(self.model.observe, spec, batch)
+
+    def _found(self, function, spec, batch):
+        key = function.__name__, spec.signature
+        if key not in self._evaluations:
 
             @program(batch_signature(spec))
             def evaluation(batch):
-                return self.model.evaluate(batch, spec)
+                return function(batch, spec)
 
-            self._evaluations[spec.signature] = evaluation
-        found = self._evaluations[spec.signature](batch)
-        return {name: np.asarray(value) for name, value in found.items()}
+            self._evaluations[key] = evaluation
+        return {name: np.asarray(value) for name, value in self._evaluations[key](batch).items()}
 
     def gradients(self, spec, batch):
         """The gradient of the mean cross entropy for `trainable_variables_for(spec)`, numpy arrays; updates nothing.
@@ -95,7 +103,7 @@ class Step:
         if missing:
             raise RuntimeError(f"no gradient reaches {', '.join(missing)}")
         gradients = [tf.convert_to_tensor(g) for g in gradients]
-        return gradients, {"loss": loss} | {name: report[name] for name in REPORTED}
+        return gradients, {"loss": loss} | _reported(report)
 
     def _clip_and_apply(self, gradients, trained, rate):
         norm = tf.linalg.global_norm(gradients)
@@ -278,3 +286,7 @@ def abstractly(make):
 def device_memory():
     """(None, the name of the first device): TensorFlow does not tell how much memory one has."""
     return None, tf.config.list_logical_devices()[0].device_type.lower()
+
+
+def _reported(report):
+    return {name: report[name] for name in (*REPORTED, *(name for name in REPORTED_WHERE_THERE if name in report))}

@@ -45,7 +45,8 @@ _OF_THE_BODY = (
 ).split()
 _OF_NETS = (  # each begins with the name of the modality that it is of
     "image_stem_filters image_residual_filters image_stem_stride audio_frame_milliseconds audio_hop_milliseconds "
-    "audio_mel_bins audio_blocks audio_filter_multiplier audio_filters_most"
+    "audio_mel_bins audio_blocks audio_filter_multiplier audio_filters_most audio_strides audio_bin_strides "
+    "audio_stack audio_normalize audio_preemphasis"
 ).split()
 _LONGEST_STEP = 15  # digits
 _RANDOM_STATE = "seed_generator_state"

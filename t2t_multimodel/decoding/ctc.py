@@ -1,0 +1,77 @@
+"""Decoding with the net that reads text off the encoded inputs in order (CTC): alone, or to score a beam again."""
+
+import numpy as np
+from keras import ops
+
+from t2t_multimodel.decoding.decode import POSITIONS_STEP
+from t2t_multimodel.decoding.search import POSSIBLE, length_penalty
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.kernels.ctc import best_path
+
+
+def check_aligned(model, spec, settings):
+    """Raises `UserError` where `settings` ask for what the model lacks, or what does not go together."""
+    if not settings["ctc"]:
+        return
+    if model.aligned_net(spec) is None:
+        why = "its inputs are not in order" if not spec.inputs.in_order else "it was trained with ctc_weight=0"
+        raise UserError(f"{spec.name}: decode hparam ctc={settings['ctc']:g} has nothing to ask: {why}; leave it out")
+    if settings["temperature"]:
+        raise UserError(f"{spec.name}: decode hparams ctc and temperature exclude each other; leave one out")
+    if settings["ctc"] < 1 and max(settings["beam_size"], settings["return_beams"]) < 2:
+        raise UserError(
+            f"{spec.name}: decode hparam ctc={settings['ctc']:g} scores the hypotheses of a beam again; set beam_size "
+            "above 1, or ctc=1 to leave the decoder out"
+        )
+
+
+def read_positions(model, spec, batch):
+    """What the aligned net says of each encoded position: logits float32 [B, S, V], padding_mask [B, S].
+
+    Padded to as many positions as few programs serve, as by `decode.read_source`.
+    """
+    encoded, padding_mask, _, _ = model.encode(batch, spec)
+    more = -ops.shape(encoded)[1] % POSITIONS_STEP
+    logits = ops.pad(model.aligned_net(spec)(encoded), [[0, 0], [0, more], [0, 0]])
+    return logits, ops.pad(padding_mask, [[0, 0], [0, more]])
+
+
+def read_ids(model, spec, batch):
+    """The ids of the likeliest path, its log-probability: int32 [B, S], zeros between and behind; float32 [B]."""
+    logits, padding_mask = read_positions(model, spec, batch)
+    real = padding_mask > 0
+    ids = ops.where(real, best_path(logits), 0)
+    most = ops.max(ops.log_softmax(logits), axis=-1)
+    return ids, ops.sum(ops.where(real, most, 0.0), axis=1)
+
+
+def log_probabilities(model, spec, logits, padding_mask, ids):
+    """Of each hypothesis, over all paths: ids int32 [B, beam, T] → float32 [B, beam]."""
+    beam, length = ids.shape[1:]
+    rows = lambda x: ops.repeat(x, beam, axis=0)
+    flat = ops.reshape(ids, [-1, length])
+    nats = model.aligned_net(spec).nats(rows(logits), rows(padding_mask), flat)
+    return ops.reshape(-nats, [-1, beam])
+
+
+def to_the_left(ids):
+    """Ids with the zeros between them moved behind them; numpy, [B, S] → the same."""
+    order = np.argsort(ids == 0, axis=1, kind="stable")
+    return np.take_along_axis(ids, order, axis=1)
+
+
+def joint_order(scores, of_ctc, lengths, weight, alpha):
+    """The hypotheses of a beam in the order of both scores (Watanabe et al. 2017, eq. 14).
+
+    Args:
+      scores: float32 [B, beam] of the beam search, log-probabilities over the length penalty. of_ctc: [B, beam],
+        log-probabilities. lengths: [B, beam], ids with end-of-sequence. weight: the share of CTC.
+
+    Returns:
+      int [B, beam], best first; the scores in that order. What the beam has nothing for stays at the end.
+    """
+    penalty = np.asarray(length_penalty(np.asarray(lengths, np.float32), np.float32(alpha)))
+    joint = (1.0 - weight) * scores + weight * np.maximum(of_ctc, 0.01 * POSSIBLE) / penalty
+    joint = np.where(scores > POSSIBLE, joint, scores)
+    order = np.argsort(-joint, axis=1, kind="stable")
+    return order, np.take_along_axis(joint, order, axis=1)
