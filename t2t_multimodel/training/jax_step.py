@@ -30,6 +30,7 @@ class Step:
         self.model, self.optimizer, self.hparams = model, optimizer, hparams
         self._updates, self._gradients, self._evaluations = {}, {}, {}
         self._values = None  # of the variables, after an update; None: the variables have them
+        self.stop = 0  # what this process was told; with several processes a part of each update
 
     def variables(self):
         """Everything that makes up the state of training, in a fixed order: weights, random state, optimiser."""
@@ -40,7 +41,9 @@ class Step:
         """One update from the average over `microbatches`, a list of (spec, batch of numpy arrays); see the twin.
 
         Returns:
-          what the twin returns, as arrays that may not be computed yet: `float` of one waits for it.
+          what the twin returns, as arrays that may not be computed yet: `float` of one waits for it. With several
+          processes the batches are this one's rows of them, and the first report has also "stop": the largest `stop` of
+          all processes.
         """
         specs = tuple(spec for spec, _ in microbatches)
         key = tuple(spec.signature for spec in specs)
@@ -48,7 +51,11 @@ class Step:
             self._updates[key] = self._compiled_update(specs)
         batches = [batch for _, batch in microbatches]
         values = self._values or [v.value for v in self._all_variables()]
-        self._values, norm, reports = self._updates[key](values, batches, np.float32(learning_rate))
+        stops = ()
+        if self._several:
+            batches = jax.tree.map(self.devices.put_part, batches)
+            stops = (self.devices.put_part(np.full(self.devices.own, self.stop, np.int32)),)
+        self._values, norm, reports = self._updates[key](values, batches, np.float32(learning_rate), *stops)
         return reports, norm
 
     def evaluate(self, spec, batch):
@@ -56,8 +63,7 @@ class Step:
         if spec.signature not in self._evaluations:
             self._evaluations[spec.signature] = fused(self.model, lambda batch: self.model.evaluate(batch, spec))
         self._write_variables()
-        found = self._evaluations[spec.signature](batch)
-        return {name: np.asarray(value) for name, value in found.items()}
+        return to_host(self._evaluations[spec.signature](batch))
 
     def gradients(self, spec, batch):
         """The gradient of the mean cross entropy for `trainable_variables_for(spec)`, numpy arrays; updates nothing.
@@ -98,6 +104,16 @@ class Step:
             "results": found.output_size_in_bytes - found.alias_size_in_bytes,
         }
 
+    def spread(self):
+        """Puts the variables in their places on the devices of all processes, after they were made or restored."""
+        if self._several:
+            self.devices.spread(self._all_variables())
+
+    @property
+    def _several(self):
+        """Whether the devices are those of several processes."""
+        return self.devices is not None and self.devices.processes > 1
+
     def _all_variables(self):
         return [*self.model.variables, *self.optimizer.variables]
 
@@ -113,7 +129,8 @@ class Step:
             # Pinned, so that the variables stay where they were made, and their memory is used again.
             of_variables = [v.value.sharding for v in self._all_variables()]
             whole, rows = self.devices.whole, self.devices.rows
-            places = {"in_shardings": (of_variables, rows, whole), "out_shardings": (of_variables, whole, whole)}
+            given = (of_variables, rows, whole, *((rows,) if self._several else ()))
+            places = {"in_shardings": given, "out_shardings": (of_variables, whole, whole)}
         return jax.jit(self._make_update(specs), donate_argnums=0, **places)
 
     def _make_update(self, specs):
@@ -131,7 +148,7 @@ class Step:
                     reports.append({"loss": loss} | {name: report[name] for name in REPORTED})
                 return total, (reports, [scope.get_current_value(v) for v in state])
 
-        def update(values, batches, rate):
+        def update(values, batches, rate, stops=None):
             by_id = {id(v): value for v, value in zip(variables, values)}
             rest = [(v, by_id[id(v)]) for v in self.model.variables if id(v) not in trained_ids]
             weights = [by_id[id(v)] for v in trained]
@@ -141,6 +158,8 @@ class Step:
             if self.hparams.clip_norm:
                 scale = jax.numpy.minimum(1.0, self.hparams.clip_norm / jax.numpy.maximum(norm, 1e-12))
                 gradients = [g * scale for g in gradients]
+            if stops is not None:
+                reports[0]["stop"] = stops.max()
             by_id |= {id(v): value for v, value in zip(state, new_state)}
             by_id[id(self.optimizer.learning_rate)] = rate
             # Inside the scope the optimiser's assignments are recorded, not made; a subset of the variables is welcome.
@@ -177,6 +196,15 @@ def fused(model, function):
 
     program = jax.jit(with_values)
     return call
+
+
+def to_host(arrays):
+    """A tree of results as numpy arrays; of rows on devices of several processes all, in each process."""
+    leaves = [leaf for leaf in jax.tree.leaves(arrays) if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable]
+    if leaves:
+        whole = jax.sharding.NamedSharding(leaves[0].sharding.mesh, jax.sharding.PartitionSpec())
+        arrays = jax.jit(lambda arrays: arrays, out_shardings=whole)(arrays)
+    return jax.tree.map(np.asarray, arrays)
 
 
 def _scope(devices):
