@@ -165,7 +165,7 @@ class Group(Alone):
 
 
 ALONE = Alone()
-_current, _broken = ALONE, False
+_current, _broken = ALONE, None  # the group that an error ended
 
 
 def current():
@@ -208,7 +208,7 @@ def together(launch):
         yield group
         group.barrier("the end")
     except BaseException as error:
-        _broken = True
+        _broken = group
         group.fail(error)
         raise
     finally:
@@ -225,14 +225,15 @@ def status_of(run):
     try:
         status = run()
     except BaseException:
-        if not _broken:
+        if _broken is None:
             raise
         traceback.print_exc()
         status = 1
-    if _broken:
+    if _broken is not None:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
+        _broken.watch.goodbye()
         os._exit(status)
     return status
 

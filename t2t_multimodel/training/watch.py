@@ -64,12 +64,19 @@ class Watch:
         return None if found is None else Failure(*json.loads(found))
 
     def end_all(self, said, status):
-        """Has the others end, and waits a little for that: with process 0 the service ends that tells them."""
+        """Has the others end, and this process's thread leave it alone; `goodbye` is to follow, and the end."""
         self._failing = True
         self._publish(said, status)
-        self._note_ending()
+
+    def goodbye(self):
+        """To be called last. Process 0 waits a little for the others: with it the service ends that tells them why."""
+        self._failing = True
+        try:
+            self._client.key_value_set(f"{_ENDING}{self._index}", "", True)
+        except Exception:  # the service is gone
+            return
         until = time.monotonic() + _GOODBYE
-        while time.monotonic() < until and len(self._all(_ENDING)) < self._count:
+        while not self._index and time.monotonic() < until and len(self._all(_ENDING)) < self._count:
             time.sleep(0.05)
 
     def silent(self):
@@ -87,7 +94,6 @@ class Watch:
                 self._note()
                 failed = self.failure()
                 if failed is not None and not self._failing:
-                    self._note_ending()
                     self._end(failed)
                 if self._stuck_after and self._seconds() > self._stuck_after and not self._failing:
                     self._end_stuck()
@@ -117,12 +123,7 @@ class Watch:
             "training goes on from the last checkpoint",
             STUCK,
         )
-        self._note_ending()
-        failed = self.failure()
-        until = time.monotonic() + _GOODBYE
-        while not self._index and time.monotonic() < until and len(self._all(_ENDING)) < self._count - len(silent):
-            time.sleep(0.05)
-        self._end(failed)
+        self._end(self.failure())
 
     def _said_of(self, index, note, silent):
         if note is None:
@@ -135,6 +136,7 @@ class Watch:
         if self._ended.is_set():
             return
         os.write(2, f"\n{self._command}: error: {failed.line}\n".encode(errors="replace"))
+        self.goodbye()
         os._exit(failed.status)
 
     # ---- The coordination service
@@ -152,12 +154,6 @@ class Watch:
         try:
             self._client.key_value_set(_FAILURE, json.dumps(failure), False)
         except Exception:  # one is there already, or the service is gone
-            pass
-
-    def _note_ending(self):
-        try:
-            self._client.key_value_set(f"{_ENDING}{self._index}", "", True)
-        except Exception:  # the service is gone
             pass
 
     def _all(self, prefix):
