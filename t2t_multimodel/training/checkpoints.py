@@ -270,7 +270,7 @@ def array_files(checkpoint):
     """
     names = set(_read_manifest(checkpoint, _MANIFEST)["files"])
     for arrays in ([ARRAYS_FILE], shards.file_names(len(names) - 1)):
-        if names == {*arrays, STATE_FILE}:
+        if arrays and names == {*arrays, STATE_FILE}:
             return [Path(checkpoint) / name for name in arrays]
     raise DamagedFile(f"{checkpoint / MANIFEST_FILE} names other files than a checkpoint has")
 

@@ -132,6 +132,7 @@ class Group(Alone):
             if values.get(name) != value:
                 said = f"{_short(values.get(name))}, not {_short(value)}"
                 raise UserError(f"process {self.index} has another {name} than process 0: {said}")
+        self.barrier(doing)  # so that none goes on where another one differs
 
     def fail(self, error):
         """Has all processes end because of `error`, which is being handled; raises a better one where there is one."""

@@ -21,16 +21,10 @@ _FAILURE, _NOTES, _ENDING = "t2t/failure", "t2t/notes/", "t2t/ending/"
 
 
 class Failure(NamedTuple):
-    """Why all processes end."""
+    """Why all processes end: what is said, and the exit status."""
 
-    index: int
-    host: str
-    said: str
+    line: str
     status: int
-
-    @property
-    def line(self):
-        return f"process {self.index} on {self.host}: {self.said}"
 
 
 class Watch:
@@ -66,7 +60,7 @@ class Watch:
     def end_all(self, said, status):
         """Has the others end, and this process's thread leave it alone; `goodbye` is to follow, and the end."""
         self._failing = True
-        self._publish(said, status)
+        self._publish(Failure(f"process {self._index} on {self._host}: {said}", status))
 
     def goodbye(self):
         """To be called last. Process 0 waits a little for the others: with it the service ends that tells them why."""
@@ -100,7 +94,7 @@ class Watch:
             except Exception as error:  # the service is gone, and with it process 0
                 if not self._ended.wait(_TICK) and not self._failing and self._seconds() > _GOODBYE + _TICK:
                     said = f"process 0 can't be reached in {self.doing} ({one_line(error)[:200]})"
-                    self._end(Failure(self._index, self._host, said, STUCK))
+                    self._end(Failure(said, STUCK))
 
     def _note(self):
         self._beat += 1
@@ -114,15 +108,12 @@ class Watch:
             return
         least = min(note["met"] for note in notes.values())
         late = silent or [i for i, note in notes.items() if note["met"] == least]
-        waiting = "" if len(late) == self._count else f"; process {self._index} waits in {self.doing}"
-        if self._index in late:
-            waiting = ""
         said = "; ".join(self._said_of(i, notes.get(i), i in silent) for i in late)
-        self._publish(
-            f"{said}{waiting}: nothing went on for {self._stuck_after} s (--stuck_after); start all processes again: "
-            "training goes on from the last checkpoint",
-            STUCK,
-        )
+        waiting = next((i for i in notes if i not in late), None)
+        if waiting is not None:
+            said += f"; process {waiting} waits in {notes[waiting]['doing']}"
+        todo = "start all processes again: training goes on from the last checkpoint"
+        self._publish(Failure(f"{said}: nothing went on for {self._stuck_after} s (--stuck_after); {todo}", STUCK))
         self._end(self.failure())
 
     def _said_of(self, index, note, silent):
@@ -148,9 +139,8 @@ class Watch:
         """{process: its newest note}."""
         return {int(key.rpartition("/")[2]): json.loads(value) for key, value in self._all(_NOTES)}
 
-    def _publish(self, said, status):
+    def _publish(self, failure):
         """Notes why all end; the first one to say it is heard."""
-        failure = Failure(self._index, self._host, said, status)
         try:
             self._client.key_value_set(_FAILURE, json.dumps(failure), False)
         except Exception:  # one is there already, or the service is gone
