@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.layers.experts.across_devices import EXPERTS
+from t2t_multimodel.training.processes import current
 
 DATA, EXPERT = "data", "expert"
 LEAST_MADE_IN_PARTS = 1 << 28  # bytes of a variable that no process makes whole, where there are several
@@ -44,6 +45,7 @@ class Devices:
         self.slots_multiple = count // expert_devices
         self.rows = NamedSharding(self.mesh, PartitionSpec((DATA, EXPERT)))
         self.whole = NamedSharding(self.mesh, PartitionSpec())
+        self._most = jax.jit(lambda numbers: numbers.max(), out_shardings=self.whole)
 
     def get_variable_layout(self, variable):
         """Keras asks for the place of a variable that it is about to make; the optimiser's follow from the weights'.
@@ -95,8 +97,7 @@ class Devices:
 
     def most(self, number):
         """The largest of the whole numbers that the processes give, in all of them; each waits for the others."""
-        numbers = self.put_part(np.full(self.own, number, np.int32))
-        return int(jax.jit(jax.numpy.max, out_shardings=self.whole)(numbers))
+        return int(self._most(self.put_part(np.full(self.own, number, np.int32))))
 
     def share_out(self, tree):
         """Results of a compiled program: the rows of each shared out as `put` does, decided while it is traced."""
@@ -146,6 +147,8 @@ def chosen_devices(settings, hparams):
     """
     there, rows, processes = len(jax.devices()), hparams.batch_rows_multiple, jax.process_count()
     count = settings.devices
+    if processes > 1 and not current().several:
+        raise UserError(f"JAX runs in {processes} processes; several train by t2t-trainer only (docs/devices.md)")
     if processes > 1 and count not in (0, there):
         raise UserError(f"--devices={count}: {processes} processes use all their {there} devices; leave it out")
     if processes > 1 and rows % there:

@@ -1,6 +1,7 @@
 """The training step on JAX: the one place of the trainer that knows it (see tensorflow_step.py for its twin)."""
 
 import contextlib
+import functools
 import random
 
 import jax
@@ -202,9 +203,15 @@ def to_host(arrays):
     """A tree of results as numpy arrays; of rows on devices of several processes all, in each process."""
     leaves = [leaf for leaf in jax.tree.leaves(arrays) if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable]
     if leaves:
-        whole = jax.sharding.NamedSharding(leaves[0].sharding.mesh, jax.sharding.PartitionSpec())
-        arrays = jax.jit(lambda arrays: arrays, out_shardings=whole)(arrays)
+        arrays = _whole_everywhere(leaves[0].sharding.mesh)(arrays)
     return jax.tree.map(np.asarray, arrays)
+
+
+@functools.cache
+def _whole_everywhere(mesh):
+    """The program that gives every device of a mesh all rows of its arguments."""
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return jax.jit(lambda arrays: arrays, out_shardings=whole)
 
 
 def _scope(devices):

@@ -15,7 +15,7 @@ import time
 import traceback
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.training.watch import FOREVER, Watch, one_line
+from t2t_multimodel.training.watch import FOREVER, TODO, Watch, one_line
 
 _LOST = re.compile(r"gloo|nccl|connection|socket|heartbeat|coordination|unavailable|deadline|aborted|cancelled", re.I)
 _PATIENCE = 3.0  # seconds in which an error of another process, or its silence, explains a connection that broke
@@ -152,17 +152,13 @@ class Group(Alone):
         """The `UserError` that explains a broken connection."""
         until = time.monotonic() + _PATIENCE
         while time.monotonic() < until:
-            failed = self.watch.failure()
-            if failed is not None:
-                return UserError(failed.line)
+            with contextlib.suppress(Exception):  # the service may be gone
+                if (failed := self.watch.failure()) is not None:
+                    return UserError(failed.line)
             time.sleep(0.1)
-        silent = self.watch.silent()
-        who = " and ".join(map(str, silent)) if silent else "another process"
-        what = "process" if silent else "or"
-        return UserError(
-            f"{f'{what} {who}' if silent else who} is gone, or can't be reached, in {self.watch.doing} "
-            f"({one_line(error)[:200]}); start all processes again: training goes on from the last checkpoint"
-        )
+        silent = [f"process {number}" for number in self.watch.silent()]
+        who = " and ".join(silent) or "another process"
+        return UserError(f"{who} is gone, or can't be reached, in {self.watch.doing} ({one_line(error)[:200]}); {TODO}")
 
 
 ALONE = Alone()

@@ -132,7 +132,8 @@ class Trainer:
             if self._evaluation_due and settings.schedule == "train_and_evaluate":
                 self._evaluate_unless_stopped(log, progress)
             while self.step < last and not self._status(stop) and not self.early_stopping.stopped:
-                self.train_step.stop = stop.status
+                if self.processes.several:
+                    self.train_step.stop = stop.status
                 self._update(pending)
                 if self.step % settings.log_interval == 0 or self.step == last:
                     self._finish(pending)

@@ -12,11 +12,14 @@ import threading
 import time
 from typing import NamedTuple
 
+from t2t_multimodel.errors import printable
+
 FOREVER = 7 * 24 * 3600 * 1000  # milliseconds
 STUCK = 1  # exit status; 2 is an error that the user can correct
 _TICK = 0.5  # seconds
 _SILENT_AFTER = 4 * _TICK  # a process that is alive notes something in that time
 _GOODBYE = 5.0  # seconds that a process which failed waits for the others to have read why
+TODO = "start all processes again: training goes on from the last checkpoint"
 _FAILURE, _NOTES, _ENDING = "t2t/failure", "t2t/notes/", "t2t/ending/"
 
 
@@ -36,13 +39,13 @@ class Watch:
         self._host = socket.gethostname()
         # What all do together is counted: a process that has begun less of it is the one that the others wait for.
         self._met, self.doing, self._since = 0, "starting", time.monotonic()
-        self._beat = 0
+        self._beat, self._answered = 0, time.monotonic()
         self._ended = threading.Event()  # nothing is to be done by the thread any more
         self._failing = False
-        self._thread = threading.Thread(target=self._run, name="t2t-watch", daemon=True)
 
     def start(self):
-        self._thread.start()
+        for run in (self._run, self._look_after):
+            threading.Thread(target=run, name="t2t-watch", daemon=True).start()
 
     def close(self):
         self._ended.set()
@@ -86,15 +89,22 @@ class Watch:
         while not self._ended.wait(_TICK):
             try:
                 self._note()
+                self._answered = time.monotonic()
                 failed = self.failure()
                 if failed is not None and not self._failing:
                     self._end(failed)
                 if self._stuck_after and self._seconds() > self._stuck_after and not self._failing:
                     self._end_stuck()
-            except Exception as error:  # the service is gone, and with it process 0
-                if not self._ended.wait(_TICK) and not self._failing and self._seconds() > _GOODBYE + _TICK:
-                    said = f"process 0 can't be reached in {self.doing} ({one_line(error)[:200]})"
-                    self._end(Failure(said, STUCK))
+            except Exception:  # the service is gone, and with it process 0: JAX ends this one, or `_look_after`
+                continue
+
+    def _look_after(self):
+        """Ends this process where the service does not answer any more, which holds up the other thread."""
+        while self._stuck_after and not self._ended.wait(_TICK):
+            if min(self._seconds(), time.monotonic() - self._answered) > self._stuck_after + _SILENT_AFTER + _TICK:
+                said = f"process 0 does not answer any more; process {self._index} waits in {self.doing}"
+                self._say(Failure(f"{said}: nothing went on for {self._stuck_after} s (--stuck_after); {TODO}", STUCK))
+                os._exit(STUCK)
 
     def _note(self):
         self._beat += 1
@@ -112,8 +122,7 @@ class Watch:
         waiting = next((i for i in notes if i not in late), None)
         if waiting is not None:
             said += f"; process {waiting} waits in {notes[waiting]['doing']}"
-        todo = "start all processes again: training goes on from the last checkpoint"
-        self._publish(Failure(f"{said}: nothing went on for {self._stuck_after} s (--stuck_after); {todo}", STUCK))
+        self._publish(Failure(f"{said}: nothing went on for {self._stuck_after} s (--stuck_after); {TODO}", STUCK))
         self._end(self.failure())
 
     def _said_of(self, index, note, silent):
@@ -126,9 +135,13 @@ class Watch:
         """Ends this process, whatever its main thread waits for."""
         if self._ended.is_set():
             return
-        os.write(2, f"\n{self._command}: error: {failed.line}\n".encode(errors="replace"))
+        self._say(failed)
         self.goodbye()
         os._exit(failed.status)
+
+    def _say(self, failed):
+        """To standard error, past Python's buffers."""
+        os.write(2, f"\n{self._command}: error: {printable(failed.line)}\n".encode(errors="replace"))
 
     # ---- The coordination service
 
