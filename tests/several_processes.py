@@ -58,7 +58,7 @@ def disturb(what, step, where):
         drawn.append(1)
         if len(drawn) == step:
             if what == "hang":
-                processes.current().watch._stuck_after = 3
+                processes.current().watch._stuck_after = 5
             if processes.current().index == where:
                 if what == "hang":
                     threading.Event().wait()

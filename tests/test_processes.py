@@ -83,7 +83,7 @@ def test_the_watch_names_the_process_that_is_stuck_and_ends_all(flags, tmp_path)
         assert status == 1 and "is stuck in the batches of step 4; process 0 waits in the update of step 4" in said, (
             said
         )
-        assert "nothing went on for 3 s (--stuck_after)" in said
+        assert "nothing went on for 5 s (--stuck_after)" in said
         assert "process 1 (process " in said
 
 

@@ -13,11 +13,13 @@ import re
 import sys
 import time
 import traceback
+from importlib.metadata import version
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.training.watch import FOREVER, TODO, Watch, one_line
 
 _LOST = re.compile(r"gloo|nccl|connection|socket|heartbeat|coordination|unavailable|deadline|aborted|cancelled", re.I)
+_COMPARED = ("jax", "jaxlib", "keras", "numpy", "t2t-multimodel")  # other versions may compute other bits
 _PATIENCE = 3.0  # seconds in which an error of another process, or its silence, explains a connection that broke
 
 
@@ -195,21 +197,22 @@ def together(launch):
         yield ALONE
         return
     _current = group = Group(index, count, client, launch.stuck_after)
-    output = sys.stdout
     try:
         group.watch.start()
         jax_processes.check_devices()
+        group.same("comparing versions", {f"version of {name}": version(name) for name in _COMPARED})
         print(f"process {index} of {count}", file=sys.stderr, flush=True)
-        if index:  # what all of them would print, process 0 does
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")
-        yield group
+        with contextlib.ExitStack() as silence:
+            if index:  # what all of them would print, process 0 does
+                nowhere = silence.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                silence.enter_context(contextlib.redirect_stdout(nowhere))
+            yield group
         group.barrier("the end")
     except BaseException as error:
         _broken = group
         group.fail(error)
         raise
     finally:
-        sys.stdout = output
         group.watch.close()
         _current = ALONE
     jax_processes.stop()

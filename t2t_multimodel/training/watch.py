@@ -41,14 +41,18 @@ class Watch:
         self._met, self.doing, self._since = 0, "starting", time.monotonic()
         self._beat, self._answered = 0, time.monotonic()
         self._ended = threading.Event()  # nothing is to be done by the thread any more
-        self._failing = False
+        self._failing, self._threads = False, []
 
     def start(self):
         for run in (self._run, self._look_after):
-            threading.Thread(target=run, name="t2t-watch", daemon=True).start()
+            self._threads.append(threading.Thread(target=run, name="t2t-watch", daemon=True))
+            self._threads[-1].start()
 
     def close(self):
+        """Ends the threads."""
         self._ended.set()
+        for thread in self._threads:
+            thread.join(timeout=_SILENT_AFTER)
 
     def stage(self, doing, together):
         """This process begins to do something, alone or together with the others."""
