@@ -204,6 +204,7 @@ def test_the_first_error_is_heard():
         ({"coordinator": "a:1"}, "--coordinator needs --num_processes and --process_id; give all three"),
         ({"num_processes": 2, "process_id": 1}, "--num_processes and --process_id need --coordinator"),
         ({"coordinator": "a", "num_processes": 2, "process_id": 1}, "--coordinator=a must be HOST:PORT"),
+        ({"coordinator": "a:65536", "num_processes": 2, "process_id": 1}, "must be HOST:PORT"),
         ({"coordinator": "a:1", "num_processes": 2, "process_id": 2}, "--process_id=2 must be one of 0 to 1"),
     ],
 )

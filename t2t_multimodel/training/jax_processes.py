@@ -1,12 +1,16 @@
 """Several processes on JAX: the one place that starts `jax.distributed`, and that looks at its devices by process."""
 
 import collections
+import os
+import socket
+import sys
+import time
 
 import jax
 
 from t2t_multimodel.errors import UserError
 
-_SECONDS_TO_FIND_EACH_OTHER = 300
+_SECONDS_TO_FIND_EACH_OTHER, _SECONDS_A_TRY = 300, 5
 
 
 def start(launch):
@@ -27,6 +31,8 @@ def start(launch):
     # On a CPU the collectives of one program would wait for threads of each other.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM, which the trainer heeds itself
+    if launch.coordinator:
+        (_wait_for if launch.process_id else _check_free)(launch.coordinator)
     try:
         jax.distributed.initialize(
             launch.coordinator or None,
@@ -49,6 +55,37 @@ def start(launch):
             "the port is free, and that the machines reach each other"
         ) from error
     return jax.process_index(), jax.process_count(), distributed.global_state.client
+
+
+def _wait_for(address):
+    """Returns when process 0 listens; JAX would end this process with a stack trace where it never does."""
+    host, _, port = address.rpartition(":")
+    until, said = time.monotonic() + _SECONDS_TO_FIND_EACH_OTHER, False
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_A_TRY).close()
+            return
+        except OSError as error:
+            left = until - time.monotonic()
+            if left < 0:
+                raise UserError(
+                    f"--coordinator={address}: process 0 does not listen there ({error.strerror or error}), for "
+                    f"{_SECONDS_TO_FIND_EACH_OTHER} s; start it too, and see that this machine reaches that one"
+                ) from None
+            if left < _SECONDS_TO_FIND_EACH_OTHER - _SECONDS_A_TRY and not said:
+                print(f"waiting for process 0 at {address} ({error.strerror or error})", file=sys.stderr, flush=True)
+                said = True
+            time.sleep(0.2)
+
+
+def _check_free(address):
+    """Raises `UserError` where another program listens at the port that process 0 needs, of which JAX would crash."""
+    try:
+        socket.create_server(("", int(address.rpartition(":")[2]))).close()
+    except OSError as error:
+        raise UserError(
+            f"--coordinator={address}: process 0 can't listen at this port ({os.strerror(error.errno or 0)}); give another"
+        ) from None
 
 
 def check_devices():

@@ -51,7 +51,8 @@ class Launch:
             raise UserError(
                 f"{' and '.join(given)} need{'s' * (len(given) == 1)} {' and '.join(missing)}; give all three"
             )
-        if self and not re.fullmatch(r"\S+:[0-9]{1,5}", self.coordinator or "x:1"):
+        port = re.fullmatch(r"\S+:([0-9]{1,5})", self.coordinator or "x:1")
+        if port is None or not 0 < int(port[1]) < 1 << 16:
             raise UserError(f"--coordinator={self.coordinator} must be HOST:PORT, of the machine of process 0")
         if given and not 0 <= self.process_id < self.num_processes:
             raise UserError(
