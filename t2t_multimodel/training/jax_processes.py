@@ -84,7 +84,8 @@ def _check_free(address):
         socket.create_server(("", int(address.rpartition(":")[2]))).close()
     except OSError as error:
         raise UserError(
-            f"--coordinator={address}: process 0 can't listen at this port ({os.strerror(error.errno or 0)}); give another"
+            f"--coordinator={address}: process 0 can't listen at this port ({os.strerror(error.errno or 0)}); give "
+            "another"
         ) from None
 
 
