@@ -95,21 +95,24 @@ def _parts(directory, step):
     from t2t_multimodel.training import checkpoints
     from t2t_multimodel.training.parts import part_of
     from t2t_multimodel.training.reporting import format_table
+    from t2t_multimodel.training.shards import path_of
 
-    path = checkpoints.folder_of(directory.checkpoints, step) / checkpoints.ARRAYS_FILE
-    sizes, state = {}, 0
+    folder = checkpoints.folder_of(directory.checkpoints, step)
+    numbers, sizes, state = {}, {}, 0
     try:
-        with safe_open(path, framework="numpy") as file:
-            names = list(file.keys())
-            model = next(name for name in names if name.count("/") > 1).split("/")[0]  # an optimizer's have no parts
-            for name in names:
-                size = math.prod(file.get_slice(name).get_shape())
-                if not name.startswith(f"{model}/"):
-                    state += size
-                elif not name.endswith("seed_generator_state"):
-                    sizes[part_of(name)] = sizes.get(part_of(name), 0) + size
+        for path in checkpoints.array_files(folder):
+            with safe_open(path, framework="numpy") as file:
+                for name in file.keys():
+                    size = math.prod(file.get_slice(name).get_shape())
+                    numbers[path_of(name)] = numbers.get(path_of(name), 0) + size
+        model = next(name for name in numbers if name.count("/") > 1).split("/")[0]  # an optimizer's have no parts
+        for name, size in numbers.items():
+            if not name.startswith(f"{model}/"):
+                state += size
+            elif not name.endswith("seed_generator_state"):
+                sizes[part_of(name)] = sizes.get(part_of(name), 0) + size
     except (SafetensorError, OSError, ValueError, StopIteration) as error:
-        raise UserError(f"{path} can't be read ({error}); copy the run again") from None
+        raise UserError(f"the arrays of {folder} can't be read ({error}); copy the run again") from None
     rows = [("part", "weights", "share")]
     total = sum(sizes.values())
     rows += [(part, f"{size:,}", f"{size / max(total, 1):.1%}") for part, size in sizes.items()]

@@ -20,6 +20,8 @@ import sys
 
 from t2t_multimodel import startup
 from t2t_multimodel.cli.command import Command
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.training import processes
 from t2t_multimodel.training.run_settings import SCHEDULES
 
 command = Command("t2t-trainer", __doc__)
@@ -88,11 +90,18 @@ command.integer(
 )
 command.switch("shard_weights", "share the other weights and the optimizer's state out too: less memory, more traffic")
 
+command.group("By several processes (JAX; docs/devices.md)")
+command.choice("distributed", "", ("", "auto"), "auto: JAX finds the other processes (SLURM, Open MPI, Kubernetes)")
+command.text("coordinator", "", "where process 0 listens for the others, with a free port", metavar="HOST:PORT")
+command.integer("num_processes", None, "how many processes there are", at_least=1)
+command.integer("process_id", None, "which of them this one is, from 0", at_least=0)
+command.integer("stuck_after", 1800, "end all where nothing goes on for so many seconds; 0 = never", at_least=0)
+
 command.standard_flags()
 
 
 def main(argv=None):
-    return command.run(_train, argv)
+    return processes.status_of(lambda: command.run(_train, argv))
 
 
 def make_trainer(flags):
@@ -151,11 +160,16 @@ def _run_settings(flags):
 
 
 def _train(flags):
+    launch = processes.Launch(
+        flags.distributed, flags.coordinator, flags.num_processes, flags.process_id, flags.stuck_after
+    )
     if flags.dry_run:
+        if launch:
+            raise UserError("--dry_run counts the memory of one process; leave out what asks for several")
         return _count_memory(flags)
     from t2t_multimodel.training.stopping import StopSignals
 
-    with StopSignals(exit_at_once=True) as stop:
+    with StopSignals(exit_at_once=True) as stop, processes.together(launch):
         trainer = make_trainer(flags)
         status = trainer.run(stop)
         print(_continuation(flags, trainer.hparams.train_steps), flush=True)

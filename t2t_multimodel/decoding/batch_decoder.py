@@ -67,8 +67,8 @@ class BatchDecoder:
             wanted,
             draws,
         )
-        ids, scores = self._writer(spec.targets, length, beam_size, grammar, truncated)(*given)
-        ids, scores = np.asarray(ids)[:rows], np.asarray(scores)[:rows]  # of all hypotheses
+        written = self._writer(spec.targets, length, beam_size, grammar, truncated)(*given)
+        ids, scores = (array[:rows] for array in self._backend.to_host(written))  # of all hypotheses
         return (ids[:, :best], scores[:, :best]) if best else (ids[:, 0], scores[:, 0])
 
     def parts(self, spec, arrays, limit, pace, grammar=None, sampling=None):
@@ -245,8 +245,8 @@ class BatchDecoder:
         rows = len(arrays["command"])
         if self._backend.STATIC_SHAPES:
             arrays = self._filled(arrays, rows)
-        found = self._predictors[spec.signature](arrays)
-        return {name: np.asarray(value)[:rows] for name, value in found.items()}
+        found = self._backend.to_host(self._predictors[spec.signature](arrays))
+        return {name: value[:rows] for name, value in found.items()}
 
     def _reader(self, spec):
 

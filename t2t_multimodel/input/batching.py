@@ -1,6 +1,5 @@
 """Batches from an example store: endless ones for training, at an exact position; each example once for evaluation."""
 
-import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ HPARAMS_OF_BATCHES = (
     "length_window",
 )
 _ADDED = ("audio_speeds", "sorted_epochs")
+WHOLE = (0, 1)  # the first of one part
 _READ_BYTES = 256 * 1024  # of stored examples that are parsed together: a call costs as much as 50 short sentences
 
 
@@ -52,7 +52,16 @@ class BatchStream:
     epochs. Batches are read ahead in a thread; `state()` speaks of the batches handed out.
     """
 
-    def __init__(self, store: Any, split: str, hparams: Any, seed: int, *, bucket: bool = False) -> None:
+    def __init__(
+        self,
+        store: Any,
+        split: str,
+        hparams: Any,
+        seed: int,
+        *,
+        bucket: bool = False,
+        part: tuple[int, int] = WHOLE,
+    ) -> None:
         """
         Args:
           store: an `ExampleStore`.
@@ -62,25 +71,31 @@ class BatchStream:
           bucket: lengths are padded up to one of few, and every batch has the rows of a full one of its lengths, and
             of the next multiple of `batch_rows_multiple`, what is left over being filled up with rows of example weight
             0: few shapes, for JAX.
+          part: (i, n): only the i-th (from 0) of n equal parts of the rows of every batch is read, with the shapes that
+            the whole batch has besides; what `Batch` says of examples, rows and tokens, and the position, are those of
+            the whole. With `bucket`, and `batch_rows_multiple` a multiple of n.
 
         Raises:
           UserError: no such split, or every example is too long.
         """
+        if part[1] > 1 and not (bucket and hparams.batch_rows_multiple % part[1] == 0):
+            raise ValueError(
+                f"batches of a multiple of {hparams.batch_rows_multiple} rows have no {part[1]} equal parts"
+            )
         self.problem = store.name
         self.hparams = hparams
         self._spec = store.spec
         self._split = store.split(split)
         self._plan = BatchPlan(self._split, self._spec, hparams, seed, bucket=bucket)
-        self._bucket = bucket
         values = [getattr(hparams, name) for name in HPARAMS_OF_BATCHES]
         decides_the_order = [store.digest, split, seed, bucket, values]
         # Those that change nothing by default stand there only where they do.
         default = type(hparams)()
         added = {n: getattr(hparams, n) for n in _ADDED if getattr(hparams, n) != getattr(default, n)}
         decides_the_order += [added] if added else []
-        self._vary = None  # the same samples are read otherwise in each epoch
-        if self._spec.inputs.longest_varied(hparams):
-            self._vary = (hparams, (seed, self._spec.name, split))
+        is_varied = self._spec.inputs.longest_varied(hparams)  # each epoch reads the same samples otherwise
+        vary = (hparams, (seed, self._spec.name, split)) if is_varied else None
+        self._reader = _Reader(self._plan, self._split, self._spec, bucket, part, vary)
         self._digest = hashlib.sha256(json.dumps(decides_the_order).encode()).hexdigest()[:16]
         self._position = (0, 0, 0)  # epoch, window, batch of what next() gives next
         self._given = 0
@@ -98,9 +113,7 @@ class BatchStream:
     def next(self) -> Batch:
         """The next `Batch`. What goes wrong while it is read is raised here, as it was raised there."""
         if self._prefetcher is None:
-            self._prefetcher = Prefetcher(
-                _batches_from(self._position, self._plan, self._split, self._spec, self._bucket, self._vary)
-            )
+            self._prefetcher = Prefetcher(_batches_from(self._position, self._plan, self._reader))
         try:
             epoch, rows, arrays, following = self._prefetcher.next()
         except BaseException:
@@ -115,7 +128,7 @@ class BatchStream:
         """The batch of the first epoch with the most positions; the stream stays where it is."""
         windows = (self._plan.window(0, window) for window in range(self._plan.windows))
         rows = max((rows for batches in windows for rows in batches), key=self._plan.padded_positions)
-        _, arrays = next(_read([rows], self._plan, self._split, self._spec, self._bucket))
+        _, arrays = next(self._reader.read([rows]))
         return _batch(arrays, self._plan, self._split, rows, 0, 0)
 
     def state(self) -> dict[str, Any]:
@@ -156,19 +169,18 @@ def evaluation_batches(
     examples = store.split(split)
     plan = BatchPlan(examples, store.spec, hparams, 0, bucket=bucket, training=False)
     count = min(most_examples, len(examples)) if most_examples else len(examples)
-    batches = _read(plan.cut(np.arange(count)), plan, examples, store.spec, bucket)
-    for position, (rows, arrays) in enumerate(batches):
+    reader = _Reader(plan, examples, store.spec, bucket)
+    for position, (rows, arrays) in enumerate(reader.read(plan.cut(np.arange(count)))):
         yield _batch(arrays, plan, examples, rows, 0, position)
 
 
-def _batches_from(position, plan, split, spec, bucket, vary=None):
+def _batches_from(position, plan, reader):
     """Yields (epoch, rows, arrays, the position that follows), endlessly."""
     epoch, window, start = position
     while True:
         batches = plan.window(epoch, window)
         after_window = (epoch, window + 1, 0) if window + 1 < plan.windows else (epoch + 1, 0, 0)
-        of_epoch = vary and functools.partial(_varied, spec, vary, epoch)
-        for i, (rows, arrays) in enumerate(_read(batches[start:], plan, split, spec, bucket, of_epoch), start):
+        for i, (rows, arrays) in enumerate(reader.read(batches[start:], epoch), start):
             yield epoch, rows, arrays, (epoch, window, i + 1) if i + 1 < len(batches) else after_window
         epoch, window, start = after_window
 
@@ -180,33 +192,68 @@ def _varied(spec, vary, epoch, columns, rows):
     return spec.inputs.varied(columns, hparams, words)
 
 
-def _read(batches, plan, split, spec, bucket, vary=None):
-    """Yields (rows, arrays) for each of `batches` (row numbers); small ones are read and parsed several at a time.
+@dataclass(frozen=True)
+class _Reader:
+    """Reads planned batches, or a part of each.
 
-    `vary(columns, rows)`: what is read instead of the inputs of these rows; None: they are read as they are stored.
+    `vary`: (the hparams, a key of draws) by which each epoch reads the inputs otherwise; None: as they are stored.
     """
-    sizes = [split.stored_bytes(rows) for rows in batches]
-    while batches:
-        count = max(1, int(np.searchsorted(np.cumsum(sizes), _READ_BYTES, side="right")))
-        together, batches, sizes = batches[:count], batches[count:], sizes[count:]
-        inputs, targets = split.columns(np.concatenate(together))
-        ends = np.cumsum([len(rows) for rows in together]).tolist()
-        for rows, end in zip(together, ends):
-            part = slice(end - len(rows), end)
-            own = {name: part_of(column, part) for name, column in inputs.items()}
-            # Few shapes are as long as the longest that may be made; others as long as what is there.
-            shortest = vary is not None and not bucket
-            yield (
-                rows,
-                make_batch(
-                    spec,
-                    vary(own, rows) if vary else own,
-                    {name: part_of(column, part) for name, column in targets.items()},
-                    rows=plan.filled_rows(rows) if bucket else len(rows),
-                    input_length=0 if shortest else plan.input_padded[rows].max(axis=0),
-                    target_length=plan.target_padded[rows].max(axis=0),
-                ),
+
+    plan: Any
+    split: Any
+    spec: Any
+    bucket: bool
+    part: tuple[int, int] = WHOLE
+    vary: Any = None
+
+    def read(self, batches, epoch=0):
+        """Yields (rows, arrays) for each of `batches` (row numbers); small ones are read and parsed several at a time.
+
+        The rows are those of the whole batch, the arrays hold this reader's part of them.
+        """
+        own = [self._own(rows) for rows in batches]
+        sizes = [self.split.stored_bytes(mine) for mine, _ in own]
+        while batches:
+            count = max(1, int(np.searchsorted(np.cumsum(sizes), _READ_BYTES, side="right")))
+            together, batches, own_rows, own, sizes = (
+                batches[:count],
+                batches[count:],
+                own[:count],
+                own[count:],
+                sizes[count:],
             )
+            inputs, targets = self._columns([mine for mine, _ in own_rows], together[0][:1])
+            ends = np.cumsum([len(mine) for mine, _ in own_rows]).tolist()
+            # Few shapes are as long as the longest that may be made; others as long as what is there.
+            shortest = self.vary is not None and not self.bucket
+            for rows, (mine, filled), end in zip(together, own_rows, ends):
+                part = slice(end - len(mine), end)
+                own_inputs = {name: part_of(column, part) for name, column in inputs.items()}
+                if self.vary is not None:
+                    own_inputs = _varied(self.spec, self.vary, epoch, own_inputs, mine)
+                yield (
+                    rows,
+                    make_batch(
+                        self.spec,
+                        own_inputs,
+                        {name: part_of(column, part) for name, column in targets.items()},
+                        rows=filled,
+                        input_length=0 if shortest else self.plan.input_padded[rows].max(axis=0),
+                        target_length=self.plan.target_padded[rows].max(axis=0),
+                    ),
+                )
+
+    def _own(self, rows):
+        """(the examples of this part of a batch, how many rows they are filled up to)."""
+        index, count = self.part
+        filled = self.plan.filled_rows(rows) if self.bucket else len(rows)
+        size = filled // count
+        return rows[index * size : (index + 1) * size], size
+
+    def _columns(self, parts, any_row):
+        """The columns of all `parts`; where there is no example in them, those of another one, which no part has."""
+        rows = np.concatenate(parts)
+        return self.split.columns(rows if len(rows) else any_row)
 
 
 def _batch(arrays, plan, split, rows, epoch, position):

@@ -57,6 +57,8 @@ class Ragged(NamedTuple):
         """The rows of a slice."""
         ends = np.cumsum(self.lengths)[rows]
         lengths = self.lengths[rows]
+        if not len(lengths):
+            return Ragged(self.values[:0], lengths)
         return Ragged(self.values[ends[0] - lengths[0] : ends[-1]], lengths)
 
     def rows(self) -> list[Any]:

@@ -1,5 +1,6 @@
 """The arrays of a checkpoint in one file, in the format safetensors: {name: array}; no code, sizes known in advance."""
 
+import json
 import math
 import os
 import re
@@ -14,6 +15,13 @@ from t2t_multimodel.regular_files import open_regular
 
 _MOST_HEADER_BYTES = 1 << 25  # names, types and shapes; some 200,000 arrays
 _HEADER = {str: {"dtype?": str, "shape?": [Whole(0)], "data_offsets?": [Whole(0)]}}
+_NAMES = {  # of numpy's types in the header
+    "bool": "BOOL",
+    "bfloat16": "BF16",
+    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
+    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
+}
 _METADATA = "__metadata__"  # the one name in the header that is no array
 
 
@@ -32,6 +40,28 @@ def write(path, arrays):
         if not number:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def write_streamed(path, entries):
+    """Writes arrays of which one at a time is in memory; raises `OSError`.
+
+    Args:
+      entries: (name, numpy dtype, shape, function that gives the array) of each.
+    """
+    header, end = {}, 0
+    for name, dtype, shape, _ in entries:
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        header[name] = {"dtype": _NAMES[np.dtype(dtype).name], "shape": list(shape), "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # so that the arrays begin at a multiple of 8
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name, dtype, shape, value in entries:
+            array = np.asarray(value(), order="C")
+            if (array.dtype, array.shape) != (np.dtype(dtype), tuple(shape)):
+                raise ValueError(f"{name} is {array.dtype} {array.shape}, not {dtype} {shape}")
+            file.write(array.tobytes())
 
 
 def read(path):

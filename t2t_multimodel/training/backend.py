@@ -8,8 +8,8 @@ from t2t_multimodel.errors import UserError, unknown_name
 
 
 def adapter():
-    """`Step`, `compiled`, `fused`, `seed` of the backend; `STATIC_SHAPES`: whether batches for the first two must come
-    in few shapes; and `UPDATES_UNDER_WAY`: how many updates may be under way while another one is begun.
+    """`Step`, `compiled`, `fused`, `to_host`, `seed` of the backend; `STATIC_SHAPES`: whether batches for the first two
+    must come in few shapes; and `UPDATES_UNDER_WAY`: how many updates may be under way while another one is begun.
     """
     name = keras.backend.backend()
     if name == "tensorflow":
@@ -40,4 +40,4 @@ def chosen_devices(settings, hparams):
 
 def scope(devices):
     """The context in which the variables of a model on these devices are made."""
-    return contextlib.nullcontext() if devices is None else devices.scope()
+    return contextlib.nullcontext() if devices is None else devices.making()

@@ -3,6 +3,7 @@
     run/checkpoints/step-000300/arrays.safetensors   weights, optimiser state, …: {name: array}
                                 state.json           positions in the data, counters, …: plain values
                                 manifest.json        bytes and sha256 of each of them
+              step-000350/arrays-00001-of-00002.safetensors, …: of several processes, a file each (`shards.py`)
                     damaged/step-000400/             a damaged checkpoint, out of the way of those that follow
 
 A checkpoint is written beside its place, flushed to the disk and renamed, so that a run killed at any moment, or
@@ -23,11 +24,11 @@ from pathlib import Path
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.files import remove_folder
-from t2t_multimodel.json_files import DamagedFile, Exactly, MissingFile, Whole, read_bytes, read_json
+from t2t_multimodel.json_files import DamagedFile, MissingFile, Whole, read_bytes, read_json
 from t2t_multimodel.regular_files import open_regular
-from t2t_multimodel.training import arrays_file
+from t2t_multimodel.training import arrays_file, shards
 
-FORMAT_VERSION = 1
+FORMAT_VERSION, SHARDS_VERSION = 1, 2  # of one file of arrays; of several
 ARRAYS_FILE, STATE_FILE, MANIFEST_FILE = "arrays.safetensors", "state.json", "manifest.json"
 DAMAGED_FOLDER = "damaged"
 _STEP_FOLDER = re.compile(r"step-([0-9]{6,15})")
@@ -37,7 +38,7 @@ _FACTS = {"bytes": Whole(0), "sha256": str}
 _MANIFEST = {
     "format_version": Whole(),
     "step": Whole(0),
-    "files": Exactly({ARRAYS_FILE: _FACTS, STATE_FILE: _FACTS}),
+    "files": {str: _FACTS},
 }
 _TRIES = 5  # at finding the newest, while a trainer makes and removes some
 _CLOCK_TICK = 20_000_000  # nanoseconds; two changes of a file further apart have different times
@@ -80,18 +81,30 @@ def save(folder, step, arrays, state):
     Raises:
       UserError: the disk is full, or can't be written for another reason; nothing is left of the attempt.
     """
-    folder = Path(folder)
+    with writing(folder, step, state) as (unfinished, facts):
+        arrays_file.write(unfinished / ARRAYS_FILE, arrays)
+        facts[ARRAYS_FILE] = flushed_facts(unfinished / ARRAYS_FILE)
+    return folder_of(folder, step)
+
+
+@contextlib.contextmanager
+def writing(folder, step, state):
+    """For the block that writes the arrays of a checkpoint: with its end the checkpoint is there; see `save`.
+
+    Yields:
+      (an empty folder for the files of arrays, a dict to which the block adds `flushed_facts` of each by its name).
+    """
+    folder, facts = Path(folder), {}
     final, temporary = folder_of(folder, step), folder / f"{_TEMPORARY}{step}-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
         temporary.mkdir()
-        arrays_file.write(temporary / ARRAYS_FILE, arrays)
-        _flush(temporary / ARRAYS_FILE)
+        yield temporary, facts
         _write(temporary / STATE_FILE, _json(state))
-        written = {name: _facts_of(temporary / name) for name in (ARRAYS_FILE, STATE_FILE)}
-        manifest = {"format_version": FORMAT_VERSION, "step": step, "files": written}
-        _write(temporary / MANIFEST_FILE, _json(manifest))
+        facts[STATE_FILE] = _facts_of(temporary / STATE_FILE)
+        version = FORMAT_VERSION if ARRAYS_FILE in facts else SHARDS_VERSION
+        _write(temporary / MANIFEST_FILE, _json({"format_version": version, "step": step, "files": facts}))
         _flush(temporary)
         if final.exists() and damage(folder, step):
             set_aside(folder, step)
@@ -100,14 +113,24 @@ def save(folder, step, arrays, state):
         os.rename(temporary, final)
         _flush(folder)
     except OSError as error:
-        todo = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "put that right"
-        raise UserError(
-            f"the checkpoint of step {step} could not be written to {folder}: {error.strerror or error}; {todo} and "
-            f"run the same command again, earlier checkpoints are unharmed"
-        ) from error
+        raise unwritable(folder, step, error) from error
     finally:
         _sweep(folder)
-    return final
+
+
+def unwritable(folder, step, error):
+    """The `UserError` of an `OSError` in writing a checkpoint."""
+    todo = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "put that right"
+    return UserError(
+        f"the checkpoint of step {step} could not be written to {folder}: {error.strerror or error}; {todo} and "
+        f"run the same command again, earlier checkpoints are unharmed"
+    )
+
+
+def flushed_facts(path):
+    """Has the disk keep a file that was written; returns what the manifest says of it."""
+    _flush(path)
+    return _facts_of(path)
 
 
 def steps(folder):
@@ -178,11 +201,13 @@ def damage(folder, step, unchanged=False):
         if checkpoint.is_symlink():
             return "it is a link"
         version = _read_manifest(checkpoint, {"format_version": Whole()})["format_version"]
-        if version != FORMAT_VERSION:
-            return f"its format version is {version}, this program reads {FORMAT_VERSION}"
+        if version not in (FORMAT_VERSION, SHARDS_VERSION):
+            return f"its format version is {version}, this program reads {FORMAT_VERSION} and {SHARDS_VERSION}"
         manifest = _read_manifest(checkpoint, _MANIFEST)
         if manifest["step"] != step:
             return f"its {MANIFEST_FILE} is not one of step {step}"
+        array_files(checkpoint)
+        total = 0
         for name, facts in manifest["files"].items():
             with open_regular(checkpoint / name, links=False) as file:
                 size = os.fstat(file.fileno()).st_size
@@ -190,7 +215,8 @@ def damage(folder, step, unchanged=False):
                     return f"{name} has {size:,} bytes instead of {facts['bytes']:,}"
                 if size > _MOST_JSON_BYTES.get(name, size):
                     return f"{name} has more than {_MOST_JSON_BYTES[name]:,} bytes"
-                arrays_file.require_memory(checkpoint / name, size)
+                total += size
+                arrays_file.require_memory(checkpoint / name, total)
                 if _facts(file, unchanged) != facts:
                     return f"{name} was changed"
     except FileNotFoundError as error:
@@ -228,12 +254,25 @@ def load(folder, step, verify=True):
         state = json.loads(read_bytes(checkpoint / STATE_FILE, limit=_MOST_JSON_BYTES[STATE_FILE], links=False))
         if not isinstance(state, dict):
             raise ValueError(f"{STATE_FILE} holds no object")
-        arrays = arrays_file.read(checkpoint / ARRAYS_FILE)
+        arrays = shards.joined([arrays_file.read(path) for path in array_files(checkpoint)])
     except DamagedFile as error:
         raise UserError(f"the checkpoint {checkpoint} is damaged ({error}); use another one of {folder}") from None
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise UserError(f"the checkpoint {checkpoint} is damaged ({error}); use another one of {folder}") from error
     return Checkpoint(step, checkpoint, arrays, state)
+
+
+def array_files(checkpoint):
+    """The files of a checkpoint's arrays, in order: `ARRAYS_FILE`, or one of each process that trained.
+
+    Raises:
+      DamagedFile: its manifest names other files.
+    """
+    names = set(_read_manifest(checkpoint, _MANIFEST)["files"])
+    for arrays in ([ARRAYS_FILE], shards.file_names(len(names) - 1)):
+        if arrays and names == {*arrays, STATE_FILE}:
+            return [Path(checkpoint) / name for name in arrays]
+    raise DamagedFile(f"{checkpoint / MANIFEST_FILE} names other files than a checkpoint has")
 
 
 def prune(folder, keep_last, warn=None, spared=()):

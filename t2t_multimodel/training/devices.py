@@ -3,7 +3,7 @@
 The devices are a mesh of two axes, data × expert. The rows of a batch are shared out over all of them. The experts'
 weights are shared out over the axis expert; the other weights are whole on every device or, with `shard_weights`, in
 parts too (FSDP, ZeRO: Rajbhandari et al. 2020, arXiv 1910.02054). XLA adds the communication (GSPMD: Xu et al. 2021,
-arXiv 2105.04663).
+arXiv 2105.04663). The devices may be those of several processes: each puts its own rows of a batch on its own.
 """
 
 import contextlib
@@ -16,8 +16,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.layers.experts.across_devices import EXPERTS
+from t2t_multimodel.training.processes import current
 
 DATA, EXPERT = "data", "expert"
+LEAST_MADE_IN_PARTS = 1 << 28  # bytes of a variable that no process makes whole, where there are several
 LEAST_SHARDED = 1024  # numbers of a variable that `shard_weights` cuts: of a smaller one the parts are not worth it
 
 
@@ -34,20 +36,37 @@ class Devices:
           expert_devices: over how many of them the experts are shared out; divides `num_experts`.
           shard_weights: cut the other weights too.
         """
-        grid = np.array(jax.devices()[:count]).reshape(count // expert_devices, expert_devices)
-        self.mesh = Mesh(grid, (DATA, EXPERT))
+        # By process, so that the rows of each are one part of a batch.
+        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))[:count]
+        self.mesh = Mesh(np.array(devices).reshape(count // expert_devices, expert_devices), (DATA, EXPERT))
+        self.processes = len({device.process_index for device in devices})
         self.count, self.shard_weights, self.num_experts = count, shard_weights, num_experts
+        self.own = count // self.processes  # devices of this process
         self.slots_multiple = count // expert_devices
         self.rows = NamedSharding(self.mesh, PartitionSpec((DATA, EXPERT)))
         self.whole = NamedSharding(self.mesh, PartitionSpec())
+        self._most = jax.jit(lambda numbers: numbers.max(), out_shardings=self.whole)
 
     def get_variable_layout(self, variable):
-        """Keras asks for the place of a variable that it is about to make; the optimiser's follow from the weights'."""
-        return NamedSharding(self.mesh, PartitionSpec(*self._axes(variable.path, tuple(variable.shape))))
+        """Keras asks for the place of a variable that it is about to make; the optimiser's follow from the weights'.
+
+        With several processes a small one is made by each of them, and put in its place by `spread`.
+        """
+        shape = tuple(variable.shape)
+        if self.processes > 1 and 4 * math.prod(shape) < LEAST_MADE_IN_PARTS:
+            return None
+        return self._place(variable)
 
     def get_tensor_layout(self, path):
         """The place of the experts' slots, [E, slots, d]; None: XLA decides."""
         return NamedSharding(self.mesh, PartitionSpec(EXPERT, DATA)) if path == EXPERTS else None
+
+    def spread(self, variables):
+        """Puts variables that each process has whole in their places. Their values are the same in all processes."""
+        for variable in variables if self.processes > 1 else ():
+            place = self._place(variable)
+            if not variable.value.sharding.is_equivalent_to(place, len(variable.shape)):
+                variable.assign(_placed(np.asarray(variable.value), place))
 
     @contextlib.contextmanager
     def scope(self):
@@ -58,10 +77,27 @@ class Devices:
         finally:
             keras.distribution.set_distribution(before)
 
+    @contextlib.contextmanager
+    def making(self):
+        """The same where variables are made and restored. What each of several processes makes whole is on its host."""
+        with self.scope(), contextlib.ExitStack() as stack:
+            if self.processes > 1 and jax.devices()[0].platform != "cpu":
+                stack.enter_context(jax.default_device(jax.local_devices(backend="cpu")[0]))
+            yield
+
     def put(self, array):
         """A numpy array on the devices: its rows shared out where they can be shared evenly, else whole on each."""
         array = np.asarray(array)
-        return jax.make_array_from_callback(array.shape, self._of_rows(array), lambda index: array[index])
+        return _placed(array, self._of_rows(array))
+
+    def put_part(self, array):
+        """The same of an array of which each process has its own rows only, one of equal parts in order."""
+        shape = (len(array) * self.processes, *array.shape[1:])
+        return jax.make_array_from_process_local_data(self.rows, np.asarray(array), shape)
+
+    def most(self, number):
+        """The largest of the whole numbers that the processes give, in all of them; each waits for the others."""
+        return int(self._most(self.put_part(np.full(self.own, number, np.int32))))
 
     def share_out(self, tree):
         """Results of a compiled program: the rows of each shared out as `put` does, decided while it is traced."""
@@ -70,9 +106,13 @@ class Devices:
     def __str__(self):
         experts = self.mesh.shape[EXPERT]
         named = jax.devices()[0].device_kind
-        said = f"{self.count} devices ({named}): the rows of a batch are shared out over all of them"
+        several = f" of {self.processes} processes" if self.processes > 1 else ""
+        said = f"{self.count} devices{several} ({named}): the rows of a batch are shared out over all of them"
         said += f", the experts over {experts}" if experts > 1 else ""
         return said + (", the other weights too" if self.shard_weights else "")
+
+    def _place(self, variable):
+        return NamedSharding(self.mesh, PartitionSpec(*self._axes(variable.path, tuple(variable.shape))))
 
     def _of_rows(self, array):
         return self.rows if array.ndim and array.shape[0] and array.shape[0] % self.count == 0 else self.whole
@@ -91,6 +131,10 @@ class Devices:
         return axes
 
 
+def _placed(array, place):
+    return jax.make_array_from_callback(array.shape, place, lambda index: array[index])
+
+
 def chosen_devices(settings, hparams):
     """The `Devices` that the settings of a run ask for; None: a single one, where nothing needs a place.
 
@@ -101,8 +145,17 @@ def chosen_devices(settings, hparams):
     Raises:
       UserError: there are fewer devices, or the rows of a batch or the experts can't be shared evenly.
     """
-    there, rows = len(jax.devices()), hparams.batch_rows_multiple
+    there, rows, processes = len(jax.devices()), hparams.batch_rows_multiple, jax.process_count()
     count = settings.devices
+    if processes > 1 and not current().several:
+        raise UserError(f"JAX runs in {processes} processes; several train by t2t-trainer only (docs/devices.md)")
+    if processes > 1 and count not in (0, there):
+        raise UserError(f"--devices={count}: {processes} processes use all their {there} devices; leave it out")
+    if processes > 1 and rows % there:
+        raise UserError(
+            f"the {there} devices of {processes} processes can't share batches of a multiple of batch_rows_multiple="
+            f"{rows} rows evenly; start a new run with --hparams=batch_rows_multiple={math.lcm(rows, there)}"
+        )
     if count > there:
         raise UserError(f"--devices={count}, but JAX finds {there}; give at most {there}, or none to use all")
     if count and rows % count:

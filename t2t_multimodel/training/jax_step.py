@@ -1,6 +1,7 @@
 """The training step on JAX: the one place of the trainer that knows it (see tensorflow_step.py for its twin)."""
 
 import contextlib
+import functools
 import random
 
 import jax
@@ -31,6 +32,7 @@ class Step:
         self.model, self.optimizer, self.hparams = model, optimizer, hparams
         self._updates, self._gradients, self._evaluations = {}, {}, {}
         self._values = None  # of the variables, after an update; None: the variables have them
+        self.stop = 0  # what this process was told; with several processes a part of each update
 
     def variables(self):
         """Everything that makes up the state of training, in a fixed order: weights, random state, optimiser."""
@@ -41,7 +43,9 @@ class Step:
         """One update from the average over `microbatches`, a list of (spec, batch of numpy arrays); see the twin.
 
         Returns:
-          what the twin returns, as arrays that may not be computed yet: `float` of one waits for it.
+          what the twin returns, as arrays that may not be computed yet: `float` of one waits for it. With several
+          processes the batches are this one's rows of them, and the first report has also "stop": the largest `stop` of
+          all processes.
         """
         specs = tuple(spec for spec, _ in microbatches)
         key = tuple(spec.signature for spec in specs)
@@ -49,7 +53,11 @@ class Step:
             self._updates[key] = self._compiled_update(specs)
         batches = [batch for _, batch in microbatches]
         values = self._values or [v.value for v in self._all_variables()]
-        self._values, norm, reports = self._updates[key](values, batches, np.float32(learning_rate))
+        stops = ()
+        if self._several:
+            batches = jax.tree.map(self.devices.put_part, batches)
+            stops = (self.devices.put_part(np.full(self.devices.own, self.stop, np.int32)),)
+        self._values, norm, reports = self._updates[key](values, batches, np.float32(learning_rate), *stops)
         return reports, norm
 
     def evaluate(self, spec, batch):
@@ -65,7 +73,7 @@ class Step:
         if key not in self._evaluations:
             self._evaluations[key] = fused(self.model, lambda batch: function(batch, spec))
         self._write_variables()
-        return {name: np.asarray(value) for name, value in self._evaluations[key](batch).items()}
+        return to_host(self._evaluations[key](batch))
 
     def gradients(self, spec, batch):
         """The gradient of the mean cross entropy for `trainable_variables_for(spec)`, numpy arrays; updates nothing.
@@ -106,6 +114,16 @@ class Step:
             "results": found.output_size_in_bytes - found.alias_size_in_bytes,
         }
 
+    def spread(self):
+        """Puts the variables in their places on the devices of all processes, after they were made or restored."""
+        if self._several:
+            self.devices.spread(self._all_variables())
+
+    @property
+    def _several(self):
+        """Whether the devices are those of several processes."""
+        return self.devices is not None and self.devices.processes > 1
+
     def _all_variables(self):
         return [*self.model.variables, *self.optimizer.variables]
 
@@ -121,7 +139,8 @@ class Step:
             # Pinned, so that the variables stay where they were made, and their memory is used again.
             of_variables = [v.value.sharding for v in self._all_variables()]
             whole, rows = self.devices.whole, self.devices.rows
-            places = {"in_shardings": (of_variables, rows, whole), "out_shardings": (of_variables, whole, whole)}
+            given = (of_variables, rows, whole, *((rows,) if self._several else ()))
+            places = {"in_shardings": given, "out_shardings": (of_variables, whole, whole)}
         return jax.jit(self._make_update(specs), donate_argnums=0, **places)
 
     def _make_update(self, specs):
@@ -139,7 +158,7 @@ class Step:
                     reports.append({"loss": loss} | _reported(report))
                 return total, (reports, [scope.get_current_value(v) for v in state])
 
-        def update(values, batches, rate):
+        def update(values, batches, rate, stops=None):
             by_id = {id(v): value for v, value in zip(variables, values)}
             rest = [(v, by_id[id(v)]) for v in self.model.variables if id(v) not in trained_ids]
             weights = [by_id[id(v)] for v in trained]
@@ -149,6 +168,8 @@ class Step:
             if self.hparams.clip_norm:
                 scale = jax.numpy.minimum(1.0, self.hparams.clip_norm / jax.numpy.maximum(norm, 1e-12))
                 gradients = [g * scale for g in gradients]
+            if stops is not None:
+                reports[0]["stop"] = stops.max()
             by_id |= {id(v): value for v, value in zip(state, new_state)}
             by_id[id(self.optimizer.learning_rate)] = rate
             # Inside the scope the optimiser's assignments are recorded, not made; a subset of the variables is welcome.
@@ -185,6 +206,21 @@ def fused(model, function, any_rows=False):
 
     program = jax.jit(with_values)
     return call
+
+
+def to_host(arrays):
+    """A tree of results as numpy arrays; of rows on devices of several processes all, in each process."""
+    leaves = [leaf for leaf in jax.tree.leaves(arrays) if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable]
+    if leaves:
+        arrays = _whole_everywhere(leaves[0].sharding.mesh)(arrays)
+    return jax.tree.map(np.asarray, arrays)
+
+
+@functools.cache
+def _whole_everywhere(mesh):
+    """The program that gives every device of a mesh all rows of its arguments."""
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return jax.jit(lambda arrays: arrays, out_shardings=whole)
 
 
 def _scope(devices):

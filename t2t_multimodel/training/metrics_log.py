@@ -34,6 +34,16 @@ _FINITE = ("share_planned", "share_actual", "microbatches", "examples_seen", "tr
 _MAY_DIVERGE = ("loss", "cross_entropy", "load_balance_loss", "dropped_token_fraction", "learning_rate", "ctc_loss")
 
 
+class NoLog(contextlib.AbstractContextManager):
+    """The log of a process that writes none, since another one does."""
+
+    def write(self, step, values, *, problem="", split="train"):
+        pass
+
+    def __exit__(self, *exception):
+        pass
+
+
 class MetricsLog:
     """Appends measurements to `metrics.jsonl` and to TensorBoard's events, both in the run directory."""
 

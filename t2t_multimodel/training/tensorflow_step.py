@@ -272,6 +272,13 @@ def fused(model, function, any_rows=False):
     return call
 
 
+def to_host(arrays):
+    """A dict or a tuple of results as numpy arrays."""
+    if isinstance(arrays, dict):
+        return {name: np.asarray(array) for name, array in arrays.items()}
+    return tuple(map(np.asarray, arrays))
+
+
 def seed(value):
     """Seeds what is drawn once: initial weights, and the seeds of the model's own generators."""
     keras.utils.set_random_seed(value)

@@ -5,21 +5,21 @@ import math
 import sys
 
 import keras
-import numpy as np
 
-from t2t_multimodel.errors import DivergedError, UserError
+from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.batching import BatchStream
 from t2t_multimodel.input.mixture_stream import MixtureStream
 from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.mixture import MixtureSchedule
-from t2t_multimodel.training import checkpoints
+from t2t_multimodel.training import checkpoints, processes
 from t2t_multimodel.training.backend import adapter, chosen_devices, scope
+from t2t_multimodel.training.checks import check_scores, check_update
 from t2t_multimodel.training.clock import TrainingClock, seconds_logged
 from t2t_multimodel.training.early_stopping import EarlyStopping
 from t2t_multimodel.training.evaluation import Evaluator
 from t2t_multimodel.training.forgetting import scores_before_and_after
 from t2t_multimodel.training.loss_window import LossWindow
-from t2t_multimodel.training.metrics_log import MetricsLog, read_metrics
+from t2t_multimodel.training.metrics_log import MetricsLog, NoLog, read_metrics
 from t2t_multimodel.training.optimizer import learning_rate, make_optimizer
 from t2t_multimodel.training.parts import set_parts
 from t2t_multimodel.training.pending import PendingUpdates
@@ -27,6 +27,7 @@ from t2t_multimodel.training.reporting import Progress, draw_learning_curves
 from t2t_multimodel.training.run import Run, build_model, load_variables
 from t2t_multimodel.training.run_directory import RunDirectory
 from t2t_multimodel.training.run_settings import RunSettings
+from t2t_multimodel.training.saving import newest, save
 from t2t_multimodel.training.stopping import INTERRUPTED, RESUME_ME, Stop, StopSignals
 from t2t_multimodel.training.warm_start import WarmStart, go_on_with_data, open_source, warm_start
 
@@ -50,7 +51,8 @@ class Trainer:
         self.directory = RunDirectory(settings.output_dir)
         self.output_dir = self.directory.path
         self._trains = settings.schedule != "evaluate"
-        if self._trains:
+        self.processes = processes.current()
+        if self._trains and self.processes.first:
             self.directory.check_free()
         self.stores = {name: ExampleStore(settings.data_dir, name) for name in settings.mixture.problem_names}
         self.run_record = Run.of(settings.model, settings.seed, keras.backend.backend(), self.stores)
@@ -79,9 +81,13 @@ class Trainer:
         self.step = 0
         self.window = LossWindow()
         self._evaluation_due = False  # an evaluation at this step was given up
-        self._restore()
-        if source is not None:
-            self._start_from(source, optimizer)
+        self._agreed = 0  # the exit status that one of several processes was told, once all know it
+        with scope(self.devices):
+            self._restore()
+            if source is not None:
+                self._start_from(source, optimizer)
+        if self.processes.several:
+            self.train_step.spread()
         seconds = seconds_logged(read_metrics(self.output_dir), self.step)
         self.clock = TrainingClock(seconds, self.backend.STATIC_SHAPES)
 
@@ -103,25 +109,31 @@ class Trainer:
             ending.callback(self.stream.close)
             stop = stop or ending.enter_context(StopSignals())
             stop.training(saves=self._trains)
-            self.evaluator.check_stop = stop.check
+            self.evaluator.check_stop = lambda: self._check_stop(stop)
             ending.callback(setattr, self.evaluator, "check_stop", lambda: None)
+            self.processes.same("comparing what the processes are to do", self._what_is_done())
             if not self._trains:
                 return self._evaluate_only(stop)
-            ending.enter_context(self.directory.lock())
-            self._check_not_trained_since()
-            self._write_directory()
-            log = ending.enter_context(MetricsLog(self.output_dir, self.step))
+            if self.processes.first:
+                ending.enter_context(self.directory.lock())
+                self._check_not_trained_since()
+                self._write_directory()
+            self._wait_for_directory()
+            log = ending.enter_context(self._log())
             return self._train(log, stop)
 
     def _train(self, log, stop):
         """Draw, update, log, evaluate, save."""
         settings, last = self.settings, self.hparams.train_steps
         self._saved_step = self.step if self.step in self._steps_there else None
-        with Progress(last, list(self.stores), self.step) as progress:
+        shown = None if self.processes.first else sys.stdout
+        with Progress(last, list(self.stores), self.step, shown) as progress:
             pending = self._pending_updates(progress)
             if self._evaluation_due and settings.schedule == "train_and_evaluate":
                 self._evaluate_unless_stopped(log, progress)
-            while self.step < last and not stop.status and not self.early_stopping.stopped:
+            while self.step < last and not self._status(stop) and not self.early_stopping.stopped:
+                if self.processes.several:
+                    self.train_step.stop = stop.status
                 self._update(pending)
                 if self.step % settings.log_interval == 0 or self.step == last:
                     self._finish(pending)
@@ -137,18 +149,32 @@ class Trainer:
                     self._save_once()
             self._finish(pending)
             self._save_once()
-        self._draw_curves()
+        if self.processes.first:
+            self._draw_curves()
         if self.early_stopping.stopped:
             print(f"stopped early at step {self.step}: {self.early_stopping.reason}")
         if self.best.best is not None:
             print(f"best {self.best.metric}: {self.best.best:.6g} at step {self.best.best_step}, which is kept")
-        if self.warm_start and settings.schedule == "train_and_evaluate":
+        if self.warm_start and settings.schedule == "train_and_evaluate" and self.processes.first:
             print(scores_before_and_after(self.warm_start, self.run_record, self.output_dir))
-        return stop.status if self.step < last or self._evaluation_due else 0
+        return self._status(stop) if self.step < last or self._evaluation_due else 0
+
+    def _status(self, stop):
+        """The exit status that this process was told; with several the one that all have heard of."""
+        return self._agreed if self.processes.several else stop.status
+
+    def _check_stop(self, stop):
+        """Raises `Stop` where an evaluation is to be given up; several processes give up the same one."""
+        if self.processes.several:
+            self.processes.meeting(f"an evaluation after step {self.step}")
+            self._agreed = max(self._agreed, self.devices.most(stop.status))
+        if self._status(stop):
+            raise Stop
 
     def _pending_updates(self, progress):
         def done(step, batches, reports, norm):
-            self._check(step, batches, reports)
+            self._agreed = max(self._agreed, int(reports[0].pop("stop", 0)))
+            check_update(step, batches, reports)
             for batch, report in zip(batches, reports):
                 self.stream.record_loss(batch.problem, report["cross_entropy"])
             self.window.add(batches, reports, norm)
@@ -160,6 +186,7 @@ class Trainer:
     def _update(self, pending):
         """One update; it may be under way when this returns. That of a new graph is compiled with none beside it."""
         self.clock.start()
+        self.processes.stage(f"the batches of step {self.step + 1}")
         batches = self.stream.microbatches(self.step)
         microbatches = [(self.run_record.problems[batch.problem].spec, batch.arrays) for batch in batches]
         first = self.clock.is_first(microbatches)
@@ -167,6 +194,7 @@ class Trainer:
             self._finish(pending)
             self.clock.start()
         rate = learning_rate(self.hparams, self.step, self.hparams.train_steps)
+        self.processes.meeting(f"the update of step {self.step + 1}")
         reports, norm = self.train_step.update(microbatches, rate)
         self.step += 1
         pending.add(self.step, batches, reports, norm)
@@ -180,15 +208,18 @@ class Trainer:
 
     def _evaluate_only(self, stop):
         """Evaluates a run that another process may be training: nothing of it changes, lines are added to its log."""
-        if not self.directory.exists():
+        if self.processes.first and not self.directory.exists():
             with contextlib.suppress(UserError), self.directory.lock():  # one that is locked is being written
                 self._write_directory()
-        with MetricsLog(self.output_dir, self.step, append_only=True) as log:
+        with self._log(append_only=True) as log:
             try:
                 self._evaluate(log)
             except Stop:
-                return stop.status
+                return self._status(stop)
         return 0
+
+    def _log(self, **how):
+        return MetricsLog(self.output_dir, self.step, **how) if self.processes.first else NoLog()
 
     def _evaluate_unless_stopped(self, log, progress):
         """Evaluates; where stopping is asked for meanwhile, gives that up, and the run that goes on makes up for it."""
@@ -209,7 +240,7 @@ class Trainer:
             decoding = not self.settings.skip_decoding
             scores[name] = self.evaluator.evaluate(store, split, self.settings.eval_batches, decoding=decoding)
             if progress is not None:  # not of a run that another process trains
-                self._check_scores(name, scores[name])
+                check_scores(self.step, name, scores[name])
         for name, store in self.stores.items():  # all or none of them, so that an evaluation is logged once
             seen = {"examples_seen": self.stream.examples_seen[name], "train_seconds": self.clock.seconds}
             log.write(self.step, scores[name] | seen, problem=name, split=store.dev_split)
@@ -224,30 +255,6 @@ class Trainer:
         text = f"step {self.step} dev: " + "  ".join(f"{name} {m} {v:.4g}" for name, (m, v) in headlines.items())
         (progress.say if progress else print)(text)
 
-    def _check(self, step, batches, reports):
-        """A run that learns nothing, or from nothing, must not go on unnoticed."""
-        for batch, report in zip(batches, reports):
-            place = f"problem {batch.problem}, step {step}, epoch {batch.epoch}, batch {batch.position}"
-            if not math.isfinite(report["loss"]):
-                raise DivergedError(
-                    f"the loss is {report['loss']} ({place}); the last checkpoint is as it was: "
-                    "lower learning_rate or clip_norm, "
-                    f"or look at that batch"
-                )
-            if report["weight"] == 0:
-                raise UserError(f"a batch without targets ({place}); look at the data: t2t-datagen --verify")
-            if report["loss"] == 0.0:
-                raise UserError(f"the loss is exactly 0 ({place}): nothing is left to learn, or the targets are wrong")
-
-    def _check_scores(self, problem, scores):
-        """The losses of updates were finite, but not what the last one made of the weights."""
-        for name, value in scores.items():
-            if name.startswith("teacher_forced") and not math.isfinite(value):
-                raise DivergedError(
-                    f"the {name} of {problem} is {value} after step {self.step}; the last checkpoint is as it was: "
-                    "lower learning_rate or clip_norm"
-                )
-
     # ---- Checkpoints
 
     def _save_once(self):
@@ -255,17 +262,14 @@ class Trainer:
             self._save()
 
     def _save(self):
-        arrays = {}
-        for variable in self.train_step.variables():
-            if variable.path in arrays:
-                raise RuntimeError(f"two variables are called {variable.path}")
-            arrays[variable.path] = keras.ops.convert_to_numpy(variable)
-        for path in (variable.path for variable in self.model.trainable_variables):
-            if not np.isfinite(arrays[path]).all():
-                raise DivergedError(
-                    f"the weights {path} are not finite after step {self.step}; the last checkpoint is as it was: "
-                    "lower learning_rate or clip_norm"
-                )
+        folder = self.directory.checkpoints
+        save(folder, self.step, self.train_step, self.model, self._state(), self.processes)
+        if self.processes.first:
+            best = () if self.best.best is None else (self.best.best_step,)
+            checkpoints.prune(folder, self.settings.keep_checkpoints, spared=best)
+        self._saved_step = self.step
+
+    def _state(self):
         state = {
             "step": self.step,
             "stream": self.stream.state(),
@@ -273,16 +277,11 @@ class Trainer:
             "window": self.window.state(),
             "keep_best": self.best.state(),
         }
-        if self._evaluation_due:
-            state["evaluation_due"] = True
-        checkpoints.save(self.directory.checkpoints, self.step, arrays, state)
-        best = () if self.best.best is None else (self.best.best_step,)
-        checkpoints.prune(self.directory.checkpoints, self.settings.keep_checkpoints, spared=best)
-        self._saved_step = self.step
+        return state | ({"evaluation_due": True} if self._evaluation_due else {})
 
     def _restore(self):
         folder = self.directory.checkpoints
-        checkpoint = checkpoints.load_latest(folder)
+        checkpoint = newest(folder, self.processes)
         if checkpoint is None:
             return
         if "average_of" in checkpoint.state:
@@ -305,6 +304,22 @@ class Trainer:
             self._evaluation_due = state.get("evaluation_due") is True
         self.step = checkpoint.step
         print(f"continuing from step {self.step} ({folder})")
+
+    def _what_is_done(self):
+        """What must be the same in all processes, {what it is: value}."""
+        settings = {n: v for n, v in vars(self.settings).items() if isinstance(v, str | int) and "dir" not in n}
+        hparams = {f"hparam {name}": value for name, value in vars(self.hparams).items()}
+        place = {"step": self.step, "place in the data": self.stream.state(), "problems": self.run_record.to_json()}
+        return settings | hparams | place
+
+    def _wait_for_directory(self):
+        """Returns when the first process has written the run directory; raises `UserError` where it is not seen."""
+        self.processes.barrier("writing the run directory")
+        if not self.directory.exists():
+            raise UserError(
+                f"process {self.processes.index} does not see what process 0 has written to {self.output_dir}; give "
+                "all of them one folder, on a disk that they share"
+            )
 
     def _open_other_run(self):
         """The `Source` that `warm_start_from` names; None where this run has checkpoints, or starts from nothing."""
@@ -362,9 +377,9 @@ class Trainer:
             print(f"warning: the learning curves can't be drawn in {self.output_dir} ({said})", file=sys.stderr)
 
     def _open_stream(self):
-        few = self.backend.STATIC_SHAPES
+        few, part = self.backend.STATIC_SHAPES, (self.processes.index, self.processes.count)
         streams = {
-            name: BatchStream(store, "train", self.hparams, self.settings.seed, bucket=few)
+            name: BatchStream(store, "train", self.hparams, self.settings.seed, bucket=few, part=part)
             for name, store in self.stores.items()
         }
         for name, stream in streams.items():
