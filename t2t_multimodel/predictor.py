@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.vocabulary import EOS_ID
 
 if TYPE_CHECKING:
     from t2t_multimodel.decoding.explanation import Explanation
@@ -54,6 +53,7 @@ def load(output_dir: "str | os.PathLike[str]", step: int | None = None, workers:
         from t2t_multimodel.training.workers import Workers
 
         pool = Workers(workers, stored)  # which get ready while this process makes its own model
+        stored = pool.stored
     try:
         return Predictor(stored.model(), stored.run, stored.hparams, stored.vocabulary, stored.step, pool)
     except BaseException:
@@ -221,15 +221,8 @@ class Predictor:
         row_numbers: Sequence[int] | None = None,
         **decode_hparams: float,
     ) -> Callable[[], list[Any]]:
-        """Begins what `decode` does, so that workers go on with it while this process reads further inputs.
-
-        Args: as of `decode`.
-
-        Returns:
-          A function that returns the answers when all of them are there. Without workers it makes them.
-
-        Raises:
-          UserError: as `decode`.
+        """Begins what `decode` does, with the same arguments and errors, so that workers go on with it while this
+        process reads further inputs; returns a function that waits for the answers. Without workers that makes them.
         """
         from t2t_multimodel.arguments import COUNT, OneOf, check_arguments
         from t2t_multimodel.input.padding import make_batch
@@ -299,38 +292,12 @@ class Predictor:
         Raises:
           UserError: what `decode` raises.
         """
-        from t2t_multimodel.decoding.explanation import Explanation, attention_over_source, expert_shares
-        from t2t_multimodel.input.padding import columns_of, make_batch
-        from t2t_multimodel.training.answerer import Task
-
         known = self._run.problem(problem)
-        spec, vocabulary = known.spec, self._vocabulary
         settings = self.decode_settings(problem, **decode_hparams)
         if settings["return_beams"]:
             raise UserError(f"{problem}: one answer is explained; leave out return_beams")
-        columns, stored, lengths = self._columns(spec, [value], "error", 0)
-        input_length = lengths.padded(stored).max(axis=0)
-        arrays = make_batch(spec, columns, input_length=input_length)
-        pieces: list[str] = []
-        if self.writes_text(problem):
-            row = self._decoder.written_ids(known, arrays, vocabulary, settings)[0]
-            answer = vocabulary.decode(row.tolist())
-            ended = bool((row == EOS_ID).any())
-            ids = row[: int((row == EOS_ID).argmax())] if ended else row[row != 0]
-            pieces = spec.targets.attention_axis(ids, None, vocabulary)["positions"]
-            pieces = pieces if ended else pieces[:-1]  # cut off, it has no end
-            length = -(-(len(ids) + 1) // 16) * 16 if self._static_shapes else 0
-            targets = columns_of([ids])
-            arrays = make_batch(spec, columns, targets, input_length=input_length, target_length=length)
-        else:
-            (answer,) = self._answerer.do(Task(problem, arrays, settings, [0]))[1]
-            answer = spec.targets.best(answer)
-        seen = self.model.capture(arrays, spec)
-        attention = {name: of_layer[: len(pieces)] for name, of_layer in attention_over_source(seen).items()}
-        sample = {name: column[0] for name, column in columns.items()}
-        sample = sample["values"] if [*sample] == ["values"] else sample
-        axis = spec.inputs.attention_axis(sample, seen["grid"], vocabulary)
-        return Explanation(answer, pieces, attention if pieces else {}, axis, expert_shares(seen))
+        columns, stored, lengths = self._columns(known.spec, [value], "error", 0)
+        return self._answerer.explain(problem, columns, lengths.padded(stored).max(axis=0), settings)
 
     def writes_text(self, problem: str) -> bool:
         """Whether the answers to a problem are written id by id, so that `stream` can give them."""

@@ -4,6 +4,8 @@ import dataclasses
 import threading
 from typing import Any
 
+from t2t_multimodel.vocabulary import EOS_ID
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -29,7 +31,8 @@ class Answerer:
         from t2t_multimodel.training.backend import adapter
 
         backend = adapter()
-        self._run, self._vocabulary = run, vocabulary
+        self._model, self._run, self._vocabulary = model, run, vocabulary
+        self._static_shapes = backend.STATIC_SHAPES
         self.decoder = BatchDecoder(model, backend)
         self._step = step or backend.Step(model, None, hparams)  # of which only the evaluation is used
         self._lock = threading.Lock()
@@ -45,3 +48,36 @@ class Answerer:
             answer = self.decoder.scored_answers if task.scored else self.decoder.answers
             answers = answer(problem, task.arrays, self._vocabulary, task.settings, task.rows)
         return forced, answers
+
+    def explain(self, problem, columns, input_length, settings):
+        """The `Explanation` of the answer to one input.
+
+        Args:
+          problem: its name. columns: {name: column} of the input. input_length: to pad to. settings: as of `Task`.
+        """
+        from t2t_multimodel.decoding.explanation import Explanation, attention_over_source, expert_shares
+        from t2t_multimodel.input.padding import columns_of, make_batch
+
+        known, vocabulary = self._run.problem(problem), self._vocabulary
+        spec = known.spec
+        arrays = make_batch(spec, columns, input_length=input_length)
+        pieces: list[str] = []
+        if self._model.head(spec).autoregressive:
+            row = self.decoder.written_ids(known, arrays, vocabulary, settings)[0]
+            answer = vocabulary.decode(row.tolist())
+            ended = bool((row == EOS_ID).any())
+            ids = row[: int((row == EOS_ID).argmax())] if ended else row[row != 0]
+            pieces = spec.targets.attention_axis(ids, None, vocabulary)["positions"]
+            pieces = pieces if ended else pieces[:-1]  # cut off, it has no end
+            length = -(-(len(ids) + 1) // 16) * 16 if self._static_shapes else 0
+            targets = columns_of([ids])
+            arrays = make_batch(spec, columns, targets, input_length=input_length, target_length=length)
+        else:
+            (answer,) = self.do(Task(problem, arrays, settings, [0]))[1]
+            answer = spec.targets.best(answer)
+        seen = self._model.capture(arrays, spec)
+        attention = {name: of_layer[: len(pieces)] for name, of_layer in attention_over_source(seen).items()}
+        sample = {name: column[0] for name, column in columns.items()}
+        sample = sample["values"] if [*sample] == ["values"] else sample
+        axis = spec.inputs.attention_axis(sample, seen["grid"], vocabulary)
+        return Explanation(answer, pieces, attention if pieces else {}, axis, expert_shares(seen))

@@ -181,10 +181,11 @@ class Stored:
     step: int
     arrays: dict  # {path: array}, of at least the model's variables
     source: tuple[str, str, str]  # where, hparams_file and advice of `model_of_stored`
+    as_value: Any = None  # of `model_of_stored`
 
     def model(self):
         """The model with these weights; raises as `model_of_stored`."""
-        return model_of_stored(self.run, self.hparams, self.arrays, *self.source)
+        return model_of_stored(self.run, self.hparams, self.arrays, *self.source, as_value=self.as_value)
 
 
 def model_of_stored(run, hparams, arrays, where, hparams_file, advice, as_value=None):

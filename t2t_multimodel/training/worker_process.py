@@ -1,6 +1,7 @@
 """A worker process: it makes a model of weights that it shares with others, and answers batches on one processor."""
 
 import dataclasses
+import json
 import os
 import queue
 import signal
@@ -28,7 +29,7 @@ class Setup:
     """All that a worker is made from."""
 
     modules: tuple[Module, ...]  # that register what the run uses
-    run: dict[str, Any]  # of `Run.to_json`
+    run: str  # of `Run.to_json`, as text
     hparams: Any
     weights: Any  # `SharedWeights`
     vocabulary: tuple[bytes, dict[str, int]] | None  # arguments of `Vocabulary`
@@ -97,7 +98,7 @@ class _Worker:
 
         backend = adapter()
         self._setup = setup
-        run = Run.from_json(setup.run)
+        run = Run.from_json(json.loads(setup.run))
         self._in_place = backend.in_place
         weights = setup.weights.arrays()
         self._model = model_of_stored(run, setup.hparams, weights, *setup.source, as_value=backend.in_place)

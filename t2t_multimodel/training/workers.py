@@ -5,7 +5,9 @@ workers is what one process decodes: the same batches, with the results in their
 """
 
 import collections
+import dataclasses
 import itertools
+import json
 import multiprocessing
 import signal
 import threading
@@ -16,11 +18,15 @@ from multiprocessing import resource_tracker
 from t2t_multimodel import registry
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modules import with_packages
+from t2t_multimodel.startup import processors
 from t2t_multimodel.training.answerer import Task
+from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.shared_weights import SharedWeights
 from t2t_multimodel.training.worker_process import DONE, READY, NewWeights, Setup, serve
 
 MOST_WORKERS = 256
+MANY_INPUTS = 10_000  # more are decoded by several processes where nothing else is asked for
+_MOST_UNASKED = 8  # each takes memory for its programs
 _AT_ONCE = 2  # tasks that a worker has at most: the one that it does, and the next
 _AHEAD = 4  # tasks for each worker that are made before the first result is taken
 _USED_BY_RUNS = ("models", "modalities", "grammars")  # registries of what a run's model and its answers need
@@ -34,16 +40,17 @@ class Workers:
     """
 
     def __init__(self, count, stored):
-        """Args: stored: a `Stored` run."""
+        """Args: stored: a `Stored` run. The attribute `stored` is the same with the weights that the workers share."""
         check_backend(count)
         self.count = count
         optimizers = tuple(f"{name}/" for name in registry.optimizers.names())  # an optimizer's variables begin so
         arrays = {path: array for path, array in stored.arrays.items() if not path.startswith(optimizers)}
         self._weights = SharedWeights(arrays)
+        self.stored = dataclasses.replace(stored, arrays=self._weights.arrays(), as_value=adapter().in_place)
         vocabulary = stored.vocabulary
         setup = Setup(
             _modules_of_users(),
-            stored.run.to_json(),
+            json.dumps(stored.run.to_json()),
             stored.hparams,
             self._weights,
             vocabulary and (vocabulary.model, dict(vocabulary.commands)),
@@ -275,10 +282,20 @@ class _Worker:
         return [*self.first, *((None, future) for future in self._given)]
 
 
+def chosen_workers(asked, inputs):
+    """How many processes decode so many inputs: `asked`, or where that is None what pays.
+
+    To start workers takes as long as decoding a few thousand short texts, each.
+    """
+    if asked is not None:
+        return asked
+    if inputs <= MANY_INPUTS or adapter().accelerated():
+        return 1
+    return min(processors(), _MOST_UNASKED)
+
+
 def check_backend(count):
     """Raises `UserError` where several workers make no sense: their work is a processor's."""
-    from t2t_multimodel.training.backend import adapter
-
     if not 1 <= count <= MOST_WORKERS:
         raise UserError(f"workers={count} must be at least 1 and at most {MOST_WORKERS}")
     if count > 1 and adapter().accelerated():
