@@ -19,16 +19,13 @@ if TYPE_CHECKING:
 
 
 def load(output_dir: "str | os.PathLike[str]", step: int | None = None, workers: int = 1) -> "Predictor":
-    """Loads a run once, to decode many times.
+    """Loads a run once, to decode many times: a `Predictor`.
 
     Args:
       output_dir: the run directory, or a folder that `t2t-exporter --format=hub` made.
       step: which checkpoint; None: the newest whole one.
-      workers: processes that decode and score beside each other, each on one processor, where there are at least as
-        many batches; 1: this process alone. A script that sets it needs `if __name__ == "__main__":`.
-
-    Returns:
-      A `Predictor`.
+      workers: processes that decode and score beside each other, each on one processor; what is fewer batches than
+        workers is done by this process. A script that sets it needs `if __name__ == "__main__":`.
 
     Raises:
       UserError: no run or checkpoint, or a damaged one; several workers where a GPU or another device computes.
@@ -48,17 +45,15 @@ def load(output_dir: "str | os.PathLike[str]", step: int | None = None, workers:
         stored = published.stored(output_dir, step)
     else:
         stored = RunDirectory(output_dir).stored(step, report=warnings.warn)
-    pool = None
-    if workers > 1:
-        from t2t_multimodel.training.workers import Workers
+    if workers == 1:
+        return Predictor(stored.model(), stored.run, stored.hparams, stored.vocabulary, stored.step)
+    from t2t_multimodel.training.workers import Workers
 
-        pool = Workers(workers, stored)  # which get ready while this process makes its own model
-        stored = pool.stored
+    pool = Workers(workers, stored)  # which get ready while this process makes its own model
     try:
-        return Predictor(stored.model(), stored.run, stored.hparams, stored.vocabulary, stored.step, pool)
+        return Predictor(pool.stored.model(), stored.run, stored.hparams, stored.vocabulary, stored.step, pool)
     except BaseException:
-        if pool:
-            pool.close()
+        pool.close()
         raise
 
 
@@ -83,7 +78,7 @@ class Predictor:
         self._end = weakref.finalize(self, workers.close) if workers else lambda: None
 
     def close(self) -> None:
-        """Ends the worker processes, if there are any; the predictor can't be used with them any more."""
+        """Ends its worker processes, if there are any."""
         self._end()
 
     def __enter__(self) -> "Predictor":
@@ -228,9 +223,8 @@ class Predictor:
         from t2t_multimodel.input.padding import make_batch
         from t2t_multimodel.training.answerer import Task
 
-        check_arguments(
-            problem=(problem, str), long_inputs=(long_inputs, OneOf("error", "warn")), first_row=(first_row, COUNT)
-        )
+        check_arguments(long_inputs=(long_inputs, OneOf("error", "warn")), first_row=(first_row, COUNT))
+        check_arguments(problem=(problem, str))
         _check_inputs(inputs)
         known = self._run.problem(problem)
         settings = self.decode_settings(problem, **decode_hparams)
@@ -245,9 +239,9 @@ class Predictor:
 
         plan = self._batches(stored, lengths)
         results = self._results(plan, task)
+        answers: list[Any] = [None] * len(stored)
 
         def finish():
-            answers = [None] * len(stored)
             for rows, (_, found) in zip(plan, results()):
                 for i, answer in zip(rows, found):
                     answers[i] = answer if several else known.spec.targets.best(answer)
@@ -379,9 +373,7 @@ class Predictor:
         return [order[start : start + most] for start in range(0, len(order), most)]
 
     def _results(self, plan, task):
-        """Begins the tasks of a plan where workers do them: at least one for each; returns a function that gives an
-        iterator over their results.
-        """
+        """Begins a plan's tasks where workers do them; returns a function that gives an iterator over the results."""
         if self._workers is None or len(plan) < self._workers.count:
             return lambda: map(self._answerer.do, map(task, plan))
         return self._workers.begin(list(map(task, plan)))

@@ -41,16 +41,18 @@ class NewWeights:
     """The shared weights have other values from here on."""
 
 
-def serve(connection: Any, setup: Setup) -> None:
-    """What the process does: says `READY`, then (`DONE`, result) or (`FAILED`, error) of each task, in their order.
+def serve(connection: Any, make: Any, setup: Any) -> None:
+    """What the process does: makes a worker and says `READY`, then does one task after the other and says (`DONE`,
+    result) or (`FAILED`, error). It ends with the other end of the connection.
 
-    It ends with the other end of the connection.
+    Args:
+      make: function from `setup` to an object with a method `do`, from a task to its result.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to handle
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
     try:
-        worker = _Worker(setup)
+        worker = make(setup)
         connection.send((READY, None))
         while True:
             task = tasks.get()
@@ -85,7 +87,9 @@ def _receive(connection, tasks):
         os._exit(1)  # in the middle of whatever is computed: nobody waits for it
 
 
-class _Worker:
+class Worker:
+    """Does the `Task`s of a run, and takes `NewWeights`."""
+
     def __init__(self, setup):
         os.environ.update(ONE_PROCESSOR)
         startup.set_environment()
