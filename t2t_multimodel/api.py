@@ -112,6 +112,7 @@ def train(
     eval_interval: int = 1000,
     eval_batches: int = 0,
     skip_decoding: bool = False,
+    eval_workers: int = 1,
     save_interval: int = 1000,
     keep_checkpoints: int = 5,
     early_stopping_metric: str = "",
@@ -143,6 +144,8 @@ def train(
       eval_interval: updates between evaluations.
       eval_batches: batches of each problem in an evaluation; 0: all.
       skip_decoding: evaluates by teacher-forced metrics alone.
+      eval_workers: processes that evaluate, each on one processor; a script that sets it needs `if __name__ ==
+        "__main__":`.
       save_interval: updates between checkpoints.
       keep_checkpoints: so many of the newest checkpoints are kept.
       early_stopping_metric: stops when it no longer improves: a metric, or "problem/metric".
@@ -177,6 +180,7 @@ def train(
         eval_interval=(eval_interval, POSITIVE),
         eval_batches=(eval_batches, COUNT),
         skip_decoding=(skip_decoding, bool),
+        eval_workers=(eval_workers, POSITIVE),
         save_interval=(save_interval, POSITIVE),
         keep_checkpoints=(keep_checkpoints, POSITIVE),
         early_stopping_metric=(early_stopping_metric, str),
@@ -200,6 +204,7 @@ def train(
         eval_interval=eval_interval,
         eval_batches=eval_batches,
         skip_decoding=skip_decoding,
+        eval_workers=eval_workers,
         save_interval=save_interval,
         keep_checkpoints=keep_checkpoints,
         early_stopping_metric=early_stopping_metric,

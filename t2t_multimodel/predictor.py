@@ -223,11 +223,10 @@ class Predictor:
         from t2t_multimodel.input.padding import make_batch
         from t2t_multimodel.training.answerer import Task
 
-        check_arguments(long_inputs=(long_inputs, OneOf("error", "warn")), first_row=(first_row, COUNT))
-        check_arguments(problem=(problem, str))
+        one_of = OneOf("error", "warn")
+        check_arguments(problem=(problem, str), long_inputs=(long_inputs, one_of), first_row=(first_row, COUNT))
         _check_inputs(inputs)
-        known = self._run.problem(problem)
-        settings = self.decode_settings(problem, **decode_hparams)
+        known, settings = self._run.problem(problem), self.decode_settings(problem, **decode_hparams)
         columns, stored, lengths = self._columns(known.spec, inputs, long_inputs, first_row)
         numbers = range(first_row, first_row + len(stored)) if row_numbers is None else row_numbers
         several = settings["return_beams"] > 0

@@ -1,11 +1,13 @@
 """Workers of a trained model: the answers, scores and errors of one process, in their order; weights are there once."""
 
+import json
+
 import numpy as np
 import pytest
 from small_run import arguments
 
 import t2t_multimodel
-from t2t_multimodel.cli import decoder, evaluate
+from t2t_multimodel.cli import decoder, evaluate, trainer
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.training import shared_weights
 from t2t_multimodel.training.workers import MANY_INPUTS, chosen_workers
@@ -130,3 +132,17 @@ def test_t2t_eval_finds_the_same_scores(small_run, run_command):
         assert status == 0, error
         found.append(out)
     assert found[0] == found[1]
+
+
+def test_the_trainers_evaluations_are_those_of_one_process(small_run, tmp_path, run_command):
+    """Two evaluations with different weights, in one process and in two."""
+    logs = []
+    for workers in (1, 2):
+        flags = small_run | {"output_dir": tmp_path / f"run{workers}", "problem": "report_words,report_tones"}
+        more = {"hparams_set": "report_small", "train_steps": 2, "eval_interval": 1, "hparams": "learning_rate=0.5"}
+        status, _, error = run_command(trainer.main, *arguments(flags, eval_workers=workers, **more))
+        assert status == 0, error
+        records = map(json.loads, (flags["output_dir"] / "metrics.jsonl").read_text().splitlines())
+        logs.append([record | {"train_seconds": 0} for record in records if record.get("split") == "dev"])
+    assert logs[0] == logs[1] and len(logs[0]) == 4
+    assert logs[0][0]["teacher_forced_accuracy"] != logs[0][2]["teacher_forced_accuracy"] or logs[0][0] != logs[0][2]

@@ -24,7 +24,7 @@ class Evaluator:
         """Args:
         model, run, hparams: see `training/run.py`.
         step: the backend's `Step` with the compiled evaluation to use; None: one is made, without an optimiser.
-        workers: `Workers` that do it instead of this process, where `model` is None; they have the weights.
+        workers: `Workers` that do it instead of this process, with weights of their own; then `model` may be None.
         """
         backend = adapter()
         self._run, self._hparams, self.workers = run, hparams, workers
@@ -119,6 +119,11 @@ class Evaluator:
                 self.workers.close()  # which ends what the threads wait for
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
+
+    def close(self):
+        """Ends the workers, if there are any."""
+        if self.workers is not None:
+            self.workers.close()
 
     def _outcomes(self, problem, batches, store, settings):
         """Yields (batch, teacher-forced statistics, answers or None) of each batch, in their order."""

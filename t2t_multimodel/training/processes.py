@@ -100,6 +100,11 @@ class Processes:
         self._wake()
         return [future.result() for future in futures]
 
+    @property
+    def closed(self):
+        """Whether `close` was called."""
+        return self._closed
+
     def close(self):
         """Ends the processes, whatever they do; to call it twice is harmless."""
         with self._lock:

@@ -29,6 +29,7 @@ from t2t_multimodel.training.run_directory import RunDirectory
 from t2t_multimodel.training.run_settings import RunSettings
 from t2t_multimodel.training.stopping import INTERRUPTED, RESUME_ME, Stop, StopSignals
 from t2t_multimodel.training.warm_start import WarmStart, go_on_with_data, open_source, warm_start
+from t2t_multimodel.training.workers import workers_with_weights
 
 __all__ = ["INTERRUPTED", "RESUME_ME", "Trainer"]
 
@@ -101,6 +102,7 @@ class Trainer:
         """
         with contextlib.ExitStack() as ending:
             ending.callback(self.stream.close)
+            ending.callback(self.evaluator.close)
             stop = stop or ending.enter_context(StopSignals())
             stop.training(saves=self._trains)
             self.evaluator.check_stop = stop.check
@@ -203,13 +205,14 @@ class Trainer:
 
     def _evaluate(self, log, progress=None):
         """Each problem by itself, on its dev split; logged, and told to early stopping."""
-        scores = {}
-        for name, store in self.stores.items():
-            split = store.dev_split
-            decoding = not self.settings.skip_decoding
-            scores[name] = self.evaluator.evaluate(store, split, self.settings.eval_batches, decoding=decoding)
-            if progress is not None:  # not of a run that another process trains
-                self._check_scores(name, scores[name])
+        splits = {name: store.dev_split for name, store in self.stores.items()}
+        decoding = not self.settings.skip_decoding
+        self._give_weights_to_workers()
+        scores = self.evaluator.evaluate_all(
+            self.stores, splits, eval_batches=self.settings.eval_batches, decoding=decoding
+        )
+        for name in scores if progress is not None else ():  # not of a run that another process trains
+            self._check_scores(name, scores[name])
         for name, store in self.stores.items():  # all or none of them, so that an evaluation is logged once
             seen = {"examples_seen": self.stream.examples_seen[name], "train_seconds": self.clock.seconds}
             log.write(self.step, scores[name] | seen, problem=name, split=store.dev_split)
@@ -223,6 +226,15 @@ class Trainer:
             headlines[name] = (headline, scores[name][headline])
         text = f"step {self.step} dev: " + "  ".join(f"{name} {m} {v:.4g}" for name, (m, v) in headlines.items())
         (progress.say if progress else print)(text)
+
+    def _give_weights_to_workers(self):
+        """Has worker processes evaluate with the weights of now, where the settings ask for some."""
+        count = self.settings.eval_workers
+        if count > 1:
+            self.train_step.variables()  # which on JAX gives the model its weights
+            vocabulary = next(filter(None, (store.vocabulary() for store in self.stores.values())), None)
+            of_now = self.evaluator.workers, count, self.model, self.run_record, self.hparams, vocabulary
+            self.evaluator.workers = workers_with_weights(*of_now)
 
     def _check(self, step, batches, reports):
         """A run that learns nothing, or from nothing, must not go on unnoticed."""

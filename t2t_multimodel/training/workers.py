@@ -7,12 +7,15 @@ workers is what one process decodes: the same batches, with the results in their
 import dataclasses
 import json
 
+from keras import ops
+
 from t2t_multimodel import registry
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modules import with_packages
 from t2t_multimodel.startup import processors
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.processes import Processes
+from t2t_multimodel.training.run import Stored
 from t2t_multimodel.training.shared_weights import SharedWeights
 from t2t_multimodel.training.worker_process import NewWeights, Setup, Worker
 
@@ -47,6 +50,19 @@ class Workers(Processes):
         """Gives all workers other weights, {path: array}; no task may be under way."""
         self._weights.write(arrays)
         self.each(NewWeights())
+
+
+def workers_with_weights(workers, count, model, run, hparams, vocabulary):
+    """Workers that have the weights of a model as they are now: `workers`, or new ones where that is None or closed.
+
+    Args:
+      model, run, hparams: see `run.py`. vocabulary: of its texts, or None.
+    """
+    arrays = {variable.path: ops.convert_to_numpy(variable) for variable in model.variables}
+    if workers is None or workers.closed:
+        return Workers(count, Stored(run, hparams, vocabulary, 0, arrays, ("the trainer", "the trainer", "")))
+    workers.new_weights(arrays)
+    return workers
 
 
 def chosen_workers(asked, inputs):
