@@ -32,7 +32,6 @@ def two(small_run):
     [
         ("report_words", WORDS, {"max_length": 8}),
         ("report_words", WORDS, {"max_length": 8, "beam_size": 3, "return_beams": 2}),
-        ("report_words", WORDS, {"max_length": 8, "temperature": 1.0, "seed": 5}),
         ("report_tones", TONES, {}),
     ],
 )
@@ -127,7 +126,7 @@ def test_the_decoder_writes_the_same_lines(decoding, tmp_path, run_command, monk
 def test_t2t_eval_finds_the_same_scores(small_run, run_command):
     found = []
     for workers in (1, 2):
-        given = arguments(small_run, workers=workers, decode_hparams="max_length=8")
+        given = arguments(small_run | {"problem": "report_tones"}, workers=workers)
         status, out, error = run_command(evaluate.main, *given)
         assert status == 0, error
         found.append(out)
@@ -138,11 +137,12 @@ def test_the_trainers_evaluations_are_those_of_one_process(small_run, tmp_path, 
     """Two evaluations with different weights, in one process and in two."""
     logs = []
     for workers in (1, 2):
-        flags = small_run | {"output_dir": tmp_path / f"run{workers}", "problem": "report_words,report_tones"}
+        flags = small_run | {"output_dir": tmp_path / f"run{workers}", "problem": "report_tones"}
         more = {"hparams_set": "report_small", "train_steps": 2, "eval_interval": 1, "hparams": "learning_rate=0.5"}
         status, _, error = run_command(trainer.main, *arguments(flags, eval_workers=workers, **more))
         assert status == 0, error
         records = map(json.loads, (flags["output_dir"] / "metrics.jsonl").read_text().splitlines())
         logs.append([record | {"train_seconds": 0} for record in records if record.get("split") == "dev"])
-    assert logs[0] == logs[1] and len(logs[0]) == 4
-    assert logs[0][0]["teacher_forced_accuracy"] != logs[0][2]["teacher_forced_accuracy"] or logs[0][0] != logs[0][2]
+    assert logs[0] == logs[1] and [record["step"] for record in logs[0]] == [1, 2]
+    losses = [record["teacher_forced_loss"] for record in logs[0]]
+    assert losses[0] != losses[1]
