@@ -1,6 +1,7 @@
 """Runs every benchmark and writes docs/performance.md: figure, limit, ratio, mark, machine, date.
 
-    python benchmarks/run_all.py [--only=training_step,growth] [--t2t_baseline=DIR --t2t_environment=VENV]
+    python benchmarks/run_all.py [--only=training_step,growth] [--peers=DIR --peers_environment=VENV]
+        [--t2t_baseline=DIR --t2t_environment=VENV]
     python benchmarks/run_all.py --page_only        the page anew, from the lines that earlier runs left
 
 Each benchmark is a process of its own; one that fails does not keep the others from running, and makes the exit status
@@ -23,7 +24,7 @@ PAGE = REPOSITORY / "docs" / "performance.md"
 LINES = REPOSITORY / "docs" / "performance.jsonl"
 REMARKS = "## Remarks"
 MOST_SECONDS = 600  # for one benchmark
-MOST_SECONDS_OF = {"against_t2t": 1800}  # five comparisons, the original's processes among them
+MOST_SECONDS_OF = {"against_t2t": 1800, "against_peers": 3600}  # comparisons with other programs' processes
 INTRODUCTION = """\
 # Performance
 
@@ -40,6 +41,8 @@ def main(argv=None):
     parser.add_argument("--page_only", action="store_true", help="run nothing, write the page")
     parser.add_argument("--t2t_baseline", default="", help="for against_t2t: folder of the original's scripts")
     parser.add_argument("--t2t_environment", default="", help="for against_t2t: an environment with Tensor2Tensor")
+    parser.add_argument("--peers", default="", help="for against_peers: folder of the peers' scripts")
+    parser.add_argument("--peers_environment", default="", help="for against_peers: an environment with PyTorch")
     parser.add_argument("--page", type=pathlib.Path, default=PAGE)
     parser.add_argument("--lines", type=pathlib.Path, default=LINES)
     flags = parser.parse_args(argv)
@@ -49,6 +52,8 @@ def main(argv=None):
         arguments = []
         if script.stem == "against_t2t" and flags.t2t_baseline:
             arguments = [f"--baseline={flags.t2t_baseline}", f"--environment={flags.t2t_environment}"]
+        if script.stem == "against_peers" and flags.peers:
+            arguments = [f"--peers={flags.peers}", f"--environment={flags.peers_environment}"]
         lines = [line for line in lines if line["script"] != script.stem] + run(script, arguments)
         flags.lines.parent.mkdir(parents=True, exist_ok=True)
         flags.lines.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -144,5 +144,5 @@ def test_the_trainers_evaluations_are_those_of_one_process(small_run, tmp_path, 
         records = map(json.loads, (flags["output_dir"] / "metrics.jsonl").read_text().splitlines())
         logs.append([record | {"train_seconds": 0} for record in records if record.get("split") == "dev"])
     assert logs[0] == logs[1] and [record["step"] for record in logs[0]] == [1, 2]
-    losses = [record["teacher_forced_loss"] for record in logs[0]]
+    losses = [record["teacher_forced_log_perplexity"] for record in logs[0]]
     assert losses[0] != losses[1]
