@@ -78,7 +78,7 @@ class Predictor:
         self._end = weakref.finalize(self, workers.close) if workers else lambda: None
 
     def close(self) -> None:
-        """Ends its worker processes, if there are any."""
+        """Ends its worker processes, if there are any; then this process decodes alone."""
         self._end()
 
     def __enter__(self) -> "Predictor":
@@ -373,7 +373,7 @@ class Predictor:
 
     def _results(self, plan, task):
         """Begins a plan's tasks where workers do them; returns a function that gives an iterator over the results."""
-        if self._workers is None or len(plan) < self._workers.count:
+        if self._workers is None or self._workers.closed or len(plan) < self._workers.count:
             return lambda: map(self._answerer.do, map(task, plan))
         return self._workers.begin(list(map(task, plan)))
 

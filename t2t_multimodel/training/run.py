@@ -10,7 +10,7 @@ from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.json_files import ANY, Whole, check
 from t2t_multimodel.modalities import ProblemSpec
-from t2t_multimodel.training.weight_limit import TooManyWeights, weights_in_memory, weights_limited
+from t2t_multimodel.training.weight_limit import TooManyWeights, weights_in_memory, weights_limited, weights_to_come
 
 _SCHEMA = {  # of run.json; `ProblemSpec.from_json` checks the specs
     "model": str,
@@ -199,8 +199,11 @@ def model_of_stored(run, hparams, arrays, where, hparams_file, advice, as_value=
     Raises:
       UserError: no model can be made of the hyper-parameters, or it has other weights than there are.
     """
+    from t2t_multimodel.training.backend import adapter
+
+    most = sum(array.size for array in arrays.values())
     try:
-        with weights_limited(sum(array.size for array in arrays.values()), len(arrays)):
+        with weights_to_come(adapter().in_place), weights_limited(most, len(arrays)):
             model = build_model(run, hparams)
     except UserError:
         raise
