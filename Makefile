@@ -7,7 +7,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 INSTALLED := $(VENV)/installed-from-$(shell cat setup.py pyproject.toml | cksum | cut -d' ' -f1)
 DEMO_DIR ?= demo
 PYTEST_ARGS ?=
-# Such as --only=training_step, or --t2t_baseline=DIR --t2t_environment=VENV to run the original too.
+# Such as --only=training_step; --peers=DIR --peers_environment=VENV runs PyTorch and others too, --t2t_baseline=DIR
+# --t2t_environment=VENV the original.
 BENCH_ARGS ?=
 
 .PHONY: demo test test-fast bench lint environment clean

@@ -1,11 +1,12 @@
 """Runs every benchmark and writes docs/performance.md: figure, limit, ratio, mark, machine, date.
 
-    python benchmarks/run_all.py [--only=training_step,growth] [--t2t_baseline=DIR --t2t_environment=VENV]
+    python benchmarks/run_all.py [--only=training_step,growth] [--peers=DIR --peers_environment=VENV]
+        [--t2t_baseline=DIR --t2t_environment=VENV]
     python benchmarks/run_all.py --page_only        the page anew, from the lines that earlier runs left
 
 Each benchmark is a process of its own; one that fails does not keep the others from running, and makes the exit status
 1. The JSON lines are kept in docs/performance.jsonl, so that a benchmark run again alone replaces its own lines. What
-stands on the page below the line "Remarks" is written by hand and kept.
+stands on the page above the line "Measured" and below the line "Remarks" is written by hand and kept.
 """
 
 import argparse
@@ -21,12 +22,12 @@ from common import NOT_RUN, REPOSITORY, mark, reached
 
 PAGE = REPOSITORY / "docs" / "performance.md"
 LINES = REPOSITORY / "docs" / "performance.jsonl"
-REMARKS = "## Remarks"
+MEASURED, REMARKS = "## Measured\n", "## Remarks"
+FIRST = ("against_peers", "against_t2t")  # benchmarks whose rows come before those of the others
 MOST_SECONDS = 600  # for one benchmark
-MOST_SECONDS_OF = {"against_t2t": 1800}  # five comparisons, the original's processes among them
-INTRODUCTION = """\
-# Performance
-
+MOST_SECONDS_OF = {"against_t2t": 1800, "against_peers": 3600}  # comparisons with other programs' processes
+OPENING = "# Performance\n\n"
+INTRODUCTION = """
 Written by `make bench`, which runs `benchmarks/*.py`; each prints what it measured as one JSON line and as readable
 rows, and its first lines say what it measures. Ratios are taken within one run, in turn (A B A B). A limit is what the
 machine could do at most, by the speed of its own 2048³ float32 matrix products measured in the same run, or what the
@@ -40,6 +41,8 @@ def main(argv=None):
     parser.add_argument("--page_only", action="store_true", help="run nothing, write the page")
     parser.add_argument("--t2t_baseline", default="", help="for against_t2t: folder of the original's scripts")
     parser.add_argument("--t2t_environment", default="", help="for against_t2t: an environment with Tensor2Tensor")
+    parser.add_argument("--peers", default="", help="for against_peers: folder of the peers' scripts")
+    parser.add_argument("--peers_environment", default="", help="for against_peers: an environment with PyTorch")
     parser.add_argument("--page", type=pathlib.Path, default=PAGE)
     parser.add_argument("--lines", type=pathlib.Path, default=LINES)
     flags = parser.parse_args(argv)
@@ -49,10 +52,12 @@ def main(argv=None):
         arguments = []
         if script.stem == "against_t2t" and flags.t2t_baseline:
             arguments = [f"--baseline={flags.t2t_baseline}", f"--environment={flags.t2t_environment}"]
+        if script.stem == "against_peers" and flags.peers:
+            arguments = [f"--peers={flags.peers}", f"--environment={flags.peers_environment}"]
         lines = [line for line in lines if line["script"] != script.stem] + run(script, arguments)
         flags.lines.parent.mkdir(parents=True, exist_ok=True)
         flags.lines.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    flags.page.write_text(page(lines, remarks(flags.page)), encoding="utf-8")
+    flags.page.write_text(page(lines, *by_hand(flags.page)), encoding="utf-8")
     failed = [line["script"] for line in lines if line["status"] == "failed"]
     print(f"wrote {flags.page}" + (f"; failed: {', '.join(failed)}" if failed else ""))
     return 1 if failed else 0
@@ -117,36 +122,39 @@ def read_lines(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def remarks(path):
-    """What was written by hand on the page that is there: from the heading on."""
+def by_hand(path):
+    """What was written by hand on the page that is there: (before what is measured, from the remarks on)."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return REMARKS + text.partition(REMARKS)[2] if REMARKS in text else ""
+    before = text.partition(MEASURED)[0] if MEASURED in text else OPENING
+    return before, REMARKS + text.partition(REMARKS)[2] if REMARKS in text else ""
 
 
-def page(lines, kept=""):
+def page(lines, before=OPENING, remarks=""):
     """The text of docs/performance.md."""
-    blocks = [INTRODUCTION]
+    place = {name: i for i, name in enumerate(FIRST)}
+    lines = sorted(lines, key=lambda line: place.get(line["script"], len(FIRST)))
+    blocks = [before + MEASURED + INTRODUCTION]
     groups = {}
     for line in lines:
         if line.get("figures"):
             groups.setdefault(_machine(line["environment"]), []).append(line)
     for machine, group in groups.items():
         loads = [line["environment"]["load"] for line in group]
-        blocks.append(f"## {machine}\n\nMachine load {min(loads)} to {max(loads)}.\n")
+        blocks.append(f"### {machine}\n\nMachine load {min(loads)} to {max(loads)}.\n")
         rows = [_row(entry) for line in group for entry in line["figures"]]
         blocks.append(_table(("what", "measured", "limit", "ratio", "mark", ""), rows))
     if any(line["script"] == "growth" and line["status"] == "run" for line in lines):
         blocks.append("![Time a step against hidden size, length, experts and problems](growth.png)\n")
     more = [line for line in lines if "benchmark" in line and not line.get("figures")]
     if more:
-        blocks.append("## Measured without a mark\n")
+        blocks.append("### Measured without a mark\n")
         blocks.append(_table(("benchmark", "values", "machine"), [_plain_row(line) for line in more]))
     missing = {line["script"]: line for line in lines if line["status"] != "run"}
     if missing:
-        blocks.append("## Not measured\n")
+        blocks.append("### Not measured\n")
         rows = [(f"`{name}`", line["status"], line["reason"]) for name, line in missing.items()]
         blocks.append(_table(("benchmark", "", "reason"), rows))
-    return "\n".join(blocks + ([kept] if kept else []))
+    return "\n".join(blocks + ([remarks] if remarks else []))
 
 
 def _machine(environment):

@@ -7,14 +7,11 @@ for problems of a user's folder, of a script and of a test.
 
 import collections
 import dataclasses
-import importlib
-import importlib.util
 import itertools
 import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -23,6 +20,7 @@ from t2t_multimodel import registry
 from t2t_multimodel.data_gen import examples, partitions
 from t2t_multimodel.data_gen.readers import corpora
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.modules import import_all, with_packages
 from t2t_multimodel.problem import samples_of
 from t2t_multimodel.startup import processors
 from t2t_multimodel.vocabulary import Vocabulary
@@ -116,8 +114,7 @@ class Recipe:
     pickled: bytes | None  # the instance; None: the registry creates it by name
 
     def make(self):
-        for name, file, inside in self.modules:
-            _import(name, file, inside)
+        import_all(self.modules)
         return pickle.loads(self.pickled) if self.pickled else registry.problem(self.name)
 
 
@@ -138,26 +135,7 @@ def recipe_of(problem):
 
 def _module_and_packages(problem):
     for cls in reversed(type(problem).__mro__):
-        parts = cls.__module__.split(".")
-        for end in range(1, len(parts) + 1):
-            name = ".".join(parts[:end])
-            module = sys.modules.get(name)
-            if getattr(module, "__file__", None) and name != "__main__":
-                inside = getattr(module, "__path__", None)
-                yield name, module.__file__, inside and tuple(inside)
-
-
-def _import(name, file, inside):
-    if name in sys.modules:
-        return
-    try:
-        importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=inside and list(inside))
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
+        yield from with_packages(cls.__module__)
 
 
 def chunk_size(problem):

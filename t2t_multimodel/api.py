@@ -112,6 +112,7 @@ def train(
     eval_interval: int = 1000,
     eval_batches: int = 0,
     skip_decoding: bool = False,
+    eval_workers: int = 1,
     save_interval: int = 1000,
     keep_checkpoints: int = 5,
     early_stopping_metric: str = "",
@@ -143,6 +144,8 @@ def train(
       eval_interval: updates between evaluations.
       eval_batches: batches of each problem in an evaluation; 0: all.
       skip_decoding: evaluates by teacher-forced metrics alone.
+      eval_workers: processes that evaluate, each on one processor; a script that sets it needs `if __name__ ==
+        "__main__":`.
       save_interval: updates between checkpoints.
       keep_checkpoints: so many of the newest checkpoints are kept.
       early_stopping_metric: stops when it no longer improves: a metric, or "problem/metric".
@@ -177,6 +180,7 @@ def train(
         eval_interval=(eval_interval, POSITIVE),
         eval_batches=(eval_batches, COUNT),
         skip_decoding=(skip_decoding, bool),
+        eval_workers=(eval_workers, POSITIVE),
         save_interval=(save_interval, POSITIVE),
         keep_checkpoints=(keep_checkpoints, POSITIVE),
         early_stopping_metric=(early_stopping_metric, str),
@@ -200,6 +204,7 @@ def train(
         eval_interval=eval_interval,
         eval_batches=eval_batches,
         skip_decoding=skip_decoding,
+        eval_workers=eval_workers,
         save_interval=save_interval,
         keep_checkpoints=keep_checkpoints,
         early_stopping_metric=early_stopping_metric,
@@ -237,6 +242,7 @@ def evaluate(
     step: int | None = None,
     eval_batches: int = 0,
     decode_hparams: Mapping[str, Any] | None = None,
+    workers: int | None = 1,
 ) -> dict[str, dict[str, Any]]:
     """Scores a trained model on each of its problems by itself, as t2t-eval does.
 
@@ -248,6 +254,8 @@ def evaluate(
       step: which checkpoint; None: the newest whole one.
       eval_batches: only the first so many batches of each problem; 0: all.
       decode_hparams: how to decode, where that is to differ: {"beam_size": 4}.
+      workers: processes that do it, each on one processor; a script that sets it needs `if __name__ == "__main__":`.
+        None: one, and of more than 10,000 examples one for each processor, at most 8.
 
     Returns:
       {problem: {metric: value}}, with "examples" and "split". Rates are fractions of 1; BLEU and bracket F1 run to 100.
@@ -256,7 +264,7 @@ def evaluate(
       UserError: no run or checkpoint, an unknown name, missing data or other data than it was trained on.
     """
     from t2t_multimodel import startup
-    from t2t_multimodel.arguments import COUNT, NAMED, check_arguments
+    from t2t_multimodel.arguments import COUNT, NAMED, POSITIVE, check_arguments
     from t2t_multimodel.errors import UserError
     from t2t_multimodel.files import user_path
     from t2t_multimodel.training.run_directory import NoData, RunDirectory
@@ -266,6 +274,7 @@ def evaluate(
         step=(step, (COUNT, None)),
         eval_batches=(eval_batches, COUNT),
         decode_hparams=(decode_hparams, (NAMED, None)),
+        workers=(workers, (POSITIVE, None)),
     )
     directory = RunDirectory(user_path(run, "run"))
     trained = directory.run()
@@ -290,6 +299,7 @@ def evaluate(
         step=step,
         eval_batches=eval_batches,
         decode_hparams=decode_hparams,
+        workers=workers,
     )
 
 

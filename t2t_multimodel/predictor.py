@@ -4,34 +4,37 @@ import os
 import reprlib
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.vocabulary import EOS_ID
 
 if TYPE_CHECKING:
     from t2t_multimodel.decoding.explanation import Explanation
     from t2t_multimodel.modalities import ProblemSpec
+    from t2t_multimodel.training.workers import Workers
 
 
-def load(output_dir: "str | os.PathLike[str]", step: int | None = None) -> "Predictor":
-    """Loads a run once, to decode many times.
+def load(output_dir: "str | os.PathLike[str]", step: int | None = None, workers: int = 1) -> "Predictor":
+    """Loads a run once, to decode many times: a `Predictor`.
 
     Args:
       output_dir: the run directory, or a folder that `t2t-exporter --format=hub` made.
       step: which checkpoint; None: the newest whole one.
+      workers: processes that decode and score beside each other, each on one processor; what is fewer batches than
+        workers is done by this process. A script that sets it needs `if __name__ == "__main__":`.
 
-    Returns:
-      A `Predictor`.
+    Raises:
+      UserError: no run or checkpoint, or a damaged one; several workers where a GPU or another device computes.
     """
     from t2t_multimodel import startup
-    from t2t_multimodel.arguments import COUNT, check_arguments
+    from t2t_multimodel.arguments import COUNT, POSITIVE, check_arguments
     from t2t_multimodel.files import user_path
 
-    check_arguments(step=(step, (COUNT, None)))
+    check_arguments(step=(step, (COUNT, None)), workers=(workers, (POSITIVE, None)))
     output_dir = user_path(output_dir, "output_dir")
     startup.set_environment()
     startup.import_backend()
@@ -39,27 +42,50 @@ def load(output_dir: "str | os.PathLike[str]", step: int | None = None) -> "Pred
     from t2t_multimodel.training.run_directory import RunDirectory
 
     if published.is_published(output_dir):
-        return Predictor(*published.load(output_dir, step))
-    directory = RunDirectory(output_dir)
-    model, run, hparams, step = directory.load_model(step, report=warnings.warn)
-    return Predictor(model, run, hparams, directory.vocabulary(run), step)
+        stored = published.stored(output_dir, step)
+    else:
+        stored = RunDirectory(output_dir).stored(step, report=warnings.warn)
+    if workers == 1:
+        return Predictor(stored.model(), stored.run, stored.hparams, stored.vocabulary, stored.step)
+    from t2t_multimodel.training.workers import Workers
+
+    pool = Workers(workers, stored)  # which get ready while this process makes its own model
+    try:
+        return Predictor(pool.stored.model(), stored.run, stored.hparams, stored.vocabulary, stored.step, pool)
+    except BaseException:
+        pool.close()
+        raise
 
 
 class Predictor:
     """A trained model and all it takes to use it: vocabulary, classes, sizes. Several threads may use one at once."""
 
-    def __init__(self, model: Any, run: Any, hparams: Any, vocabulary: Any, step: int) -> None:
-        from t2t_multimodel.decoding.batch_decoder import BatchDecoder
+    def __init__(
+        self, model: Any, run: Any, hparams: Any, vocabulary: Any, step: int, workers: "Workers | None" = None
+    ) -> None:
+        """Args: workers: of the same run; they end with this object."""
+        from t2t_multimodel.training.answerer import Answerer
         from t2t_multimodel.training.backend import adapter
 
-        backend = adapter()
         self.model, self.hparams, self.step = model, hparams, step
         self._run, self._vocabulary = run, vocabulary
-        self._decoder = BatchDecoder(model, backend)
-        self._step = backend.Step(model, None, hparams)  # of which only the evaluation is used
-        self._static_shapes = backend.STATIC_SHAPES
+        self._answerer = Answerer(model, run, hparams, vocabulary)
+        self._decoder = self._answerer.decoder
+        self._static_shapes = adapter().STATIC_SHAPES
         self._limited: dict[str, Any] = {}  # problem → its inputs' modality as `check` uses it
         self._warm_lock = threading.Lock()
+        self._workers = workers
+        self._end = weakref.finalize(self, workers.close) if workers else lambda: None
+
+    def close(self) -> None:
+        """Ends its worker processes, if there are any; then this process decodes alone."""
+        self._end()
+
+    def __enter__(self) -> "Predictor":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     @property
     def problems(self) -> list[str]:
@@ -179,24 +205,48 @@ class Predictor:
         Raises:
           UserError: unknown problem or setting, an input that can't be read or is too long.
         """
+        return self.begin(problem, inputs, long_inputs, first_row, row_numbers, **decode_hparams)()
+
+    def begin(
+        self,
+        problem: str,
+        inputs: Sequence[Any],
+        long_inputs: str = "error",
+        first_row: int = 0,
+        row_numbers: Sequence[int] | None = None,
+        **decode_hparams: float,
+    ) -> Callable[[], list[Any]]:
+        """Begins what `decode` does, with the same arguments and errors, so that workers go on with it while this
+        process reads further inputs; returns a function that waits for the answers. Without workers that makes them.
+        """
         from t2t_multimodel.arguments import COUNT, OneOf, check_arguments
         from t2t_multimodel.input.padding import make_batch
+        from t2t_multimodel.training.answerer import Task
 
-        check_arguments(
-            problem=(problem, str), long_inputs=(long_inputs, OneOf("error", "warn")), first_row=(first_row, COUNT)
-        )
+        one_of = OneOf("error", "warn")
+        check_arguments(problem=(problem, str), long_inputs=(long_inputs, one_of), first_row=(first_row, COUNT))
         _check_inputs(inputs)
-        known = self._run.problem(problem)
-        settings = self.decode_settings(problem, **decode_hparams)
+        known, settings = self._run.problem(problem), self.decode_settings(problem, **decode_hparams)
         columns, stored, lengths = self._columns(known.spec, inputs, long_inputs, first_row)
-        answers = [None] * len(stored)
         numbers = range(first_row, first_row + len(stored)) if row_numbers is None else row_numbers
-        for rows in self._batches(stored, lengths):
+        several = settings["return_beams"] > 0
+
+        def task(rows):
             part = {name: [column[i] for i in rows] for name, column in columns.items()}
             arrays = make_batch(known.spec, part, input_length=lengths.padded(stored[rows]).max(axis=0))
-            for i, answer in zip(rows, self._answers(known, arrays, settings, [numbers[i] for i in rows])):
-                answers[i] = answer
-        return answers
+            return Task(problem, arrays, settings, [numbers[i] for i in rows], several)
+
+        plan = self._batches(stored, lengths)
+        results = self._results(plan, task)
+        answers: list[Any] = [None] * len(stored)
+
+        def finish():
+            for rows, outcome in zip(plan, results()):
+                for i, answer in zip(rows, outcome.answers):
+                    answers[i] = answer if several else known.spec.targets.best(answer)
+            return answers
+
+        return finish
 
     def stream(
         self, problem: str, value: Any, pace: Callable[[], int] = lambda: 1, **decode_hparams: float
@@ -235,36 +285,12 @@ class Predictor:
         Raises:
           UserError: what `decode` raises.
         """
-        from t2t_multimodel.decoding.explanation import Explanation, attention_over_source, expert_shares
-        from t2t_multimodel.input.padding import columns_of, make_batch
-
         known = self._run.problem(problem)
-        spec, vocabulary = known.spec, self._vocabulary
         settings = self.decode_settings(problem, **decode_hparams)
         if settings["return_beams"]:
             raise UserError(f"{problem}: one answer is explained; leave out return_beams")
-        columns, stored, lengths = self._columns(spec, [value], "error", 0)
-        input_length = lengths.padded(stored).max(axis=0)
-        arrays = make_batch(spec, columns, input_length=input_length)
-        pieces: list[str] = []
-        if self.writes_text(problem):
-            row = self._decoder.written_ids(known, arrays, vocabulary, settings)[0]
-            answer = vocabulary.decode(row.tolist())
-            ended = bool((row == EOS_ID).any())
-            ids = row[: int((row == EOS_ID).argmax())] if ended else row[row != 0]
-            pieces = spec.targets.attention_axis(ids, None, vocabulary)["positions"]
-            pieces = pieces if ended else pieces[:-1]  # cut off, it has no end
-            length = -(-(len(ids) + 1) // 16) * 16 if self._static_shapes else 0
-            targets = columns_of([ids])
-            arrays = make_batch(spec, columns, targets, input_length=input_length, target_length=length)
-        else:
-            (answer,) = self._answers(known, arrays, settings, [0])
-        seen = self.model.capture(arrays, spec)
-        attention = {name: of_layer[: len(pieces)] for name, of_layer in attention_over_source(seen).items()}
-        sample = {name: column[0] for name, column in columns.items()}
-        sample = sample["values"] if [*sample] == ["values"] else sample
-        axis = spec.inputs.attention_axis(sample, seen["grid"], vocabulary)
-        return Explanation(answer, pieces, attention if pieces else {}, axis, expert_shares(seen))
+        columns, stored, lengths = self._columns(known.spec, [value], "error", 0)
+        return self._answerer.explain(problem, columns, lengths.padded(stored).max(axis=0), settings)
 
     def writes_text(self, problem: str) -> bool:
         """Whether the answers to a problem are written id by id, so that `stream` can give them."""
@@ -289,6 +315,7 @@ class Predictor:
           UserError: unknown problem, targets without probabilities, an input or a target that does not fit.
         """
         from t2t_multimodel.input.padding import make_batch
+        from t2t_multimodel.training.answerer import Task
 
         _check_inputs(inputs)
         known = self._run.problem(problem)
@@ -306,8 +333,8 @@ class Predictor:
         target_columns, target_lengths = spec.targets.columns(list(targets), self._vocabulary)
         of_targets = spec.targets.lengths(self.hparams, "targets", self._static_shapes)
         padded_targets = of_targets.padded(np.array(target_lengths, np.int64))
-        scores = [0.0] * len(stored)
-        for rows in self._batches(stored, lengths):
+
+        def task(rows):
             arrays = make_batch(
                 spec,
                 {name: [column[i] for i in rows] for name, column in columns.items()},
@@ -316,9 +343,12 @@ class Predictor:
                 input_length=lengths.padded(stored[rows]).max(axis=0),
                 target_length=int(padded_targets[rows].max()),
             )
-            with self._warm_lock:
-                found = self._step.evaluate(spec, arrays)
-            each = found["log_probability"] * (found["weights"] > 0)
+            return Task(problem, arrays, forced=True)
+
+        scores = [0.0] * len(stored)
+        plan = self._batches(stored, lengths)
+        for rows, outcome in zip(plan, self._results(plan, task)()):
+            each = outcome.forced["log_probability"] * (outcome.forced["weights"] > 0)
             for i, score in zip(rows, each.reshape(len(each), -1).sum(axis=1).tolist()):
                 scores[i] = score
         return scores
@@ -341,12 +371,11 @@ class Predictor:
         most = self.hparams.batch_examples
         return [order[start : start + most] for start in range(0, len(order), most)]
 
-    def _answers(self, known, arrays, settings, rows):
-        """What a person gets for each row of a batch."""
-        if settings["return_beams"]:
-            return self._decoder.scored_answers(known, arrays, self._vocabulary, settings, rows)
-        answers = self._decoder.answers(known, arrays, self._vocabulary, settings, rows)
-        return [known.spec.targets.best(answer) for answer in answers[: len(rows)]]
+    def _results(self, plan, task):
+        """Begins a plan's tasks where workers do them; returns a function that gives an iterator over the results."""
+        if self._workers is None or self._workers.closed or len(plan) < self._workers.count:
+            return lambda: map(self._answerer.do, map(task, plan))
+        return self._workers.begin(list(map(task, plan)))
 
     def _check_lengths(self, spec, stored, lengths, long_inputs, first_row):
         numbered = enumerate(zip(stored.tolist(), lengths.too_long(stored).tolist()), first_row + 1)

@@ -176,6 +176,16 @@ def test_against_t2t_takes_turns_and_divides(tmp_path, capsys, monkeypatch, part
     assert line["t2t_parameters"] == 7 and line["own_parameters"] == 8
 
 
+def test_two_workers_decode_in_turn_with_one_process(capsys):
+    import decoding
+
+    decoding.main(32, rows=2, greedy=(8,), beam=(8,), rounds=1, **SMALL)
+    *_, greedy, beam = lines_of(capsys)
+    assert (greedy["beam"], beam["beam"], greedy["workers"]) == (1, 4, 2)
+    figure = by_name(greedy)["greedy decoding, 2 workers, hidden 32, 8 ids, a batch in equal parts"]
+    assert figure["value"] > 0 and figure["limit"] == pytest.approx(greedy["one_process"] / 2, rel=0.01)
+
+
 def test_memory_counts_the_weights_of_a_model():
     import memory
 
@@ -282,11 +292,13 @@ def test_one_that_fails_keeps_nothing_else_from_the_page(folder, capsys):
 def test_one_run_again_replaces_its_lines_and_remarks_stay(folder):
     assert run(folder) == 1
     page = folder / "page.md"
+    page.write_text("# Speed\n\nFirst this.\n\n" + page.read_text().removeprefix("# Performance\n\n"))
     page.write_text(page.read_text() + "\n## Remarks\n\nWritten by hand.\n")
     (folder / "broken.py").write_text((folder / "good.py").read_text().replace("21000", "19000"))
     assert run(folder, "--only=broken") == 0
     text = page.read_text()
     assert "19,000 tokens/s" in text and "21,000 tokens/s" in text and "it \\| broke" not in text
+    assert text.startswith("# Speed\n\nFirst this.\n\n## Measured\n\nWritten by `make bench`")
     assert text.endswith("## Remarks\n\nWritten by hand.\n")
     assert run(folder, "--page_only") == 0 and page.read_text() == text
     with pytest.raises(SystemExit, match="no benchmark 'brokn'; there are: broken, good, lacking"):

@@ -342,7 +342,7 @@ def test_blank_lines_are_kept_and_never_decoded():
 
     def decode(inputs):
         asked.extend(inputs)
-        return [text.upper() + "\nmore" for text in inputs]
+        return lambda: [text.upper() + "\nmore" for text in inputs]
 
     assert decoder.decode_lines(decode, ["", "a", "  ", "b", ""]) == ["", "A more", "", "B more", ""]
     assert asked == ["a", "b"]

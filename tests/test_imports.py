@@ -38,6 +38,7 @@ CORE = (
     "packages",
     "decode_hparams",
     "budget",
+    "modules",
     "json_files",
 )
 # Part → the parts of t2t_multimodel that it may import besides itself; None: all.

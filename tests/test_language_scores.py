@@ -129,7 +129,9 @@ def test_sampled_answers_are_the_same_again(where, run_command, tmp_path):
     settings = ",".join(f"{name}={value}" for name, value in how.items())
     flags = where | {"decode_from_file": tmp_path / "in.txt", "decode_hparams": settings}
     status, out, error = run_command(decoder.main, *arguments(flags))
-    assert status == 0 and out == "".join(f"{line}\n" for line in decode_lines(lambda _: answers, inputs)), error
+    assert status == 0 and out == "".join(f"{line}\n" for line in decode_lines(lambda _: lambda: answers, inputs)), (
+        error
+    )
     flags["decode_hparams"] = "temperature=1,beam_size=4"
     status, _, error = run_command(decoder.main, *arguments(flags))
     assert status == 2 and "set beam_size=1 to sample" in error

@@ -80,7 +80,7 @@ def typed(content, monkeypatch, capsys, **options):
 
     def decode(inputs, first_row=0):
         rows.append(first_row)
-        return [text.upper() for text in inputs]
+        return lambda: [text.upper() for text in inputs]
 
     decoder._interact(decode, False, options.get("max_line_length", 100))
     out, error = capsys.readouterr()

@@ -55,6 +55,11 @@ DECODE_HPARAMS = (
     'as the problem declares. "constrained=0": without the '
     "problem's grammar, so trees may be malformed or have too few or too many leaves"
 )
+# The help of --workers, which several commands have.
+WORKERS = (
+    "processes that decode beside each other, each on one processor; default: one, and of more than 10,000 {} one for "
+    "each processor, at most 8"
+)
 
 
 class Command:

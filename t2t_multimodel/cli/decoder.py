@@ -16,6 +16,7 @@ Examples:
   t2t-decoder --problem=tiny_caption --output_dir=run --decode_interactive --decode_hparams="temperature=0.8,top_p=0.9"
 """
 
+import collections
 import contextlib
 import functools
 import itertools
@@ -27,7 +28,7 @@ from pathlib import Path
 
 from t2t_multimodel import compile_cache, startup
 from t2t_multimodel.cli import terminal
-from t2t_multimodel.cli.command import DECODE_HPARAMS, Command
+from t2t_multimodel.cli.command import DECODE_HPARAMS, WORKERS, Command
 from t2t_multimodel.data_gen.readers.compressed import decompressed
 from t2t_multimodel.data_gen.readers.lines import MAX_LINE_LENGTH, lines_of
 from t2t_multimodel.errors import UserError, unknown_name
@@ -42,6 +43,7 @@ command.text("data_dir", None, "folder of the data; if given, its vocabulary mus
 command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
 command.text("compile_cache", None, "folder that keeps compiled programs, so that later starts are fast", metavar="DIR")
 command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
+command.integer("workers", None, WORKERS.format("lines of a file"), at_least=1)
 
 command.group("What to decode")
 command.text(
@@ -91,11 +93,17 @@ def _decode(flags):
     startup.import_backend()
     from t2t_multimodel.decode_hparams import decode_settings
     from t2t_multimodel.predictor import load
+    from t2t_multimodel.training.workers import chosen_workers
 
     if flags.write_scores and not decode_hparams.get("return_beams"):
         decode_hparams["return_beams"] = 1
     decode_settings(decode_hparams)
-    predictor = load(flags.output_dir, step=flags.step)
+    workers = 1 if flags.decode_interactive else chosen_workers(flags.workers, total or 0)
+    with load(flags.output_dir, step=flags.step, workers=workers) as predictor:
+        _decode_with(predictor, flags, decode_hparams, source, name, total, workers)
+
+
+def _decode_with(predictor, flags, decode_hparams, source, name, total, workers):
     if flags.problem not in predictor.problems:
         raise unknown_name("problem of this run", flags.problem, predictor.problems)
     if flags.data_dir:
@@ -114,20 +122,21 @@ def _decode(flags):
 
     def decode(inputs, first_row=0):
         with _warnings_as_lines():
-            answers = predictor.decode(flags.problem, inputs, flags.long_inputs, first_row, **decode_hparams)
-        return list(map(line_of, answers))
+            finish = predictor.begin(flags.problem, inputs, flags.long_inputs, first_row, **decode_hparams)
+        return lambda: list(map(line_of, finish()))
 
     def score(pairs, first_row=0):
         cells = [_pair(line, number) for number, line in enumerate(pairs, first_row + 1)]
         with _warnings_as_lines():
             found = predictor.score(flags.problem, *map(list, zip(*cells)), flags.long_inputs, first_row)
-        return [f"{score:.6f}" for score in found]
+        return lambda: [f"{score:.6f}" for score in found]
 
     blank = spec.inputs.optional
     if flags.decode_interactive:
         return _interact(decode, blank, flags.max_line_length)
     lines = read_lines(source, flags.max_line_length, name)
-    outputs = decode_stream(score if flags.score_file else decode, _with_progress(lines, total), blank)
+    begin = score if flags.score_file else decode
+    outputs = decode_stream(begin, _with_progress(lines, total), blank, ahead=int(workers > 1))
     if flags.decode_to_file:
         from t2t_multimodel.files import output_file
 
@@ -172,17 +181,31 @@ def _is_open(path):
     return path in (os.devnull, "/dev/stdin") or os.path.dirname(path) in ("/dev/fd", "/proc/self/fd")
 
 
-def decode_stream(decode, lines, blank=False, window=WINDOW):
-    """Yields the output for each line of an iterable, one line each, in order; `window` lines are in memory.
+def decode_stream(begin, lines, blank=False, window=WINDOW, ahead=0):
+    """Yields the output for each line of an iterable, one line each, in order; `window` lines are in memory, and as
+    many again for each window that is begun `ahead`, while workers do the ones before.
 
     Args:
-      decode: function from (a list of inputs, the number of the first) to the list of their outputs. blank: as of
-        `decode_lines`.
+      begin: function from (a list of inputs, the number of the first) to one that returns the list of their outputs.
+        blank: as of `begin_lines`.
     """
-    lines, inputs = iter(lines), 0
-    while part := list(itertools.islice(lines, window)):
-        yield from decode_lines(functools.partial(decode, first_row=inputs), part, blank)
-        inputs += sum(1 for line in part if blank or line.strip())
+    lines, inputs, begun, last = iter(lines), 0, collections.deque(), []
+    while not last:
+        try:
+            part = list(itertools.islice(lines, window))
+        except UserError as error:  # after what stands before it
+            part, last = [], [error]
+        if part:
+            begun.append(begin_lines(functools.partial(begin, first_row=inputs), part, blank))
+            inputs += sum(1 for line in part if blank or line.strip())
+        elif not last:
+            break
+        while len(begun) > (0 if last else ahead):
+            yield from begun.popleft()()
+    while begun:
+        yield from begun.popleft()()
+    if last:
+        raise last[0]
 
 
 def _with_progress(lines, total):
@@ -212,19 +235,36 @@ def _pair(line, number):
     return source, target
 
 
-def decode_lines(decode, lines, blank=False):
-    """The output for each of `lines`, one line each; a blank line stays blank.
+def begin_lines(begin, lines, blank=False):
+    """Begins to decode lines; returns a function that gives the output for each, one line each; a blank line stays
+    blank. What is wrong with an input is raised by that function.
 
     Args:
-      decode: function from a list of inputs to the list of their outputs.
+      begin: function from a list of inputs to a function that returns the list of their outputs.
       blank: blank lines are inputs too.
     """
     places = [i for i, line in enumerate(lines) if blank or line.strip()]
-    outputs = [""] * len(lines)
-    if places:
-        for place, output in zip(places, decode([lines[i] for i in places]), strict=True):
-            outputs[place] = output.replace("\r", " ").replace("\n", " ")  # keeps one line per answer
+    finish, wrong = list, None
+    try:
+        if places:
+            finish = begin([lines[i] for i in places])
+    except UserError as error:
+        wrong = error
+
+    def outputs():
+        if wrong is not None:
+            raise wrong
+        found = [""] * len(lines)
+        for place, output in zip(places, finish(), strict=True):
+            found[place] = output.replace("\r", " ").replace("\n", " ")  # keeps one line per answer
+        return found
+
     return outputs
+
+
+def decode_lines(begin, lines, blank=False):
+    """The output for each of `lines`. Args: of `begin_lines`."""
+    return begin_lines(begin, lines, blank)()
 
 
 def _interact(decode, blank, max_line_length):

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from t2t_multimodel import startup
-from t2t_multimodel.cli.command import DECODE_HPARAMS, Command
+from t2t_multimodel.cli.command import DECODE_HPARAMS, WORKERS, Command
 
 command = Command("t2t-eval", __doc__)
 
@@ -26,6 +26,7 @@ command.integer("step", None, "the checkpoint of this step; default: the newest"
 command.text("split", None, "split of the data; default: test where a problem has one, else dev", metavar="SPLIT")
 command.integer("eval_batches", 0, "batches of each problem; 0 = all", at_least=0)
 command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
+command.integer("workers", None, WORKERS.format("examples"), at_least=1)
 
 command.standard_flags()
 
@@ -54,6 +55,7 @@ def _evaluate(flags):
         step=step,
         eval_batches=flags.eval_batches,
         decode_hparams=decode_hparams,
+        workers=flags.workers,
     )
     trivial = {name: baselines(flags.data_dir, name, flags.split) for name in problems}
     print(score_table(scores, trivial))

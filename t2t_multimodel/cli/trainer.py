@@ -67,6 +67,13 @@ command.choice("schedule", SCHEDULES[0], SCHEDULES, "what to do")
 command.integer("eval_interval", 1000, "updates between evaluations", at_least=1)
 command.integer("eval_batches", 0, "batches of each problem in an evaluation; 0 = all", at_least=0)
 command.switch("skip_decoding", "evaluate by teacher-forced metrics alone: quick, but no measure of decoded output")
+command.integer(
+    "eval_workers",
+    1,
+    "processes that evaluate beside each other, each on one processor; they start at the first evaluation and stay, so "
+    "they pay where evaluations take minutes",
+    at_least=1,
+)
 command.integer("save_interval", 1000, "updates between checkpoints", at_least=1)
 command.integer("keep_checkpoints", 5, "so many of the newest checkpoints are kept", at_least=1)
 command.text(
@@ -149,6 +156,7 @@ def _run_settings(flags):
         early_stopping_patience=flags.early_stopping_patience,
         log_interval=flags.log_interval,
         skip_decoding=flags.skip_decoding,
+        eval_workers=flags.eval_workers,
         devices=flags.devices,
         expert_devices=flags.expert_devices,
         shard_weights=flags.shard_weights,

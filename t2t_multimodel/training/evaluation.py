@@ -1,5 +1,9 @@
 """Evaluation: each problem by itself, teacher-forced and on decoded output; never a mix of problems in one number."""
 
+import collections
+import math
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from t2t_multimodel import metrics
@@ -8,22 +12,26 @@ from t2t_multimodel.decoding.batch_decoder import BatchDecoder
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.batching import evaluation_batches
 from t2t_multimodel.input.store import ExampleStore
+from t2t_multimodel.training.answerer import Outcome, Task
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.following import Following
+from t2t_multimodel.training.workers import Workers, chosen_workers
 
 
 class Evaluator:
     """Scores a model on splits of example stores. Reads weights, changes nothing."""
 
-    def __init__(self, model, run, hparams, step=None):
+    def __init__(self, model, run, hparams, step=None, workers=None):
         """Args:
         model, run, hparams: see `training/run.py`.
         step: the backend's `Step` with the compiled evaluation to use; None: one is made, without an optimiser.
+        workers: `Workers` that do it instead of this process, with weights of their own; then `model` may be None.
         """
         backend = adapter()
-        self._run, self._hparams = run, hparams
-        self._step = step or backend.Step(model, None, hparams)
-        self._decoder = BatchDecoder(model, backend)
+        self._run, self._hparams, self.workers = run, hparams, workers
+        if model is not None:
+            self._step = step or backend.Step(model, None, hparams)
+            self._decoder = BatchDecoder(model, backend)
         self._static_shapes = backend.STATIC_SHAPES
         self.check_stop = lambda: None  # called before each batch; what it raises ends an evaluation
 
@@ -56,9 +64,9 @@ class Evaluator:
         following = Following()
         reader = store.split(split)
         most = eval_batches * self._hparams.batch_examples
-        for batch in evaluation_batches(store, split, self._hparams, most, bucket=self._static_shapes):
-            self.check_stop()
-            forced = self._step.evaluate(problem.spec, batch.arrays)
+        batches = evaluation_batches(store, split, self._hparams, most, bucket=self._static_shapes)
+        for batch, outcome in self._outcomes(problem, batches, store, decode if decoding else None, follows):
+            forced = outcome.forced
             stored = reader.examples(batch.rows) if decoding or own or examples is not None else []
             characters = None
             if own and targets.uses_vocabulary:
@@ -67,13 +75,12 @@ class Evaluator:
                 characters[: batch.examples] = [len(text) for text in texts]
             teacher_forced.add(forced, characters)
             if follows:
-                seen = self._step.observe(problem.spec, batch.arrays)
-                following.add(seen, batch.examples, store.vocabulary())
+                following.add(outcome.observed, batch.examples, store.vocabulary())
             predicted, right = [None] * batch.examples, []
             if decoding or examples is not None:
                 right = [self._references(problem, store, example) for example in stored]
             if decoding:
-                predicted = self.predict(problem, batch.arrays, store, decode, batch.rows)[: batch.examples]
+                predicted = outcome.answers[: batch.examples]
             predictions += predicted
             references += right
             if examples is not None:
@@ -98,9 +105,56 @@ class Evaluator:
         means = {name: value for name, value in means.items() if name not in counts}
         return scores | means | followed | {"split": split} | said
 
-    def predict(self, problem, arrays, store, decode, rows=None):
-        """The answers to a batch, as `BatchDecoder.answers` gives them."""
-        return self._decoder.answers(problem, arrays, store.vocabulary(), decode, rows)
+    def evaluate_all(self, stores, splits, **options):
+        """{problem: what `evaluate` gives}; with workers, as many problems at once as there are workers.
+
+        Args:
+          stores: {problem: `ExampleStore`}. splits: {problem: name}. options: of `evaluate`; of `examples` a dict that
+            gets {problem: list}.
+        """
+        examples = options.pop("examples", None)
+
+        def scores(name):
+            kept = {} if examples is None else {"examples": examples.setdefault(name, [])}
+            return self.evaluate(stores[name], splits[name], **options, **kept)
+
+        if self.workers is None:
+            return {name: scores(name) for name in stores}
+        with ThreadPoolExecutor(self.workers.count) as threads:
+            futures = {name: threads.submit(scores, name) for name in stores}
+            try:
+                return {name: future.result() for name, future in futures.items()}
+            except BaseException:
+                self.workers.close()  # which ends what the threads wait for
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def close(self):
+        """Ends the workers, if there are any."""
+        if self.workers is not None:
+            self.workers.close()
+
+    def _outcomes(self, problem, batches, store, settings, observed):
+        """Yields (batch, its `Outcome`), in their order. Args: settings, observed: as of `Task`."""
+        if self.workers is None:
+            for batch in batches:
+                self.check_stop()
+                seen = self._step.observe(problem.spec, batch.arrays) if observed else None
+                forced, answers = self._step.evaluate(problem.spec, batch.arrays), None
+                if settings is not None:
+                    answers = self._decoder.answers(problem, batch.arrays, store.vocabulary(), settings, batch.rows)
+                yield batch, Outcome(forced, answers, seen)
+            return
+        given = collections.deque()
+
+        def tasks():
+            for batch in batches:
+                given.append(batch)
+                yield Task(problem.spec.name, batch.arrays, settings, batch.rows, forced=True, observed=observed)
+
+        for outcome in self.workers.results(tasks()):
+            self.check_stop()
+            yield given.popleft(), outcome
 
     def _references(self, problem, store, example):
         right = problem.spec.targets.reference
@@ -158,6 +212,7 @@ def evaluate_run(
     decode_hparams=None,
     examples=None,
     report=print,
+    workers=None,
 ):
     """Scores a run's checkpoint on each of the problems.
 
@@ -165,6 +220,8 @@ def evaluate_run(
       split: None: "test" where a problem has one, else "dev".
       step: which checkpoint; None: the newest.
       examples: a dict that gets {problem: list of examples with their predictions}, if given.
+      workers: processes that do it, each on one processor; None: as `chosen_workers` says. One where there are fewer
+        batches than workers.
 
     Returns:
       {problem: {metric: value}}.
@@ -172,13 +229,17 @@ def evaluate_run(
     from t2t_multimodel.training.run_directory import RunDirectory
 
     decode_settings(decode_hparams)
-    model, run, hparams, _ = RunDirectory(output_dir).load_model(step, report)
+    stored = RunDirectory(output_dir).stored(step, report)
+    run, hparams = stored.run, stored.hparams
     for name in problem_names:
         decode_settings(decode_hparams, run.problem(name).decode_hparams, name)  # raises
     stores = open_stores(data_dir, run, problem_names)
-    evaluator = Evaluator(model, run, hparams)
-    scores = {}
-    for name, store in stores.items():
-        kept = None if examples is None else examples.setdefault(name, [])
-        scores[name] = evaluator.evaluate(store, split or store.evaluation_split, eval_batches, decode_hparams, kept)
-    return scores
+    splits = {name: split or store.evaluation_split for name, store in stores.items()}
+    options = {"eval_batches": eval_batches, "decode_hparams": decode_hparams, "examples": examples}
+    most = eval_batches * hparams.batch_examples or math.inf
+    count = sum(min(most, len(store.split(splits[name]))) for name, store in stores.items())
+    workers = chosen_workers(workers, count)
+    if workers == 1 or count <= (workers - 1) * hparams.batch_examples:
+        return Evaluator(stored.model(), run, hparams).evaluate_all(stores, splits, **options)
+    with Workers(workers, stored) as pool:
+        return Evaluator(None, run, hparams, workers=pool).evaluate_all(stores, splits, **options)

@@ -227,6 +227,16 @@ def _scope(devices):
     return devices.scope() if devices else contextlib.nullcontext()
 
 
+def in_place(array):
+    """What a variable takes: JAX uses an array's memory, where that begins at a multiple of 64 bytes."""
+    return array
+
+
+def accelerated():
+    """Whether JAX computes on a device that is no processor."""
+    return jax.default_backend() != "cpu"
+
+
 def seed(value):
     """Seeds what is drawn once: initial weights, and the seeds of the model's own generators.
 

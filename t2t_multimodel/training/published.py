@@ -20,7 +20,7 @@ from t2t_multimodel.hyperparameters import HParams, Resolved
 from t2t_multimodel.json_files import ANY, OneOf, Whole
 from t2t_multimodel.regular_files import open_regular
 from t2t_multimodel.training.arrays_file import require_memory
-from t2t_multimodel.training.run import Run, model_of_stored
+from t2t_multimodel.training.run import Run, Stored
 from t2t_multimodel.vocabulary import Vocabulary
 from t2t_multimodel.vocabulary_files import facts_of
 
@@ -81,21 +81,18 @@ def write(folder, run: Run, hparams: HParams, model, vocabulary, step: int) -> N
     write_file(Path(folder) / CONFIG_FILE, sealed(config))
 
 
-def load(folder, step: int | None = None):
-    """Makes the model of what `write` wrote.
+def stored(folder, step: int | None = None) -> Stored:
+    """What `write` wrote, to make a model of.
 
     Args:
       step: the step that it must be of; None: whichever.
 
-    Returns:
-      (model, `Run`, `HParams`, `Vocabulary` or None, step).
-
     Raises:
-      UserError: as `read`; or no model can be made of it.
+      UserError: as `read`.
     """
     found = read(folder, step)
-    model = model_of_stored(found.run, found.hparams, found.arrays, f"{folder}", Path(folder) / CONFIG_FILE, _ADVICE)
-    return model, found.run, found.hparams, found.vocabulary, found.step
+    source = (f"{folder}", str(Path(folder) / CONFIG_FILE), _ADVICE)
+    return Stored(found.run, found.hparams, found.vocabulary, found.step, found.arrays, source)
 
 
 def read(folder, step: int | None = None) -> Published:

@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import sys
+from typing import Any
 
 from t2t_multimodel import registry
 from t2t_multimodel.decode_hparams import decode_settings
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.json_files import ANY, Whole, check
 from t2t_multimodel.modalities import ProblemSpec
-from t2t_multimodel.training.weight_limit import TooManyWeights, weights_in_memory, weights_limited
+from t2t_multimodel.training.weight_limit import TooManyWeights, weights_in_memory, weights_limited, weights_to_come
 
 _SCHEMA = {  # of run.json; `ProblemSpec.from_json` checks the specs
     "model": str,
@@ -170,18 +171,39 @@ def build_model(run, hparams, within_memory=True):
         keras.config.set_dtype_policy(before)
 
 
-def model_of_stored(run, hparams, arrays, where, hparams_file, advice):
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """A run at a step as it was read; no model is made of it yet."""
+
+    run: Run
+    hparams: Any
+    vocabulary: Any  # None where there is no text
+    step: int
+    arrays: dict  # {path: array}, of at least the model's variables
+    source: tuple[str, str, str]  # where, hparams_file and advice of `model_of_stored`
+    as_value: Any = None  # of `model_of_stored`
+
+    def model(self):
+        """The model with these weights; raises as `model_of_stored`."""
+        return model_of_stored(self.run, self.hparams, self.arrays, *self.source, as_value=self.as_value)
+
+
+def model_of_stored(run, hparams, arrays, where, hparams_file, advice, as_value=None):
     """The model of a run with stored weights; they may be a stranger's.
 
     Args:
       arrays: {path: array}, of at least the model's variables. where: what holds them, as messages call it.
       hparams_file: where the hyper-parameters are from. advice: what to do about a damaged file.
+      as_value: of `load_variables`.
 
     Raises:
       UserError: no model can be made of the hyper-parameters, or it has other weights than there are.
     """
+    from t2t_multimodel.training.backend import adapter
+
+    most = sum(array.size for array in arrays.values())
     try:
-        with weights_limited(sum(array.size for array in arrays.values()), len(arrays)):
+        with weights_to_come(adapter().in_place), weights_limited(most, len(arrays)):
             model = build_model(run, hparams)
     except UserError:
         raise
@@ -192,12 +214,16 @@ def model_of_stored(run, hparams, arrays, where, hparams_file, advice):
     except Exception as error:  # of hyper-parameters that no run was trained with: too large, contradicting
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(f"no model can be made of {hparams_file} ({said}); {advice}") from error
-    load_variables(model.variables, arrays, where)
+    load_variables(model.variables, arrays, where, as_value)
     return model
 
 
-def load_variables(variables, arrays, where):
-    """Assigns `arrays` ({path: array}) to the variables; raises `UserError` where names or shapes don't fit."""
+def load_variables(variables, arrays, where, as_value=None):
+    """Assigns `arrays` ({path: array}) to the variables; raises `UserError` where names or shapes don't fit.
+
+    Args:
+      as_value: function that makes what a variable takes of an array, such as the backend's `in_place`; None: a copy.
+    """
     missing = [v.path for v in variables if v.path not in arrays]
     if missing:
         raise UserError(
@@ -208,7 +234,7 @@ def load_variables(variables, arrays, where):
         if tuple(array.shape) != tuple(variable.shape):
             shapes = f"{tuple(array.shape)}, not {tuple(variable.shape)}"
             raise UserError(f"{where}: the checkpoint is of another model: {variable.path} has shape {shapes}")
-        variable.assign(array)
+        variable.assign(as_value(array) if as_value else array)
 
 
 def _with_grammar(store):

@@ -30,7 +30,7 @@ from t2t_multimodel.files import user_path, write_file
 from t2t_multimodel.hyperparameters import Resolved
 from t2t_multimodel.json_files import ANY, MissingFile, read_json
 from t2t_multimodel.training import checkpoints, environment
-from t2t_multimodel.training.run import Run, model_of_stored
+from t2t_multimodel.training.run import Run, Stored
 from t2t_multimodel.vocabulary import MODEL_FILE, TABLE_FILE, Vocabulary
 
 FORMAT_VERSION = 2
@@ -151,20 +151,25 @@ class RunDirectory:
         raise NoData("the folder of its data is no longer there", places[0])
 
     def load_model(self, step=None, report=print):
-        """The model with the weights of a checkpoint.
+        """The model with the weights of a checkpoint: (model, `Run`, `HParams`, step).
+
+        Args: of `stored`. Raises what that raises, and `UserError` where no model can be made.
+        """
+        stored = self.stored(step, report)
+        return stored.model(), stored.run, stored.hparams, stored.step
+
+    def stored(self, step=None, report=print) -> Stored:
+        """The run with the weights of a checkpoint; no model is made.
 
         Args:
           step: which checkpoint; None: the newest whole one.
           report: a function that is told, a line each, about damaged checkpoints that were passed over.
 
-        Returns:
-          (model, `Run`, `HParams`, step).
-
         Raises:
           UserError: no run, no checkpoint (of that step), or a damaged file.
         """
         run, hparams = self.run(), self.resolved().hparams
-        self.vocabulary(run)  # raises
+        vocabulary = self.vocabulary(run)
         if step is None:
             checkpoint = checkpoints.load_latest(self.checkpoints, report)
         else:
@@ -174,8 +179,8 @@ class RunDirectory:
                 f"{self.path} holds no checkpoint yet; train with t2t-trainer, or wait for its first --save_interval"
             )
         where = f"the checkpoint of step {checkpoint.step} in {self.checkpoints}"
-        model = model_of_stored(run, hparams, checkpoint.arrays, where, self.path / HPARAMS_FILE, _ADVICE)
-        return model, run, hparams, checkpoint.step
+        source = (where, str(self.path / HPARAMS_FILE), _ADVICE)
+        return Stored(run, hparams, vocabulary, checkpoint.step, checkpoint.arrays, source)
 
     # ---- Writing
 

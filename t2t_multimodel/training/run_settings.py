@@ -30,6 +30,7 @@ class RunSettings:
     early_stopping_patience: int = 0
     log_interval: int = 50
     skip_decoding: bool = False
+    eval_workers: int = 1
     devices: int = 0
     expert_devices: int = 0
     shard_weights: bool = False
@@ -46,7 +47,13 @@ class RunSettings:
             raise unknown_name("schedule", self.schedule, SCHEDULES)
         if self.schedule != "evaluate":
             check_backend(self.resolved.hparams, os.environ.get("KERAS_BACKEND"))
-        for name, least in (("save_interval", 1), ("eval_interval", 1), ("log_interval", 1), ("keep_checkpoints", 1)):
+        for name, least in (
+            ("save_interval", 1),
+            ("eval_interval", 1),
+            ("log_interval", 1),
+            ("keep_checkpoints", 1),
+            ("eval_workers", 1),
+        ):
             if getattr(self, name) < least:
                 raise UserError(f"{name}={getattr(self, name)} must be at least {least}")
         if bool(self.early_stopping_metric) != bool(self.early_stopping_patience):

@@ -279,6 +279,16 @@ def to_host(arrays):
     return tuple(map(np.asarray, arrays))
 
 
+def in_place(array):
+    """A value for a variable that is the memory of a numpy array, where that begins at a multiple of 64 bytes."""
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+
+def accelerated():
+    """Whether there is a device that is no processor; looking takes none of its memory."""
+    return any(device.device_type != "CPU" for device in tf.config.list_physical_devices())
+
+
 def seed(value):
     """Seeds what is drawn once: initial weights, and the seeds of the model's own generators."""
     keras.utils.set_random_seed(value)

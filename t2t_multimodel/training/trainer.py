@@ -30,6 +30,7 @@ from t2t_multimodel.training.run_settings import RunSettings
 from t2t_multimodel.training.saving import newest, save
 from t2t_multimodel.training.stopping import INTERRUPTED, RESUME_ME, Stop, StopSignals
 from t2t_multimodel.training.warm_start import WarmStart, go_on_with_data, open_source, warm_start
+from t2t_multimodel.training.workers import workers_of
 
 __all__ = ["INTERRUPTED", "RESUME_ME", "Trainer"]
 
@@ -107,6 +108,7 @@ class Trainer:
         """
         with contextlib.ExitStack() as ending:
             ending.callback(self.stream.close)
+            ending.callback(self.evaluator.close)
             stop = stop or ending.enter_context(StopSignals())
             stop.training(saves=self._trains)
             self.evaluator.check_stop = lambda: self._check_stop(stop)
@@ -234,13 +236,13 @@ class Trainer:
 
     def _evaluate(self, log, progress=None):
         """Each problem by itself, on its dev split; logged, and told to early stopping."""
-        scores = {}
-        for name, store in self.stores.items():
-            split = store.dev_split
-            decoding = not self.settings.skip_decoding
-            scores[name] = self.evaluator.evaluate(store, split, self.settings.eval_batches, decoding=decoding)
-            if progress is not None:  # not of a run that another process trains
-                check_scores(self.step, name, scores[name])
+        splits = {name: store.dev_split for name, store in self.stores.items()}
+        options = {"eval_batches": self.settings.eval_batches, "decoding": not self.settings.skip_decoding}
+        if self.settings.eval_workers > 1:
+            self.evaluator.workers = workers_of(self, self.evaluator.workers)
+        scores = self.evaluator.evaluate_all(self.stores, splits, **options)
+        for name in scores if progress is not None else ():  # not of a run that another process trains
+            check_scores(self.step, name, scores[name])
         for name, store in self.stores.items():  # all or none of them, so that an evaluation is logged once
             seen = {"examples_seen": self.stream.examples_seen[name], "train_seconds": self.clock.seconds}
             log.write(self.step, scores[name] | seen, problem=name, split=store.dev_split)

@@ -1,12 +1,16 @@
 """Refuses a model with more weights than there may be, before it takes memory for them.
 
 Hyper-parameters are only numbers: a run of a stranger, or a mistyped digit, can ask for a model of 10^12 weights. Each
-weight is counted when a layer asks for it, so the model is refused at the first one that is too many.
+weight is counted when a layer asks for it, so the model is refused at the first one that is too many. And makes models
+that get stored weights without memory for initial ones.
 """
 
 import contextlib
 import math
+import mmap
 from collections.abc import Callable, Iterator
+
+import numpy as np
 
 from t2t_multimodel import machine
 from t2t_multimodel.errors import UserError
@@ -43,6 +47,34 @@ def weights_limited(most: int, most_arrays: int | None = None) -> Iterator[None]
         return add_weight(layer, shape, *arguments, **options)
 
     keras.layers.Layer.add_weight = counted
+    try:
+        yield
+    finally:
+        keras.layers.Layer.add_weight = add_weight
+
+
+@contextlib.contextmanager
+def weights_to_come(in_place: Callable) -> Iterator[None]:
+    """In the block, Keras layers make weights of zeros that take no memory as long as nothing is written to them.
+
+    Random initial values take time, and their memory stays with TensorFlow when others replace them.
+
+    Args:
+      in_place: function of the backend from a numpy array to a value with the same memory.
+    """
+    import keras
+
+    add_weight: Callable = keras.layers.Layer.add_weight
+
+    def zeros(shape, dtype=None, **_):
+        dtype = np.dtype(dtype or "float32")
+        pages = mmap.mmap(-1, max(1, math.prod(shape) * dtype.itemsize))
+        return in_place(np.frombuffer(pages, dtype, count=math.prod(shape)).reshape(shape))
+
+    def made_of_zeros(layer, shape=None, *arguments, initializer=None, **options):
+        return add_weight(layer, shape, *arguments, initializer=zeros, **options)
+
+    keras.layers.Layer.add_weight = made_of_zeros
     try:
         yield
     finally:
