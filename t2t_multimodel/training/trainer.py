@@ -53,6 +53,8 @@ class Trainer:
         self.output_dir = self.directory.path
         self._trains = settings.schedule != "evaluate"
         self.processes = processes.current()
+        if self.processes.several and settings.eval_workers > 1:
+            raise UserError("--eval_workers goes with one process; several evaluate together, leave it out")
         if self._trains and self.processes.first:
             self.directory.check_free()
         self.stores = {name: ExampleStore(settings.data_dir, name) for name in settings.mixture.problem_names}

@@ -53,14 +53,12 @@ class Workers(WorkerPool):
 
 
 def workers_of(trainer, workers=None):
-    """Workers that have the weights of a `Trainer` as they are now: `workers`, or new ones where that is None or closed.
+    """Workers that have the weights of a `Trainer` as they are now.
 
-    Raises:
-      UserError: it is one of several processes that train.
+    Args:
+      workers: those that are given the weights; where they are None or closed, new ones are made.
     """
     count = trainer.settings.eval_workers
-    if trainer.processes.several:
-        raise UserError(f"--eval_workers={count}: several processes evaluate together without workers; leave it out")
     trainer.train_step.variables()  # which on JAX gives the model its weights
     arrays = {variable.path: ops.convert_to_numpy(variable) for variable in trainer.model.variables}
     if workers is None or workers.closed:
