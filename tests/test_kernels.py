@@ -15,6 +15,7 @@ from t2t_multimodel import registry
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.kernels import select
 from t2t_multimodel.kernels.cross_entropy import cross_entropy_split, entropies
+from t2t_multimodel.kernels.ctc import nats_that_fit
 from t2t_multimodel.kernels.custom_vjp import custom_vjp
 from t2t_multimodel.kernels.dense import dense, reshape_known, residual_add
 from t2t_multimodel.kernels.depthwise import depthwise_1d, depthwise_2d
@@ -182,6 +183,12 @@ PAIRS = {
         differentiated=False,
     ),
     **{f"cross entropy of halves {rows}": entropy_of_halves(rows) for rows in (1, 4)},
+    "ctc": Pair(
+        nats_that_fit,
+        lambda f, x: f(x, *(np.array(given, "int32") for given in ([[1, 1, 3], [2, 3, 0]], [3, 2], [6, 4]))),
+        ((2, 6, 4),),
+        static=True,  # test_ctc_loss.py: of any length
+    ),
 }
 
 

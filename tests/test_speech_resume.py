@@ -7,6 +7,8 @@ from small_world import HPARAMS, log_lines, make_data, make_trainer, weights
 
 ALL_ON = replace(
     HPARAMS,
+    audio_frame_milliseconds=32.0,
+    audio_hop_milliseconds=16.0,  # of longer ones there are fewer than ids, and CTC has nothing to learn
     audio_time_masks=2,
     audio_bin_masks=1,
     audio_bin_mask_width=3,
@@ -45,5 +47,5 @@ def test_a_run_that_is_continued_has_the_bits_of_one_that_was_not_interrupted(tm
     assert found == expected
     assert {name.split("/")[-2] for name in expected} >= {"time_mask_seed", "bin_mask_seed", "dither_seed"}
     speech = [line for line in log_lines(interrupted) if line.get("problem") == "tiny_speech"]
-    assert speech and all(line["ctc_loss"] > 0 and line["ctc_too_long"] <= 1 for line in speech)
+    assert speech and all(line["ctc_loss"] > 0 and line["ctc_too_long"] < 0.5 for line in speech)
     assert not [line for line in log_lines(interrupted) if line.get("problem") == "tiny_ende" and "ctc_loss" in line]

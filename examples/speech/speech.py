@@ -11,7 +11,7 @@ class MadeSpeech(Librispeech):
 
     Source: espeak-ng in 32 voices (accent and variant) at 120 to 220 words a minute, half of it in a room, most of it
     with noise. Licence: PSF for Python's documentation; your own files' for the rest.
-    Size: as asked for; 5 hours are 570 MB of examples. dev: other sentences; test: other sentences and 6 other voices.
+    Size: as asked for; 5 hours are 610 MB of examples. dev: other sentences; test: other sentences and 6 other voices.
     How to get it: python examples/speech/make_corpus.py --output_dir=corpora/made_speech --hours=5
     Command: t2t-datagen --t2t_usr_dir=examples/speech --problem=made_speech --manual_dir=corpora --data_dir=data/speech
     Metric: character error rate.

@@ -26,7 +26,7 @@ def ctc_nats(logits, ids, id_counts, frame_counts):
     """
     fits = frames_needed(ids, id_counts) <= ops.minimum(frame_counts, ops.shape(logits)[1])
     fits = ops.logical_and(fits, frame_counts > 0)
-    nats = _nats_that_fit(logits, ids, ops.where(fits, id_counts, 0), ops.where(fits, frame_counts, 1))
+    nats = nats_that_fit(logits, ids, ops.where(fits, id_counts, 0), ops.where(fits, frame_counts, 1))
     return ops.where(fits, nats, IMPOSSIBLE)
 
 
@@ -123,4 +123,4 @@ def _alternating(even, odd, end):
 
 
 _written = custom_vjp(_forward, _backward)
-_nats_that_fit = Kernel(_by_keras, everywhere=_by_occupancy)
+nats_that_fit = Kernel(_by_keras, everywhere=_by_occupancy)
