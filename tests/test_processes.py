@@ -1,5 +1,6 @@
 """Promise: several processes train what one does; they stop, fail and go on together. (JAX; several_processes.py.)"""
 
+import json
 import shutil
 
 import numpy as np
@@ -95,17 +96,25 @@ def test_other_settings_in_one_process_are_refused(flags, tmp_path):
 
 
 def test_evaluation_and_decoding_by_two_processes_are_complete_and_in_order(flags, tmp_path):
-    scores = []
+    scores, answers = [], {}
     for count in (2, 1):
-        output_dir = tmp_path / f"run{count}"
-        more = {"problem": PROBLEMS[1], "schedule": "train_and_evaluate", "train_steps": 2}
-        finish(flags, output_dir, count=count, **more)
+        output_dir, folder = tmp_path / f"run{count}", tmp_path / f"answers{count}"
+        folder.mkdir()
+        more = {"problem": ",".join(PROBLEMS), "schedule": "train_and_evaluate", "train_steps": 1}
+        finish(flags, output_dir, count=count, environment={"TEST_ANSWERS": str(folder)}, **more)
         scores.append(logged(output_dir, "dev"))
+        for path in folder.iterdir():
+            answers[count, path.stem] = [json.loads(line) for line in path.read_text().splitlines()]
+    assert answers[2, "0"] == answers[2, "1"] == answers[1, "0"]
+    rows = {name: sorted(r for n, of_batch, _ in answers[1, "0"] if n == name for r in of_batch) for name in PROBLEMS}
+    assert rows == {name: list(range(13)) for name in PROBLEMS}
+    assert len({answer for name, _, of_batch in answers[1, "0"] if name == PROBLEMS[0] for answer in of_batch}) == 2
     two, one = scores
-    assert len(two) == len(one) == 1 and two[0].keys() == one[0].keys()
-    assert two[0]["examples"] == 13
-    for name, value in two[0].items():
-        if isinstance(value, float):
-            np.testing.assert_allclose(value, one[0][name], rtol=1e-4, err_msg=name)
-        else:
-            assert value == one[0][name], name
+    assert len(two) == len(one) == 2
+    for record, other in zip(two, one):
+        assert record.keys() == other.keys() and record["examples"] == 13
+        for name, value in record.items():
+            if isinstance(value, float):
+                np.testing.assert_allclose(value, other[name], rtol=1e-4, err_msg=name)
+            else:
+                assert value == other[name], name
