@@ -71,6 +71,43 @@ def test_a_pipe_that_is_open_already_is_read(monkeypatch):
     assert list(decoder.read_lines("-")) == ["one", "two"] and not sys.stdin.buffer.closed
 
 
+# ---- Windows of lines, for workers
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+@pytest.mark.parametrize("wrong", ["an input", "a line"])
+def test_a_window_is_begun_before_the_one_before_ends_and_errors_keep_their_place(ahead, wrong):
+    events = []
+
+    def begin(inputs, first_row=0):
+        events.append(("begun", first_row))
+        if "bad" in inputs:
+            raise UserError(f"input {first_row + inputs.index('bad') + 1} is wrong")
+
+        def finish():
+            events.append(("ended", first_row))
+            return [text.upper() for text in inputs]
+
+        return finish
+
+    def lines():
+        yield from "abcdef"
+        if wrong == "a line":
+            raise UserError("line 7 is wrong")
+        yield from ("g", "bad", "i", "j")
+
+    found = []
+    with pytest.raises(UserError, match="input 8 is wrong" if wrong == "an input" else "line 7 is wrong"):
+        for output in decoder.decode_stream(begin, lines(), window=3, ahead=ahead):
+            found.append(output)
+    assert found == list("ABCDEF")  # all that stands before it
+    order = [("begun", 0), ("ended", 0), ("begun", 3), ("ended", 3)]
+    if ahead:
+        order = [("begun", 0), ("begun", 3), ("ended", 0), ("ended", 3)]
+    ended = [event for event in events if event[1] < 6]
+    assert ended == order
+
+
 # ---- --decode_interactive
 
 

@@ -1,7 +1,9 @@
 """Workers of a trained model: the answers, scores and errors of one process, in their order; weights are there once."""
 
 import json
+import os
 
+import keras
 import numpy as np
 import pytest
 from small_run import arguments
@@ -9,7 +11,10 @@ from small_run import arguments
 import t2t_multimodel
 from t2t_multimodel.cli import decoder, evaluate, trainer
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.training import shared_weights
+from t2t_multimodel.training.backend import adapter
+from t2t_multimodel.training.weight_limit import weights_to_come
 from t2t_multimodel.training.workers import MANY_INPUTS, chosen_workers
 
 WORDS = [f"{i % 4} {'and ' * (i % 3)}{i % 7}" for i in range(30)]  # eight batches of different lengths
@@ -94,6 +99,29 @@ def test_shared_arrays_lie_where_they_are_used_in_place():
     for path, array in shared.arrays().items():
         assert array.ctypes.data % shared_weights.ALIGNMENT == 0 and array.dtype == values[path].dtype
         np.testing.assert_array_equal(array, values[path])
+
+
+def test_a_models_first_weights_take_no_memory():
+    """They are zeros that nothing was written to, of the shapes and under the names that the model has otherwise."""
+    if not os.path.exists("/proc/self/status"):
+        pytest.skip("the system does not tell memory in /proc")
+    before = anonymous()
+    weights = 1 << 26
+    with weights_to_come(adapter().in_place):
+        layer = Layer(name="large")
+        large = layer.add_weight(shape=(weights // 4, 4), initializer="glorot_uniform", name="kernel")
+        scalar = layer.add_weight(shape=(), initializer="ones", name="gate")
+    assert large.shape == (weights // 4, 4) and scalar.shape == () and large.name == "kernel"
+    if keras.backend.backend() == "tensorflow":  # JAX makes a copy, and gives it back when others replace it
+        assert anonymous() - before < weights  # bytes, a quarter of what they are
+    assert not float(scalar) and not np.asarray(large[:8]).any()
+
+
+def anonymous():
+    """Bytes of memory of this process that are no files', as the system tells it."""
+    with open("/proc/self/status") as file:
+        status = file.read()
+    return 1024 * int(status.partition("RssAnon:")[2].split()[0])
 
 
 def test_how_many_workers_nobody_asked_for():

@@ -136,7 +136,7 @@ def _decode_with(predictor, flags, decode_hparams, source, name, total, workers)
         return _interact(decode, blank, flags.max_line_length)
     lines = read_lines(source, flags.max_line_length, name)
     begin = score if flags.score_file else decode
-    outputs = decode_stream(begin, _with_progress(lines, total), blank, ahead=int(workers > 1))
+    outputs = decode_stream(begin, _with_progress(lines, total), blank, WINDOW, ahead=int(workers > 1))
     if flags.decode_to_file:
         from t2t_multimodel.files import output_file
 

@@ -55,9 +55,9 @@ def weights_limited(most: int, most_arrays: int | None = None) -> Iterator[None]
 
 @contextlib.contextmanager
 def weights_to_come(in_place: Callable) -> Iterator[None]:
-    """In the block, Keras layers make weights of zeros that take no memory as long as nothing is written to them.
+    """In the block, Keras layers make weights of zeros, which on TensorFlow take no memory until they are replaced.
 
-    Random initial values take time, and their memory stays with TensorFlow when others replace them.
+    Random initial values take time, and TensorFlow keeps their memory when others replace them.
 
     Args:
       in_place: function of the backend from a numpy array to a value with the same memory.

@@ -262,13 +262,15 @@ class _Worker:
 
 def _start(process):
     """Starts a process that Ctrl-C never reaches, not even before it can say that it ignores it."""
-    resource_tracker.ensure_running()  # which would let signals through again
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if hasattr(signal, "pthread_sigmask") else None
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        process.start()
+        return
+    resource_tracker.ensure_running()  # it lets signals through again when it starts, so it starts before
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         process.start()
     finally:
-        if mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _problem(task):
