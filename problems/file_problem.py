@@ -179,7 +179,8 @@ class FileProblem(Problem):
     def hashed_text(self, sample):
         """What decides whether a sample of train becomes one of dev or test: its inputs, or the place of its file."""
         if self.inputs.reads_files:
-            return os.path.relpath(sample["inputs"], self.folder)
+            place = os.path.relpath(sample["inputs"], self.folder)
+            return os.fsencode(place).decode("utf-8", "backslashreplace")
         return sample["inputs"]
 
     @functools.cached_property

@@ -51,10 +51,12 @@ def shared_out(read_samples):
     @functools.wraps(read_samples)
     def read(self, split):
         made = self.made_splits
+        if not made or split not in ("train", *made):
+            yield from read_samples(self, split)
+            return
         for sample in read_samples(self, split):
-            if split in ("train", *made) and split != _split_of(self, sample, made):
-                continue
-            yield sample
+            if split == _split_of(self, sample, made):
+                yield sample
 
     return read
 

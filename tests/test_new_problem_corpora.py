@@ -1,6 +1,7 @@
 """t2t-new-problem over aligned texts, trees and captions; dev and test taken from train by every class for files."""
 
 import json
+import os
 
 import pytest
 from table_files import png
@@ -134,6 +135,14 @@ def test_each_sample_is_in_one_split(tmp_path, capsys):
         assert all(distinct.values()) and len(distinct["train"]) > len(together) / 3, base
         assert len(problem.source_files()) == len(set(problem.source_files())), base
     assert capsys.readouterr().err == ""
+
+
+def test_names_that_are_not_utf_8_have_a_split_too(tmp_path):
+    kinds(tmp_path)
+    folder = tmp_path / "labelled" / "train" / WORDS[0]
+    os.rename(folder / "0.png", os.fsencode(folder) + b"/K\xe4se.png")
+    problem = made(problems.LabelledImages, tmp_path / "labelled")
+    assert sum(len(list(problem.samples(split))) for split in problem.splits) == 40
 
 
 def test_both_directions_have_the_same_splits(tmp_path):
