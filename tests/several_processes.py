@@ -68,13 +68,14 @@ def disturb(what, step, where):
 
 def note_answers(folder):
     """Every process writes the rows of each batch that it decodes, with their answers."""
-    predict = Evaluator.predict
-    def noting(self, problem, arrays, store, decode, rows=None):
-        answers = predict(self, problem, arrays, store, decode, rows)
-        with open(os.path.join(folder, f"{processes.current().index}.jsonl"), "a") as file:
-            print(json.dumps([store.name, rows.tolist(), [str(a) for a in answers[:len(rows)]]]), file=file)
-        return answers
-    Evaluator.predict = noting
+    outcomes = Evaluator._outcomes
+    def noting(self, problem, batches, store, *how):
+        for batch, outcome in outcomes(self, problem, batches, store, *how):
+            said = [store.name, batch.rows.tolist(), [str(answer) for answer in outcome.answers[:batch.examples]]]
+            with open(os.path.join(folder, f"{processes.current().index}.jsonl"), "a") as file:
+                print(json.dumps(said), file=file)
+            yield batch, outcome
+    Evaluator._outcomes = noting
 
 if "TEST_ANSWERS" in os.environ:
     from t2t_multimodel.training.evaluation import Evaluator

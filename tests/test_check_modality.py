@@ -59,6 +59,10 @@ def test_numbers_from_a_line(modality, line, right):
         modality.from_line("1 2 3 4")
 
 
+def test_an_answer_is_one_line():
+    assert Text("English").to_line("a\r\nb\n") == "a  b "
+
+
 def test_declarations_of_numbers_and_label_sets():
     assert "a mean for each of 2 names" in Numbers(("a", "b"), (1.0,)).declaration_fault()
     assert "positive" in Numbers(scale=(0.0,)).declaration_fault()

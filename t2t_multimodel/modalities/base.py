@@ -311,7 +311,7 @@ class Modality(Samples):
     def to_line(self, answer: Any) -> str:
         """A person's answer in one line of text, as t2t-decoder writes it."""
         if isinstance(answer, str):
-            return answer
+            return answer.replace("\r", " ").replace("\n", " ")
         text = np.array2string(np.asarray(answer), separator=" ", max_line_width=10**9, threshold=10**6)
         return " ".join(text.split()).removeprefix("[").removesuffix("]")
 

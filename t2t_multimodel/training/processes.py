@@ -100,6 +100,7 @@ class Group(Alone):
         self.index, self.count, self.first = index, count, index == 0
         self._client = client
         self._numbers = itertools.count()
+        self.status = None  # that another process's error ends this one with
         self.watch = Watch(client, index, count, stuck_after)
 
     def stage(self, doing):
@@ -157,6 +158,7 @@ class Group(Alone):
         while time.monotonic() < until:
             with contextlib.suppress(Exception):  # the service may be gone
                 if (failed := self.watch.failure()) is not None:
+                    self.status = failed.status
                     return UserError(failed.line)
             time.sleep(0.1)
         silent = [f"process {number}" for number in self.watch.silent()]
@@ -235,7 +237,7 @@ def status_of(run):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
         _broken.watch.goodbye()
-        os._exit(status)
+        os._exit(status if _broken.status is None else _broken.status)
     return status
 
 
