@@ -5,8 +5,9 @@
 Of trees, three ways for each number of training trees and each seed: a run that starts from the trained one (`warm`),
 one from scratch with as many updates (`scratch`), and one of all problems together from scratch (`joint`), with as many
 updates as both runs of the warm start. Every run keeps its best checkpoint by the loss on dev, which is scored on test.
-Of the language pair: a run of the other seven problems goes on with French→English beside them, for 5 % of its updates,
-held against joint training, and the old problems against their scores before.
+Of the language pair: a run of the other seven problems, as long as the demo's, goes on with French→English beside them
+for 5 % of its updates, at a lower learning rate; held against joint training, and the old problems against their scores
+before.
 
 Everything is in FOLDER, hours of it: what is finished is not made again, a run that was stopped goes on. `--minutes`
 starts no further run after so many. A call writes trees.png and table.md of the runs that are finished so far. Their
@@ -28,7 +29,8 @@ METRICS = ("exact_match", "bracket_f1")  # of trees
 OTHERS = ("tiny_ende", "tiny_deen", "tiny_enfr", "tiny_fren", "tiny_image", "tiny_caption", "tiny_speech")
 WEIGHTS = dict(zip(OTHERS, (1.1, 0.9, 1.1, 0.9, 1.5, 2.0, 1.2))) | {"tiny_parse": 3.0}  # those of tiny8
 LOSS = "teacher_forced_log_perplexity"
-PAIR = "tiny_fren"
+PAIR, NEW_PAIR_WEIGHT = "tiny_fren", 7.0  # half of the draws
+GENTLY = "learning_rate=0.001,learning_rate_warmup_steps=20"  # a fifth of the rate of the set
 PROBLEMS_FILE = '''"""tiny_parse with fewer training trees."""
 
 from t2t_multimodel.problems.tiny8 import TinyParse
@@ -47,6 +49,7 @@ def main(argv=None):
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--parts", default="trees,pair", help="trees, pair or both")
     parser.add_argument("--base_steps", type=int, default=2000, help="updates of the trained run")
+    parser.add_argument("--pair_steps", type=int, default=6500, help="updates of the run that gets a new language pair")
     parser.add_argument("--steps", type=int, default=600, help="updates on trees after the start")
     parser.add_argument("--minutes", type=float, default=1e9, help="start no further run after so many")
     flags = parser.parse_args(argv)
@@ -60,7 +63,7 @@ def main(argv=None):
         work.make_data()
         for seed in seeds:
             if "pair" in flags.parts:
-                work.train_pair(seed)
+                work.train_pair(seed, flags.pair_steps)
             for size in sizes if "trees" in flags.parts else ():
                 for arm in ARMS:
                     work.train_trees(arm, size, seed)
@@ -93,15 +96,15 @@ class Work:
         names = [*OTHERS, "tiny_parse", *(f"trees{size}" for size in SIZES)]
         self.command("datagen", problem=",".join(names), data_dir=self.data)
 
-    def train_pair(self, seed):
+    def train_pair(self, seed, steps):
         """Seven problems; then French→English beside them, for 5 % of the updates; and all eight from scratch."""
         old = [name for name in WEIGHTS if name != PAIR]
-        first, few = f"pair-{seed}-before", self.base_steps // 20
+        first = f"pair-{seed}-before"
         if f"pair-{seed}-after" not in self.finished:
-            self.train(first, old, seed, self.base_steps, scored=old, is_start=True)
-        again = {PAIR: 7.0} | dict.fromkeys(old, 1.0)  # half of the draws are the new pair's, the others replay
-        self.train(f"pair-{seed}-after", again, seed, few, best_by=PAIR, scored=[*old, PAIR], start=first)
-        self.train(f"pair-{seed}-joint", [*old, PAIR], seed, self.base_steps, scored=[PAIR])
+            self.train(first, old, seed, steps, scored=old, is_start=True)
+        again = {PAIR: NEW_PAIR_WEIGHT} | dict.fromkeys(old, 1.0)  # the others replay
+        self.train(f"pair-{seed}-after", again, seed, steps // 20, scored=[*old, PAIR], start=first, hparams=GENTLY)
+        self.train(f"pair-{seed}-joint", [*old, PAIR], seed, steps, scored=[PAIR])
 
     def train_trees(self, arm, size, seed):
         problem, name = f"trees{size}", f"trees{size}-{seed}-{arm}"
@@ -117,13 +120,13 @@ class Work:
             weights = {other: WEIGHTS[other] for other in OTHERS} | {problem: WEIGHTS["tiny_parse"]}
             self.train(name, weights, seed, self.base_steps + self.steps, **asked)
 
-    def train(self, name, problems, seed, steps, *, best_by="", scored=(), start="", is_start=False):
+    def train(self, name, problems, seed, steps, *, best_by="", scored=(), start="", is_start=False, hparams=""):
         """Trains the run `name` and scores it, unless that was done.
 
         Args:
           problems: names, or {name: weight}. best_by: the problem by whose loss on dev the best checkpoint is chosen;
             "": the last one is scored. scored: the problems. start: the run that it starts from. is_start: its weights
-            are needed too.
+            are needed too. hparams: what differs from the set.
         """
         weights = problems if isinstance(problems, dict) else {each: WEIGHTS.get(each, 1.0) for each in problems}
         run = self.folder / "runs" / name
@@ -141,6 +144,7 @@ class Work:
             "trainer",
             problem=",".join(f"{each}:{weight:g}" for each, weight in weights.items()),
             hparams_set="multimodel_tiny",
+            hparams=hparams,
             data_dir=self.data,
             output_dir=run,
             train_steps=steps,
