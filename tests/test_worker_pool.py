@@ -70,7 +70,7 @@ def test_a_dead_worker_is_named_with_its_signal(number):
         said = str(error.value)
         assert f"was ended by {signal.Signals(number).name}; " in said and said.startswith("worker ")
         assert " of 2 (process " in said and "\n" not in said
-        for future in others:  # which nobody will do
+        for future in others:  # which will never be done
             with pytest.raises(UserError, match="was ended by"):
                 future.result()
         for ask in (lambda: processes.submit(task("double", 1)), lambda: processes.each(task("double", 1))):

@@ -124,7 +124,7 @@ def anonymous():
     return 1024 * int(status.partition("RssAnon:")[2].split()[0])
 
 
-def test_how_many_workers_nobody_asked_for():
+def test_how_many_workers_there_are_by_default():
     assert chosen_workers(3, 1) == 3 and chosen_workers(None, MANY_INPUTS) == 1
     assert 1 <= chosen_workers(None, MANY_INPUTS + 1) <= 8
 

@@ -36,11 +36,11 @@ def serve(function, result, workers=()):
 
 def block(function, calls, workers=()):
     """(wall seconds a call, processor seconds a call, processors that others used meanwhile)."""
-    everybody, own, start = busy(), _own(workers), time.perf_counter()
+    all_busy, own, start = busy(), _own(workers), time.perf_counter()
     for _ in range(calls):
         function()
     wall, own = time.perf_counter() - start, _own(workers) - own
-    return wall / calls, own / calls, max(0.0, (busy() - everybody - own) / wall)
+    return wall / calls, own / calls, max(0.0, (busy() - all_busy - own) / wall)
 
 
 def busy():

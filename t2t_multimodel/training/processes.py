@@ -16,7 +16,7 @@ import traceback
 from importlib.metadata import version
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.training.watch import FOREVER, TODO, Watch, one_line
+from t2t_multimodel.training.watch import FOREVER, HINT, Watch, one_line
 
 _LOST = re.compile(r"gloo|nccl|connection|socket|heartbeat|coordination|unavailable|deadline|aborted|cancelled", re.I)
 _COMPARED = ("jax", "jaxlib", "keras", "numpy", "t2t-multimodel")  # other versions may compute other bits
@@ -163,7 +163,7 @@ class Group(Alone):
             time.sleep(0.1)
         silent = [f"process {number}" for number in self.watch.silent()]
         who = " and ".join(silent) or "another process"
-        return UserError(f"{who} is gone, or can't be reached, in {self.watch.doing} ({one_line(error)[:200]}); {TODO}")
+        return UserError(f"{who} is gone, or can't be reached, in {self.watch.doing} ({one_line(error)[:200]}); {HINT}")
 
 
 ALONE = Alone()

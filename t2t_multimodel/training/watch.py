@@ -19,7 +19,7 @@ STUCK = 1  # exit status; 2 is an error that the user can correct
 _TICK = 0.5  # seconds
 _SILENT_AFTER = 4 * _TICK  # a process that is alive notes something in that time
 _GOODBYE = 5.0  # seconds that a process which failed waits for the others to have read why
-TODO = "start all processes again: training goes on from the last checkpoint"
+HINT = "start all processes again: training goes on from the last checkpoint"
 _FAILURE, _NOTES, _ENDING = "t2t/failure", "t2t/notes/", "t2t/ending/"
 
 
@@ -107,7 +107,7 @@ class Watch:
         while self._stuck_after and not self._ended.wait(_TICK):
             if min(self._seconds(), time.monotonic() - self._answered) > self._stuck_after + _SILENT_AFTER + _TICK:
                 said = f"process 0 does not answer any more; process {self._index} waits in {self.doing}"
-                self._say(Failure(f"{said}: nothing went on for {self._stuck_after} s (--stuck_after); {TODO}", STUCK))
+                self._say(Failure(f"{said}: nothing went on for {self._stuck_after} s (--stuck_after); {HINT}", STUCK))
                 os._exit(STUCK)
 
     def _note(self):
@@ -126,7 +126,7 @@ class Watch:
         waiting = next((i for i in notes if i not in late), None)
         if waiting is not None:
             said += f"; process {waiting} waits in {notes[waiting]['doing']}"
-        self._publish(Failure(f"{said}: nothing went on for {self._stuck_after} s (--stuck_after); {TODO}", STUCK))
+        self._publish(Failure(f"{said}: nothing went on for {self._stuck_after} s (--stuck_after); {HINT}", STUCK))
         self._end(self.failure())
 
     def _said_of(self, index, note, silent):

@@ -84,7 +84,7 @@ def _receive(connection, tasks):
         while True:
             tasks.put(connection.recv())
     except (EOFError, OSError):
-        os._exit(1)  # in the middle of whatever is computed: nobody waits for it
+        os._exit(1)  # in the middle of whatever is computed: no process waits for it
 
 
 class Worker:
