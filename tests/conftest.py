@@ -107,3 +107,21 @@ def small_run(tmp_path_factory):
     from small_run import make
 
     return make(tmp_path_factory.mktemp("small_run"))
+
+
+@pytest.fixture(scope="module")
+def running():
+    """A server of the stand-in for a `Predictor` in served.py, shared by the tests of a file."""
+    from served import server
+
+    with server() as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def client(running):
+    """A client of that server."""
+    import httpx
+
+    with httpx.Client(base_url=running.url, timeout=30) as client:
+        yield client

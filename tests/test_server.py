@@ -27,18 +27,6 @@ pytestmark = pytest.mark.timeout(120)
 PREDICT = "/v1/models/words:predict"
 
 
-@pytest.fixture(scope="module")
-def running():
-    with server() as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def client(running):
-    with httpx.Client(base_url=running.url, timeout=30) as client:
-        yield client
-
-
 def b64(content):
     return {"b64": base64.b64encode(content).decode()}
 

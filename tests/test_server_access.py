@@ -14,18 +14,6 @@ pytestmark = pytest.mark.timeout(120)
 PREDICT = "/v1/models/words:predict"
 
 
-@pytest.fixture(scope="module")
-def running():
-    with server() as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def client(running):
-    with httpx.Client(base_url=running.url, timeout=30) as client:
-        yield client
-
-
 def test_others_may_ask_with_a_token_only(tmp_path, run_command):
     from t2t_multimodel.cli import server as command
 
