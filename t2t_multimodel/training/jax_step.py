@@ -1,8 +1,10 @@
 """The training step on JAX: the one place of the trainer that knows it (see tensorflow_step.py for its twin)."""
 
+import concurrent.futures
 import contextlib
 import functools
 import random
+import threading
 
 import jax
 import keras
@@ -31,6 +33,7 @@ class Step:
         self.devices = devices
         self.model, self.optimizer, self.hparams = model, optimizer, hparams
         self._updates, self._gradients, self._evaluations = {}, {}, {}
+        self._programs, self._lock, self._tracing = {}, threading.Lock(), threading.Lock()
         self._values = None  # of the variables, after an update; None: the variables have them
         self.stop = 0  # what this process was told; with several processes a part of each update
 
@@ -47,18 +50,57 @@ class Step:
           processes the batches are this one's rows of them, and the first report has also "stop": the largest `stop` of
           all processes.
         """
-        specs = tuple(spec for spec, _ in microbatches)
-        key = tuple(spec.signature for spec in specs)
-        if key not in self._updates:
-            self._updates[key] = self._compiled_update(specs)
+        program = self.prepare(microbatches)
         batches = [batch for _, batch in microbatches]
         values = self._values or [v.value for v in self._all_variables()]
         stops = ()
         if self._several:
             batches = jax.tree.map(self.devices.put_part, batches)
             stops = (self.devices.put_part(np.full(self.devices.own, self.stop, np.int32)),)
-        self._values, norm, reports = self._updates[key](values, batches, np.float32(learning_rate), *stops)
+        self._values, norm, reports = program(values, batches, np.float32(learning_rate), *stops)
         return reports, norm
+
+    def programs_of(self, microbatches):
+        """The names of the programs that an update from `microbatches` runs: one."""
+        shapes = tuple(array.shape for _, batch in microbatches for array in batch.values())
+        return [(*(spec.signature for spec, _ in microbatches), shapes)]
+
+    def prepare(self, microbatches):
+        """The compiled program of updates from batches of these shapes; may be called in any thread.
+
+        Where another thread compiles it, this one waits for that.
+        """
+        (name,) = self.programs_of(microbatches)
+        with self._lock:
+            found = self._programs.get(name)
+            if found is None:
+                mine = self._programs[name] = concurrent.futures.Future()
+        if found is None:
+            try:
+                mine.set_result(self._compile(microbatches))
+            except BaseException as error:
+                with self._lock:
+                    del self._programs[name]  # the next one tries again
+                mine.set_exception(error)
+        return (found or mine).result()
+
+    def _compile(self, microbatches):
+        specs = tuple(spec for spec, _ in microbatches)
+        key = tuple(spec.signature for spec in specs)
+        with self._tracing:  # of one program at a time; compiling does not hold the interpreter
+            if key not in self._updates:
+                self._updates[key] = self._compiled_update(specs)
+            lowered = self._updates[key].lower(*self._shapes(microbatches))
+        return lowered.compile()
+
+    def _shapes(self, microbatches):
+        """The arguments of the program of an update, without values; each process gives its own rows of a batch."""
+        several = self.devices.processes if self._several else 1
+        shape = lambda x: jax.ShapeDtypeStruct((len(x) * several, *x.shape[1:]), x.dtype)
+        batches = jax.tree.map(shape, [batch for _, batch in microbatches])
+        variables = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in self._all_variables()]
+        stops = (jax.ShapeDtypeStruct((self.devices.count,), np.int32),) if self._several else ()
+        return variables, batches, jax.ShapeDtypeStruct((), np.float32), *stops
 
     def evaluate(self, spec, batch):
         """Teacher-forced statistics of each target as `MultiModel.evaluate` gives them; numpy arrays."""
@@ -104,10 +146,7 @@ class Step:
           {"arguments": bytes of variables and batches, "temporary": bytes of all that lives within the program at once
           (activations, gradients), "results": bytes of what does not take the place of an argument}.
         """
-        update = self._compiled_update(tuple(spec for spec, _ in microbatches))
-        variables = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in self._all_variables()]
-        batches = [batch for _, batch in microbatches]
-        found = update.lower(variables, batches, np.float32(0)).compile().memory_analysis()
+        found = self._compile(microbatches).memory_analysis()
         return {
             "arguments": found.argument_size_in_bytes,
             "temporary": found.temp_size_in_bytes,
