@@ -44,8 +44,8 @@ def main(argv=None):
         sent[name] = collective_bytes(text)
     times = {name: median(values) for name, values in in_turn(functions, flags.rounds, 2).items()}
     what = (
-        f"{flags.experts} experts over {flags.devices} devices, hidden {flags.hidden}, {flags.rows} × ({flags.length} + "
-        f"{flags.length}) ids: routing by groups"
+        f"{flags.experts} experts over {flags.devices} devices, hidden {flags.hidden}, {flags.rows} × ({flags.length} "
+        f"+ {flags.length}) ids: routing by groups"
     )
     share = lambda of: {name: sum(values.values()) for name, values in of.items()}
     mega = {name: total / 1e6 for name, total in share(sent).items()}
