@@ -72,6 +72,10 @@ class Devices:
         mapped = jax.shard_map(local, mesh=self.mesh, in_specs=places, out_specs=of_rows, check_vma=False)
         return mapped(*rows, *weights)
 
+    def held(self, variable):
+        """The shape of what one device has of a variable; of one that `backend.abstractly` made too."""
+        return (variable._layout or self._place(variable)).shard_shape(tuple(variable.shape))
+
     def spread(self, variables):
         """Puts variables that each process has whole in their places. Their values are the same in all processes."""
         for variable in variables if self.processes > 1 else ():

@@ -143,7 +143,7 @@ class Step:
         Compiles, and makes no array: the variables may be those of `abstractly`.
 
         Returns:
-          {"arguments": bytes of variables and batches, "temporary": bytes of all that lives within the program at once
+          on one device {"arguments": bytes of variables and batches, "temporary": bytes of all that lives within the program at once
           (activations, gradients), "results": bytes of what does not take the place of an argument}.
         """
         found = self._compile(microbatches).memory_analysis()
@@ -176,7 +176,7 @@ class Step:
         places = {}
         if self.devices:
             # Pinned, so that the variables stay where they were made, and their memory is used again.
-            of_variables = [v.value.sharding for v in self._all_variables()]
+            of_variables = [v._layout or v.value.sharding for v in self._all_variables()]
             whole, rows = self.devices.whole, self.devices.rows
             given = (of_variables, rows, whole, *((rows,) if self._several else ()))
             places = {"in_shardings": given, "out_shardings": (of_variables, whole, whole)}
