@@ -79,7 +79,8 @@ def step_of(flags, groups):
         optimizer = make_optimizer(hparams, model.trainable_variables)
     step = adapter().Step(model, optimizer, hparams, devices)
     microbatches = [(spec, text_batch(flags.rows, flags.length))]
-    text = step.prepare(microbatches).as_text()
+    (name,) = step.programs_of(microbatches)
+    text = step.prepare(name, microbatches).as_text()
     return lambda: float(step.update(microbatches, 1e-3)[1]), text
 
 

@@ -78,8 +78,9 @@ def of_the_experts(step):
     """{"products": how many multiplications each product of the experts takes on a device, "sorts": the numbers in each
     sort, "exchanges": all-to-alls}, as the compiled program says.
     """
-    (program,) = step._programs.values()
-    text = program.result().as_text()
+    microbatches = [(TRANSLATION, make_batch(TRANSLATION, ROWS))]
+    (name,) = step.programs_of(microbatches)
+    text = step.prepare(name, microbatches).as_text()
     shapes = {
         name: [int(n) for n in numbers.split(",")] for name, numbers in re.findall(r"%(\S+) = f32\[([0-9,]+)\]", text)
     }

@@ -57,7 +57,7 @@ class Programs:
             if not wanted():
                 return
             told(*self.counts)
-            self._step.prepare(microbatches)
+            self._step.prepare(key, microbatches)
             self._there.add(key)
             self._found[key] = None  # its arrays have served
         told(*self.counts)
