@@ -17,6 +17,7 @@ from t2t_multimodel.decoding.batch_decoder import BatchDecoder
 from t2t_multimodel.models.multimodel import MultiModel
 from t2t_multimodel.training.backend import adapter, scope
 from t2t_multimodel.training.devices import Devices
+from t2t_multimodel.training.memory_plan import size_of
 from t2t_multimodel.training.optimizer import make_optimizer
 from t2t_multimodel.training.run import load_variables
 
@@ -49,6 +50,7 @@ def train(places, hparams=SMALL):
         norms.append(float(norm))
         dropped.append(float(reports[0]["dropped_token_fraction"]))
     variables = {v.path: v.value for v in step.variables()}
+    held = sum(array.addressable_shards[0].data.nbytes for array in variables.values())
     TRAINED_LAST.update({path: np.asarray(value) for path, value in variables.items()})
     first = next(v for path, v in variables.items() if path.endswith("encoder/experts/first"))
     momentum = next(v for path, v in variables.items() if path.endswith("encoder_experts_first_momentum"))
@@ -61,8 +63,24 @@ def train(places, hparams=SMALL):
             name: list(array.addressable_shards[0].data.shape)
             for name, array in (("first", first), ("momentum", momentum), ("dense", dense))
         },
+        "held": held,
+        "counted": counted(places, hparams),
         **of_the_experts(step),
     } | (answers(model, step) if hparams is SMALL and places in (MODES["one"], MODES["weights"]) else {})
+
+
+def counted(places, hparams):
+    """Bytes of the variables on one device, before they are made."""
+    devices = places and Devices(*places, num_experts=hparams.num_experts)
+
+    def make():
+        model = MultiModel(hparams, [TRANSLATION])
+        return model, make_optimizer(hparams, model.trainable_variables)
+
+    with scope(devices):
+        model, optimizer = adapter().abstractly(make)
+    variables = [*model.variables, *optimizer.variables]
+    return size_of(variables, devices.held) if devices else size_of(variables)
 
 
 def answers(model, step):

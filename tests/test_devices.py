@@ -76,6 +76,15 @@ def test_each_device_holds_its_part_of_the_weights_and_of_the_optimizer(trained)
 
 
 @pytest.mark.slow
+def test_what_a_device_will_hold_is_counted_before_it_is_made(trained):
+    """`t2t-trainer --dry_run`; the most is held where all is on every device, a quarter where all is shared."""
+    held = {mode: trained[mode]["held"] for mode in ("one", *MODES)}
+    assert held == {mode: trained[mode]["counted"] for mode in held}
+    assert held["one"] == held["data"] > held["both"] > held["expert"]
+    assert held["one"] / 4 < held["weights"] < 0.3 * held["one"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_each_device_computes_its_part_of_the_experts(trained, mode):
     """A quarter of the multiplications, forward and backward; slots are filled up to be shared evenly."""
