@@ -81,7 +81,7 @@ def test_what_a_device_will_hold_is_counted_before_it_is_made(trained):
     held = {mode: trained[mode]["held"] for mode in ("one", *MODES)}
     assert held == {mode: trained[mode]["counted"] for mode in held}
     assert held["one"] == held["data"] > held["both"] > held["expert"]
-    assert held["one"] / 4 < held["weights"] < 0.3 * held["one"]
+    assert held["one"] / 4 < held["weights"] < 0.4 * held["one"]  # small vectors are whole on each
 
 
 @pytest.mark.slow
