@@ -6,11 +6,14 @@ problems that applies the sums: a program for each combination of shapes would b
 
 import concurrent.futures
 import contextlib
+import functools
 import threading
 
 import jax
 import keras
 import numpy as np
+
+from t2t_multimodel.training.jax_pack import Pack
 
 REPORTED = ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
 REPORTED_WHERE_THERE = ("ctc_loss", "ctc_too_long")  # of problems that have them
@@ -24,11 +27,22 @@ class UpdatePrograms:
         self.model, self.optimizer, self.hparams, self.devices = model, optimizer, hparams, devices
         self.variables = [*model.variables, *optimizer.variables]
         # What an update changes without a gradient: random states, and nothing that is frozen.
-        state = {id(v) for v in model.non_trainable_variables if v.dtype == "uint32"}
-        self.state_places = [i for i, v in enumerate(model.variables) if id(v) in state]
-        self._state = [model.variables[i] for i in self.state_places]
+        self._state = [v for v in model.non_trainable_variables if v.dtype == "uint32"]
         self._jitted, self._compiled = {}, {}
         self._lock, self._tracing = threading.Lock(), threading.Lock()
+
+    @functools.cached_property
+    def pack(self):
+        """How the programs take the values of all variables, and give them; asked for when the variables are placed."""
+        if not self.devices:
+            return Pack(self.variables)
+        return Pack(self.variables, self._places(self.variables), self.devices.put_whole)
+
+    @functools.cached_property
+    def state_places(self):
+        """Where in the packed values the random states are."""
+        indices = {id(v): i for i, v in enumerate(self.variables)}
+        return [self.pack.place_of(indices[id(v)]) for v in self._state]
 
     @staticmethod
     def names(microbatches):
@@ -41,9 +55,9 @@ class UpdatePrograms:
     def get(self, name, microbatches):
         """The compiled program of a name that `names(microbatches)` has:
 
-        - update(values of all variables, batch, rate) → values, norm, report
-        - gradient(values of the model's, sums, batch) → sums with the gradient, values of the random state, report
-        - apply(values of all, sums, rate, how many batches) → values, norm, {}
+        - update(packed values of all variables, batch, rate) → packed values, norm, report
+        - gradient(packed values, sums, batch) → sums with the gradient, values of the random state, report
+        - apply(packed values, sums, rate, how many batches) → packed values, norm, {}
 
         By several processes the first and the last take their `stops` too, and report the largest "stop". Where
         another thread compiles the program, this one waits for it.
@@ -87,14 +101,12 @@ class UpdatePrograms:
         if self.devices:
             # Pinned, so that the variables stay where they were made, and their memory is used again.
             whole, rows = self.devices.whole, self.devices.rows
-            of_all, of_sums = self._places(self.variables), self._places(self.model.trainable_variables)
+            of_all = self.pack.packed_like(self._places(self.variables), whole)
+            of_sums = self._places(self.model.trainable_variables)
             stops = (rows,) if self.devices.processes > 1 else ()
             places = {
                 UPDATE: ((of_all, rows, whole, *stops), (of_all, whole, whole)),
-                GRADIENT: (
-                    (self._places(self.model.variables), of_sums, rows),
-                    (of_sums, self._places(self._state), whole),
-                ),
+                GRADIENT: ((of_all, of_sums, rows), (of_sums, self._places(self._state), whole)),
                 APPLY: ((of_all, of_sums, whole, whole, *stops), (of_all, whole, whole)),
             }[kind]
             places = dict(zip(("in_shardings", "out_shardings"), places))
@@ -103,17 +115,17 @@ class UpdatePrograms:
     def _arguments(self, name, microbatches):
         """The arguments of a program without values; each of several processes gives its own rows of a batch."""
         processes = self.devices.processes if self.devices else 1
-        shapes = lambda variables: [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in variables]
+        values = self.pack.shapes(self.variables)
         number = jax.ShapeDtypeStruct((), np.float32)
         stops = (jax.ShapeDtypeStruct((self.devices.count,), np.int32),) if processes > 1 else ()
-        sums = shapes(self.model.trainable_variables)
+        sums = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in self.model.trainable_variables]
         if name[0] == APPLY:
-            return shapes(self.variables), sums, number, number, *stops
+            return values, sums, number, number, *stops
         batch = next(batch for one, batch in microbatches if self.names([(one, batch)])[0][1:] == name[1:])
         batch = {key: jax.ShapeDtypeStruct((len(x) * processes, *x.shape[1:]), x.dtype) for key, x in batch.items()}
         if name[0] == GRADIENT:
-            return shapes(self.model.variables), sums, batch
-        return shapes(self.variables), batch, number, *stops
+            return values, sums, batch
+        return values, batch, number, *stops
 
     def _places(self, variables):
         return [v._layout or v.value.sharding for v in variables]
@@ -124,7 +136,7 @@ class UpdatePrograms:
         trained = self._trained(specs)
 
         def update(values, batch, rate, stops=None):
-            by_id = {id(v): value for v, value in zip(self.variables, values)}
+            by_id = self._by_id(values)
             gradients, report, state = self._loss_gradients(specs[0], trained, by_id, batch)
             by_id |= {id(v): value for v, value in zip(self._state, state)}
             values, norm = self._applied(by_id, trained, gradients, rate)
@@ -136,7 +148,7 @@ class UpdatePrograms:
         trained = self._trained(specs)
 
         def gradient(values, sums, batch):
-            by_id = {id(v): value for v, value in zip(self.model.variables, values)}
+            by_id = self._by_id(values)
             gradients, report, state = self._loss_gradients(specs[0], trained, by_id, batch)
             added = {id(v): g for v, g in zip(trained, gradients)}
             every = zip(self.model.trainable_variables, sums)
@@ -148,13 +160,16 @@ class UpdatePrograms:
         trained = self._trained(specs)
 
         def apply(values, sums, rate, count, stops=None):
-            by_id = {id(v): value for v, value in zip(self.variables, values)}
+            by_id = self._by_id(values)
             totals = {id(v): total for v, total in zip(self.model.trainable_variables, sums)}
             gradients = [totals[id(v)] / count.astype(totals[id(v)].dtype) for v in trained]
             values, norm = self._applied(by_id, trained, gradients, rate)
             return values, norm, _largest(stops)
 
         return apply
+
+    def _by_id(self, packed):
+        return {id(v): value for v, value in zip(self.variables, self.pack.split(packed))}
 
     def _trained(self, specs):
         ids = {id(v) for spec in specs for v in self.model.trainable_variables_for(spec)}
@@ -176,7 +191,7 @@ class UpdatePrograms:
         return gradients, report, state
 
     def _applied(self, by_id, trained, gradients, rate):
-        """(values of all variables after the optimizer's step, the norm of the gradient before it was clipped)."""
+        """(packed values after the optimizer's step, the norm of the gradient before it was clipped)."""
         norm = jax.numpy.sqrt(sum(jax.numpy.sum(g.astype("float32") ** 2) for g in gradients))
         if self.hparams.clip_norm:
             scale = jax.numpy.minimum(1.0, self.hparams.clip_norm / jax.numpy.maximum(norm, 1e-12))
@@ -185,7 +200,7 @@ class UpdatePrograms:
         # Inside the scope the optimiser's assignments are recorded, not made; a subset of the variables is welcome.
         with keras.StatelessScope(state_mapping=[(v, by_id[id(v)]) for v in self.variables]) as scope:
             self.optimizer.apply(gradients, trained)
-            return [scope.get_current_value(v) for v in self.variables], norm
+            return self.pack.join([scope.get_current_value(v) for v in self.variables]), norm
 
 
 def _is_of(spec, kind, key):
