@@ -73,12 +73,12 @@ def programs(data, step, **more):
     return Programs(step, there, {name: SimpleNamespace(spec=name) for name, _ in MIX}, ahead=True, **more), there
 
 
-def test_all_are_compiled_once_in_the_order_of_need_and_counted(data):
+def test_all_are_compiled_once_in_the_order_of_need_and_counted(data, capsys):
     step, told = Compiler(), []
     found, there = programs(data, step)
-    line = found.look_ahead(5, 25)
+    found.look_ahead(5, 25)
     count = found.counts[1]
-    assert line == f"20 updates: {count} programs to compile" and count > 2
+    assert capsys.readouterr().out == f"20 updates: {count} programs to compile\n" and count > 2
     found.compile_ahead(lambda *counts: told.append(counts), lambda: True)
     assert told == [(done, count) for done in range(count + 1)]
     assert len(step.prepared) == len({*step.prepared}) == count
@@ -92,9 +92,10 @@ def test_all_are_compiled_once_in_the_order_of_need_and_counted(data):
     there.close()
 
 
-def test_what_was_not_foreseen_is_new_once_and_counted(data):
+def test_what_was_not_foreseen_is_new_once_and_counted(data, capsys):
     found, there = programs(data, Compiler())
-    assert found.look_ahead(3, 3) == "0 updates: 0 programs to compile"
+    found.look_ahead(3, 3)
+    assert capsys.readouterr().out == ""
     microbatches = [("words", {"command": [0] * 77})]
     assert found.is_new(microbatches)
     found.used(microbatches)
@@ -109,10 +110,11 @@ def test_no_further_one_is_compiled_when_the_run_is_told_to_stop(data):
     assert len(step.prepared) == 2 == found.counts[0] < found.counts[1]
 
 
-def test_a_long_run_looks_some_way_ahead(data, monkeypatch):
+def test_a_long_run_looks_some_way_ahead(data, monkeypatch, capsys):
     monkeypatch.setattr("t2t_multimodel.training.programs.LOOKED_AHEAD", 30)
     found, _ = programs(data, Compiler())
-    assert found.look_ahead(10, 10**9).startswith("the next 30 updates: ")
+    found.look_ahead(10, 10**9)
+    assert capsys.readouterr().out.startswith("the next 30 updates: ")
 
 
 def test_beside_the_updates_an_error_is_left_to_the_update_that_meets_it(data):

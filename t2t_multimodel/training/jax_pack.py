@@ -64,7 +64,8 @@ class Pack:
         for i in self._packed:
             values[i] = np.asarray(values[i])
         flat, *others = self.join(values, np.concatenate)
-        return [self._put(flat) if self._put else jax.numpy.asarray(flat), *others]
+        # (`array` copies: memory of NumPy's could not be used again.)
+        return [self._put(flat) if self._put else jax.numpy.array(flat), *others]
 
     def split_on_host(self, packed):
         """As `split`, outside of a program."""

@@ -24,7 +24,7 @@ class Programs:
         self._thread, self._closing = None, threading.Event()
 
     def look_ahead(self, step, last):
-        """Finds the programs of the updates after `step`, up to `last` or as far as is looked; a line about them."""
+        """Finds the programs of the updates after `step`, up to `last` or as far as is looked; prints how many."""
         steps = max(0, min(last - step, LOOKED_AHEAD))
         blanks, seen = {}, set()
         for drawn in map(tuple, self._stream.shapes_ahead(step, steps)):
@@ -39,7 +39,8 @@ class Programs:
                 self._found.setdefault(key, microbatches)
         count = len(self._found)
         which = f"the next {steps} updates" if steps < last - step else f"{steps} updates"
-        return f"{which}: {count} program{'s' * (count != 1)} to compile"
+        if count:
+            print(f"{which}: {count} program{'s' * (count != 1)} to compile")
 
     @property
     def counts(self):

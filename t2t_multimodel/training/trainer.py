@@ -133,7 +133,7 @@ class Trainer:
         settings, last = self.settings, self.hparams.train_steps
         self._saved_step = self.step if self.step in self._steps_there else None
         shown = None if self.processes.first else sys.stdout
-        print(self.programs.look_ahead(self.step, last))
+        self.programs.look_ahead(self.step, last)
         with Progress(last, list(self.stores), self.step, shown) as progress:
             pending = self._pending_updates(progress)
             self._compile_ahead(progress, stop)
