@@ -105,10 +105,6 @@ class Devices:
         array = np.asarray(array)
         return _placed(array, self._of_rows(array))
 
-    def put_whole(self, array):
-        """A numpy array, whole on each device."""
-        return _placed(array, self.whole)
-
     def put_part(self, array):
         """The same of an array of which each process has its own rows only, one of equal parts in order."""
         shape = (len(array) * self.processes, *array.shape[1:])

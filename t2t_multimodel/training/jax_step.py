@@ -31,7 +31,7 @@ class Step:
         self.model, self.optimizer, self.hparams = model, optimizer, hparams
         self._gradients, self._evaluations = {}, {}
         self._programs = UpdatePrograms(model, optimizer, hparams, devices)
-        self._values = None  # of the variables, packed, after an update; None: the variables have them
+        self._values = None  # of the variables, after an update; None: the variables have them
         self.stop = 0  # what this process was told; with several processes a part of each update
 
     def variables(self):
@@ -47,7 +47,7 @@ class Step:
           processes the batches are this one's rows of them, and the first report has also "stop": the largest `stop` of
           all processes.
         """
-        values = self._values or self._programs.pack.join_on_host([v.value for v in self._all_variables()])
+        values = self._values or [v.value for v in self._all_variables()]
         *gradients, last = [self.prepare(name, microbatches) for name in self.programs_of(microbatches)]
         batches, rate, stops = [batch for _, batch in microbatches], np.float32(learning_rate), ()
         if self._several:
@@ -143,10 +143,9 @@ class Step:
 
     def _write_variables(self):
         """Gives the Keras variables what the updates so far made of them."""
-        packed, self._values = self._values, None
-        if packed is not None:
-            for variable, value in zip(self._all_variables(), self._programs.pack.split_on_host(packed)):
-                variable.assign(value)
+        values, self._values = self._values, None
+        for variable, value in zip(self._all_variables() if values else (), values or ()):
+            variable.assign(value)
 
 
 def compiled(model, spec, function):

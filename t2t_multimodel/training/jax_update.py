@@ -6,14 +6,11 @@ problems that applies the sums: a program for each combination of shapes would b
 
 import concurrent.futures
 import contextlib
-import functools
 import threading
 
 import jax
 import keras
 import numpy as np
-
-from t2t_multimodel.training.jax_pack import Pack
 
 REPORTED = ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
 REPORTED_WHERE_THERE = ("ctc_loss", "ctc_too_long")  # of problems that have them
@@ -31,18 +28,11 @@ class UpdatePrograms:
         self._jitted, self._compiled = {}, {}
         self._lock, self._tracing = threading.Lock(), threading.Lock()
 
-    @functools.cached_property
-    def pack(self):
-        """How the programs take the values of all variables, and give them; asked for when the variables are placed."""
-        if not self.devices:
-            return Pack(self.variables)
-        return Pack(self.variables, self._places(self.variables), self.devices.put_whole)
-
-    @functools.cached_property
+    @property
     def state_places(self):
-        """Where in the packed values the random states are."""
+        """Where in the values of all variables the random states are."""
         indices = {id(v): i for i, v in enumerate(self.variables)}
-        return [self.pack.place_of(indices[id(v)]) for v in self._state]
+        return [indices[id(v)] for v in self._state]
 
     @staticmethod
     def names(microbatches):
@@ -55,9 +45,9 @@ class UpdatePrograms:
     def get(self, name, microbatches):
         """The compiled program of a name that `names(microbatches)` has:
 
-        - update(packed values of all variables, batch, rate) → packed values, norm, report
-        - gradient(packed values, sums, batch) → sums with the gradient, values of the random state, report
-        - apply(packed values, sums, rate, how many batches) → packed values, norm, {}
+        - update(values of all variables, batch, rate) → values, norm, report
+        - gradient(values, sums, batch) → sums with the gradient, values of the random state, report
+        - apply(values, sums, rate, how many batches) → values, norm, {}
 
         By several processes the first and the last take their `stops` too, and report the largest "stop". Where
         another thread compiles the program, this one waits for it.
@@ -101,7 +91,7 @@ class UpdatePrograms:
         if self.devices:
             # Pinned, so that the variables stay where they were made, and their memory is used again.
             whole, rows = self.devices.whole, self.devices.rows
-            of_all = self.pack.packed_like(self._places(self.variables), whole)
+            of_all = self._places(self.variables)
             of_sums = self._places(self.model.trainable_variables)
             stops = (rows,) if self.devices.processes > 1 else ()
             places = {
@@ -115,7 +105,7 @@ class UpdatePrograms:
     def _arguments(self, name, microbatches):
         """The arguments of a program without values; each of several processes gives its own rows of a batch."""
         processes = self.devices.processes if self.devices else 1
-        values = self.pack.shapes(self.variables)
+        values = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in self.variables]
         number = jax.ShapeDtypeStruct((), np.float32)
         stops = (jax.ShapeDtypeStruct((self.devices.count,), np.int32),) if processes > 1 else ()
         sums = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in self.model.trainable_variables]
@@ -168,8 +158,8 @@ class UpdatePrograms:
 
         return apply
 
-    def _by_id(self, packed):
-        return {id(v): value for v, value in zip(self.variables, self.pack.split(packed))}
+    def _by_id(self, values):
+        return {id(v): value for v, value in zip(self.variables, values)}
 
     def _trained(self, specs):
         ids = {id(v) for spec in specs for v in self.model.trainable_variables_for(spec)}
@@ -191,7 +181,7 @@ class UpdatePrograms:
         return gradients, report, state
 
     def _applied(self, by_id, trained, gradients, rate):
-        """(packed values after the optimizer's step, the norm of the gradient before it was clipped)."""
+        """(values after the optimizer's step, the norm of the gradient before it was clipped)."""
         norm = jax.numpy.sqrt(sum(jax.numpy.sum(g.astype("float32") ** 2) for g in gradients))
         if self.hparams.clip_norm:
             scale = jax.numpy.minimum(1.0, self.hparams.clip_norm / jax.numpy.maximum(norm, 1e-12))
@@ -200,7 +190,7 @@ class UpdatePrograms:
         # Inside the scope the optimiser's assignments are recorded, not made; a subset of the variables is welcome.
         with keras.StatelessScope(state_mapping=[(v, by_id[id(v)]) for v in self.variables]) as scope:
             self.optimizer.apply(gradients, trained)
-            return self.pack.join([scope.get_current_value(v) for v in self.variables]), norm
+            return [scope.get_current_value(v) for v in self.variables], norm
 
 
 def _is_of(spec, kind, key):
