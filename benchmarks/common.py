@@ -87,7 +87,7 @@ def make_step(model, hparams):
 
     def update(microbatches, rate):
         reports, norm = begin(microbatches, rate)
-        return reports, float(norm)
+        return [{name: float(value) for name, value in report.items()} for report in reports], float(norm)
 
     step.update = update
     return step

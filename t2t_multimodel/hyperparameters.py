@@ -7,6 +7,7 @@ came from.
 
 import ast
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -22,7 +23,7 @@ _LEAST = dict.fromkeys(
     "image_stem_stride audio_blocks audio_mel_bins audio_filter_multiplier audio_filters_most audio_strides "
     "audio_bin_strides audio_stack learning_rate_decay_steps "
     "batch_tokens batch_examples max_input_length max_target_length length_window gradient_accumulation_steps "
-    "train_steps batch_rows_multiple".split(),
+    "train_steps batch_rows_multiple expert_groups".split(),
     1,
 )
 _ABOVE = (
@@ -88,6 +89,7 @@ class HParams:
     experts_per_token: int = tuned(4, 1, 4)  # k of the noisy top-k gating
     expert_filter_size: int = tuned(2048, 64, 4096, step=64)  # hidden features inside an expert
     expert_capacity_factor: float = tuned(2.0, 1.0, 4.0)  # slots of an expert in training, times an even share
+    expert_groups: int = 1  # JAX: rows of a batch in so many groups, each with its share of an expert's slots
     expert_balance_weight: float = tuned(0.01, 1e-4, 1e-1, log=True)  # weight of CV²(importance) + CV²(load)
 
     # ---- Image net in (Xception entry flow) and class net out (exit flow)
@@ -274,6 +276,10 @@ def check_backend(hparams: HParams, backend: str | None) -> None:
     """Raises `UserError` where training by these hparams is impossible on `backend`, "tensorflow" or "jax"."""
     if hparams.remat != "none" and backend != "jax":
         raise UserError(f"remat={hparams.remat} needs JAX: give --backend=jax, or --hparams=remat=none")
+    if hparams.expert_groups > 1 and backend != "jax":
+        raise UserError(
+            f"expert_groups={hparams.expert_groups} needs JAX: give --backend=jax, or --hparams=expert_groups=1"
+        )
 
 
 def _validate_values(hparams: HParams) -> None:
@@ -291,6 +297,11 @@ def _validate_values(hparams: HParams) -> None:
             )
     if h.use_experts and not 1 <= h.experts_per_token <= h.num_experts:
         raise UserError(f"experts_per_token={h.experts_per_token} must lie between 1 and num_experts={h.num_experts}")
+    if h.batch_rows_multiple % h.expert_groups:
+        raise UserError(
+            f"expert_groups={h.expert_groups} must divide batch_rows_multiple={h.batch_rows_multiple}, the rows that "
+            f"groups share evenly; give batch_rows_multiple={math.lcm(h.batch_rows_multiple, h.expert_groups)} too"
+        )
     choices = {
         "precision": ("float32", "mixed_bfloat16"),
         "remat": ("none", "block"),

@@ -17,6 +17,7 @@ from t2t_multimodel.decoding.batch_decoder import BatchDecoder
 from t2t_multimodel.models.multimodel import MultiModel
 from t2t_multimodel.training.backend import adapter, scope
 from t2t_multimodel.training.devices import Devices
+from t2t_multimodel.training.memory_plan import size_of
 from t2t_multimodel.training.optimizer import make_optimizer
 from t2t_multimodel.training.run import load_variables
 
@@ -28,23 +29,28 @@ MODES = {  # → devices, expert_devices, shard_weights; None: one device
     "both": (4, 2, False),
     "weights": (4, 2, True),
 }
+# The same with the rows of a batch in groups, whose experts are often full.
+GROUPS = replace(SMALL, expert_groups=4, batch_rows_multiple=4, expert_capacity_factor=1.0)
+GROUPED = {"groups_one": None, "groups": (4, 2, False), "groups_weights": (4, 4, True)}
 ROWS, STEPS = 8, 3
 TRAINED_LAST = {}  # {path: array} of every variable of the mode that was trained last
 
 
-def train(places):
-    devices = places and Devices(*places, num_experts=SMALL.num_experts)
+def train(places, hparams=SMALL):
+    devices = places and Devices(*places, num_experts=hparams.num_experts)
     keras.utils.set_random_seed(3)
     with scope(devices):
-        model = MultiModel(SMALL, [TRANSLATION])
-        optimizer = make_optimizer(SMALL, model.trainable_variables)
-    step = adapter().Step(model, optimizer, SMALL, devices)
-    losses, norms = [], []
+        model = MultiModel(hparams, [TRANSLATION])
+        optimizer = make_optimizer(hparams, model.trainable_variables)
+    step = adapter().Step(model, optimizer, hparams, devices)
+    losses, norms, dropped = [], [], []
     for number in range(STEPS):
         reports, norm = step.update([(TRANSLATION, make_batch(TRANSLATION, ROWS, seed=number))], 1e-2)
         losses.append(float(reports[0]["loss"]))
         norms.append(float(norm))
+        dropped.append(float(reports[0]["dropped_token_fraction"]))
     variables = {v.path: v.value for v in step.variables()}
+    held = sum(array.addressable_shards[0].data.nbytes for array in variables.values())
     TRAINED_LAST.update({path: np.asarray(value) for path, value in variables.items()})
     first = next(v for path, v in variables.items() if path.endswith("encoder/experts/first"))
     momentum = next(v for path, v in variables.items() if path.endswith("encoder_experts_first_momentum"))
@@ -52,12 +58,29 @@ def train(places):
     return {
         "losses": losses,
         "norms": norms,
+        "dropped": dropped,
         "shapes": {
             name: list(array.addressable_shards[0].data.shape)
             for name, array in (("first", first), ("momentum", momentum), ("dense", dense))
         },
-        "products": experts_products(step),
-    } | (answers(model, step) if places in (MODES["one"], MODES["weights"]) else {})
+        "held": held,
+        "counted": counted(places, hparams),
+        **of_the_experts(step),
+    } | (answers(model, step) if hparams is SMALL and places in (MODES["one"], MODES["weights"]) else {})
+
+
+def counted(places, hparams):
+    """Bytes of the variables on one device, before they are made."""
+    devices = places and Devices(*places, num_experts=hparams.num_experts)
+
+    def make():
+        model = MultiModel(hparams, [TRANSLATION])
+        return model, make_optimizer(hparams, model.trainable_variables)
+
+    with scope(devices):
+        model, optimizer = adapter().abstractly(make)
+    variables = [*model.variables, *optimizer.variables]
+    return size_of(variables, devices.held) if devices else size_of(variables)
 
 
 def answers(model, step):
@@ -69,11 +92,13 @@ def answers(model, step):
     }
 
 
-def experts_products(step):
-    """How many multiplications each product of the experts takes on a device, as the compiled program says."""
-    (program,) = step._updates.values()
-    values = [v.value for v in step.variables()]
-    text = program.lower(values, [make_batch(TRANSLATION, ROWS)], np.float32(1e-2)).compile().as_text()
+def of_the_experts(step):
+    """{"products": how many multiplications each product of the experts takes on a device, "sorts": the numbers in each
+    sort, "exchanges": all-to-alls}, as the compiled program says.
+    """
+    microbatches = [(TRANSLATION, make_batch(TRANSLATION, ROWS))]
+    (name,) = step.programs_of(microbatches)
+    text = step.prepare(name, microbatches).as_text()
     shapes = {
         name: [int(n) for n in numbers.split(",")] for name, numbers in re.findall(r"%(\S+) = f32\[([0-9,]+)\]", text)
     }
@@ -82,7 +107,9 @@ def experts_products(step):
         r"%(\S+) = \S+ dot\((?:f32\S+ )?%([^,]+),.*lhs_batch_dims=\{0\}, lhs_contracting_dims=\{(\d)\}.*/experts/", text
     ):
         sizes.append(int(np.prod(shapes[result])) * shapes[left][int(contracted)])
-    return sorted(sizes)
+    sorts = re.findall(r"= \(s32\[([0-9]+)\][^=]* sort\(", text)
+    exchanges = len(re.findall(r" all-to-all(?:-start)?\(", text))
+    return {"products": sorted(sizes), "sorts": sorted(map(int, sorts)), "exchanges": exchanges}
 
 
 def restored(places):
@@ -98,7 +125,8 @@ def restored(places):
 
 
 if __name__ == "__main__":
-    results = {mode: train(places) for mode, places in MODES.items()}
+    results = {mode: train(places, GROUPS) for mode, places in GROUPED.items()}
+    results |= {mode: train(places) for mode, places in MODES.items()}
     results["restored"] = restored(MODES["expert"])  # of the last mode, in other places
     with open(sys.argv[1], "w") as file:
         json.dump(results, file)

@@ -76,12 +76,35 @@ def test_each_device_holds_its_part_of_the_weights_and_of_the_optimizer(trained)
 
 
 @pytest.mark.slow
+def test_what_a_device_will_hold_is_counted_before_it_is_made(trained):
+    """`t2t-trainer --dry_run`; the most is held where all is on every device, a quarter where all is shared."""
+    held = {mode: trained[mode]["held"] for mode in ("one", *MODES)}
+    assert held == {mode: trained[mode]["counted"] for mode in held}
+    assert held["one"] == held["data"] > held["both"] > held["expert"]
+    assert held["one"] / 4 < held["weights"] < 0.4 * held["one"]  # small vectors are whole on each
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_each_device_computes_its_part_of_the_experts(trained, mode):
     """A quarter of the multiplications, forward and backward; slots are filled up to be shared evenly."""
     whole, part = sum(trained["one"]["products"]), sum(trained[mode]["products"])
     assert len(trained[mode]["products"]) == len(trained["one"]["products"]) > 0
     assert whole / 4 <= part <= 1.3 * whole / 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["groups", "groups_weights"])
+def test_groups_of_rows_do_not_depend_on_the_devices(trained, mode):
+    """Where experts are full too; each device sorts the tokens of its rows, and sends them to their experts."""
+    alone, shared = trained["groups_one"], trained[mode]
+    assert min(alone["dropped"]) > 0.01
+    for values in ("losses", "norms", "dropped"):
+        np.testing.assert_allclose(shared[values], alone[values], rtol=1e-6)
+    assert len(shared["sorts"]) == len(alone["sorts"]) > 0
+    assert [4 * size for size in shared["sorts"]] == alone["sorts"]
+    assert shared["exchanges"] > 0 == alone["exchanges"]
+    assert 4 * sum(shared["products"]) == sum(alone["products"]) > 0
 
 
 @pytest.mark.slow
@@ -116,15 +139,37 @@ def test_what_can_not_be_shared_evenly_is_refused(monkeypatch, asked, said):
         chosen_devices(settings(**asked), replace(HPARAMS, num_experts=6, batch_rows_multiple=8))
 
 
-@pytest.mark.parametrize("multiple, used", [(8, 4), (4, 4), (2, 2), (6, 3)])
-def test_as_many_devices_are_used_as_share_the_rows_evenly(monkeypatch, capsys, multiple, used):
+@pytest.mark.parametrize("multiple, groups, used", [(8, 1, 4), (4, 1, 4), (2, 1, 2), (6, 1, 3), (8, 4, 4), (8, 2, 2)])
+def test_as_many_devices_are_used_as_share_the_rows_evenly(monkeypatch, capsys, multiple, groups, used):
     jax = pytest.importorskip("jax")
     from t2t_multimodel.training import devices
 
     monkeypatch.setattr(jax, "devices", lambda: [None] * 4)
     monkeypatch.setattr(devices, "Devices", lambda count, *more: count)
-    assert devices.chosen_devices(settings(), replace(HPARAMS, batch_rows_multiple=multiple)) == used
+    hparams = replace(HPARAMS, batch_rows_multiple=multiple, expert_groups=groups)
+    assert devices.chosen_devices(settings(), hparams) == used
     assert (f"{used} of 4 devices" in capsys.readouterr().out) == (used < 4)
+
+
+def test_devices_that_groups_can_not_be_shared_by_are_refused(monkeypatch):
+    jax = pytest.importorskip("jax")
+    from t2t_multimodel.training.devices import chosen_devices
+
+    monkeypatch.setattr(jax, "devices", lambda: [None] * 4)
+    said = "can't share expert_groups=2 groups of rows evenly.*--hparams=expert_groups=4,batch_rows_multiple=8"
+    with pytest.raises(UserError, match=said):
+        chosen_devices(settings(devices=4), replace(HPARAMS, batch_rows_multiple=8, expert_groups=2))
+
+
+def test_groups_of_unequal_rows_are_refused_and_so_is_tensorflow():
+    from t2t_multimodel.hyperparameters import check_backend
+
+    with pytest.raises(UserError, match="expert_groups=4 must divide batch_rows_multiple=6.*batch_rows_multiple=12"):
+        override(HPARAMS, {"batch_rows_multiple": 6, "expert_groups": 4}, "test")
+    grouped = override(HPARAMS, {"batch_rows_multiple": 8, "expert_groups": 4}, "test")
+    check_backend(grouped, "jax")
+    with pytest.raises(UserError, match="expert_groups=4 needs JAX"):
+        check_backend(grouped, "tensorflow")
 
 
 def test_one_device_needs_no_place(monkeypatch):

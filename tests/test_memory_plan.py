@@ -96,6 +96,8 @@ def test_the_lines_say_whether_it_fits():
     assert "not counted" in uncounted[3] and uncounted[4].endswith("at least")
     assert uncounted[-1].endswith("weights, gradients and optimizer fit")
     assert replace(PLAN, memory=None).lines()[-1] == "cpu: how much memory it has is unknown"
+    several = replace(PLAN, devices="8 devices").lines()
+    assert several[:2] == ["8 devices", "on each of them:"] and "(2,000,000,000 numbers in all)" in several[2]
 
 
 def test_the_memory_of_this_machine_is_known():

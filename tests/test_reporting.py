@@ -107,6 +107,19 @@ def test_away_from_a_terminal_progress_is_plain_lines():
     assert re.fullmatch(r"step 20/20  [\d,]+ tokens/s, 0:00 left  loss ende 3.00  image 3.00", lines[-2])
 
 
+def test_progress_shows_how_many_programs_are_compiled_until_all_are():
+    stream = io.StringIO()
+    progress = Progress(3, ["p"], stream=stream, seconds_between=0)
+    for there in range(3):
+        progress.programs(there, 3, show=True)
+    progress.update(1)
+    progress.programs(3, 3)
+    progress.update(2)
+    lines = stream.getvalue().splitlines()
+    assert lines[:3] == [f"step 0/3  programs {there}/3" for there in range(3)]
+    assert "left, programs 2/3" in lines[3] and "programs" not in lines[4]
+
+
 def test_on_a_terminal_progress_is_a_bar():
     class Terminal(io.StringIO):
         def isatty(self):

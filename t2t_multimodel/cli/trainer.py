@@ -187,10 +187,8 @@ def _train(flags):
 def _count_memory(flags):
     asked = _run_settings(flags)
     startup.import_backend()
-    from t2t_multimodel.training.backend import chosen_devices
     from t2t_multimodel.training.memory_plan import plan_memory
 
-    chosen_devices(asked, asked.resolved.hparams)  # raises what training would
     print("\n".join(plan_memory(asked).lines()))
 
 

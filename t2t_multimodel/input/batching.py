@@ -1,5 +1,6 @@
 """Batches from an example store: endless ones for training, at an exact position; each example once for evaluation."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterator
@@ -131,6 +132,18 @@ class BatchStream:
         _, arrays = next(self._reader.read([rows]))
         return _batch(arrays, self._plan, self._split, rows, 0, 0)
 
+    def shapes_ahead(self) -> Iterator[tuple[int, tuple[int, ...], tuple[int, ...]]]:
+        """Yields what `BatchPlan.shape` says of the batches that `next()` will give, endlessly; nothing is read."""
+        plan = copy.copy(self._plan)  # which keeps the order of one epoch, here another one than the reader's
+        epoch, window, start = self._position
+        while True:
+            yield from map(plan.shape, plan.window(epoch, window)[start:])
+            epoch, window, start = (epoch, window + 1, 0) if window + 1 < plan.windows else (epoch + 1, 0, 0)
+
+    def blank(self, shape: tuple[int, tuple[int, ...], tuple[int, ...]]) -> dict[str, np.ndarray]:
+        """The arrays of a batch of one of `shapes_ahead` in which no row is an example."""
+        return self._reader.blank(shape)
+
     def state(self) -> dict[str, Any]:
         """The position after the batches handed out so far, as plain values for JSON."""
         epoch, window, batch = self._position
@@ -242,6 +255,19 @@ class _Reader:
                         target_length=self.plan.target_padded[rows].max(axis=0),
                     ),
                 )
+
+    def blank(self, shape):
+        """The arrays that `read` makes of a batch of such a shape (`BatchPlan.shape`), without an example."""
+        filled, *lengths = shape
+        sides = (self.plan.input_padded, self.plan.target_padded)
+        lengths = [np.array(each) if side.ndim > 1 else each[0] for side, each in zip(sides, lengths)]
+        columns = [
+            {name: part_of(column, slice(0, 0)) for name, column in side.items()}
+            for side in self._columns([np.zeros(0, np.int64)], np.zeros(1, np.int64))
+        ]
+        input_length, target_length = lengths
+        rows = filled // self.part[1]
+        return make_batch(self.spec, *columns, rows=rows, input_length=input_length, target_length=target_length)
 
     def _own(self, rows):
         """(the examples of this part of a batch, how many rows they are filled up to)."""

@@ -43,6 +43,19 @@ class MixtureStream:
             self._planned += probabilities
         return batches
 
+    def shapes_ahead(self, step, count):
+        """Yields what `microbatches` will draw, for each of `count` steps from `step` on: [(problem, shape)].
+
+        Shapes are those of `BatchStream.shapes_ahead`. With mixture=adaptive draws depend on losses: these are what it
+        would draw if the losses stayed as they are.
+        """
+        shapes = {problem: stream.shapes_ahead() for problem, stream in self.streams.items()}
+        for ahead in range(step, step + count):
+            probabilities = self._probabilities(ahead)
+            draws = range(self._schedule.gradient_accumulation_steps)
+            drawn = [self._schedule.draw(self._seed, ahead, i, probabilities) for i in draws]
+            yield [(problem, next(shapes[problem])) for problem in drawn]
+
     def record_loss(self, problem, loss):
         """Tells the adaptive mixture a training loss, once for each draw."""
         self._losses.record(problem, loss)

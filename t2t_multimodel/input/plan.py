@@ -112,6 +112,11 @@ class BatchPlan:
         longest = int(self._apart[rows].max(axis=0).sum())
         return self.full_rows(rows) * longest, longest
 
+    def shape(self, rows):
+        """(rows, (lengths of inputs), (lengths of targets)) of a batch of these `rows`, filled up and padded."""
+        lengths = (np.atleast_1d(padded[rows].max(axis=0)) for padded in (self.input_padded, self.target_padded))
+        return self.filled_rows(rows), *(tuple(side.tolist()) for side in lengths)
+
     def _fits(self, count, positions):
         return count <= self._batch_examples and count * positions <= self._batch_tokens
 

@@ -8,14 +8,12 @@ class TrainingClock:
 
     The time of an update is that of drawing its batches and of the update itself, until its results are there. Several
     may be under way: the clock runs from the start of the first to the end of the last. Evaluations, checkpoints and
-    start-up don't count, nor does the first update of each graph, which spends its time on tracing it.
+    start-up don't count, nor does an update that waits for its program, which spends its time on compiling it.
     """
 
-    def __init__(self, seconds=0.0, few_shapes=False):
-        """Args: seconds: of the run that is continued; few_shapes: each shape of batches has a graph of its own."""
+    def __init__(self, seconds=0.0):
+        """Args: seconds: of the run that is continued."""
         self.seconds = seconds
-        self._static_shapes = few_shapes
-        self._traced = set()
         self._started = None
 
     def start(self):
@@ -23,18 +21,8 @@ class TrainingClock:
         if self._started is None:
             self._started = time.perf_counter()
 
-    def is_first(self, microbatches):
-        """Whether the update from `microbatches`, (spec, batch of arrays) pairs, is the first of its graph."""
-        shapes = ()
-        if self._static_shapes:
-            shapes = [tuple(array.shape for array in batch.values()) for _, batch in microbatches]
-        graph = (*(spec.signature for spec, _ in microbatches), *shapes)
-        first = graph not in self._traced
-        self._traced.add(graph)
-        return first
-
     def stop(self, counts=True):
-        """No update is under way any more. Args: counts: False: the time since the start is that of tracing."""
+        """No update is under way any more. Args: counts: False: the time since the start is that of compiling."""
         if counts and self._started is not None:
             self.seconds += time.perf_counter() - self._started
         self._started = None

@@ -7,6 +7,7 @@ arXiv 2105.04663). The devices may be those of several processes: each puts its 
 """
 
 import contextlib
+import functools
 import math
 
 import jax
@@ -60,6 +61,20 @@ class Devices:
     def get_tensor_layout(self, path):
         """The place of the experts' slots, [E, slots, d]; None: XLA decides."""
         return NamedSharding(self.mesh, PartitionSpec(EXPERT, DATA)) if path == EXPERTS else None
+
+    def by_shard(self, function, groups, rows, weights):
+        """As `across_devices.by_shard`; experts' parts of slots go around within each row of the mesh's axis expert."""
+        send = lambda x: jax.lax.all_to_all(x, EXPERT, split_axis=0, concat_axis=1, tiled=True)
+        bring_back = lambda y: jax.lax.all_to_all(y, EXPERT, split_axis=1, concat_axis=0, tiled=True)
+        local = functools.partial(function, groups // self.count, send, bring_back)
+        of_rows, of_experts = self.rows.spec, PartitionSpec(EXPERT)
+        places = (*(of_rows for _ in rows), *(of_experts for _ in weights))
+        mapped = jax.shard_map(local, mesh=self.mesh, in_specs=places, out_specs=of_rows, check_vma=False)
+        return mapped(*rows, *weights)
+
+    def held(self, variable):
+        """The shape of what one device has of a variable; of one that `backend.abstractly` made too."""
+        return (variable._layout or self._place(variable)).shard_shape(tuple(variable.shape))
 
     def spread(self, variables):
         """Puts variables that each process has whole in their places. Their values are the same in all processes."""
@@ -145,23 +160,22 @@ def chosen_devices(settings, hparams):
     Raises:
       UserError: there are fewer devices, or the rows of a batch or the experts can't be shared evenly.
     """
-    there, rows, processes = len(jax.devices()), hparams.batch_rows_multiple, jax.process_count()
-    count = settings.devices
+    there, processes, count = len(jax.devices()), jax.process_count(), settings.devices
+    rows, shared, better = _shared(hparams)
     if processes > 1 and not current().several:
         raise UserError(f"JAX runs in {processes} processes; several train by t2t-trainer only (docs/devices.md)")
     if processes > 1 and count not in (0, there):
         raise UserError(f"--devices={count}: {processes} processes use all their {there} devices; leave it out")
     if processes > 1 and rows % there:
         raise UserError(
-            f"the {there} devices of {processes} processes can't share batches of a multiple of batch_rows_multiple="
-            f"{rows} rows evenly; start a new run with --hparams=batch_rows_multiple={math.lcm(rows, there)}"
+            f"the {there} devices of {processes} processes can't share {shared} evenly; start a new run with "
+            f"{better(there)}"
         )
     if count > there:
         raise UserError(f"--devices={count}, but JAX finds {there}; give at most {there}, or none to use all")
     if count and rows % count:
         raise UserError(
-            f"--devices={count} can't share batches of a multiple of batch_rows_multiple={rows} rows evenly; give a "
-            f"divisor of {rows}, or a new run --hparams=batch_rows_multiple={math.lcm(rows, count)}"
+            f"--devices={count} can't share {shared} evenly; give a divisor of {rows}, or a new run {better(count)}"
         )
     count = count or max(n for n in range(1, there + 1) if rows % n == 0)
     experts = hparams.num_experts if hparams.use_experts else 0
@@ -174,11 +188,25 @@ def chosen_devices(settings, hparams):
         )
     if count < there and not settings.devices:
         print(
-            f"{count} of {there} devices {'is' if count == 1 else 'are'} used: batch_rows_multiple={rows} is no "
-            f"multiple of more; a new run with --hparams=batch_rows_multiple={math.lcm(rows, there)} uses all"
+            f"{count} of {there} devices {'is' if count == 1 else 'are'} used: more can't share {shared} evenly; a new "
+            f"run with {better(there)} uses all"
         )
     if count == 1:
         if settings.shard_weights:
             raise UserError("--shard_weights needs several devices, and this run uses one; leave it out")
         return None
     return Devices(count, expert_devices, settings.shard_weights, experts)
+
+
+def _shared(hparams):
+    """What devices must share evenly: (the number that theirs must divide, what it is, `better(devices)`: a flag)."""
+    rows, groups = hparams.batch_rows_multiple, hparams.expert_groups if hparams.use_experts else 1
+    if groups == 1:
+        better = lambda devices: f"--hparams=batch_rows_multiple={math.lcm(rows, devices)}"
+        return rows, f"batches of a multiple of batch_rows_multiple={rows} rows", better
+
+    def better(devices):
+        more = math.lcm(groups, devices)
+        return f"--hparams=expert_groups={more},batch_rows_multiple={math.lcm(rows, more)}"
+
+    return groups, f"expert_groups={groups} groups of rows", better

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import random
 
 import jax
@@ -9,16 +10,14 @@ import keras
 import numpy as np
 
 from t2t_multimodel.modalities.arrays import joined_name
+from t2t_multimodel.training.jax_update import UpdatePrograms
 
 STATIC_SHAPES = True  # every shape is compiled anew
 UPDATES_UNDER_WAY = 2
-REPORTED = ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
-REPORTED_WHERE_THERE = ("ctc_loss", "ctc_too_long")  # of problems that have them
 
 
 class Step:
-    """Updates a model's variables from batches. One compiled program for each signature and shape: batches come in few
-    shapes.
+    """Updates a model's variables from batches, by the programs of `jax_update.py`: batches come in few shapes.
 
     An update is begun and not waited for. The new values of the variables stay here until they are asked for: the
     Keras variables have no values meanwhile (their memory was used again), and get them by `variables()`, `evaluate`
@@ -30,7 +29,8 @@ class Step:
         model.devices = devices  # for `compiled` and `fused`
         self.devices = devices
         self.model, self.optimizer, self.hparams = model, optimizer, hparams
-        self._updates, self._gradients, self._evaluations = {}, {}, {}
+        self._gradients, self._evaluations = {}, {}
+        self._programs = UpdatePrograms(model, optimizer, hparams, devices)
         self._values = None  # of the variables, after an update; None: the variables have them
         self.stop = 0  # what this process was told; with several processes a part of each update
 
@@ -47,18 +47,32 @@ class Step:
           processes the batches are this one's rows of them, and the first report has also "stop": the largest `stop` of
           all processes.
         """
-        specs = tuple(spec for spec, _ in microbatches)
-        key = tuple(spec.signature for spec in specs)
-        if key not in self._updates:
-            self._updates[key] = self._compiled_update(specs)
-        batches = [batch for _, batch in microbatches]
         values = self._values or [v.value for v in self._all_variables()]
-        stops = ()
+        *gradients, last = [self.prepare(name, microbatches) for name in self.programs_of(microbatches)]
+        batches, rate, stops = [batch for _, batch in microbatches], np.float32(learning_rate), ()
         if self._several:
             batches = jax.tree.map(self.devices.put_part, batches)
             stops = (self.devices.put_part(np.full(self.devices.own, self.stop, np.int32)),)
-        self._values, norm, reports = self._updates[key](values, batches, np.float32(learning_rate), *stops)
+        if not gradients:
+            self._values, norm, report = last(values, batches[0], rate, *stops)
+            return [report], norm
+        values, sums, reports = list(values), self._programs.zeros(), []
+        for program, batch in zip(gradients, batches):
+            sums, state, report = program(values, sums, batch)
+            for place, value in zip(self._programs.state_places, state):
+                values[place] = value
+            reports.append(report)
+        self._values, norm, more = last(values, sums, rate, np.float32(len(microbatches)), *stops)
+        reports[0] |= more
         return reports, norm
+
+    def programs_of(self, microbatches):
+        """The names of the programs that an update from `microbatches` runs."""
+        return self._programs.names(microbatches)
+
+    def prepare(self, name, microbatches):
+        """Compiles the program of a name that `programs_of(microbatches)` has, if it is not there; returns it."""
+        return self._programs.get(name, microbatches)
 
     def evaluate(self, spec, batch):
         """Teacher-forced statistics of each target as `MultiModel.evaluate` gives them; numpy arrays."""
@@ -101,16 +115,16 @@ class Step:
         Compiles, and makes no array: the variables may be those of `abstractly`.
 
         Returns:
-          {"arguments": bytes of variables and batches, "temporary": bytes of all that lives within the program at once
-          (activations, gradients), "results": bytes of what does not take the place of an argument}.
+          of one device: {"arguments": bytes of variables and batches, "temporary": bytes of all that lives within the
+          program at once (activations, gradients), "results": bytes of what does not take the place of an argument}.
         """
-        update = self._compiled_update(tuple(spec for spec, _ in microbatches))
-        variables = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in self._all_variables()]
-        batches = [batch for _, batch in microbatches]
-        found = update.lower(variables, batches, np.float32(0)).compile().memory_analysis()
+        name, *more = self.programs_of(microbatches)
+        found = self.prepare(name, microbatches).memory_analysis()
+        sums = [v for v in self.model.trainable_variables if more]  # which the next batch's gradients are added to
+        held = self.devices.held if self.devices else lambda v: v.shape
         return {
             "arguments": found.argument_size_in_bytes,
-            "temporary": found.temp_size_in_bytes,
+            "temporary": found.temp_size_in_bytes + sum(4 * math.prod(held(v)) for v in sums),
             "results": found.output_size_in_bytes - found.alias_size_in_bytes,
         }
 
@@ -125,59 +139,13 @@ class Step:
         return self.devices is not None and self.devices.processes > 1
 
     def _all_variables(self):
-        return [*self.model.variables, *self.optimizer.variables]
+        return self._programs.variables
 
     def _write_variables(self):
         """Gives the Keras variables what the updates so far made of them."""
         values, self._values = self._values, None
         for variable, value in zip(self._all_variables() if values else (), values or ()):
             variable.assign(value)
-
-    def _compiled_update(self, specs):
-        places = {}
-        if self.devices:
-            # Pinned, so that the variables stay where they were made, and their memory is used again.
-            of_variables = [v.value.sharding for v in self._all_variables()]
-            whole, rows = self.devices.whole, self.devices.rows
-            given = (of_variables, rows, whole, *((rows,) if self._several else ()))
-            places = {"in_shardings": given, "out_shardings": (of_variables, whole, whole)}
-        return jax.jit(self._make_update(specs), donate_argnums=0, **places)
-
-    def _make_update(self, specs):
-        trainable, state = self.model.trainable_variables, self.model.non_trainable_variables
-        trained_ids = {id(v) for spec in specs for v in self.model.trainable_variables_for(spec)}
-        trained = [v for v in trainable if id(v) in trained_ids]
-        variables = self._all_variables()
-
-        def loss_of(weights, rest, batches):
-            total, reports = 0.0, []
-            with keras.StatelessScope(state_mapping=[*zip(trained, weights), *rest]) as scope:
-                for spec, batch in zip(specs, batches):
-                    loss, report = self.model.loss(batch, spec, training=True)
-                    total = total + loss / len(specs)
-                    reports.append({"loss": loss} | _reported(report))
-                return total, (reports, [scope.get_current_value(v) for v in state])
-
-        def update(values, batches, rate, stops=None):
-            by_id = {id(v): value for v, value in zip(variables, values)}
-            rest = [(v, by_id[id(v)]) for v in self.model.variables if id(v) not in trained_ids]
-            weights = [by_id[id(v)] for v in trained]
-            with _scope(self.devices):
-                gradients, (reports, new_state) = jax.grad(loss_of, has_aux=True)(weights, rest, batches)
-            norm = jax.numpy.sqrt(sum(jax.numpy.sum(g.astype("float32") ** 2) for g in gradients))
-            if self.hparams.clip_norm:
-                scale = jax.numpy.minimum(1.0, self.hparams.clip_norm / jax.numpy.maximum(norm, 1e-12))
-                gradients = [g * scale for g in gradients]
-            if stops is not None:
-                reports[0]["stop"] = stops.max()
-            by_id |= {id(v): value for v, value in zip(state, new_state)}
-            by_id[id(self.optimizer.learning_rate)] = rate
-            # Inside the scope the optimiser's assignments are recorded, not made; a subset of the variables is welcome.
-            with keras.StatelessScope(state_mapping=[(v, by_id[id(v)]) for v in variables]) as scope:
-                self.optimizer.apply(gradients, trained)
-                return [scope.get_current_value(v) for v in variables], norm, reports
-
-        return update
 
 
 def compiled(model, spec, function):
@@ -258,7 +226,3 @@ def device_memory():
     device = jax.local_devices()[0]
     found = device.memory_stats() if device.platform != "cpu" else None
     return (found or {}).get("bytes_limit"), device.device_kind
-
-
-def _reported(report):
-    return {name: report[name] for name in (*REPORTED, *(name for name in REPORTED_WHERE_THERE if name in report))}

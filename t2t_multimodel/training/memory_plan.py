@@ -10,7 +10,7 @@ import keras
 
 from t2t_multimodel.input.batching import BatchStream
 from t2t_multimodel.input.store import ExampleStore
-from t2t_multimodel.training.backend import adapter
+from t2t_multimodel.training.backend import adapter, chosen_devices, scope
 from t2t_multimodel.training.optimizer import make_optimizer
 from t2t_multimodel.training.run import Run, build_model
 
@@ -29,6 +29,7 @@ class MemoryPlan:
     count: int  # numbers in the weights
     device: str
     memory: int | None  # that the device has for this process; None: unknown
+    devices: str = ""  # what several devices share, in words
 
     @property
     def total(self):
@@ -40,7 +41,8 @@ class MemoryPlan:
         counted = self.activations is not None
         activations = gib(self.activations) if counted else "     not counted: XLA can, with --backend=jax"
         return [
-            f"weights      {gib(self.weights)}  ({self.count:,} numbers)",
+            *([self.devices, "on each of them:"] if self.devices else []),
+            f"weights      {gib(self.weights)}  ({self.count:,} numbers{' in all' if self.devices else ''})",
             f"gradients    {gib(self.gradients)}",
             f"optimizer    {gib(self.optimizer)}",
             f"activations  {activations}",
@@ -66,6 +68,8 @@ def plan_memory(settings):
       UserError: as the `Trainer` does for missing data and impossible settings.
     """
     hparams, backend = settings.resolved.hparams, adapter()
+    devices = chosen_devices(settings, hparams)
+    held = size_of if devices is None else lambda variables: size_of(variables, devices.held)
     stores = {name: ExampleStore(settings.data_dir, name) for name in settings.mixture.problem_names}
     run = Run.of(settings.model, settings.seed, keras.backend.backend(), stores)
 
@@ -73,23 +77,25 @@ def plan_memory(settings):
         model = build_model(run, hparams, within_memory=False)
         return model, make_optimizer(hparams, model.trainable_variables)
 
-    model, optimizer = backend.abstractly(make)
-    step = backend.Step(model, optimizer, hparams)
+    with scope(devices):
+        model, optimizer = backend.abstractly(make)
+    step = backend.Step(model, optimizer, hparams, **({} if devices is None else {"devices": devices}))
     plans = []
     for batch in _largest_batches(stores, run, hparams, backend.STATIC_SHAPES):
         spec = run.problems[batch.problem].spec
-        gradients = size_of(model.trainable_variables_for(spec))
+        gradients = held(model.trainable_variables_for(spec))
         planned = step.planned_bytes([(spec, batch.arrays)] * hparams.gradient_accumulation_steps)
         activations = planned and max(0, planned["temporary"] + planned["results"] - gradients)
         plans.append((gradients, activations, f"{batch.problem}, {len(batch.arrays['command'])} rows"))
     gradients, activations, largest = max(plans, key=lambda plan: plan[0] + (plan[1] or 0))
     memory, device = backend.device_memory()
     if device.lower() == "cpu":
-        memory = machine_memory()
+        memory = machine_memory()  # which all devices that a processor stands for share
+        memory = memory and memory // (1 if devices is None else devices.count)
     count = sum(math.prod(v.shape) for v in model.trainable_variables)
-    return MemoryPlan(
-        size_of(model.variables), gradients, size_of(optimizer.variables), activations, largest, count, device, memory
-    )
+    said = "" if devices is None else str(devices)
+    sizes = held(model.variables), gradients, held(optimizer.variables), activations
+    return MemoryPlan(*sizes, largest, count, device, memory, said)
 
 
 def _largest_batches(stores, run, hparams, few_shapes):
@@ -104,10 +110,10 @@ def _largest_batches(stores, run, hparams, few_shapes):
     return [batch for _, batch in chosen.values()]
 
 
-def size_of(variables):
-    """Bytes of all of them."""
+def size_of(variables, shape_of=lambda variable: variable.shape):
+    """Bytes of all of them, or of what `shape_of` says of each."""
     sizes = {"bfloat16": 2, "float16": 2, "int64": 8, "uint8": 1}  # others have four
-    return sum(math.prod(v.shape) * sizes.get(keras.backend.standardize_dtype(v.dtype), 4) for v in variables)
+    return sum(math.prod(shape_of(v)) * sizes.get(keras.backend.standardize_dtype(v.dtype), 4) for v in variables)
 
 
 def machine_memory():

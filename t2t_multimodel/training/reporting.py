@@ -30,6 +30,7 @@ class Progress:
         self._seconds_between = seconds_between
         self._names = short_names(problems)
         self._losses = {}  # problem → moving average
+        self._programs = ""
         self._tokens = 0
         self._recent = collections.deque([(time.monotonic(), start_step, 0)], maxlen=50)  # (when, step, tokens)
         self._last_line = time.monotonic()
@@ -56,6 +57,12 @@ class Progress:
         self._recent.append((time.monotonic(), step, self._tokens))
         self.step = step
         self._unless_gone(self._show)
+
+    def programs(self, there, count, show=False):
+        """So many programs are compiled, of so many that are needed; `show`: before any update shows it."""
+        self._programs = f"programs {there}/{count}" if there < count else ""
+        if show:
+            self._unless_gone(self._show_programs)
 
     def say(self, text):
         """Prints `text` without disturbing the bar."""
@@ -92,6 +99,13 @@ class Progress:
             self._last_line = time.monotonic()
             self._print(f"step {self.step}/{self.total_steps}  {self._speed()}  loss {self._loss_text()}")
 
+    def _show_programs(self):
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._speed())
+        elif time.monotonic() - self._last_line >= self._seconds_between:
+            self._last_line = time.monotonic()
+            self._print(f"step {self.step}/{self.total_steps}  {self._programs}")
+
     def _print(self, text):
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
@@ -102,9 +116,10 @@ class Progress:
         (then, first_step, first_tokens), (now, last_step, tokens) = self._recent[0], self._recent[-1]
         seconds, steps = max(now - then, 1e-9), last_step - first_step
         if not steps:
-            return ""
+            return self._programs
         left = (self.total_steps - last_step) * seconds / steps
-        return f"{(tokens - first_tokens) / seconds:,.0f} tokens/s, {format_seconds(left)} left"
+        programs = f", {self._programs}" if self._programs else ""
+        return f"{(tokens - first_tokens) / seconds:,.0f} tokens/s, {format_seconds(left)} left{programs}"
 
     def _loss_text(self):
         seen = [(short, self._losses[name]) for name, short in self._names.items() if name in self._losses]

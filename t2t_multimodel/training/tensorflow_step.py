@@ -56,6 +56,13 @@ class Step:
         norm = self._apply(trained)(gradients, rate)
         return [_floats(reports) for _, reports in results], float(norm)
 
+    def programs_of(self, microbatches):
+        """The names of the graphs that an update from `microbatches` runs; each is traced when it is first needed."""
+        signatures = [spec.signature for spec, _ in microbatches]
+        if len(signatures) == 1:
+            return [("update", signatures[0])]
+        return [*(("gradient", signature) for signature in signatures), ("apply", frozenset(signatures))]
+
     def evaluate(self, spec, batch):
         """Teacher-forced statistics of each target as `MultiModel.evaluate` gives them; numpy arrays."""
         return self._found(self.model.evaluate, spec, batch)

@@ -7,10 +7,7 @@ import sys
 import keras
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.input.batching import BatchStream
-from t2t_multimodel.input.mixture_stream import MixtureStream
 from t2t_multimodel.input.store import ExampleStore
-from t2t_multimodel.mixture import MixtureSchedule
 from t2t_multimodel.training import checkpoints, processes
 from t2t_multimodel.training.backend import adapter, chosen_devices, scope
 from t2t_multimodel.training.checks import check_scores, check_update
@@ -23,10 +20,12 @@ from t2t_multimodel.training.metrics_log import MetricsLog, NoLog, read_metrics
 from t2t_multimodel.training.optimizer import learning_rate, make_optimizer
 from t2t_multimodel.training.parts import set_parts
 from t2t_multimodel.training.pending import PendingUpdates
+from t2t_multimodel.training.programs import Programs
 from t2t_multimodel.training.reporting import Progress, draw_learning_curves
 from t2t_multimodel.training.run import Run, build_model, load_variables
 from t2t_multimodel.training.run_directory import RunDirectory
 from t2t_multimodel.training.run_settings import RunSettings
+from t2t_multimodel.training.run_stream import open_stream
 from t2t_multimodel.training.saving import newest, save
 from t2t_multimodel.training.stopping import INTERRUPTED, RESUME_ME, Stop, StopSignals
 from t2t_multimodel.training.warm_start import WarmStart, go_on_with_data, open_source, warm_start
@@ -71,7 +70,8 @@ class Trainer:
         self.devices = chosen_devices(settings, self.hparams)
         if self.devices is not None:
             print(self.devices)
-        self.stream = self._open_stream()
+        few = self.backend.STATIC_SHAPES
+        self.stream = open_stream(self.stores, settings, few, (self.processes.index, self.processes.count))
         # The order of what follows is part of exact repetition: seed, weights, then whatever a checkpoint says.
         self.backend.seed(settings.seed)
         with scope(self.devices):
@@ -92,7 +92,8 @@ class Trainer:
         if self.processes.several:
             self.train_step.spread()
         seconds = seconds_logged(read_metrics(self.output_dir), self.step)
-        self.clock = TrainingClock(seconds, self.backend.STATIC_SHAPES)
+        self.clock = TrainingClock(seconds)
+        self.programs = Programs(self.train_step, self.stream, self.run_record.problems, ahead=few)
 
     def run(self, stop: StopSignals | None = None) -> int:
         """Trains, or evaluates, as `settings.schedule` says.
@@ -111,6 +112,7 @@ class Trainer:
         with contextlib.ExitStack() as ending:
             ending.callback(self.stream.close)
             ending.callback(self.evaluator.close)
+            ending.callback(self.programs.close)
             stop = stop or ending.enter_context(StopSignals())
             stop.training(saves=self._trains)
             self.evaluator.check_stop = lambda: self._check_stop(stop)
@@ -131,8 +133,10 @@ class Trainer:
         settings, last = self.settings, self.hparams.train_steps
         self._saved_step = self.step if self.step in self._steps_there else None
         shown = None if self.processes.first else sys.stdout
+        self.programs.look_ahead(self.step, last)
         with Progress(last, list(self.stores), self.step, shown) as progress:
             pending = self._pending_updates(progress)
+            self._compile_ahead(progress, stop)
             if self._evaluation_due and settings.schedule == "train_and_evaluate":
                 self._evaluate_unless_stopped(log, progress)
             while self.step < last and not self._status(stop) and not self.early_stopping.stopped:
@@ -163,6 +167,19 @@ class Trainer:
             print(scores_before_and_after(self.warm_start, self.run_record, self.output_dir))
         return self._status(stop) if self.step < last or self._evaluation_due else 0
 
+    def _compile_ahead(self, progress, stop):
+        """Has the programs of the updates compiled: beside them on an accelerator; on processors, which would do both
+        at once, before the first, and by several processes too, in one order.
+        """
+        if self.backend.accelerated() and not self.processes.several:
+            return self.programs.compile_beside()
+
+        def told(there, count):
+            self.processes.stage(f"compiling program {there + 1} of {count}")
+            progress.programs(there, count, show=there < count)
+
+        self.programs.compile_ahead(told, lambda: not self._status(stop))
+
     def _status(self, stop):
         """The exit status that this process was told; with several the one that all have heard of."""
         return self._agreed if self.processes.several else stop.status
@@ -182,6 +199,7 @@ class Trainer:
             for batch, report in zip(batches, reports):
                 self.stream.record_loss(batch.problem, report["cross_entropy"])
             self.window.add(batches, reports, norm)
+            progress.programs(*self.programs.counts)
             progress.update(step, *self.window.latest)
 
         adaptive = self.hparams.mixture == "adaptive"  # a draw needs the loss of the update before
@@ -193,7 +211,7 @@ class Trainer:
         self.processes.stage(f"the batches of step {self.step + 1}")
         batches = self.stream.microbatches(self.step)
         microbatches = [(self.run_record.problems[batch.problem].spec, batch.arrays) for batch in batches]
-        first = self.clock.is_first(microbatches)
+        first = self.programs.is_new(microbatches)
         if first and pending:
             self._finish(pending)
             self.clock.start()
@@ -201,6 +219,7 @@ class Trainer:
         self.processes.meeting(f"the update of step {self.step + 1}")
         reports, norm = self.train_step.update(microbatches, rate)
         self.step += 1
+        self.programs.used(microbatches)
         pending.add(self.step, batches, reports, norm)
         if pending.read(all_of_them=first):
             self.clock.stop(counts=not first)
@@ -379,18 +398,3 @@ class Trainer:
         except Exception as error:  # a picture of the log, whatever that holds, stops no run
             said = f"{getattr(error, 'strerror', None) or error}"
             print(f"warning: the learning curves can't be drawn in {self.output_dir} ({said})", file=sys.stderr)
-
-    def _open_stream(self):
-        few, part = self.backend.STATIC_SHAPES, (self.processes.index, self.processes.count)
-        streams = {
-            name: BatchStream(store, "train", self.hparams, self.settings.seed, bucket=few, part=part)
-            for name, store in self.stores.items()
-        }
-        for name, stream in streams.items():
-            if stream.left_out:
-                print(
-                    f"{name}: {stream.left_out} of {stream.left_out + len(stream)} training examples are longer than "
-                    f"max_input_length, max_target_length or max_audio_seconds and left out"
-                )
-        sizes = {name: len(stream) for name, stream in streams.items()}
-        return MixtureStream(streams, MixtureSchedule(self.settings.mixture, self.hparams, sizes), self.settings.seed)

@@ -58,26 +58,36 @@ def capacity_dispatch(tokens, routing, padding_mask, experts, capacity_factor):
       y [N, d], without the choices that found their expert full; and the fraction of such choices.
     """
     assignments = sort_by_expert(routing)
-    capacity = _capacity(ops.shape(assignments.expert)[0], capacity_factor, experts.num_experts)
+    capacity = capacity_of(ops.shape(assignments.expert)[0], capacity_factor, experts.num_experts)
+    y, kept = within_capacity(tokens, assignments, routing.gates, capacity, experts, _dispatch)
+    return y, dropped_fraction(kept, padding_mask, assignments.choices)
+
+
+def within_capacity(tokens, assignments, gates, capacity, experts, dispatch):
+    """(y [N, d], kept [N·K]: whether the expert of an assignment took it); `dispatch`: `padded` or `_ragged`."""
     # From an expert's rows back to tokens: the rank of an assignment among those of its expert.
     expert = ops.minimum(assignments.expert, experts.num_experts - 1)
     rank = ops.cast(ops.argsort(assignments.order), "int32") - ops.take(assignments.starts, expert, axis=0)
     kept = ops.logical_and(assignments.expert < experts.num_experts, rank < capacity)
-    y = _dispatch(tokens, assignments, capacity, expert, rank, kept, experts)
-    y = combine_choices(y, routing.gates, kept)
-    routed = ops.maximum(ops.sum(padding_mask) * assignments.choices, 1.0)
-    return y, 1.0 - ops.sum(ops.cast(kept, "float32")) / routed
+    y = dispatch(tokens, assignments, capacity, expert, rank, kept, experts)
+    return combine_choices(y, gates, kept), kept
 
 
-def _padded(tokens, assignments, capacity, expert, rank, kept, experts):
+def dropped_fraction(kept, padding_mask, choices):
+    """The share of the assignments of real tokens that no expert took."""
+    routed = ops.maximum(ops.sum(padding_mask) * choices, 1.0)
+    return 1.0 - ops.sum(ops.cast(kept, "float32")) / routed
+
+
+def padded(tokens, assignments, capacity, expert, rank, kept, experts, slots=None):
     """What the experts make of their tokens, with as many slots for every expert, used or not: [N·K, d].
 
     An assignment that no expert takes gets some row that means nothing; its gate is 0.
 
     Args: expert [N·K]: that of each assignment; rank [N·K]: its number among those of its expert; kept [N·K]: whether
-      it is within the capacity.
+      it is within the capacity; slots: of each expert, None: as many as are needed and devices share evenly.
     """
-    counts, slots = ops.minimum(assignments.counts, capacity), even_slots(_slots(assignments.counts, capacity))
+    counts, slots = ops.minimum(assignments.counts, capacity), slots or even_slots(_slots(assignments.counts, capacity))
     order, choices, number = assignments.order, assignments.choices, experts.num_experts
     place = expert * slots + rank
     slot = ops.arange(slots, dtype="int32")[None]
@@ -109,12 +119,12 @@ def _ragged(tokens, assignments, capacity, expert, rank, kept, experts):
 
 
 def _ragged_if_few(tokens, assignments, capacity, expert, rank, kept, experts):
-    dispatch = _ragged if experts.num_experts <= MAX_RAGGED_EXPERTS else _padded
+    dispatch = _ragged if experts.num_experts <= MAX_RAGGED_EXPERTS else padded
     return dispatch(tokens, assignments, capacity, expert, rank, kept, experts)
 
 
 # XLA needs all lengths before it runs, and a GPU one large product rather than many small ones.
-_dispatch = Kernel(_padded, tensorflow_cpu=_ragged_if_few)
+_dispatch = Kernel(padded, tensorflow_cpu=_ragged_if_few)
 
 # Slots of every expert: its capacity, or on TensorFlow as many as the expert with the most tokens uses.
 _slots = Kernel(
@@ -123,7 +133,7 @@ _slots = Kernel(
 )
 
 
-def _capacity(assignments, factor, num_experts):
+def capacity_of(assignments, factor, num_experts):
     """How many of so many assignments an expert takes: `factor` times an even share, rounded up."""
     if isinstance(assignments, int):
         return max(LEAST_CAPACITY, math.ceil(assignments * factor / num_experts))

@@ -1,5 +1,7 @@
 """The layer: x + Σ_e gate_e(LN(x)) · W2_e ReLU(W1_e LN(x)), the sum over the K experts chosen for each token."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -8,6 +10,7 @@ from t2t_multimodel.kernels.shapes import shape_of
 from t2t_multimodel.layers import intermediates
 from t2t_multimodel.layers.experts.dispatch import block_dispatch, capacity_dispatch
 from t2t_multimodel.layers.experts.feed_forward import Experts
+from t2t_multimodel.layers.experts.groups import grouped_dispatch
 from t2t_multimodel.layers.experts.router import Router
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.layers.normalization import LayerNorm
@@ -19,8 +22,8 @@ class MixtureOfExperts(Layer):
     """Three ways to the same result, chosen by the arithmetic they cost:
 
     - few experts: all of them on every token, two plain products;
-    - training with many: each expert takes no more than its capacity; tokens that find it full keep the residual alone
-      and are counted;
+    - training with many: each expert takes no more than its capacity, of each group of rows where there are several;
+      tokens that find it full keep the residual alone and are counted;
     - evaluation with many: tokens in blocks, each with its expert's weights; nothing is ever dropped.
     """
 
@@ -28,7 +31,7 @@ class MixtureOfExperts(Layer):
         super().__init__(**kwargs)
         h = hparams
         self.num_experts, self.experts_per_token = h.num_experts, h.experts_per_token
-        self.capacity_factor = h.expert_capacity_factor
+        self.capacity_factor, self.groups = h.expert_capacity_factor, h.expert_groups
         size, filters = h.hidden_size, h.expert_filter_size
         self.gate_weight = self.add_weight(shape=(size, self.num_experts), initializer="zeros", name="gate")
         self.noise_weight = self.add_weight(shape=(size, self.num_experts), initializer="zeros", name="noise")
@@ -64,7 +67,8 @@ class MixtureOfExperts(Layer):
         if self._few_experts(training):
             y = self.experts.all(tokens, routing.dense_gates())
         elif training:
-            y, dropped = capacity_dispatch(tokens, routing, padding_mask, self.experts, self.capacity_factor)
+            dispatch = functools.partial(grouped_dispatch, groups=self.groups) if self.groups > 1 else capacity_dispatch
+            y, dropped = dispatch(tokens, routing, padding_mask, self.experts, self.capacity_factor)
         else:
             y = block_dispatch(tokens, routing, self.experts, BLOCK)
         report = {"load_balance_loss": load_balance_loss, "dropped_token_fraction": dropped, "load": load}

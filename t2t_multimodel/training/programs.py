@@ -1,0 +1,92 @@
+"""The programs of a run's updates: how many there will be, found from the plan of its batches, and compiled ahead.
+
+On JAX each shape of a batch has a program of its own, on TensorFlow each kind of problem. Compiling changes no result:
+the program of a shape is the same, whenever it is made.
+"""
+
+import threading
+
+LOOKED_AHEAD = 10_000  # updates of which the programs are known beforehand; later ones are counted as they come
+
+
+class Programs:
+    """Which programs the updates need, in the order in which they need them, and which are there."""
+
+    def __init__(self, train_step, stream, problems, ahead):
+        """
+        Args:
+          train_step: the `Step`. stream: the `MixtureStream`. problems: {name: what has its `spec`}.
+          ahead: whether `compile_ahead` compiles.
+        """
+        self._step, self._stream, self._problems, self._ahead = train_step, stream, problems, ahead
+        self._found = {}  # key → the microbatches, of blank arrays, that first need it
+        self._there = set()
+        self._thread, self._closing = None, threading.Event()
+
+    def look_ahead(self, step, last):
+        """Finds the programs of the updates after `step`, up to `last` or as far as is looked; prints how many."""
+        steps = max(0, min(last - step, LOOKED_AHEAD))
+        blanks, seen = {}, set()
+        for drawn in map(tuple, self._stream.shapes_ahead(step, steps)):
+            if drawn in seen:
+                continue
+            seen.add(drawn)
+            for problem, shape in drawn:
+                if (problem, shape) not in blanks:
+                    blanks[problem, shape] = self._stream.streams[problem].blank(shape)
+            microbatches = [(self._problems[problem].spec, blanks[problem, shape]) for problem, shape in drawn]
+            for key in self._step.programs_of(microbatches):
+                self._found.setdefault(key, microbatches)
+        count = len(self._found)
+        which = f"the next {steps} updates" if steps < last - step else f"{steps} updates"
+        if count:
+            print(f"{which}: {count} program{'s' * (count != 1)} to compile")
+
+    @property
+    def counts(self):
+        """(how many programs are there, how many are known to be needed)."""
+        return len(self._there), len(self._found.keys() | self._there)
+
+    def compile_ahead(self, told, wanted):
+        """Compiles what is known to be needed, where the backend can, and returns when all is there.
+
+        Args:
+          told: `told(programs that are there, all)` is called before each one and at the end.
+          wanted: `wanted()` false: no more of them.
+        """
+        for key, microbatches in list(self._found.items()) if self._ahead else ():
+            if not wanted():
+                return
+            told(*self.counts)
+            self._step.prepare(key, microbatches)
+            self._there.add(key)
+            self._found[key] = None  # its arrays have served
+        told(*self.counts)
+
+    def compile_beside(self):
+        """The same in a thread, beside the updates, which go first: one that needs its program waits for it alone."""
+        if self._ahead and self._found:
+            wanted = lambda: not self._closing.is_set()
+            self._thread = threading.Thread(target=self._quietly, args=(wanted,), name="programs", daemon=True)
+            self._thread.start()
+
+    def _quietly(self, wanted):
+        try:
+            self.compile_ahead(lambda *counts: None, wanted)
+        except Exception:  # the update that needs this program meets the same error, and raises it
+            self._closing.set()
+
+    def is_new(self, microbatches):
+        """Whether an update from `microbatches`, (spec, batch of arrays) pairs, has to wait for a program."""
+        return not self._there.issuperset(self._step.programs_of(microbatches))
+
+    def used(self, microbatches):
+        """An update from these was begun, so its programs are there."""
+        self._there.update(self._step.programs_of(microbatches))
+
+    def close(self):
+        """Ends the thread, after the program that it compiles."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
