@@ -82,6 +82,7 @@ class HParams:
     dropout: float = tuned(0.4, 0.0, 0.5)  # after every convolution block; sits on the residual stream, so it compounds
     use_attention: bool = True  # False: the ablation; the source reaches the target by position and by its mean
     use_experts: bool = True  # False: the ablation; no mixture of experts anywhere
+    use_convolutions: bool = True  # False: the ablation; no convolution blocks in the body, whatever their numbers
 
     # ---- Mixture of experts (paper §2.2; Shazeer et al. 2017)
     num_experts: int = tuned(240, 4, 240, log=True)

@@ -5,6 +5,7 @@ halves of a batch side by side.
 """
 
 import functools
+import itertools
 
 import keras
 from keras import ops
@@ -15,7 +16,7 @@ from t2t_multimodel.kernels.shapes import shape_of
 from t2t_multimodel.kernels.split_batch import split_batch
 from t2t_multimodel.layers import intermediates
 from t2t_multimodel.layers.attention import AttentionBlock, cross_attention, timing_signal
-from t2t_multimodel.layers.convolution import ConvBlock
+from t2t_multimodel.layers.convolution import conv_blocks
 from t2t_multimodel.layers.experts import MixtureOfExperts
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.layers.normalization import LayerNorm
@@ -49,7 +50,7 @@ class Encoder(Layer):
         super().__init__(**kwargs)
         self.hparams = h = hparams
         with keras.name_scope(self.name):
-            self.blocks = [ConvBlock(h, name=f"block{i}") for i in range(h.encoder_blocks)]
+            self.blocks = conv_blocks(h, h.encoder_blocks)
             self.experts = MixtureOfExperts(h, name="experts") if h.use_experts else None
             self.norm = LayerNorm(h.hidden_size, name="norm")
 
@@ -80,7 +81,7 @@ class Mixer(Layer):
         self.hparams = hparams
         with keras.name_scope(self.name):
             self.attention_block = AttentionBlock(hparams, name="attention_block")
-            self.blocks = [ConvBlock(hparams, causal=True, name=f"block{i}") for i in range(hparams.mixer_blocks)]
+            self.blocks = conv_blocks(hparams, hparams.mixer_blocks, causal=True)
 
     def call(self, target, source, source_padding_mask, training=False):
         def mixed(target, source, source_padding_mask):
@@ -122,7 +123,7 @@ class Decoder(Layer):
         super().__init__(**kwargs)
         self.hparams = h = hparams
         with keras.name_scope(self.name):
-            self.blocks = [ConvBlock(h, causal=True, name=f"block{i}") for i in range(h.decoder_blocks)]
+            self.blocks = conv_blocks(h, h.decoder_blocks, causal=True)
             self.cross_attentions = [cross_attention(h, name=f"source{i}") for i in range(h.decoder_blocks)]
             self.experts = MixtureOfExperts(h, name="experts") if h.use_experts else None
             self.norm = LayerNorm(h.hidden_size, name="norm")
@@ -130,7 +131,7 @@ class Decoder(Layer):
     def call(self, x, target_padding_mask, source, source_padding_mask, training=False):
         """x [B, T, d] → ([B, T, d], the experts' report or None). Only the experts need the target's padding."""
         report = None
-        middle = len(self.blocks) // 2 if self.experts is not None else 0
+        middle = len(self.cross_attentions) // 2 if self.experts is not None else 0
         if middle:
             beginning = functools.partial(self._blocks, slice(middle), training)
             x = split_if_wide(beginning, self.hparams, x, source, source_padding_mask)
@@ -140,10 +141,15 @@ class Decoder(Layer):
         return split_if_wide(ending, self.hparams, x, source, source_padding_mask), report
 
     def _blocks(self, which, training, x, source, source_padding_mask):
-        for block, attend in zip(self.blocks[which], self.cross_attentions[which]):
-            x = unless_kept(block, self.hparams, training)(x, training=training)
+        for block, attend in self._pairs()[which]:
+            if block is not None:
+                x = unless_kept(block, self.hparams, training)(x, training=training)
             x = unless_kept(attend, self.hparams, training)(x, source, source_padding_mask)
         return x
+
+    def _pairs(self):
+        """(convolution block, or None in the ablation without any; cross-attention) one after the other."""
+        return list(itertools.zip_longest(self.blocks, self.cross_attentions))
 
     def prepare(self, source, source_padding_mask):
         return [layer.prepare(source, source_padding_mask) for layer in self.cross_attentions]
@@ -160,8 +166,9 @@ class Decoder(Layer):
 
     def step(self, x, cross_attention_caches, position):
         """One position: x [B, d] → the same. cross_attention_caches: of each block."""
-        for i, (block, attend) in enumerate(zip(self.blocks, self.cross_attentions)):
-            if self.experts is not None and i == len(self.blocks) // 2:
+        for i, (block, attend) in enumerate(self._pairs()):
+            if self.experts is not None and i == len(self.cross_attentions) // 2:
                 x = self.experts.step(x, position)
-            x = attend.step(block.step(x, position), cross_attention_caches[i], position)
+            x = block.step(x, position) if block is not None else x
+            x = attend.step(x, cross_attention_caches[i], position)
         return self.norm.call(x)
