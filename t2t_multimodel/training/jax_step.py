@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from t2t_multimodel.modalities.arrays import joined_name
+from t2t_multimodel.training.joint_loss import by_variable, shared, surgery, weighed
 
 STATIC_SHAPES = True  # every shape is compiled anew
 UPDATES_UNDER_WAY = 2
@@ -39,7 +40,7 @@ class Step:
         self._write_variables()
         return self._all_variables()
 
-    def update(self, microbatches, learning_rate):
+    def update(self, microbatches, learning_rate, weights=None):
         """One update from the average over `microbatches`, a list of (spec, batch of numpy arrays); see the twin.
 
         Returns:
@@ -53,11 +54,11 @@ class Step:
             self._updates[key] = self._compiled_update(specs)
         batches = [batch for _, batch in microbatches]
         values = self._values or [v.value for v in self._all_variables()]
-        stops = ()
+        knobs, stops = self._knobs(learning_rate, weights, len(batches)), ()
         if self._several:
             batches = jax.tree.map(self.devices.put_part, batches)
             stops = (self.devices.put_part(np.full(self.devices.own, self.stop, np.int32)),)
-        self._values, norm, reports = self._updates[key](values, batches, np.float32(learning_rate), *stops)
+        self._values, norm, reports = self._updates[key](values, batches, knobs, *stops)
         return reports, norm
 
     def evaluate(self, spec, batch):
@@ -107,7 +108,7 @@ class Step:
         update = self._compiled_update(tuple(spec for spec, _ in microbatches))
         variables = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in self._all_variables()]
         batches = [batch for _, batch in microbatches]
-        found = update.lower(variables, batches, np.float32(0)).compile().memory_analysis()
+        found = update.lower(variables, batches, self._knobs(0.0, None, len(batches))).compile().memory_analysis()
         return {
             "arguments": found.argument_size_in_bytes,
             "temporary": found.temp_size_in_bytes,
@@ -133,6 +134,12 @@ class Step:
         for variable, value in zip(self._all_variables() if values else (), values or ()):
             variable.assign(value)
 
+    def _knobs(self, rate, weights, count):
+        """The numbers that an update takes: the learning rate, and with `loss_balance` the weights of the losses."""
+        if self.hparams.loss_balance == "none":
+            return {"rate": np.float32(rate)}
+        return {"rate": np.float32(rate), "weights": np.array(weights or [1.0] * count, np.float32)}
+
     def _compiled_update(self, specs):
         places = {}
         if self.devices:
@@ -149,21 +156,38 @@ class Step:
         trained = [v for v in trainable if id(v) in trained_ids]
         variables = self._all_variables()
 
-        def loss_of(weights, rest, batches):
+        def loss_of(weights, rest, given):
+            """Args: given: (spec, batch, weight of its loss) of each microbatch."""
             total, reports = 0.0, []
             with keras.StatelessScope(state_mapping=[*zip(trained, weights), *rest]) as scope:
-                for spec, batch in zip(specs, batches):
+                for spec, batch, weight in given:
                     loss, report = self.model.loss(batch, spec, training=True)
-                    total = total + loss / len(specs)
+                    total = total + weighed(loss, report, weight) / len(given)
                     reports.append({"loss": loss} | _reported(report))
                 return total, (reports, [scope.get_current_value(v) for v in state])
 
-        def update(values, batches, rate, stops=None):
+        def gradients_of(weights, rest, given):
+            """→ the gradients for `trained`, (the reports, the new state)."""
+            gradient = jax.grad(loss_of, has_aux=True)
+            if not self.hparams.gradient_surgery:
+                return gradient(weights, rest, given)
+            each, reports, new_state = [], [], []
+            for one in given:
+                now = [*rest, *zip(state, new_state)]  # with the state that the microbatch before left behind
+                found, (report, new_state) = gradient(weights, now, [one])
+                mine = {id(v) for v in self.model.trainable_variables_for(one[0])}
+                each.append([g for v, g in zip(trained, found) if id(v) in mine])
+                reports += report
+            owners, _ = by_variable(self.model, specs)
+            return surgery(each, owners, shared(self.model, trained)), (reports, new_state)
+
+        def update(values, batches, knobs, stops=None):
             by_id = {id(v): value for v, value in zip(variables, values)}
             rest = [(v, by_id[id(v)]) for v in self.model.variables if id(v) not in trained_ids]
             weights = [by_id[id(v)] for v in trained]
             with _scope(self.devices):
-                gradients, (reports, new_state) = jax.grad(loss_of, has_aux=True)(weights, rest, batches)
+                given = [*zip(specs, batches, knobs.get("weights", [None] * len(specs)))]
+                gradients, (reports, new_state) = gradients_of(weights, rest, given)
             norm = jax.numpy.sqrt(sum(jax.numpy.sum(g.astype("float32") ** 2) for g in gradients))
             if self.hparams.clip_norm:
                 scale = jax.numpy.minimum(1.0, self.hparams.clip_norm / jax.numpy.maximum(norm, 1e-12))
@@ -171,7 +195,7 @@ class Step:
             if stops is not None:
                 reports[0]["stop"] = stops.max()
             by_id |= {id(v): value for v, value in zip(state, new_state)}
-            by_id[id(self.optimizer.learning_rate)] = rate
+            by_id[id(self.optimizer.learning_rate)] = knobs["rate"]
             # Inside the scope the optimiser's assignments are recorded, not made; a subset of the variables is welcome.
             with keras.StatelessScope(state_mapping=[(v, by_id[id(v)]) for v in variables]) as scope:
                 self.optimizer.apply(gradients, trained)
