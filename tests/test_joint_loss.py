@@ -1,4 +1,4 @@
-"""What weighs the problems of a joint run: rules and formulas are the papers', and continued runs have the same bits."""
+"""What weighs the problems of a joint run: the papers' rules and formulas; continued runs have the same bits."""
 
 import json
 import shutil

@@ -11,6 +11,11 @@ HOLDS, FAILS, UNSURE = "holds", "does not hold", "can't tell at this size"
 ALPHA = 0.05
 TOLERANCE = 1.0  # points of 100: a smaller loss counts as no harm; the paper itself loses 1 point on pictures
 
+BLOCKS = {
+    plan.NO_EXPERTS: "The mixture of experts",
+    plan.NO_ATTENTION: "Attention",
+    plan.NO_CONVOLUTIONS: "Convolution",
+}
 RULE = (
     "How a verdict is decided. A gain is the difference of two kinds of runs with the same seed, positive if the first "
     "is better, with its 95 % interval over seeds (Student's t). A gain holds if the whole interval is above 0 and the "
@@ -123,8 +128,12 @@ def paper_claims(results):
             verdicts.append(
                 _harmless(results, claim, plan.JOINT, plan.alone(plays[role]), plays[role], metric, numbers)
             )
-    for kind, label in ((plan.NO_EXPERTS, "The mixture of experts"), (plan.NO_ATTENTION, "Attention")):
-        verdicts.append(_block(results, kind, label))
+    return [verdict for verdict in verdicts if verdict is not None] + block_claims(results)
+
+
+def block_claims(results, numbers=True):
+    """The `Verdict`s on the kinds of blocks that runs of the suite lack; `numbers`: of every problem."""
+    verdicts = [_block(results, kind, label, numbers) for kind, label in BLOCKS.items()]
     return [verdict for verdict in verdicts if verdict is not None]
 
 
@@ -153,7 +162,7 @@ def _harmless(results, claim, ours, theirs, problem, metric, numbers):
     return comparison and Verdict(claim, harmless(comparison), _evidence(comparison, ours, theirs, numbers))
 
 
-def _block(results, without, label):
+def _block(results, without, label, with_numbers):
     """The verdict that a block helps or does no harm on every task, by the headline metrics."""
     each = {}
     for problem, metrics in results.plan["metrics"].items():
@@ -172,12 +181,9 @@ def _block(results, without, label):
     groups["harm without the correction for several tasks on"] = by_itself
     parts = [f"{said} {', '.join(names)}" for said, names in groups.items() if names]
     parts.append(f"a gain on {', '.join(better)}" if better else "a significant gain on none")
-    numbers = ", ".join(f"{p} {_signed(c)}" for p, c in each.items())
-    return Verdict(
-        f"{label} helps or does no harm on every task",
-        verdict,
-        f"{'; '.join(parts)}. Gain of the headline metric with the block, in points, mean ± 95 %: {numbers}.",
-    )
+    numbers = ", ".join(f"{p} {signed(c)}" for p, c in each.items())
+    gained = f" Gain of the headline metric with the block, in points, mean ± 95 %: {numbers}." if with_numbers else ""
+    return Verdict(f"{label} helps or does no harm on every task", verdict, f"{'; '.join(parts)}.{gained}")
 
 
 def _evidence(c, ours, theirs, numbers):
@@ -187,8 +193,8 @@ def _evidence(c, ours, theirs, numbers):
     points_word = "" if get_metric(c.metric).scale is None else " points"
     seeds = f"{c.seeds} seed{'s' if c.seeds != 1 else ''}"
     return (
-        f"{unit}: {_value(c.metric, c.theirs.mean)} with “{theirs}”, {_value(c.metric, c.ours.mean)} with "
-        f"“{ours}”; gain {_signed(c)}{points_word} over {seeds}{p}.{paper}"
+        f"{unit}: {value_text(c.metric, c.theirs.mean)} with “{theirs}”, {value_text(c.metric, c.ours.mean)} with "
+        f"“{ours}”; gain {signed(c)}{points_word} over {seeds}{p}.{paper}"
     )
 
 
@@ -196,12 +202,14 @@ def _equals(text):
     return text if text.startswith("≤") else f"= {text}"
 
 
-def _signed(c):
+def signed(c):
+    """The gain of a `Comparison` in points, with its interval, as text."""
     half = "" if c.gain.half is None else f" ± {points(c.metric, c.gain.half):.2f}"
     return f"{points(c.metric, c.gain.mean):+.2f}{half}"
 
 
-def _value(metric, value):
+def value_text(metric, value):
+    """A metric's value as text."""
     metric = get_metric(metric)
     if metric.scale == 1:
         return f"{100 * value:.1f} %"

@@ -117,6 +117,48 @@ def shares(series, x_label="step"):
     return figure
 
 
+def frontiers(costs, values, colours, marks, y_label=""):
+    """What points are worth over each thing that they cost, side by side, with a line through those that none beats.
+
+    Args:
+      costs: {axis label: (what each point costs, the indices of those that none beats, cheapest first)}.
+      values: of each point. colours, marks: of each point the label by which it is coloured, and shaped.
+    """
+    figure, axes = _figure(1, len(costs), 3.7 * len(costs), 3.5)
+    colour_of = dict(zip(dict.fromkeys(colours), itertools.cycle(COLOURS)))
+    mark_of = dict(zip(dict.fromkeys(marks), itertools.cycle("osD^vPX*")))
+    handles = {}
+    for axis, (label, (cost, best)) in zip(axes, costs.items()):
+        axis.grid(True, color=FAINT, alpha=0.25, linewidth=0.6)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_xlabel(label, fontsize=8, color=INK)
+        line = axis.step([cost[i] for i in best], [values[i] for i in best], where="post", color=INK, linewidth=1.0)
+        for x, y, colour, mark in zip(cost, values, colours, marks):
+            look = {
+                "color": colour_of[colour],
+                "marker": mark_of[mark],
+                "linestyle": "",
+                "markersize": 4.5,
+                "alpha": 0.8,
+            }
+            axis.plot([x], [y], **look)
+        handles |= {"none is better for as little": line[0]}
+    axes[0].set_ylabel(y_label, fontsize=8, color=INK)
+    unseen = {"xdata": [], "ydata": [], "linestyle": "", "markersize": 5}
+    handles |= {label: _artist(color=colour, marker="o", **unseen) for label, colour in colour_of.items()}
+    handles |= {
+        label: _artist(color=FAINT, marker=mark, **unseen) for label, mark in mark_of.items() if len(mark_of) > 1
+    }
+    _legend(figure, handles, columns=8)
+    return figure
+
+
+def _artist(**look):
+    from matplotlib.lines import Line2D
+
+    return Line2D(**look)
+
+
 def attention(weights, column_names, row_names, title="", seconds=None):
     """Attention of output pieces (rows) over input positions (columns), [rows, columns]; each row sums to 1.
 
@@ -208,7 +250,7 @@ def _figure(rows, columns, width, height):
     return figure, axes
 
 
-def _legend(figure, handles):
+def _legend(figure, handles, columns=4):
     """A legend below all diagrams; `handles` is {label: artist}."""
     labels = [_short(label) for label in handles]
     legend = figure.legend(
@@ -218,7 +260,7 @@ def _legend(figure, handles):
         fontsize=7.5,
         frameon=False,
         labelcolor=INK,
-        ncols=min(4, len(handles)),
+        ncols=min(columns, len(handles)),
         handlelength=1.6,
     )
     for text in legend.get_texts():

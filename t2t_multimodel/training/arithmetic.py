@@ -34,6 +34,15 @@ def check(spec):
             )
 
 
+def is_counted(spec):
+    """Whether the arithmetic of a problem is counted."""
+    try:
+        check(spec)
+    except UserError:
+        return False
+    return True
+
+
 def of_update(hparams, spec, split):
     """Operations of an update from one batch of a problem, a mean over the first batches of its training split.
 

@@ -284,5 +284,12 @@ def device_memory():
     return (found or {}).get("bytes_limit"), device.device_kind
 
 
+def peak_device_memory():
+    """The most bytes of the first device's own memory that were taken at once; None for a processor."""
+    device = jax.local_devices()[0]
+    found = device.memory_stats() if device.platform != "cpu" else None
+    return (found or {}).get("peak_bytes_in_use")
+
+
 def _reported(report):
     return {name: report[name] for name in (*REPORTED, *(name for name in REPORTED_WHERE_THERE if name in report))}

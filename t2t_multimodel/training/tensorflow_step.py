@@ -334,5 +334,11 @@ def device_memory():
     return None, tf.config.list_logical_devices()[0].device_type.lower()
 
 
+def peak_device_memory():
+    """The most bytes of the first device's own memory that were taken at once; None for a processor."""
+    devices = [device for device in tf.config.list_logical_devices() if device.device_type == "GPU"]
+    return tf.config.experimental.get_memory_info(devices[0].name)["peak"] if devices else None
+
+
 def _reported(report):
     return {name: report[name] for name in (*REPORTED, *(name for name in REPORTED_WHERE_THERE if name in report))}
