@@ -35,7 +35,10 @@ _MOST = 2**31 - 1  # of what sizes are made from: they are counted in 32 bits
 _MOST_FLOAT = 3e38  # of rates and weights
 _LONGEST = 32  # numbers of a tuple
 # The most of what is made one by one, or takes memory beside the weights.
-_MOST_OF = dict.fromkeys("encoder_blocks attention_blocks mixer_blocks decoder_blocks".split(), 1000) | {
+_LAYERS = (
+    "encoder_blocks attention_blocks mixer_blocks decoder_blocks decoder_attentions encoder_experts decoder_experts"
+)
+_MOST_OF = dict.fromkeys(_LAYERS.split(), 1000) | {
     "audio_blocks": 30,
     "audio_mel_bins": 1024,
     "audio_frame_milliseconds": 60_000,
@@ -73,9 +76,14 @@ class HParams:
     # ---- Body (paper §2.1–2.3)
     hidden_size: int = tuned(1024, 64, 2048, step=32)  # features of every position in the body
     encoder_blocks: int = tuned(6, 1, 8)  # convolution blocks in the encoder; the experts sit in the middle
-    attention_blocks: int = 2  # convolution blocks that mix the target inside the mixer's attention block
+    attention_blocks: int = tuned(2, 0, 3)  # convolution blocks that mix the target inside the mixer's attention block
     mixer_blocks: int = tuned(2, 0, 4)  # convolution blocks after the mixer's attention block
     decoder_blocks: int = tuned(4, 1, 6)  # pairs of convolution block and cross-attention; experts in the middle
+    decoder_attentions: int = tuned(
+        0, 1, 6
+    )  # cross-attentions, if not as many as convolution blocks (0); spread evenly
+    encoder_experts: int = tuned(1, 0, 3)  # mixtures of experts, spread evenly between the blocks
+    decoder_experts: int = tuned(1, 0, 3)
     small_kernel: int = 3  # kernel size of a block's first two convolutions
     large_kernel: int = 15  # kernel size of its last two
     large_dilation: int = 8  # dilation of its last one, in positions

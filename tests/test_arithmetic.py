@@ -51,6 +51,15 @@ def test_a_block_that_is_left_out_is_not_counted(block):
 
 @pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="it counts in a graph of TensorFlow")
+def test_any_number_of_blocks_of_each_kind_is_counted():
+    numbers = {"encoder_blocks": 3, "decoder_blocks": 1, "decoder_attentions": 3}
+    hparams = replace(ALL_COUNTED, **numbers, encoder_experts=2, decoder_experts=0)
+    counted, traced = counted_and_traced(hparams, SPECS["text_to_text"])
+    assert counted == traced
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="it counts in a graph of TensorFlow")
 def test_strides_stacks_and_ctc_of_speech_are_counted():
     changes = {"audio_stack": 2, "audio_strides": (2, 1), "audio_bin_strides": (2,), "ctc_weight": 0.5}
     counted, traced = counted_and_traced(replace(ALL_COUNTED, **changes), SPECS["audio_spectrogram_to_text"])

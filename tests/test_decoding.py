@@ -12,6 +12,7 @@ from keras import ops
 from models import (
     BACKEND,
     CAUSAL_BLOCKS,
+    COMPOSED,
     FIRST_WORD,
     HPARAMS,
     NO_ATTENTION,
@@ -79,11 +80,12 @@ def model_of(kind):
         "without_experts": NO_EXPERTS,
         "without_attention": NO_ATTENTION,
         "without_convolutions": NO_CONVOLUTIONS,
+        "composed": COMPOSED,
     }[kind]
     return shared_model() if kind == "whole" else make_model(hparams, [TRANSLATION])
 
 
-KINDS = ("whole", "without_experts", "without_attention", "without_convolutions")
+KINDS = ("whole", "without_experts", "without_attention", "without_convolutions", "composed")
 
 
 @pytest.mark.slow

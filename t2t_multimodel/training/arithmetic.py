@@ -75,7 +75,8 @@ def parts(hparams, spec, rows, inputs, targets, training=False):
         length = math.prod(grid)
     else:
         counted["audio net"], length = audio_net(h, spec.inputs, rows, inputs)
-    counted["encoder"] = _blocks(h, h.encoder_blocks, rows * length) + experts(h, rows * length, training)
+    counted["encoder"] = _blocks(h, h.encoder_blocks, rows * length)
+    counted["encoder"] += h.encoder_experts * experts(h, rows * length, training)
     if isinstance(spec.targets, Label):
         counted["class net"] = class_net(h, grid or (length, 1), rows, len(spec.targets.classes))
         return counted
@@ -85,8 +86,8 @@ def parts(hparams, spec, rows, inputs, targets, training=False):
     if h.use_attention:
         counted["mixer"] += attention(h, rows, written, written)
     counted["decoder"] = _blocks(h, h.decoder_blocks, rows * written)
-    counted["decoder"] += h.decoder_blocks * source(h, rows, written, length)
-    counted["decoder"] += experts(h, rows * written, training)
+    counted["decoder"] += (h.decoder_attentions or h.decoder_blocks) * source(h, rows, written, length)
+    counted["decoder"] += h.decoder_experts * experts(h, rows * written, training)
     counted["softmax"] = product(rows * written, h.hidden_size, spec.targets.vocabulary_size)
     if h.ctc_weight and spec.inputs.in_order:
         counted["CTC"] = product(rows * length, h.hidden_size, spec.targets.vocabulary_size)
