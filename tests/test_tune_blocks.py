@@ -7,11 +7,12 @@ import pytest
 from small_run import arguments
 
 from t2t_multimodel import hyperparameters
-from t2t_multimodel.cli import tune
+from t2t_multimodel.cli import settings, tune
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.hparams.multimodel import multimodel_tiny
 from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.mixture import Mixture
+from t2t_multimodel.training.run_directory import RunDirectory
 from t2t_multimodel.tuning import space
 from t2t_multimodel.tuning.child import ChildRun
 from t2t_multimodel.tuning.equal_arithmetic import EqualArithmetic
@@ -66,10 +67,11 @@ def test_the_command_finds_a_composition_at_equal_arithmetic(small_run, tmp_path
     status, out, error = run_command(tune.main, *argv)
     assert status == 0, error
     assert "6 updates of the set have" in out and "trial 0 complete" in out
-    from t2t_multimodel.training.run_directory import RunDirectory
-
     run = RunDirectory(tmp_path / "tune" / "trials" / "0000").resolved().hparams
-    assert 1 <= run.train_steps <= 6 and (run.encoder_blocks, run.encoder_experts) != (0, 0)
+    base = replace(settings.resolve("report_small").hparams, train_steps=6)
+    stores = {"report_words": ExampleStore(small_run["data_dir"], "report_words")}
+    rule = EqualArithmetic(base, Mixture("m", "", ("report_words",)), stores)
+    assert run.train_steps == rule.steps(run)
     source = " ".join((tmp_path / "tune" / "best_hparams.py").read_text("utf-8").split())
     assert "after the operations of 6 updates of report_small" in source and "encoder_experts=" in source
     status, _, error = run_command(tune.main, *arguments(flags | {"trials": 2}))

@@ -81,8 +81,8 @@ def parse(text, base):
       UserError: an unknown hparam, a malformed or empty range, an invalid value.
     """
     dimensions = {}
-    parts = [part.strip() for part in hyperparameters.split(text)]
-    for part in [name for part in parts for name in (BLOCKS if part == "blocks" else [part])]:
+    given = [part.strip() for part in hyperparameters.split(text)]
+    for part in [one for each in given for one in (BLOCKS if each == "blocks" else [each])]:
         name, equals, said = (piece.strip() for piece in part.partition("="))
         types = hyperparameters.field_types()
         if name not in types:
