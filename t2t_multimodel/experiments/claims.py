@@ -4,7 +4,7 @@ import dataclasses
 
 from t2t_multimodel.experiments import plan
 from t2t_multimodel.experiments.paper import TOKEN_ACCURACY, WHOLE
-from t2t_multimodel.experiments.statistics import compare, p_text
+from t2t_multimodel.experiments.statistics import compare, p_text, seeds_that_tell
 from t2t_multimodel.metrics import get as get_metric
 
 HOLDS, FAILS, UNSURE = "holds", "does not hold", "can't tell at this size"
@@ -37,6 +37,7 @@ class Verdict:
     claim: str
     verdict: str
     evidence: str
+    gains: tuple = ()  # (problem, gain in points, half its interval or None) of each comparison, for a figure
 
     @property
     def mood(self):
@@ -154,12 +155,44 @@ def _gain(results, claim, ours, theirs, problem, metric, numbers=None):
     gain = comparison.gain
     if numbers and gain.half is not None and points(metric, gain.high) < numbers[1] - numbers[0]:
         note += f" A gain as large as the paper's ({numbers[1] - numbers[0]:+.1f}) lies outside the interval."
-    return Verdict(claim, gains(comparison), _evidence(comparison, ours, theirs, numbers) + note)
+    verdict = gains(comparison)
+    note += _would_tell([comparison], 0.0) if verdict == UNSURE and not saturated(comparison) else ""
+    said = _evidence(comparison, ours, theirs, numbers) + note
+    return Verdict(claim, verdict, said, _in_points({problem: comparison}))
 
 
 def _harmless(results, claim, ours, theirs, problem, metric, numbers):
     comparison = compare(results, ours, theirs, problem, metric)
-    return comparison and Verdict(claim, harmless(comparison), _evidence(comparison, ours, theirs, numbers))
+    if comparison is None:
+        return None
+    verdict = harmless(comparison)
+    note = _would_tell([comparison], -TOLERANCE) if verdict == UNSURE else ""
+    said = _evidence(comparison, ours, theirs, numbers) + note
+    return Verdict(claim, verdict, said, _in_points({problem: comparison}))
+
+
+def _would_tell(comparisons, mark):
+    """What would tell on comparisons that are undecided against a mark (points), as a sentence."""
+    comparisons = [c for c in comparisons if get_metric(c.metric).scale is not None]
+    if any(untaught(c) for c in comparisons):
+        return " Longer runs would tell: neither side has learned the task."
+    if any(c.gain.half is None for c in comparisons):
+        return " Two more seeds would give an interval."
+    needed = [seeds_that_tell(c.gain, mark * get_metric(c.metric).scale / 100) for c in comparisons]
+    if not needed:
+        return ""
+    if None in needed:
+        return " Not even 1,000 seeds would tell, if the gain is what it seems."
+    if max(needed) <= max(c.gain.count for c in comparisons):
+        return " More scored examples would tell."
+    return f" About {max(needed)} seeds would tell, if the gain is what it seems."
+
+
+def _in_points(comparisons):
+    return tuple(
+        (problem, points(c.metric, c.gain.mean), None if c.gain.half is None else points(c.metric, c.gain.half))
+        for problem, c in comparisons.items()
+    )
 
 
 def _block(results, without, label, with_numbers):
@@ -182,8 +215,11 @@ def _block(results, without, label, with_numbers):
     parts = [f"{said} {', '.join(names)}" for said, names in groups.items() if names]
     parts.append(f"a gain on {', '.join(better)}" if better else "a significant gain on none")
     numbers = ", ".join(f"{p} {signed(c)}" for p, c in each.items())
+    unsure = [each[p] for p, outcome in outcomes.items() if outcome == UNSURE]
+    note = _would_tell(unsure, -TOLERANCE) if verdict == UNSURE else ""
     gained = f" Gain of the headline metric with the block, in points, mean ± 95 %: {numbers}." if with_numbers else ""
-    return Verdict(f"{label} helps or does no harm on every task", verdict, f"{'; '.join(parts)}.{gained}")
+    said = f"{'; '.join(parts)}.{gained}{note}"
+    return Verdict(f"{label} helps or does no harm on every task", verdict, said, _in_points(each))
 
 
 def _evidence(c, ours, theirs, numbers):

@@ -61,6 +61,7 @@ def _points(measured):
     found = []
     for kind, values in measured.plan["grid"].items():
         quality = mean_quality(measured, kind)
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         if quality:
             found.append((values, quality, cost(measured, kind)))
     return sorted(found, key=lambda point: [(v is None, str(type(v)), v) for v in point[0].values()])

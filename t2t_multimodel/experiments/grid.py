@@ -69,7 +69,7 @@ def kinds(grid, base, joint):
             try:
                 hparams = hyperparameters.override(base, changes, _FLAG)
             except UserError as error:  # more experts a token than there are, heads that do not divide, …
-                refused = error
+                refused = refused or error
                 continue
             if hparams in seen:
                 continue
@@ -82,11 +82,6 @@ def kinds(grid, base, joint):
     if not found:
         raise UserError(f"{_FLAG}: no point is another than the joint run" if refused is None else str(refused))
     return points, found
-
-
-def possible(grid, points):
-    """(number of combinations of a grid, of its points that are runs), for a line to the user."""
-    return _count(grid), len(points)
 
 
 def _count(grid):

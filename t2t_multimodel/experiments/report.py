@@ -1,10 +1,12 @@
 """report.html and report.md of a suite: the paper's tables beside ours, claims, learning curves, transfer, experts."""
 
+import math
 from pathlib import Path
 
 from t2t_multimodel.experiments import balancing_page, blocks, claims, efficiency, paper, plan, results, suite_figures
 from t2t_multimodel.experiments.statistics import at_seconds, compare, interval, p_text
 from t2t_multimodel.metrics import get as get_metric
+from t2t_multimodel.report import figures
 from t2t_multimodel.report.page import Page
 from t2t_multimodel.training.reporting import format_seconds
 
@@ -87,7 +89,17 @@ PAGES = {
 def _claims(page, measured):
     of_the_paper = measured.plan["suite"] == "paper_tables"
     section = page.section("The paper's claims" if of_the_paper else "Gains from joint training")
-    for verdict in claims.paper_claims(measured) if of_the_paper else claims.transfer_claims(measured):
+    found = claims.paper_claims(measured) if of_the_paper else claims.transfer_claims(measured)
+    drawn = [v for v in found if v.gains and all(math.isfinite(mean) for _, mean, _ in v.gains)]
+    if drawn:  # all of them in one screen
+        rows = [(v.claim, v.verdict, v.mood, [(mean, half) for _, mean, half in v.gains]) for v in drawn]
+        section.figure(
+            figures.verdicts(rows, "gain in points of 100, with its 95 % interval over seeds"),
+            "; ".join(f"{v.claim}: {v.verdict}" for v in drawn),
+            "A claim on every task has a point for each; their order is that of the problems above.",
+        )
+    section = section.details("The verdicts in words, with their numbers, and how they are decided")
+    for verdict in found:
         section.note(verdict.sentence, verdict.mood)
     section.text(claims.RULE)
 

@@ -159,6 +159,34 @@ def _artist(**look):
     return Line2D(**look)
 
 
+def verdicts(rows, x_label=""):
+    """Differences with their intervals, a row for each claim, coloured by its verdict.
+
+    Args:
+      rows: (claim, verdict, mood of a note, [(difference, half its interval or None)]) of each; several differences of
+        one claim stand under each other.
+    """
+    figure, (axis,) = _figure(1, 1, 10.5, 0.7 + 0.3 * len(rows))
+    colour_of = {"good": COLOURS[2], "bad": COLOURS[1], "unsure": FAINT}
+    for row, (_, _, mood, differences) in enumerate(rows):
+        for i, (mean, half) in enumerate(differences):
+            y = row + 0.55 * ((i + 0.5) / len(differences) - 0.5)
+            look = {"color": colour_of.get(mood, FAINT), "markersize": 4 if len(differences) == 1 else 2.5}
+            axis.errorbar([mean], [y], xerr=None if half is None else [half], fmt="o", elinewidth=1.2, **look)
+    axis.axvline(0, color=FAINT, linewidth=0.8)
+    axis.grid(True, axis="x", color=FAINT, alpha=0.25, linewidth=0.6)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    _name_ticks(axis.yaxis, [_short(claim, 84) for claim, *_ in rows], most=84)
+    right = axis.secondary_yaxis("right")
+    right.spines["right"].set_visible(False)
+    _name_ticks(right.yaxis, [verdict for _, verdict, *_ in rows])
+    for side in (axis.yaxis, right.yaxis):
+        side.set_tick_params(length=0)
+    axis.set_xlabel(x_label, fontsize=8, color=INK)
+    return figure
+
+
 def attention(weights, column_names, row_names, title="", seconds=None):
     """Attention of output pieces (rows) over input positions (columns), [rows, columns]; each row sums to 1.
 
@@ -324,8 +352,8 @@ def _title(axis, text):
     axis.set_title(shown, fontsize=9, fontweight="bold", loc="left", color=INK, parse_math=False)
 
 
-def _name_ticks(axis, names, rotate=False):
-    labels = [_short("".join(c if c.isprintable() else "·" for c in str(name))) for name in names]
+def _name_ticks(axis, names, rotate=False, most=28):
+    labels = [_short("".join(c if c.isprintable() else "·" for c in str(name)), most) for name in names]
     axis.set_ticks(range(len(labels)), labels, rotation=90 if rotate else 0, fontsize=7)
     for text in axis.get_ticklabels():
         text.set_parse_math(False)
