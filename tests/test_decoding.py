@@ -12,7 +12,6 @@ from keras import ops
 from models import (
     BACKEND,
     CAUSAL_BLOCKS,
-    COMPOSED,
     FIRST_WORD,
     HPARAMS,
     NO_ATTENTION,
@@ -80,12 +79,11 @@ def model_of(kind):
         "without_experts": NO_EXPERTS,
         "without_attention": NO_ATTENTION,
         "without_convolutions": NO_CONVOLUTIONS,
-        "composed": COMPOSED,
     }[kind]
     return shared_model() if kind == "whole" else make_model(hparams, [TRANSLATION])
 
 
-KINDS = ("whole", "without_experts", "without_attention", "without_convolutions", "composed")
+KINDS = ("whole", "without_experts", "without_attention", "without_convolutions")
 
 
 @pytest.mark.slow

@@ -136,7 +136,7 @@ def test_a_grid_without_a_possible_point_is_one_line():
         grid.kinds(grid.parse("num_heads=3|5"), HPARAMS, JOINT)
     with pytest.raises(UserError, match="no point is another than the joint run"):
         grid.kinds(grid.parse("num_heads=2"), HPARAMS, JOINT)
-    with pytest.raises(UserError, match="2000 are the most"):
+    with pytest.raises(UserError, match="2,001 points; 2,000 are the most"):
         grid.kinds(grid.parse(f"num_experts={'|'.join(map(str, range(2001)))}"), HPARAMS, JOINT)
 
 
@@ -195,7 +195,7 @@ def test_ways_to_balance_are_valid_and_differ_from_the_joint_run():
         hyperparameters.validate(each)
     draws = {kind.name: dict(kind.draws) for kind in kinds}
     # From shares of 1/4 to even ones: 3/8 on the mean. By size: 1000^(1/5) against 3 · 10^(1/5).
-    assert draws["staged"]["tiny_ende"] == pytest.approx(3 / 8, abs=2e-3)
+    assert draws["staged"]["tiny_ende"] == pytest.approx(3 / 8, abs=0.02)
     assert draws["temperature"]["tiny_ende"] == pytest.approx(1000**0.2 / (1000**0.2 + 3 * 10**0.2))
 
 
@@ -207,7 +207,7 @@ def test_runs_are_as_long_as_take_the_time_of_the_joint_run():
     seconds = {kind.name: estimate.update_seconds(kind, shares, timings) for kind in balancing_kinds()}
     assert seconds["joint"] == pytest.approx(0.25) == seconds["uncertainty"]
     assert seconds["gradient surgery"] == pytest.approx(0.5)
-    assert seconds["staged"] == pytest.approx(0.225, abs=2e-3)
+    assert seconds["staged"] == pytest.approx(0.225, abs=0.01)
     shorter = replace(balancing_kinds()[0], length=0.5)
     assert plan.steps_of(shorter, shares, 100) == 50
     assert plan.changes_of(shorter, shares, 100, replace(HPARAMS, learning_rate_warmup_steps=10)) == {
@@ -247,7 +247,7 @@ def test_what_a_suite_can_not_do_is_one_line(flags, said, data, tmp_path, run_co
     if "--problem" not in names:
         given.append("--problem=tiny_ende,tiny_image")
     status, _, error = run_command(experiment.main, *flags, *given)
-    assert status == 2 and said in error and len(error.splitlines()) == 2, error
+    assert status == 2 and said in error and len(error.splitlines()) == 1, error
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,12 @@ from t2t_multimodel.report import figures
 
 SHORT = {"num_experts": "experts", "experts_per_token": "experts a token", "num_heads": "heads"}
 _COSTS = (  # of a `Cost`: name, what it is called, what the number is divided by, digits
-    ("arithmetic", "billion operations an update", 1e9, 2),
-    ("seconds", "milliseconds an update", 1e-3, 1),
-    ("memory", "MiB that training took", 2**20, 0),
+    ("arithmetic", "10⁹ operations", 1e9, 2),
+    ("seconds", "milliseconds", 1e-3, 1),
+    ("memory", "MiB", 2**20, 0),
 )
+_SHOWN = 8  # points of the frontiers
+_OF = {"arithmetic": "an update", "seconds": "an update", "memory": "in training"}
 RULE = (
     "Quality is the mean of the problems' headline metrics in points of 100 (error rates count from 100 down), ± the "
     "95 % interval over seeds. The effect of a value is its mean difference to the first value over the points that "
@@ -133,7 +135,7 @@ def _frontiers(section, points):
         numbers = [getattr(each, what) for *_, each in points]
         if all(numbers):
             best[what] = frontier(numbers, qualities)
-            costs[label] = ([number / unit for number in numbers], best[what])
+            costs[f"{label} {_OF[what]}"] = ([number / unit for number in numbers], best[what])
     if not costs:
         return
     marked = names[1] if len(names) > 1 else names[0]
@@ -150,13 +152,16 @@ def _frontiers(section, points):
         "Quality over cost; each point is a mean over seeds.",
     )
     which = sorted(set().union(*best.values()), key=lambda i: -qualities[i])
-    rows = [(*(SHORT.get(n, n) for n in names), "quality", *(label for _, label, *_ in _COSTS), "best for its")]
-    for i in which:
+    rows = [(*(SHORT.get(n, n) for n in names), "quality", *(label for _, label, *_ in _COSTS), "best for as little")]
+    for i in which[:_SHOWN]:
         values, quality, each = points[i]
         cells = ["–" if values[name] is None else values[name] for name in names]
         best_for = ", ".join(what for what in best if i in best[what])
         rows.append((*cells, shown(interval(list(quality.values()))), *_cost_cells(each), best_for))
-    section.table(rows, caption="The points that no other beats at their cost, best first")
+    more = f"; {len(which) - _SHOWN} more are below" if len(which) > _SHOWN else ""
+    section.table(
+        rows, caption=f"Points that none beats at their cost (of an update, and in training), best first{more}"
+    )
 
 
 def _cost_cells(each):

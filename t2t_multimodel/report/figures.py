@@ -61,7 +61,7 @@ def curves(panels, columns=3, legend=True):
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     if legend and len(drawn) > 1:
-        _legend(figure, drawn)
+        _legend(figure, drawn, columns=min(4, 2 * columns))
     return figure
 
 
