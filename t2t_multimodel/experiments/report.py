@@ -96,7 +96,9 @@ def _claims(page, measured):
         section.figure(
             figures.verdicts(rows, "gain in points of 100, with its 95 % interval over seeds"),
             "; ".join(f"{v.claim}: {v.verdict}" for v in drawn),
-            "A claim on every task has a point for each; their order is that of the problems above.",
+            "A claim on every task has a point for each, in the order above."
+            if any(len(v.gains) > 1 for v in drawn)
+            else "",
         )
     section = section.details("The verdicts in words, with their numbers, and how they are decided")
     for verdict in found:
