@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from t2t_multimodel.modalities.operations import conv_step, product
 from t2t_multimodel.training import arithmetic
-from t2t_multimodel.training.arithmetic import attention, conv_step, experts, product
+from t2t_multimodel.training.arithmetic import attention, experts
 
 __all__ = ["attention", "conv_step", "decoding", "experts", "forward", "parts", "product", "training"]
 

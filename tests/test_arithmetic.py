@@ -70,5 +70,5 @@ def test_lengths_may_be_arrays():
 
 
 def test_what_is_not_counted_is_said():
-    with pytest.raises(UserError, match="arithmetic of an input that is numbers is not counted, only of text, image"):
+    with pytest.raises(UserError, match="of an input that is numbers is not counted, since its class defines"):
         arithmetic.check(ProblemSpec("prices", Numbers(), TEXT))

@@ -155,7 +155,10 @@ def test_the_page_of_a_grid_finds_what_pays():
     counted = {n: dict.fromkeys(PROBLEMS, 2e9 if v["num_experts"] else 1e9) for n, v in points.items()}
     page = report.build(measured("efficiency", kinds, rights, arithmetic=counted, grid=points))
     text = page.markdown().replace("\u00a0", " ")
-    assert "Another number of experts is worth something: holds. Best is 2 against 0: +10.0 ± 0.0 points" in text
+    assert (
+        "Another number of experts is worth something: holds. The best of the others is 2 against 0: +10.0 ± 0.0 points"
+        in text
+    )
     assert "× 2.00 the arithmetic" in text
     assert "Another number of heads is worth something: does not hold" in text
     assert "6 points, best first" in text and "my_sounds" in text

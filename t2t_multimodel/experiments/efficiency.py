@@ -114,7 +114,7 @@ def _verdict(name, found):
     value, reference, gain, ratios, _ = best
     times = [f"{_times(ratio)} the {what}" for ratio, (what, *_) in zip(ratios, _COSTS) if ratio is not None]
     label = SHORT.get(name, name)
-    evidence = f"Best is {value} against {reference}: {shown(gain, sign=True)} points" + (
+    evidence = f"The best of the others is {value} against {reference}: {shown(gain, sign=True)} points" + (
         f" for {', '.join(times)}." if times else "."
     )
     return Verdict(

@@ -9,28 +9,26 @@ training step is three forward passes: the gradients of what goes in and of the 
 compare the count with the operations of the traced graph).
 """
 
-import math
-
 import numpy as np
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.plan import BatchPlan
-from t2t_multimodel.modalities import Audio, Image, Label, Text
+from t2t_multimodel.modalities.base import Modality
+from t2t_multimodel.modalities.operations import conv_step, product
 
 STEP = 3  # forward passes that a training step is
 
 
 def check(spec):
     """Raises `UserError` for a problem whose arithmetic is not counted."""
-    for side, modality, known in (
-        ("input", spec.inputs, (Text, Image, Audio)),
-        ("target", spec.targets, (Text, Label)),
+    for side, modality, counts in (
+        ("input", spec.inputs, "encoder_operations"),
+        ("target", spec.targets, "head_operations"),
     ):
-        if not isinstance(modality, known) or modality.members:
-            names = ", ".join(kind.modality_name for kind in known)
+        if getattr(type(modality), counts) is getattr(Modality, counts):
             raise UserError(
-                f"{spec.name}: the arithmetic of an {side} that is {modality.modality_name} is not counted, only of "
-                f"{names}; leave the problem out"
+                f"{spec.name}: the arithmetic of an {side} that is {modality.modality_name} is not counted, since its "
+                f"class defines no {counts}; leave the problem out"
             )
 
 
@@ -67,18 +65,14 @@ def parts(hparams, spec, rows, inputs, targets, training=False):
         do not vary. Arrays of several lengths give arrays of operations.
     """
     check(spec)
-    h, grid, counted = hparams, None, {}
-    if isinstance(spec.inputs, Text):
-        length = inputs
-    elif isinstance(spec.inputs, Image):
-        counted["image net"], grid = image_net(h, spec.inputs, rows)
-        length = math.prod(grid)
-    else:
-        counted["audio net"], length = audio_net(h, spec.inputs, rows, inputs)
+    h, counted = hparams, {}
+    operations, length, grid = spec.inputs.encoder_operations(h, rows, inputs)
+    counted[f"{spec.inputs.modality_name} net"] = operations
+    head = spec.targets.head_operations(h, rows, length, grid, targets)
+    counted[f"{spec.targets.modality_name} head"] = head
     counted["encoder"] = _blocks(h, h.encoder_blocks, rows * length)
     counted["encoder"] += h.encoder_experts * experts(h, rows * length, training)
-    if isinstance(spec.targets, Label):
-        counted["class net"] = class_net(h, grid or (length, 1), rows, len(spec.targets.classes))
+    if not spec.targets.uses_vocabulary:
         return counted
     written = targets
     counted["mixer"] = _blocks(h, h.attention_blocks + h.mixer_blocks, rows * written)
@@ -88,19 +82,9 @@ def parts(hparams, spec, rows, inputs, targets, training=False):
     counted["decoder"] = _blocks(h, h.decoder_blocks, rows * written)
     counted["decoder"] += (h.decoder_attentions or h.decoder_blocks) * source(h, rows, written, length)
     counted["decoder"] += h.decoder_experts * experts(h, rows * written, training)
-    counted["softmax"] = product(rows * written, h.hidden_size, spec.targets.vocabulary_size)
     if h.ctc_weight and spec.inputs.in_order:
         counted["CTC"] = product(rows * length, h.hidden_size, spec.targets.vocabulary_size)
     return counted
-
-
-def product(rows, inner, columns):
-    return 2 * rows * inner * columns
-
-
-def conv_step(tokens, before, after, taps):
-    """A separable convolution: taps of every feature, then pointwise."""
-    return 2 * tokens * before * (taps if taps > 1 else 0) + product(tokens, before, after)
 
 
 def _blocks(h, count, tokens):
@@ -133,57 +117,3 @@ def experts(h, tokens, training):
         return 0
     gates = product(tokens, h.hidden_size, h.num_experts) * (2 if training else 1)
     return gates + h.experts_per_token * 2 * product(tokens, h.hidden_size, h.expert_filter_size)
-
-
-def image_net(h, picture, rows):
-    """(operations, grid) of the entry flow."""
-    halved = lambda grid, stride=2: tuple(-(-side // stride) for side in grid)
-    first, second = h.image_stem_filters
-    grid = halved((picture.height, picture.width), h.image_stem_stride)
-    operations = product(rows * math.prod(grid), 9 * picture.channels, first)
-    operations += conv_step(rows * math.prod(grid), first, second, 9)
-    before = second
-    for filters in (f or h.hidden_size for f in h.image_residual_filters):
-        positions, kept = rows * math.prod(grid), rows * math.prod(halved(grid))
-        operations += conv_step(positions, before, filters, 9) + conv_step(positions, filters, filters, 9)
-        operations += conv_step(kept, before, filters, 1)
-        grid, before = halved(grid), filters
-    if before != h.hidden_size:
-        operations += conv_step(rows * math.prod(grid), before, h.hidden_size, 1)
-    return operations, grid
-
-
-def audio_net(h, sound, rows, samples):
-    """(operations, positions) of the residual blocks over a spectrogram or a waveform."""
-    each = lambda strides: [strides[min(i, len(strides) - 1)] for i in range(h.audio_blocks)]
-    filters = [min(h.audio_filter_multiplier * 2 ** (i + 1), h.audio_filters_most) for i in range(h.audio_blocks)]
-    if sound.form == "spectrogram":
-        hop, frame = (
-            round(sound.rate * h.audio_hop_milliseconds / 1000),
-            2 * round(sound.rate * h.audio_frame_milliseconds / 2000),
-        )
-        frames, bins = -(-samples // hop), h.audio_mel_bins
-        operations = product(rows * frames, 2 ** math.ceil(math.log2(frame)) // 2 + 1, bins)
-        length, before, sideways = -(-frames // h.audio_stack), h.audio_stack, each(h.audio_bin_strides)
-    else:
-        length, bins, before, sideways = samples, 1, filters[0], [1] * h.audio_blocks
-        operations = product(rows * samples, 9, before)
-    for after, down, right in zip(filters, each(h.audio_strides), sideways):
-        kept, kept_bins = -(-length // down), -(-bins // right)
-        operations += conv_step(rows * length * bins, before, after, 9) + conv_step(
-            rows * length * bins, after, after, 9
-        )
-        operations += conv_step(rows * kept * kept_bins, before, after, 1)
-        length, bins, before = kept, kept_bins, after
-    return operations + product(rows * length, bins * before, h.hidden_size), length
-
-
-def class_net(h, grid, rows, classes):
-    """The exit flow."""
-    size = h.hidden_size
-    third, fourth = (int(size * ratio) for ratio in h.class_filter_ratios)
-    positions = rows * math.prod(grid)
-    kept = rows * math.prod(-(-side // 2) for side in grid)
-    operations = conv_step(kept, size, size, 9) + 2 * conv_step(positions, size, size, 9)
-    operations += conv_step(kept, size, third, 9) + conv_step(kept, third, fourth, 9)
-    return operations + product(rows, fourth, classes)
