@@ -4,11 +4,11 @@
 
 Of trees, three ways for each number of training trees and each seed: a run that starts from the trained one (`warm`),
 one from scratch with as many updates (`scratch`), and one of all problems together from scratch (`joint`), with as many
-updates as both runs of the warm start. Every run keeps its best checkpoint by the share of right tokens on dev (the loss
-on dev rises long before trees stop getting better), which is scored on test.
+updates as both runs of the warm start. Every run keeps its best checkpoint by the share of right tokens on dev, which
+is scored on test. (The loss on dev rises long before trees stop getting better.)
 Of the language pair: a run of the other seven problems, as long as the demo's, goes on with French→English beside them
-for 5 % of its updates, each of four batches, at a lower learning rate; held against joint training, and the old problems
-against their scores before.
+for 5 % of its updates, each of four batches, at a lower learning rate; held against joint training, and the old
+problems against their scores before.
 
 Everything is in FOLDER, hours of it: what is finished is not made again, a run that was stopped goes on. `--minutes`
 starts no further run after so many. A call writes trees.png and table.md of the runs that are finished so far. Their

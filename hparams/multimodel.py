@@ -104,6 +104,10 @@ def _without_attention(parent):
     return replace(parent, use_attention=False)  # paper table 4, "no attention"
 
 
+def _without_convolutions(parent):
+    return replace(parent, use_convolutions=False)  # the third kind of block, which the paper keeps in all its models
+
+
 @register_hparams
 def multimodel_base_no_moe():
     """Ablation of multimodel_base: no mixture of experts anywhere."""
@@ -114,6 +118,12 @@ def multimodel_base_no_moe():
 def multimodel_base_no_attention():
     """Ablation of multimodel_base: no attention; the source reaches the target by position and by its mean."""
     return _without_attention(multimodel_base())
+
+
+@register_hparams
+def multimodel_base_no_convolutions():
+    """Ablation of multimodel_base: no convolution blocks in the body; positions meet in attention alone."""
+    return _without_convolutions(multimodel_base())
 
 
 @register_hparams
@@ -129,6 +139,12 @@ def multimodel_single_no_attention():
 
 
 @register_hparams
+def multimodel_single_no_convolutions():
+    """Ablation of multimodel_single: no convolution blocks in the body; positions meet in attention alone."""
+    return _without_convolutions(multimodel_single())
+
+
+@register_hparams
 def multimodel_tiny_no_moe():
     """Ablation of multimodel_tiny: no mixture of experts anywhere."""
     return _without_experts(multimodel_tiny())
@@ -138,3 +154,9 @@ def multimodel_tiny_no_moe():
 def multimodel_tiny_no_attention():
     """Ablation of multimodel_tiny: no attention; the source reaches the target by position and by its mean."""
     return _without_attention(multimodel_tiny())
+
+
+@register_hparams
+def multimodel_tiny_no_convolutions():
+    """Ablation of multimodel_tiny: no convolution blocks in the body; positions meet in attention alone."""
+    return _without_convolutions(multimodel_tiny())

@@ -23,19 +23,23 @@ _LEAST = dict.fromkeys(
     "image_stem_stride audio_blocks audio_mel_bins audio_filter_multiplier audio_filters_most audio_strides "
     "audio_bin_strides audio_stack learning_rate_decay_steps "
     "batch_tokens batch_examples max_input_length max_target_length length_window gradient_accumulation_steps "
-    "train_steps batch_rows_multiple expert_groups".split(),
+    "train_steps batch_rows_multiple expert_groups loss_balance_window".split(),
     1,
 )
 _ABOVE = (
     "expert_capacity_factor class_filter_ratios audio_frame_milliseconds audio_hop_milliseconds adam_epsilon "
-    "max_audio_seconds mixture_temperature audio_time_mask_milliseconds audio_speeds".split()
+    "max_audio_seconds mixture_temperature audio_time_mask_milliseconds audio_speeds loss_balance_rate "
+    "loss_balance_temperature".split()
 )
 _BELOW_ONE = ("dropout", "label_smoothing", "adam_beta1", "adam_beta2", "audio_preemphasis", "ctc_weight")
 _MOST = 2**31 - 1  # of what sizes are made from: they are counted in 32 bits
 _MOST_FLOAT = 3e38  # of rates and weights
 _LONGEST = 32  # numbers of a tuple
 # The most of what is made one by one, or takes memory beside the weights.
-_MOST_OF = dict.fromkeys("encoder_blocks attention_blocks mixer_blocks decoder_blocks".split(), 1000) | {
+_LAYERS = (
+    "encoder_blocks attention_blocks mixer_blocks decoder_blocks decoder_attentions encoder_experts decoder_experts"
+)
+_MOST_OF = dict.fromkeys(_LAYERS.split(), 1000) | {
     "audio_blocks": 30,
     "audio_mel_bins": 1024,
     "audio_frame_milliseconds": 60_000,
@@ -73,9 +77,14 @@ class HParams:
     # ---- Body (paper §2.1–2.3)
     hidden_size: int = tuned(1024, 64, 2048, step=32)  # features of every position in the body
     encoder_blocks: int = tuned(6, 1, 8)  # convolution blocks in the encoder; the experts sit in the middle
-    attention_blocks: int = 2  # convolution blocks that mix the target inside the mixer's attention block
+    attention_blocks: int = tuned(2, 0, 3)  # convolution blocks that mix the target inside the mixer's attention block
     mixer_blocks: int = tuned(2, 0, 4)  # convolution blocks after the mixer's attention block
     decoder_blocks: int = tuned(4, 1, 6)  # pairs of convolution block and cross-attention; experts in the middle
+    decoder_attentions: int = tuned(
+        0, 1, 6
+    )  # cross-attentions, if not as many as convolution blocks (0); spread evenly
+    encoder_experts: int = tuned(1, 0, 3)  # mixtures of experts, spread evenly between the blocks
+    decoder_experts: int = tuned(1, 0, 3)
     small_kernel: int = 3  # kernel size of a block's first two convolutions
     large_kernel: int = 15  # kernel size of its last two
     large_dilation: int = 8  # dilation of its last one, in positions
@@ -83,6 +92,7 @@ class HParams:
     dropout: float = tuned(0.4, 0.0, 0.5)  # after every convolution block; sits on the residual stream, so it compounds
     use_attention: bool = True  # False: the ablation; the source reaches the target by position and by its mean
     use_experts: bool = True  # False: the ablation; no mixture of experts anywhere
+    use_convolutions: bool = True  # False: the ablation; no convolution blocks in the body, whatever their numbers
 
     # ---- Mixture of experts (paper §2.2; Shazeer et al. 2017)
     num_experts: int = tuned(240, 4, 240, log=True)
@@ -155,7 +165,13 @@ class HParams:
     gradient_accumulation_steps: int = tuned(1, 1, 8)  # draws from the mixture averaged in one update
     mixture: str = "fixed"  # fixed, size (with temperature), adaptive (by loss), or schedule
     mixture_temperature: float = tuned(1.0, 1.0, 5.0)  # size: weight ∝ examples^(1/temperature)
-    mixture_schedule: str = ""  # e.g. "linear @0 1 0 @1000 0.5 0.5": weights over steps, in the order of the problems
+    # Weights over steps or per cent of the run, in the order of the problems: "linear @0 1 0 @50% 0.5 0.5"
+    mixture_schedule: str = ""
+    loss_balance: str = "none"  # how losses of problems are weighed: uncertainty, ratio (mixture/balance.py)
+    loss_balance_rate: float = tuned(0.02, 1e-3, 0.1, log=True)  # uncertainty: step size of the log-variances
+    loss_balance_window: int = 100  # ratio: draws over which losses are averaged
+    loss_balance_temperature: float = 2.0  # ratio: of the softmax; larger is more even
+    gradient_surgery: bool = False  # gradients of the draws of an update that conflict are projected (PCGrad)
 
     # ---- Length of training
     train_steps: int = 250_000  # updates; --train_steps overrides
@@ -308,11 +324,17 @@ def _validate_values(hparams: HParams) -> None:
         "image_norm": ("features", "picture"),
         "mixture": ("fixed", "size", "adaptive", "schedule"),
         "audio_normalize": ("none", "recording"),
+        "loss_balance": ("none", "uncertainty", "ratio"),
     }
     for name, valid in choices.items():
         if getattr(h, name) not in valid:
             raise unknown_name(name, getattr(h, name), valid)
     scales_by_part(h.learning_rate_scale)
+    if h.gradient_surgery and h.gradient_accumulation_steps < 2:
+        raise UserError(
+            "gradient_surgery compares the draws of an update, and there is one; set gradient_accumulation_steps to 2 "
+            "or more too"
+        )
     if not 0 <= h.audio_time_mask_share <= 1:
         raise UserError(f"audio_time_mask_share={h.audio_time_mask_share} must lie in [0, 1]: a share of a recording")
     for name in ("audio_strides", "audio_bin_strides", "audio_speeds"):

@@ -1,6 +1,7 @@
 """What this machine has: the memory that a process may take."""
 
 import os
+import sys
 from pathlib import Path
 
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -10,6 +11,15 @@ _UNKNOWN = 1 << 50  # bytes; where nothing tells how much memory there is
 def memory() -> int:
     """Bytes of memory that this process may take: the machine's, or less where a container or `ulimit -v` limits it."""
     return min(_physical(), _of_container(), _of_process())
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has had at once; 0 where that is not known."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def gibibytes(size: float) -> str:

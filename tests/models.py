@@ -48,6 +48,11 @@ HPARAMS = HParams(
 FEW_EXPERTS = replace(HPARAMS, num_experts=4)
 NO_EXPERTS = replace(HPARAMS, use_experts=False)
 NO_ATTENTION = replace(HPARAMS, use_attention=False)
+NO_CONVOLUTIONS = replace(HPARAMS, use_convolutions=False)
+# More blocks of one kind than of another, and several mixtures of experts.
+COMPOSED = replace(
+    HPARAMS, encoder_blocks=3, decoder_blocks=3, decoder_attentions=2, encoder_experts=2, decoder_experts=2
+)
 
 VOCABULARY, COMMAND, OTHER_COMMAND, FIRST_WORD = 20, 3, 4, 5
 TEXT = Text(vocabulary_size=VOCABULARY, vocabulary_digest="small")
@@ -309,6 +314,9 @@ CAUSAL_BLOCKS = {
     "decoder": lambda name: _decoder(Decoder(replace(HPARAMS, decoder_blocks=2), name=name)),
     "decoder_without_experts": lambda name: _decoder(Decoder(NO_EXPERTS, name=name)),
     "decoder_without_attention": lambda name: _decoder(Decoder(NO_ATTENTION, name=name)),
+    "mixer_without_convolutions": lambda name: _mixer(Mixer(NO_CONVOLUTIONS, name=name)),
+    "decoder_composed": lambda name: _decoder(Decoder(COMPOSED, name=name)),
+    "decoder_without_convolutions": lambda name: _decoder(Decoder(NO_CONVOLUTIONS, name=name)),
 }
 
 

@@ -15,6 +15,7 @@ from models import (
     FIRST_WORD,
     HPARAMS,
     NO_ATTENTION,
+    NO_CONVOLUTIONS,
     NO_EXPERTS,
     SPECS,
     TO_TEXT,
@@ -73,11 +74,16 @@ def test_experts_shared_by_many_rows_are_those_of_each_row():
 @functools.cache
 def model_of(kind):
     """The whole model, or one of its ablations."""
-    hparams = {"whole": HPARAMS, "without_experts": NO_EXPERTS, "without_attention": NO_ATTENTION}[kind]
+    hparams = {
+        "whole": HPARAMS,
+        "without_experts": NO_EXPERTS,
+        "without_attention": NO_ATTENTION,
+        "without_convolutions": NO_CONVOLUTIONS,
+    }[kind]
     return shared_model() if kind == "whole" else make_model(hparams, [TRANSLATION])
 
 
-KINDS = ("whole", "without_experts", "without_attention")
+KINDS = ("whole", "without_experts", "without_attention", "without_convolutions")
 
 
 @pytest.mark.slow

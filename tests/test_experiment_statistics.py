@@ -152,3 +152,16 @@ def test_whether_a_block_does_no_harm(metric, whole, without, verdict):
     assert found.sentence.startswith(f"The mixture of experts helps or does no harm on every task: {verdict}. ")
     assert claims.on_all([claims.HOLDS, claims.FAILS]) == claims.FAILS
     assert claims.on_all([claims.HOLDS, claims.UNSURE]) == claims.UNSURE
+
+
+def test_so_many_seeds_put_the_mark_outside_the_interval():
+    from scipy import stats
+
+    seen = statistics.interval(np.random.default_rng(0).normal(1.0, 1.0, size=5))
+    needed = statistics.seeds_that_tell(seen, 0.0)
+    spread = seen.half * 5**0.5 / stats.t.ppf(0.975, 4)
+    width = lambda count: stats.t.ppf(0.975, count - 1) * spread / count**0.5
+    assert width(needed) < abs(seen.mean) <= width(needed - 1)
+    assert statistics.seeds_that_tell(seen, seen.mean) is None
+    assert statistics.seeds_that_tell(statistics.Interval(1.0, None, 1), 0.0) is None
+    assert statistics.seeds_that_tell(seen, -1000.0) == 2

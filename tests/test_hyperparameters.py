@@ -28,9 +28,9 @@ def test_names_of_old_resolve(old, name):
 
 def test_the_ablations_differ_from_their_parent_in_one_field():
     for parent in ("multimodel_base", "multimodel_single", "multimodel_tiny"):
-        for suffix, field in (("no_moe", "use_experts"), ("no_attention", "use_attention")):
+        for suffix, kind in (("no_moe", "experts"), ("no_attention", "attention"), ("no_convolutions", "convolutions")):
             whole, without = (registry.hparams_sets.get(n)() for n in (parent, f"{parent}_{suffix}"))
-            assert dataclasses.replace(whole, **{field: False}) == without != whole
+            assert dataclasses.replace(whole, **{f"use_{kind}": False}) == without != whole
 
 
 def test_the_papers_numbers():

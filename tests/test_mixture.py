@@ -132,6 +132,9 @@ def test_schedule_linear_and_step():
     at = {0: [1, 0], 10: [1, 0], 15: [0.5, 0.5], 20: [0, 1], 25: [0.25, 0.75], 30: [0.5, 0.5], 999: [0.5, 0.5]}
     for step, wanted in at.items():
         np.testing.assert_allclose(linear.probabilities(step), wanted, err_msg=str(step))
+    shares = schedule_of(("a", "b"), mixture="schedule", mixture_schedule="linear @0% 1 0 @50% 0 1", train_steps=40)
+    for step, wanted in {0: [1, 0], 10: [0.5, 0.5], 20: [0, 1], 40: [0, 1]}.items():
+        np.testing.assert_allclose(shares.probabilities(step), wanted, err_msg=str(step))
     steps = schedule_of(("a", "b"), mixture="schedule", mixture_schedule="step @0 1 0 @20 2 2")
     for step, wanted in {0: [1, 0], 19: [1, 0], 20: [0.5, 0.5], 21: [0.5, 0.5]}.items():
         np.testing.assert_allclose(steps.probabilities(step), wanted, err_msg=str(step))
@@ -148,6 +151,8 @@ def test_schedule_linear_and_step():
         ("linear @0 1 1 1", "3 weights for 2 problems"),
         ("linear @0 1 x", "no number"),
         ("linear @zero 1 1", "no number"),
+        ("linear @x% 1 1", "no number"),
+        ("linear @inf% 1 1", "no number"),
         ("linear @0 1 -1", "0 or more"),
         ("linear @0 0 0", "not all 0"),
         ("linear @0 1 nan", "0 or more"),
@@ -157,13 +162,13 @@ def test_schedule_linear_and_step():
 )
 def test_malformed_schedules(text, words):
     with pytest.raises(UserError, match=words):
-        parse_schedule(text, ("a", "b"))
+        parse_schedule(text, ("a", "b"), 100)
 
 
-@given(st.text(alphabet="linearstp @0123.-e", max_size=40))
+@given(st.text(alphabet="linearstp @0123.-e%", max_size=40))
 def test_no_schedule_text_gives_anything_but_a_schedule_or_a_user_error(text):
     try:
-        _, points = parse_schedule(text, ("a", "b"))
+        _, points = parse_schedule(text, ("a", "b"), 100)
     except UserError:
         return
     for _, probabilities in points:

@@ -14,6 +14,7 @@ from models import (
     IMAGE,
     LABEL,
     NO_ATTENTION,
+    NO_CONVOLUTIONS,
     NO_EXPERTS,
     OTHER_COMMAND,
     SPECS,
@@ -370,6 +371,8 @@ def test_ablations_lack_the_part():
     assert not any("expert" in path for path in without_experts)
     without_attention = [v.path for v in MultiModel(NO_ATTENTION, [TRANSLATION]).variables]
     assert not any("query" in path or "key" in path for path in without_attention)
+    without_convolutions = [v.path for v in MultiModel(NO_CONVOLUTIONS, [TRANSLATION]).variables]
+    assert not any("block0/" in path for path in without_convolutions) and any("block0/" in p for p in without_experts)
     assert any("expert" in path for path in without_attention) and any("query" in path for path in without_experts)
 
 

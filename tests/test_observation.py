@@ -61,7 +61,7 @@ def test_nothing_is_computed_outside_of_a_capture():
     def fail():
         raise AssertionError("computed")
 
-    weight = make_model(HPARAMS, [TRANSLATION]).encoder.experts.gate_weight
+    weight = make_model(HPARAMS, [TRANSLATION]).encoder.experts[0].gate_weight
     intermediates.sow(weight, fail)
     with intermediates.capture_intermediates() as captured:
         intermediates.sow(weight, lambda: 7)

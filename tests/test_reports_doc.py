@@ -37,7 +37,7 @@ def test_the_code_of_the_page_runs(text, tmp_path, monkeypatch):
 
 def test_the_searches_of_the_page_mean_something(text):
     found = commands(text, "t2t-tune")
-    assert len(found) == 3
+    assert len(found) == 4
     for words in found:
         flags = tune.command.parse(words)
         problems = parse(flags.problem).problem_names

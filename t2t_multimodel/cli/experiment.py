@@ -2,8 +2,14 @@
 
 Suite paper_tables: does joint training help, which problems, and which blocks matter? Runs: joint, each problem alone,
 parsing with pictures, without experts, without attention. Suite transfer: which problem helps which? Runs: joint, each
-alone, and all but one. Every problem has the same number of examples in all its runs. Each run is a separate
-t2t-trainer in OUTPUT_DIR/runs. The same command continues an interrupted suite; a finished run is never repeated.
+alone, and all but one. Every problem has the same number of examples in all these runs.
+
+Suite blocks: what does every problem lose without each kind of block? Suite efficiency: what do experts and heads give
+for their arithmetic, time and memory, over a grid? Suite balancing: which way to weigh problems or their gradients
+learns more in the time of the joint run?
+
+Each run is a separate t2t-trainer in OUTPUT_DIR/runs. The same command continues an interrupted suite; a finished run
+is never repeated.
 
 Examples:
   t2t-experiment --suite=paper_tables --problem=tiny8 --hparams_set=multimodel_tiny --data_dir=data --output_dir=exp
@@ -11,6 +17,8 @@ Examples:
       --budget=20m --dry_run
   t2t-experiment --suite=transfer --problem=a,b,c --t2t_usr_dir=mine --hparams_set=multimodel_tiny --train_steps=2000 \\
       --data_dir=data --output_dir=exp
+  t2t-experiment --suite=efficiency --problem=tiny8 --grid="num_experts=0|8|60,experts_per_token=1|4" --seeds=1 \\
+      --train_steps=500 --data_dir=data --output_dir=exp
   t2t-experiment --suite=paper_tables --problem=tiny8 --data_dir=data --output_dir=exp --report_only
 """
 
@@ -26,7 +34,7 @@ DEFAULT_BUDGET = "60m"
 command = Command("t2t-experiment", __doc__)
 
 command.group("What to find out")
-command.text("suite", None, "paper_tables or transfer", metavar="NAME", required=True)
+command.text("suite", None, "paper_tables, transfer, blocks, efficiency or balancing", metavar="NAME", required=True)
 command.mixture()
 command.text(
     "roles",
@@ -34,6 +42,13 @@ command.text(
     "roles of problems in the paper's tables, if they do not follow from the problems' declarations: "
     '"parsing=my_trees,images=my_birds"',
     metavar="ROLES",
+)
+command.text(
+    "grid",
+    "",
+    "for suite efficiency: the values of hparams whose combinations are trained; default: "
+    "num_experts=0|4|8|16|32|60,experts_per_token=1|2|4,num_heads=1|2|4|8",
+    metavar="VALUES",
 )
 command.integer("seeds", 3, "number of seeds of each kind of run", at_least=1, at_most=1000)
 
@@ -87,6 +102,12 @@ def _experiment(flags):
     from t2t_multimodel.experiments import plan, queue, results
 
     plan.check_suite(flags.suite)
+    if flags.grid and flags.suite != "efficiency":
+        raise UserError(f"--grid is for --suite=efficiency, not for {flags.suite}: leave it out")
+    if flags.single_choices and flags.suite not in plan.WITH_SINGLES:
+        raise UserError(
+            f"--single_choices: suite {flags.suite} has no single-task runs; change all runs with --hparams"
+        )
     if flags.budget and flags.train_steps:
         raise UserError("--budget and --train_steps both set the length of the runs: give one of them")
     output_dir = Path(flags.output_dir)
@@ -117,6 +138,7 @@ def _experiment(flags):
         if failed:
             raise UserError(f"could not be timed: {'; '.join(failed.values())}")
         timings = suite.timings()
+        suite = suite.at_equal_time(timings)
         steps = flags.train_steps or kept or suite.steps_for(budget, timings)
         seconds = suite.seconds(steps, timings)
         tries, tried_jobs = suite.tried(steps, seconds[1])
@@ -193,6 +215,7 @@ def _open(flags, output_dir):
         named_roles=flags.roles,
         single_changes=tuple(single.items()),
         single_choices=choices.parse(flags.single_choices, for_singles),
+        grid=flags.grid,
     )
 
 
@@ -202,7 +225,7 @@ def _check_steps(suite, budget):
 
     timings = suite.timings()
     if timings is not None:
-        suite.steps_for(budget, timings)
+        suite.at_equal_time(timings).steps_for(budget, timings)
     else:
         estimate.check_possible(budget, suite.number_of_runs, len(suite.places))
 

@@ -63,6 +63,7 @@ def _run(flags, job):
         "steps": trainer.step,
         "examples_seen": dict(trainer.stream.examples_seen),
         "train_seconds": trainer.clock.seconds,
+        **measure.size(trainer),  # before scoring, which is no part of training
     }
     if job["measure"] == "dev scores":
         result["dev_scores"], seconds["dev"] = _timed(lambda: measure.dev_scores(trainer))

@@ -9,6 +9,8 @@ Examples:
       --hparams_range="hidden_size=64:256,learning_rate=1e-4:1e-2:log,dropout=0.0:0.3" --trials=30
   t2t-tune --problem=tiny_ende --data_dir=data --output_dir=tune_ende --hparams_set=multimodel_tiny --train_steps=400 \\
       --hparams_range=learning_rate,weight_decay,image_norm="features|picture" --metric=tiny_ende:bleu --budget=20m
+  t2t-tune --problem=tiny8 --data_dir=data --output_dir=tune_blocks --hparams_set=multimodel_tiny --train_steps=600 \\
+      --hparams_range=blocks --equal_arithmetic --trials=40
 """
 
 import sys
@@ -36,7 +38,7 @@ command.text(
     "learning_rate,weight_decay,dropout",
     "search space, separated by commas: "
     "name=LOW:HIGH, name=LOW:HIGH:log, name=LOW:HIGH:STEP, name=A|B, or only a name for the range "
-    "declared for the field",
+    'declared for the field; "blocks": how many blocks of each kind (convolution, attention, experts)',
     metavar="RANGES",
 )
 command.text(
@@ -52,6 +54,10 @@ command.integer(
     at_least=1,
 )
 command.text("budget", "", "time limit, at which the running trial stops too: 90s, 20m, 1.5h, 1h30m", metavar="TIME")
+command.switch(
+    "equal_arithmetic",
+    "give every trial as many updates as have the operations of the set's --train_steps, instead of as many updates",
+)
 command.integer("seed", 0, "seed of the proposals and of every run", at_least=0)
 
 command.group("Evaluation")
@@ -81,6 +87,7 @@ def _tune(flags):
     from t2t_multimodel.errors import UserError
     from t2t_multimodel.input.store import ExampleStore
     from t2t_multimodel.tuning import space
+    from t2t_multimodel.tuning.equal_arithmetic import EqualArithmetic
     from t2t_multimodel.tuning.objective import Objective
     from t2t_multimodel.tuning.search import Search
 
@@ -111,10 +118,14 @@ def _tune(flags):
         "seed": flags.seed,
         "startup_trials": flags.startup_trials,
     }
+    equal = EqualArithmetic(base, problems, stores) if flags.equal_arithmetic else None
+    if equal:
+        decides["equal_arithmetic"] = True
+        print(f"{base.train_steps:,} updates of the set have {_total(equal, base):.4g} operations; so have all trials")
 
     deadline = None if seconds is None else time.monotonic() + seconds
     trials = flags.trials or (20 if seconds is None else sys.maxsize)
-    start = _starter(flags, base, model, eval_interval, objective, list(stores))
+    start = _starter(flags, base, model, eval_interval, objective, list(stores), equal)
     with Search(
         flags.output_dir,
         dimensions,
@@ -127,16 +138,27 @@ def _tune(flags):
         print(f"{objective}, to {objective.direction}; {search.ended()} trials have ended")
         print(f"  {decides['hparams_range']}")
         search.run(start, trials, deadline, on_result=_TrialPrinter(search, objective))
-        return _conclude(flags, search, objective, base, name)
+        return _conclude(flags, search, objective, base, name, equal)
 
 
-def _starter(flags, base, model, eval_interval, objective, names):
+def _total(equal, base):
+    """The operations of every trial."""
+    return equal.operations_of_base * base.train_steps
+
+
+def _starter(flags, base, model, eval_interval, objective, names, equal):
     """The function that starts a trial: (values, folder) → `ChildRun`."""
     from t2t_multimodel import hyperparameters
     from t2t_multimodel.tuning.child import ChildRun
 
     def start(values, folder):
-        hyperparameters.override(base, values, "a trial's values together")
+        hparams = hyperparameters.override(base, values, "a trial's values together")
+        steps, interval, intervals = base.train_steps, eval_interval, None
+        if equal:
+            steps = equal.steps(hparams)
+            interval = -(-steps * eval_interval // base.train_steps)
+            intervals = (interval, eval_interval)
+            values = {"learning_rate_warmup_steps": equal.warmup(steps), **values}
         changes = ",".join(filter(None, [flags.hparams, *(f"{n}={value!r}" for n, value in values.items())]))
         arguments = [
             f"--problem={flags.problem}",
@@ -145,18 +167,18 @@ def _starter(flags, base, model, eval_interval, objective, names):
             f"--model={model}",
             f"--hparams_set={flags.hparams_set}",
             f"--hparams={changes}",
-            f"--train_steps={base.train_steps}",
+            f"--train_steps={steps}",
             f"--seed={flags.seed}",
-            f"--eval_interval={eval_interval}",
+            f"--eval_interval={interval}",
             f"--eval_batches={flags.eval_batches}",
-            f"--save_interval={eval_interval}",
+            f"--save_interval={interval}",
             "--keep_checkpoints=1",
-            f"--log_interval={max(1, eval_interval // 4)}",
+            f"--log_interval={max(1, interval // 4)}",
             *([f"--t2t_usr_dir={flags.t2t_usr_dir}"] if flags.t2t_usr_dir else []),
             *([f"--backend={flags.backend}"] if flags.backend else []),
             *([] if objective.needs_decoding else ["--skip_decoding"]),
         ]
-        return ChildRun(arguments, folder, names)
+        return ChildRun(arguments, folder, names, intervals)
 
     return start
 
@@ -181,7 +203,7 @@ class _TrialPrinter:
         print(f"trial {result.number} {result.state}{said}{value}{beside}  {took}  {tried}", flush=True)
 
 
-def _conclude(flags, search, objective, base, name):
+def _conclude(flags, search, objective, base, name, equal):
     """Prints the table of trials and the best set; returns 0, or 1 if no trial is complete."""
     from t2t_multimodel import registry
     from t2t_multimodel.files import write_file
@@ -192,17 +214,22 @@ def _conclude(flags, search, objective, base, name):
     if best is None:
         print(f"no trial is complete yet; to continue:\n  {command.command_line()}")
         return 1
-    rows = [("trial", objective.metric, "state", *best.values)]
-    rows += [(str(r.number), r.value, r.state, *(str(value) for value in r.values.values())) for r in results[:_SHOWN]]
+    rows = [("trial", objective.metric, "state", *best.values, *(("updates",) if equal else ()))]
+    for r in results[:_SHOWN]:
+        updates = [_updates(equal, base, r.values)] if equal else []
+        rows.append((str(r.number), r.value, r.state, *(str(value) for value in r.values.values()), *updates))
     print(f"\n{format_table(rows)}")
     if len(results) > _SHOWN:
         print(f"… and {len(results) - _SHOWN} more")
     entry = registry.hparams_sets.entry(flags.hparams_set)
     # The length of a trial is not part of the result: the set keeps the train_steps of its parent.
     given = {name: getattr(base, name) for name in _given(flags.hparams) if name != "train_steps"}
+    length = f"{base.train_steps:,} updates"
+    if equal:
+        length = f"the operations of {length} of {entry.name}, {_updates(equal, base, best.values)}"
     story = (
         f"{entry.name} tuned by t2t-tune on {flags.problem}: {objective} {best.value:.4g} on the dev split after "
-        f"{base.train_steps:,} updates, the best of {len(results)} trials (number {best.number}). Its train_steps "
+        f"{length}, the best of {len(results)} trials (number {best.number}). Its train_steps "
         f"are those of {entry.name}, not of the trials."
     )
     source = space.as_source(name, entry.name, entry.value, given | best.values, story)
@@ -210,6 +237,17 @@ def _conclude(flags, search, objective, base, name):
     write_file(path, source.encode())
     print(f"\n{source}\nwrote {path}; its run: {search.folder_of(best.number)}")
     return 0
+
+
+def _updates(equal, base, values):
+    """The updates of a trial with these values, as text; of values that contradict each other none."""
+    from t2t_multimodel import hyperparameters
+    from t2t_multimodel.errors import UserError
+
+    try:
+        return f"{equal.steps(hyperparameters.override(base, values, 'a trial')):,}"
+    except UserError:
+        return ""
 
 
 def _given(text):

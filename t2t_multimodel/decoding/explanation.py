@@ -38,5 +38,8 @@ def attention_over_source(seen):
 
 def expert_shares(seen):
     """The share of each expert in the gates of a batch: {"encoder", "decoder": float32 [experts], which sum to 1}."""
-    sums = {name.split("/")[0]: gates.sum(axis=(0, 1)) for name, gates in seen["experts"].items()}
+    sums = {}
+    for name, gates in seen["experts"].items():
+        part = name.split("/")[0]
+        sums[part] = sums.get(part, 0.0) + gates.sum(axis=(0, 1))
     return {part: total / max(total.sum(), 1e-12) for part, total in sums.items()}

@@ -4,13 +4,18 @@ import dataclasses
 
 from t2t_multimodel.experiments import plan
 from t2t_multimodel.experiments.paper import TOKEN_ACCURACY, WHOLE
-from t2t_multimodel.experiments.statistics import compare, p_text
+from t2t_multimodel.experiments.statistics import compare, p_text, seeds_that_tell
 from t2t_multimodel.metrics import get as get_metric
 
 HOLDS, FAILS, UNSURE = "holds", "does not hold", "can't tell at this size"
 ALPHA = 0.05
 TOLERANCE = 1.0  # points of 100: a smaller loss counts as no harm; the paper itself loses 1 point on pictures
 
+BLOCKS = {
+    plan.NO_EXPERTS: "The mixture of experts",
+    plan.NO_ATTENTION: "Attention",
+    plan.NO_CONVOLUTIONS: "Convolution",
+}
 RULE = (
     "How a verdict is decided. A gain is the difference of two kinds of runs with the same seed, positive if the first "
     "is better, with its 95 % interval over seeds (Student's t). A gain holds if the whole interval is above 0 and the "
@@ -32,6 +37,7 @@ class Verdict:
     claim: str
     verdict: str
     evidence: str
+    gains: tuple = ()  # (problem, gain in points, half its interval or None) of each comparison, for a figure
 
     @property
     def mood(self):
@@ -123,8 +129,12 @@ def paper_claims(results):
             verdicts.append(
                 _harmless(results, claim, plan.JOINT, plan.alone(plays[role]), plays[role], metric, numbers)
             )
-    for kind, label in ((plan.NO_EXPERTS, "The mixture of experts"), (plan.NO_ATTENTION, "Attention")):
-        verdicts.append(_block(results, kind, label))
+    return [verdict for verdict in verdicts if verdict is not None] + block_claims(results)
+
+
+def block_claims(results, numbers=True):
+    """The `Verdict`s on the kinds of blocks that runs of the suite lack; `numbers`: of every problem."""
+    verdicts = [_block(results, kind, label, numbers) for kind, label in BLOCKS.items()]
     return [verdict for verdict in verdicts if verdict is not None]
 
 
@@ -145,15 +155,47 @@ def _gain(results, claim, ours, theirs, problem, metric, numbers=None):
     gain = comparison.gain
     if numbers and gain.half is not None and points(metric, gain.high) < numbers[1] - numbers[0]:
         note += f" A gain as large as the paper's ({numbers[1] - numbers[0]:+.1f}) lies outside the interval."
-    return Verdict(claim, gains(comparison), _evidence(comparison, ours, theirs, numbers) + note)
+    verdict = gains(comparison)
+    note += _would_tell([comparison], 0.0) if verdict == UNSURE and not saturated(comparison) else ""
+    said = _evidence(comparison, ours, theirs, numbers) + note
+    return Verdict(claim, verdict, said, _in_points({problem: comparison}))
 
 
 def _harmless(results, claim, ours, theirs, problem, metric, numbers):
     comparison = compare(results, ours, theirs, problem, metric)
-    return comparison and Verdict(claim, harmless(comparison), _evidence(comparison, ours, theirs, numbers))
+    if comparison is None:
+        return None
+    verdict = harmless(comparison)
+    note = _would_tell([comparison], -TOLERANCE) if verdict == UNSURE else ""
+    said = _evidence(comparison, ours, theirs, numbers) + note
+    return Verdict(claim, verdict, said, _in_points({problem: comparison}))
 
 
-def _block(results, without, label):
+def _would_tell(comparisons, mark):
+    """What would tell on comparisons that are undecided against a mark (points), as a sentence."""
+    comparisons = [c for c in comparisons if get_metric(c.metric).scale is not None]
+    if any(untaught(c) for c in comparisons):
+        return " Longer runs would tell: neither side has learned the task."
+    if any(c.gain.half is None for c in comparisons):
+        return " Two more seeds would give an interval."
+    needed = [seeds_that_tell(c.gain, mark * get_metric(c.metric).scale / 100) for c in comparisons]
+    if not needed:
+        return ""
+    if None in needed:
+        return " Not even 1,000 seeds would tell, if the gain is what it seems."
+    if max(needed) <= max(c.gain.count for c in comparisons):
+        return " More scored examples would tell."
+    return f" About {max(needed)} seeds would tell, if the gain is what it seems."
+
+
+def _in_points(comparisons):
+    return tuple(
+        (problem, points(c.metric, c.gain.mean), None if c.gain.half is None else points(c.metric, c.gain.half))
+        for problem, c in comparisons.items()
+    )
+
+
+def _block(results, without, label, with_numbers):
     """The verdict that a block helps or does no harm on every task, by the headline metrics."""
     each = {}
     for problem, metrics in results.plan["metrics"].items():
@@ -172,12 +214,12 @@ def _block(results, without, label):
     groups["harm without the correction for several tasks on"] = by_itself
     parts = [f"{said} {', '.join(names)}" for said, names in groups.items() if names]
     parts.append(f"a gain on {', '.join(better)}" if better else "a significant gain on none")
-    numbers = ", ".join(f"{p} {_signed(c)}" for p, c in each.items())
-    return Verdict(
-        f"{label} helps or does no harm on every task",
-        verdict,
-        f"{'; '.join(parts)}. Gain of the headline metric with the block, in points, mean ± 95 %: {numbers}.",
-    )
+    numbers = ", ".join(f"{p} {signed(c)}" for p, c in each.items())
+    unsure = [each[p] for p, outcome in outcomes.items() if outcome == UNSURE]
+    note = _would_tell(unsure, -TOLERANCE) if verdict == UNSURE else ""
+    gained = f" Gain of the headline metric with the block, in points, mean ± 95 %: {numbers}." if with_numbers else ""
+    said = f"{'; '.join(parts)}.{gained}{note}"
+    return Verdict(f"{label} helps or does no harm on every task", verdict, said, _in_points(each))
 
 
 def _evidence(c, ours, theirs, numbers):
@@ -187,8 +229,8 @@ def _evidence(c, ours, theirs, numbers):
     points_word = "" if get_metric(c.metric).scale is None else " points"
     seeds = f"{c.seeds} seed{'s' if c.seeds != 1 else ''}"
     return (
-        f"{unit}: {_value(c.metric, c.theirs.mean)} with “{theirs}”, {_value(c.metric, c.ours.mean)} with "
-        f"“{ours}”; gain {_signed(c)}{points_word} over {seeds}{p}.{paper}"
+        f"{unit}: {value_text(c.metric, c.theirs.mean)} with “{theirs}”, {value_text(c.metric, c.ours.mean)} with "
+        f"“{ours}”; gain {signed(c)}{points_word} over {seeds}{p}.{paper}"
     )
 
 
@@ -196,12 +238,14 @@ def _equals(text):
     return text if text.startswith("≤") else f"= {text}"
 
 
-def _signed(c):
+def signed(c):
+    """The gain of a `Comparison` in points, with its interval, as text."""
     half = "" if c.gain.half is None else f" ± {points(c.metric, c.gain.half):.2f}"
     return f"{points(c.metric, c.gain.mean):+.2f}{half}"
 
 
-def _value(metric, value):
+def value_text(metric, value):
+    """A metric's value as text."""
     metric = get_metric(metric)
     if metric.scale == 1:
         return f"{100 * value:.1f} %"

@@ -21,6 +21,14 @@ def check_possible(budget, runs, workers):
         )
 
 
+def update_seconds(kind, shares, timings):
+    """The expected seconds of an update of a run of this kind; see `run_seconds`."""
+    timed = timings.get(kind.structure) or timings[""]
+    total = sum(shares[p] for p in kind.problems)
+    draws = dict(kind.draws) or {p: shares[p] / total for p in kind.problems}
+    return sum(share * timed["problems"][p]["step"] for p, share in draws.items())
+
+
 def run_seconds(kind, steps, shares, timings, sizes):
     """The expected seconds of one run.
 
@@ -31,14 +39,13 @@ def run_seconds(kind, steps, shares, timings, sizes):
     """
     timed = timings.get(kind.structure) or timings[""]
     full = timings[""]["problems"]  # evaluations are timed for this structure only; others differ little
-    total = sum(shares[p] for p in kind.problems)
     points = min(plan.evaluations(kind, shares), steps)
     seconds = timed["seconds"]["start"] + timings[""]["save"] * (points / 2 + 1)
+    seconds += steps * update_seconds(kind, shares, timings)
     traced = {}
     for name in kind.problems:
         parts = timed["problems"][name]
         dev, test = sizes[name]
-        seconds += steps * shares[name] / total * parts["step"]
         seconds += (points * dev + test) * full[name]["example"] + full[name]["first_evaluation"]
         # Problems with the same graph share its trace, measured with the first of them.
         traced[parts["graph"]] = max(p["trace"] for p in timed["problems"].values() if p["graph"] == parts["graph"])

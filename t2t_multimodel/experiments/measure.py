@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from t2t_multimodel import metrics
+from t2t_multimodel import machine, metrics
 from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.affinity import gradient_cosines
 from t2t_multimodel.training.expert_usage import expert_load
@@ -49,6 +49,15 @@ def test_scores(trainer):
             "predictions": [_plain(targets, prediction) for prediction in predictions],
         }
     return measured
+
+
+def size(trainer):
+    """{"parameters": weights of the model, "peak_memory": the most bytes that training has taken at once}.
+
+    Of a device with a memory of its own that is what was taken there, of a processor all of this process.
+    """
+    on_device = trainer.backend.peak_device_memory()
+    return {"parameters": trainer.model.count_params(), "peak_memory": on_device or machine.peak_memory()}
 
 
 def _plain(targets, prediction):
@@ -103,8 +112,9 @@ def timings(trainer, evaluate=True):
         times = []
         for _ in range(1 + TIMED_STEPS):
             started = time.perf_counter()
-            batch = trainer.stream.streams[name].next()
-            _, norm = trainer.train_step.update([(spec, batch.arrays)], rate)
+            count = trainer.hparams.gradient_accumulation_steps
+            batches = [(spec, trainer.stream.streams[name].next().arrays) for _ in range(count)]
+            _, norm = trainer.train_step.update(batches, rate)
             float(norm)  # waits for it
             times.append(time.perf_counter() - started)
         measured[name] = {"graph": "/".join(spec.signature), "trace": times[0], "step": sum(times[1:]) / TIMED_STEPS}

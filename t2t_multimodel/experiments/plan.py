@@ -15,7 +15,9 @@ from t2t_multimodel.experiments import roles as parts
 from t2t_multimodel.mixture import MixtureSchedule
 
 JOINT = "joint"
-NO_EXPERTS, NO_ATTENTION = "no experts", "no attention"
+NO_EXPERTS, NO_ATTENTION, NO_CONVOLUTIONS = "no experts", "no attention", "no convolutions"
+LEFT_OUT = {NO_EXPERTS: "use_experts", NO_ATTENTION: "use_attention", NO_CONVOLUTIONS: "use_convolutions"}
+GRID = "grid: "  # begins the structure of a point of a grid, see grid.py
 ALONE = "changed for the single-task runs"  # a structure, see `Kind`
 EVALUATIONS = 5, 20  # points of a learning curve, minimum and maximum
 EVALUATION_BATCHES = 4  # of each problem, per point
@@ -32,6 +34,13 @@ class Kind:
     structure: str = ""  # kinds with the same structure take the same time for the same draws
     suits_itself: bool = False  # whether its hparams may be selected, see choices.py
     tried: bool = False  # a try, which is in no table
+    length: float = 1.0  # its updates, times those of the joint run: of runs that are compared at equal time
+    draws: tuple = ()  # (problem, share) pairs, a mean over the run, where they are not those of the joint run
+
+    @property
+    def of_grid(self):
+        """Whether it is one of many points, of which a learning curve would not be drawn."""
+        return self.structure.startswith(GRID)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +90,7 @@ def paper_tables(problems, roles, single_changes):
         _joint(problems, probed=True),
         *_each_alone(problems, single_changes),
         *([Kind(with_images(roles, problems), pair, suits_itself=True)] if len(problems) > 2 else []),
-        _joint(problems, (("use_experts", False),), NO_EXPERTS, structure=NO_EXPERTS),
-        _joint(problems, (("use_attention", False),), NO_ATTENTION, structure=NO_ATTENTION),
+        *(_without_block(problems, name) for name in (NO_EXPERTS, NO_ATTENTION)),
     ]
 
 
@@ -92,7 +100,30 @@ def transfer(problems, roles, single_changes):
     return [_joint(problems, probed=True), *_each_alone(problems, single_changes), *left_out]
 
 
-SUITES = {"paper_tables": paper_tables, "transfer": transfer}
+def _without_block(problems, name):
+    return _joint(problems, ((LEFT_OUT[name], False),), name, structure=name)
+
+
+def blocks(problems, roles, single_changes):
+    """The paper's table 4 for every problem: joint, and joint without each kind of block."""
+    return [_joint(problems), *(_without_block(problems, name) for name in LEFT_OUT)]
+
+
+def joint_alone(problems, roles, single_changes):
+    """The joint run; a suite adds its variants, see grid.py and balancing.py."""
+    return [_joint(problems)]
+
+
+SUITES = {
+    "paper_tables": paper_tables,
+    "transfer": transfer,
+    "blocks": blocks,
+    "efficiency": joint_alone,
+    "balancing": joint_alone,
+}
+AT_EQUAL_TIME = ("balancing",)  # their runs are as long as take the time of the joint run
+WEIGHED = ("blocks", "efficiency")  # weigh quality against arithmetic
+WITH_SINGLES = ("paper_tables", "transfer")  # have runs of one problem, and compare the joint run with them
 
 
 def with_images(roles, problems):
@@ -107,13 +138,15 @@ def check_suite(name):
 
 
 def kinds_of(suite, problems, roles=None, single_changes=()):
-    """The list of `Kind`s of a suite; raises `UserError` if the suite is not possible for these problems."""
+    """The list of `Kind`s of a suite, but for variants; raises `UserError` if it is not possible for these problems."""
     check_suite(suite)
-    if len(problems) < 2:
+    if len(problems) < 2 and suite in (*WITH_SINGLES, "balancing"):
         raise UserError(
-            f"suite {suite} compares joint training with single-task training: it needs at least two problems, got "
+            f"suite {suite} is about problems that are trained together: it needs at least two problems, got "
             f"{', '.join(problems)}"
         )
+    if single_changes and suite not in WITH_SINGLES:
+        raise UserError(f"--single_hparams: suite {suite} has no single-task runs; change all runs with --hparams")
     return SUITES[suite](tuple(problems), roles or {}, tuple(single_changes))
 
 
@@ -138,12 +171,15 @@ def evaluations(kind, shares):
     least, most = EVALUATIONS
     if kind.tried:  # scored once, at the end
         return 1
-    return min(most, max(least, math.ceil(1.5 / min(shares.values())))) if kind.name == JOINT else least
+    if kind.of_grid:
+        return 1
+    with_singles = kind.name == JOINT and kind.probed
+    return min(most, max(least, math.ceil(1.5 / min(shares.values())))) if with_singles else least
 
 
 def steps_of(kind, shares, joint_steps):
     """The steps of a run of `kind`: joint steps times the shares of its problems; at least 1 (see `fewest_steps`)."""
-    return max(1, round(joint_steps * sum(shares[p] for p in kind.problems)))
+    return max(1, round(joint_steps * sum(shares[p] for p in kind.problems) * kind.length))
 
 
 def fewest_steps(shares):
@@ -158,7 +194,7 @@ def changes_of(kind, shares, joint_steps, resolved):
     """
     changes = dict(kind.changes)
     part = steps_of(kind, shares, joint_steps) / joint_steps
-    if part < 1 and "learning_rate_warmup_steps" not in changes:
+    if part != 1 and "learning_rate_warmup_steps" not in changes:
         changes["learning_rate_warmup_steps"] = max(1, round(part * resolved.learning_rate_warmup_steps))
     return changes
 

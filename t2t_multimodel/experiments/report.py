@@ -1,10 +1,12 @@
 """report.html and report.md of a suite: the paper's tables beside ours, claims, learning curves, transfer, experts."""
 
+import math
 from pathlib import Path
 
-from t2t_multimodel.experiments import claims, paper, plan, results, suite_figures
+from t2t_multimodel.experiments import balancing_page, blocks, claims, efficiency, paper, plan, results, suite_figures
 from t2t_multimodel.experiments.statistics import at_seconds, compare, interval, p_text
 from t2t_multimodel.metrics import get as get_metric
+from t2t_multimodel.report import figures
 from t2t_multimodel.report.page import Page
 from t2t_multimodel.training.reporting import format_seconds
 
@@ -43,8 +45,15 @@ def build(measured):
         page.section("Not complete").note(
             f"{len(setup['runs']) - done} runs are missing; the report is about the others.", "bad"
         )
+    PAGES[setup["suite"]](page, measured)
+    _runs(page, measured)
+    return page
+
+
+def _joint_and_singles(page, measured):
+    """The sections of suites that compare joint with single-task training."""
     _claims(page, measured)
-    if setup["suite"] == "paper_tables":
+    if measured.plan["suite"] == "paper_tables":
         _paper_tables(page, measured)
     _joint_and_alone(page, measured)
     _blocks(page, measured)
@@ -54,14 +63,45 @@ def build(measured):
     _transfer(page, measured)
     _experts(page, measured)
     _mixing(page, measured)
-    _runs(page, measured)
-    return page
+
+
+def _of_blocks(page, measured):
+    blocks.add(page, measured)
+    page.sections[-1].text(claims.RULE)
+    _blocks(page, measured)
+    _curves(page, measured)
+
+
+def _of_balancing(page, measured):
+    balancing_page.add(page, measured)
+    _curves(page, measured)
+
+
+PAGES = {
+    "paper_tables": _joint_and_singles,
+    "transfer": _joint_and_singles,
+    "blocks": _of_blocks,
+    "efficiency": efficiency.add,
+    "balancing": _of_balancing,
+}
 
 
 def _claims(page, measured):
     of_the_paper = measured.plan["suite"] == "paper_tables"
     section = page.section("The paper's claims" if of_the_paper else "Gains from joint training")
-    for verdict in claims.paper_claims(measured) if of_the_paper else claims.transfer_claims(measured):
+    found = claims.paper_claims(measured) if of_the_paper else claims.transfer_claims(measured)
+    drawn = [v for v in found if v.gains and all(math.isfinite(mean) for _, mean, _ in v.gains)]
+    if drawn:  # all of them in one screen
+        rows = [(v.claim, v.verdict, v.mood, [(mean, half) for _, mean, half in v.gains]) for v in drawn]
+        section.figure(
+            figures.verdicts(rows, "gain in points of 100, with its 95 % interval over seeds"),
+            "; ".join(f"{v.claim}: {v.verdict}" for v in drawn),
+            "A claim on every task has a point for each, in the order above."
+            if any(len(v.gains) > 1 for v in drawn)
+            else "",
+        )
+    section = section.details("The verdicts in words, with their numbers, and how they are decided")
+    for verdict in found:
         section.note(verdict.sentence, verdict.mood)
     section.text(claims.RULE)
 
@@ -132,8 +172,9 @@ def _nearly(measured):
 
 
 def _blocks(page, measured):
-    for kind, name in ((plan.NO_EXPERTS, "experts"), (plan.NO_ATTENTION, "attention")):
+    for kind in plan.LEFT_OUT:
         if kind in measured.scores:
+            name = kind.removeprefix("no ")
             section = page.section(f"With and without {name}, every problem")
             section.table(*_comparisons(measured, plan.JOINT, lambda _, kind=kind: kind, ("with", "without")))
 

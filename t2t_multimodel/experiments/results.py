@@ -37,6 +37,8 @@ class Score:
     seconds: float  # spent in updates
     split: str = "test"  # that was scored
     decoding: str = ""  # how texts were decoded, in words
+    parameters: int = 0  # weights of the model; 0: not known
+    memory: int = 0  # the most bytes that training took at once; 0: not known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +111,7 @@ def collect(output_dir):
             if problem not in result["examples_seen"] or not measured["sums"].keys() <= measured["scores"].keys():
                 raise damaged(folder / "result.json", f"the scores of {problem} are not complete", stored.AGAIN)
             trained = {"examples_seen": result["examples_seen"][problem], "train_seconds": result["train_seconds"]}
+            trained |= {name: result[name] for name in ("parameters", "peak_memory") if name in result}
             keys = hashlib.sha256("\0".join(measured["keys"]).encode()).hexdigest()[:16]
             scored = {"split": measured["split"], "decoding": measured.get("decoding")}
             results += [
@@ -153,6 +156,8 @@ def read(output_dir):
             line["train_seconds"],
             line.get("split", "test"),
             line.get("decoding") or "",
+            line.get("parameters", 0),
+            line.get("peak_memory", 0),
         )
         by_problem = scores.setdefault(line["kind"], {}).setdefault(line["problem"], {})
         by_problem.setdefault(metric, {})[line["seed"]] = score

@@ -63,6 +63,24 @@ def interval(values):
     return Interval(mean, _quantile(LEVEL, values.size) * error, int(values.size))
 
 
+def seeds_that_tell(value, mark, most=1000):
+    """How many seeds would put `mark` outside the interval if mean and spread stay: int; None: more than `most`, or one
+    seed, which has no spread.
+    """
+    if value.half is None:
+        return None
+    spread = value.half * math.sqrt(value.count) / _quantile(LEVEL, value.count)
+    far = abs(value.mean - mark)
+    wide = lambda count: _quantile(LEVEL, count) * spread / math.sqrt(count) >= far
+    if wide(most):
+        return None
+    low, high = 1, most  # the width falls with the number of seeds
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if wide(middle) else (low, middle)
+    return high
+
+
 def _quantile(level, count):
     """Half the width of the interval of a mean of `count` values, in standard errors."""
     from scipy import stats

@@ -36,7 +36,7 @@ _LOADS = {str: {str: {"load": [Number(0)]}}}
 _TRIES = {"problem": str, "metric": str, "split": (str, None), "tries": {str: (float, None)}, "best": str}
 _RUN = {"kind": str, "problems": [str], "seed": _COUNT, "steps": Whole(1), "digest": FILE_NAME, "changes": {str: ANY}}
 PLAN = {
-    "suite": OneOf("paper_tables", "transfer"),
+    "suite": OneOf("paper_tables", "transfer", "blocks", "efficiency", "balancing"),
     "problems": [str],
     "roles": {str: str},
     "joint_steps": Whole(1),
@@ -48,6 +48,8 @@ PLAN = {
     "workers": Whole(1),
     "metrics": {str: [str]},
     "choices?": {str: _TRIES},
+    "grid?": {str: {str: (int, float, str, bool, [ANY], None)}},
+    "arithmetic?": {str: {str: Number(0)}},
     "train_examples": {str: _COUNT},
     "identity": {str: ANY},
     "runs": [_RUN],
@@ -65,6 +67,8 @@ RESULT = {
     "steps": _COUNT,
     "examples_seen": {str: _COUNT},
     "train_seconds": _TIME,
+    "parameters?": _COUNT,
+    "peak_memory?": _COUNT,
     "scores": {str: _SCORES},
     "probes?": [_PROBE],
 }
@@ -85,6 +89,8 @@ RESULT_LINE = {
     "keys": str,
     "examples_seen": _COUNT,
     "train_seconds": _TIME,
+    "parameters?": _COUNT,
+    "peak_memory?": _COUNT,
     "split?": str,
     "decoding?": (str, None),
 }
@@ -159,6 +165,11 @@ def _contradictions(plan):
     for name in (*plan["roles"].values(), *(name for run in plan["runs"] for name in run["problems"])):
         if name not in problems:
             yield f"{name} is none of its problems"
+    if plan["suite"] == "efficiency" and not plan.get("grid"):
+        yield "it has no grid"
+    points = list(plan.get("grid", {}).values())
+    if any(point.keys() != points[0].keys() or not point for point in points):
+        yield "the points of its grid have different hparams"
     for names in plan["metrics"].values():
         if not names:
             yield "a problem has no metrics"

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from t2t_multimodel import metrics
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.experiments import choices, estimate, plan, queue, roles, stored
+from t2t_multimodel.experiments import balancing, choices, estimate, plan, queue, roles, stored
+from t2t_multimodel.experiments import grid as grids
 from t2t_multimodel.files import write_file
 from t2t_multimodel.input.plan import BatchPlan
 from t2t_multimodel.input.store import ExampleStore
+from t2t_multimodel.training import arithmetic
 
 TIMED_STEPS = 1000  # train_steps of a timed run, for its learning rate schedule
 
@@ -31,6 +33,7 @@ class Suite:
     seeds: int
     identity: dict  # what determines a result besides hparams and seed
     places: list  # of the queue
+    grid: dict = dataclasses.field(default_factory=dict)  # {name of a kind: {hparam: value}}, see grid.py
     tries: tuple = ()  # `Try`s, see choices.py
     found: dict = dataclasses.field(default_factory=dict)  # the outcome of the tries
 
@@ -91,6 +94,16 @@ class Suite:
             return None
         advice = "remove it: the same command measures again"
         return {structure: stored.opened(job.result, stored.TIMINGS, advice) for structure, job in jobs.items()}
+
+    def at_equal_time(self, timings):
+        """The suite with runs that take as long as the joint run, where it compares runs at equal time."""
+        if self.name not in plan.AT_EQUAL_TIME:
+            return self
+        seconds = [estimate.update_seconds(kind, self.shares, timings) for kind in self.kinds]
+        lengths = [round(seconds[0] / each, 3) for each in seconds]  # the first is the joint run
+        return dataclasses.replace(
+            self, kinds=[dataclasses.replace(kind, length=length) for kind, length in zip(self.kinds, lengths)]
+        )
 
     # ---- The plan
 
@@ -173,6 +186,8 @@ class Suite:
             "threads": [len(c) if c else 0 for _, c in self.places],
             "metrics": self.metrics,
             "choices": self.found,
+            **({"grid": self.grid} if self.grid else {}),
+            **({"arithmetic": counted} if (counted := self._arithmetic()) else {}),
             "train_examples": {n: s.manifest["splits"]["train"]["examples"] for n, s in self.stores.items()},
             "identity": self._public_identity,
             "runs": [
@@ -190,12 +205,28 @@ class Suite:
         write_file(self.output_dir / stored.PLAN_FILE, json.dumps(stored.sealed(values), indent=1) + "\n")
         return values
 
+    def _arithmetic(self):
+        """{kind: {problem: operations of an update from one of its batches}}, for suites that weigh quality against it;
+        without problems whose arithmetic is not counted.
+        """
+        if self.name not in plan.WEIGHED:
+            return {}
+        counted = {}
+        for kind in self.kinds:
+            hparams = dataclasses.replace(self.resolved.hparams, **dict(kind.changes))
+            counted[kind.name] = {
+                name: arithmetic.of_update(hparams, store.spec, store.split("train"))
+                for name, store in self.stores.items()
+                if arithmetic.is_counted(store.spec)
+            }
+        return counted
+
     def _job(self, run, seconds):
         folder = self.output_dir / "runs" / run.digest
         points = plan.evaluations(run.kind, self.shares)
         every = -(-run.steps // points)
         trainer = self._trainer_flags(run.mixture, run.hparams, run.steps, run.seed, folder)
-        save = max(1, run.steps // 4) if run.kind.tried else 2 * every
+        save = max(1, run.steps // 4) if run.kind.tried or run.kind.of_grid else 2 * every
         trainer += (
             f"--eval_interval={every}",
             f"--eval_batches={plan.EVALUATION_BATCHES}",
@@ -240,12 +271,13 @@ def open_suite(
     named_roles="",
     single_changes=(),
     single_choices=({},),
+    grid="",
 ):
     """The `Suite`; everything is checked before anything starts.
 
     Raises:
       UserError: an unknown suite, a problem without data, a role without a problem, a metric that can't be
-        compared.
+        compared, a grid with impossible values.
     """
     plan.check_suite(name)
     stores = {problem: ExampleStore(data_dir, problem) for problem in mixture.problem_names}
@@ -266,11 +298,17 @@ def open_suite(
     hparams = resolved.hparams
     played = roles.find_roles(stores, roles.parse_roles(named_roles, stores))
     kinds = plan.kinds_of(name, mixture.problem_names, played, single_changes)
-    sizes = {}
-    if hparams.mixture == "size":
+    sizes, points = {}, {}
+    if hparams.mixture == "size" or name == "balancing":
         for problem, store in stores.items():
             split = store.split("train")
             sizes[problem] = len(split) - BatchPlan(split, store.spec, hparams, 0).left_out
+    shares = plan.shares_of(mixture, hparams, sizes)
+    if name == "efficiency":
+        points, more = grids.kinds(grids.parse(grid), hparams, kinds[0])
+        kinds += more
+    elif name == "balancing":
+        kinds += balancing.kinds(kinds[0], mixture, hparams, sizes)
     identity = {**identity, "data": {problem: _digest(store) for problem, store in stores.items()}}
     return Suite(
         name,
@@ -282,10 +320,11 @@ def open_suite(
         stores,
         played,
         kinds,
-        plan.shares_of(mixture, hparams, sizes),
+        shares,
         seeds,
         identity,
         places,
+        points,
         tuple(choices.tries(kinds, single_choices)),
     )
 

@@ -3,13 +3,14 @@
 import numpy as np
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.mixture import LossAverages
+from t2t_multimodel.mixture import LossAverages, LossBalance
 
 
 class MixtureStream:
     """Draws batches of several problems, and keeps count of what was planned and what was drawn.
 
-    For one seed, the draws follow from the step and, where the mixture is adaptive, from the losses recorded.
+    For one seed, the draws follow from the step and, where the mixture is adaptive, from the losses recorded; so do the
+    weights of the problems' losses.
     """
 
     def __init__(self, streams, schedule, seed):
@@ -23,6 +24,7 @@ class MixtureStream:
         self._schedule = schedule
         self._seed = seed
         self._losses = LossAverages(schedule.problems)
+        self._balance = LossBalance(schedule.problems, schedule.hparams)
         self._planned = np.zeros(len(schedule.problems))  # sum over all draws of the probabilities
         self._drawn = dict.fromkeys(schedule.problems, 0)
         self.examples_seen = dict.fromkeys(schedule.problems, 0)  # in the batches handed out so far
@@ -56,9 +58,22 @@ class MixtureStream:
             drawn = [self._schedule.draw(self._seed, ahead, i, probabilities) for i in draws]
             yield [(problem, next(shapes[problem])) for problem in drawn]
 
+    @property
+    def needs_losses(self):
+        """Whether the next draw, or its weight, needs the losses of the updates before."""
+        return self._schedule.kind == "adaptive" or self._balance.kind != "none"
+
+    def loss_weights(self, batches):
+        """The weight of the loss of each of the batches, see `LossBalance`; None: by the hparams all weigh the same."""
+        if self._balance.kind == "none":
+            return None
+        weights = self._balance.weights()
+        return [weights[batch.problem] for batch in batches]
+
     def record_loss(self, problem, loss):
-        """Tells the adaptive mixture a training loss, once for each draw."""
+        """Tells the adaptive mixture and the balance of losses a training loss, once for each draw."""
         self._losses.record(problem, loss)
+        self._balance.record(problem, loss)
 
     def shares(self):
         """{problem: (planned share, actual share)} of all draws so far; zeros before the first."""
@@ -74,7 +89,7 @@ class MixtureStream:
             "planned": dict(zip(self._schedule.problems, self._planned.tolist())),
             "drawn": dict(self._drawn),
             "examples_seen": dict(self.examples_seen),
-        }
+        } | ({} if self._balance.kind == "none" else {"balance": self._balance.state()})
 
     def restore(self, state):
         """Goes on where `state()` was taken; raises `UserError` where that was another mixture or other data."""
@@ -87,6 +102,7 @@ class MixtureStream:
         for problem, stream in self.streams.items():
             stream.restore(state["streams"][problem])
         self._losses.restore(state["losses"])
+        self._balance.restore(state.get("balance", {}))  # a run that others were started from may have another rule
         self._planned = np.array([state["planned"][problem] for problem in self._schedule.problems])
         self._drawn = {problem: state["drawn"][problem] for problem in self._schedule.problems}
         seen = state.get("examples_seen", {})  # checkpoints from before it was counted have none

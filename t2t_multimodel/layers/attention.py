@@ -8,7 +8,7 @@ from t2t_multimodel.kernels.shapes import shape_of
 from t2t_multimodel.kernels.split_batch import cached_for_split
 from t2t_multimodel.layers import intermediates
 from t2t_multimodel.layers.cached_attention import CachedAttention
-from t2t_multimodel.layers.convolution import ConvBlock
+from t2t_multimodel.layers.convolution import conv_blocks
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.layers.masks import causal_bias, padding_bias
 from t2t_multimodel.layers.normalization import LayerNorm
@@ -169,7 +169,7 @@ class AttentionBlock(Layer):
         super().__init__(**kwargs)
         self.hparams = h = hparams
         with keras.name_scope(self.name):
-            self.blocks = [ConvBlock(h, causal=True, name=f"block{i}") for i in range(h.attention_blocks)]
+            self.blocks = conv_blocks(h, h.attention_blocks, causal=True)
             if h.use_attention:
                 self.norm = LayerNorm(h.hidden_size, name="norm")
                 self.self_attention = MultiHeadAttention(h.hidden_size, h.num_heads, name="self_attention")

@@ -82,6 +82,11 @@ class ConvBlock(Layer):
         return x + self.step4.step(self.step3.step(h, position), position)
 
 
+def conv_blocks(hparams, count, causal=False):
+    """`count` blocks of a part of the body: block0, block1, …; none in the ablation "no convolutions"."""
+    return [ConvBlock(hparams, causal, name=f"block{i}") for i in range(count if hparams.use_convolutions else 0)]
+
+
 class ConvStep2D(Layer):
     """LN(SepConv(ReLU(x))) over pictures: [B, H, W, d] → [B, ⌈H/s⌉, ⌈W/s⌉, f] for strides s.
 

@@ -8,6 +8,7 @@
 Every function here depends on its arguments only, so a resumed run draws the same problems as an uninterrupted one.
 """
 
+from t2t_multimodel.mixture.balance import LossBalance
 from t2t_multimodel.mixture.parser import Mixture, parse
 from t2t_multimodel.mixture.randomness import permutation, random_words
 from t2t_multimodel.mixture.schedules import DRAW_BLOCK, MixtureSchedule, parse_schedule, scheduled
@@ -18,6 +19,7 @@ __all__ = [
     "DRAW_BLOCK",
     "LOSS_DECAY",
     "LossAverages",
+    "LossBalance",
     "Mixture",
     "MixtureSchedule",
     "adaptive",

@@ -21,7 +21,7 @@ class MixtureSchedule:
     def __init__(self, mixture, hparams, sizes=None):
         """`sizes`: {problem: training examples}, for "size" only. Raises `UserError` for a malformed schedule."""
         self.problems = mixture.problem_names
-        self.kind = hparams.mixture
+        self.hparams, self.kind = hparams, hparams.mixture
         self.gradient_accumulation_steps = hparams.gradient_accumulation_steps
         self._weights = np.array([weight for _, weight in mixture.problems])
         if self.kind == "size":
@@ -30,7 +30,9 @@ class MixtureSchedule:
             examples = [sizes[problem] for problem in self.problems]
             self._by_size = by_size(self._weights, examples, hparams.mixture_temperature)
         elif self.kind == "schedule":
-            self._schedule_kind, self._points = parse_schedule(hparams.mixture_schedule, self.problems)
+            self._schedule_kind, self._points = parse_schedule(
+                hparams.mixture_schedule, self.problems, hparams.train_steps
+            )
 
     def probabilities(self, step, losses=None):
         """[problems] float64, summing to 1.
@@ -83,8 +85,10 @@ def scheduled(points, kind, step):
     return normalised((1 - part) * np.asarray(before) + part * np.asarray(then))
 
 
-def parse_schedule(text, problems):
+def parse_schedule(text, problems, train_steps):
     """ "linear @0 1 0 @1000 0.5 0.5" → ("linear", [(0, [1, 0]), (1000, [0.5, 0.5])]), each point summing to 1.
+
+    A place may also be a share of the run's `train_steps`: "@50%".
 
     Raises:
       UserError: a first word other than linear and step, a point with a wrong number of weights for the `problems`
@@ -107,18 +111,19 @@ def parse_schedule(text, problems):
             raise UserError(f"mixture_schedule: {word!r} stands before the first @step; {usage}")
     if not groups:
         raise UserError(f"mixture_schedule {text!r} has no @step; {usage}")
-    points = [_schedule_point(group, problems, usage) for group in groups]
+    points = [_schedule_point(group, problems, train_steps, usage) for group in groups]
     for (before, _), (after, _) in zip(points, points[1:]):
         if after <= before:
             raise UserError(f"mixture_schedule: @{after} comes after @{before}; the steps must rise")
     return words[0], points
 
 
-def _schedule_point(words, problems, usage):
+def _schedule_point(words, problems, train_steps, usage):
     at, numbers = words[0], words[1:]
     try:
-        step, weights = int(at[1:]), [float(n) for n in numbers]
-    except ValueError:
+        step = round(float(at[1:-1]) / 100 * train_steps) if at.endswith("%") else int(at[1:])
+        weights = [float(n) for n in numbers]
+    except (ValueError, OverflowError):
         raise UserError(f"mixture_schedule: {' '.join(words)!r} holds something that is no number; {usage}") from None
     if step < 0 or len(weights) != len(problems):
         raise UserError(f"mixture_schedule: {at} has {len(weights)} weights for {len(problems)} problems; {usage}")

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from t2t_multimodel.modalities import operations
 from t2t_multimodel.modalities.arrays import ArraySpec, Ragged, as_ragged
 from t2t_multimodel.modalities.base import Modality
 from t2t_multimodel.registry import register_modality
@@ -129,6 +130,9 @@ class Audio(Modality):
 
         kind = audio_nets.SpectrogramEncoder if self.form == "spectrogram" else audio_nets.WaveformEncoder
         return kind(self, hparams, name=name)
+
+    def encoder_operations(self, hparams, rows, length):
+        return operations.audio_net(hparams, self, rows, length)
 
     # ---- For people
 

@@ -257,6 +257,14 @@ class Modality(Samples):
         """
         return None
 
+    def encoder_operations(self, hparams: Any, rows: Any, length: Any) -> tuple[Any, Any, Any]:
+        """(operations, positions, grid or None) of the encoder, for rows of this length; see training/arithmetic.py."""
+        raise MustDefine(self, "encoder_operations(hparams, rows, length)")
+
+    def head_operations(self, hparams: Any, rows: Any, positions: Any, grid: Any, written: Any) -> Any:
+        """Operations of the head, over so many encoded positions or written ids."""
+        raise MustDefine(self, "head_operations(hparams, rows, positions, grid, written)")
+
     def row_names(self, vocabulary: Any = None) -> list[str] | None:
         """What the rows of its nets stand for, such as classes, where `ModalityNet.row_axes` says which axes are rows.
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from t2t_multimodel.modalities import operations
 from t2t_multimodel.modalities.arrays import ArraySpec
 from t2t_multimodel.modalities.base import Modality
 from t2t_multimodel.registry import register_modality
@@ -97,6 +98,9 @@ class Image(Modality):
         from t2t_multimodel.modalities.image_nets import ImageEncoder
 
         return ImageEncoder(self, hparams, name=name)
+
+    def encoder_operations(self, hparams, rows, length):
+        return operations.image_net(hparams, self, rows)
 
     # ---- For people
 

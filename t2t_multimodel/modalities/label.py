@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from t2t_multimodel.modalities import operations
 from t2t_multimodel.modalities.arrays import ArraySpec
 from t2t_multimodel.modalities.base import Modality, counts_in_words, digest_of
 from t2t_multimodel.modalities.text import Text
@@ -92,6 +93,9 @@ class Label(Modality):
         from t2t_multimodel.modalities.label_nets import LabelHead
 
         return LabelHead(self, hparams, name=name)
+
+    def head_operations(self, hparams, rows, positions, grid, written):
+        return operations.class_net(hparams, grid or (positions, 1), rows, len(self.classes))
 
     # ---- Answers
 

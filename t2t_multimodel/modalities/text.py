@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from t2t_multimodel.modalities import operations
 from t2t_multimodel.modalities.arrays import ArraySpec, as_ragged
 from t2t_multimodel.modalities.base import Modality
 from t2t_multimodel.registry import register_modality
@@ -139,6 +140,12 @@ class Text(Modality):
         from t2t_multimodel.modalities.text_nets import CtcNet
 
         return CtcNet(self, hparams, name=name)
+
+    def encoder_operations(self, hparams, rows, length):
+        return 0, length, None
+
+    def head_operations(self, hparams, rows, positions, grid, written):
+        return operations.product(rows * written, hparams.hidden_size, self.vocabulary_size)
 
     def row_names(self, vocabulary=None):
         """The pieces of the vocabulary; the control symbols of commands by the commands' names."""

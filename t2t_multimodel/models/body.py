@@ -4,6 +4,7 @@ Rows are independent but for the experts, which take the tokens of all rows: bet
 halves of a batch side by side.
 """
 
+import contextlib
 import functools
 
 import keras
@@ -15,7 +16,7 @@ from t2t_multimodel.kernels.shapes import shape_of
 from t2t_multimodel.kernels.split_batch import split_batch
 from t2t_multimodel.layers import intermediates
 from t2t_multimodel.layers.attention import AttentionBlock, cross_attention, timing_signal
-from t2t_multimodel.layers.convolution import ConvBlock
+from t2t_multimodel.layers.convolution import conv_blocks
 from t2t_multimodel.layers.experts import MixtureOfExperts
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.layers.normalization import LayerNorm
@@ -42,6 +43,30 @@ def unless_kept(layer, hparams, training):
     return rematerialised(layer)
 
 
+def mixtures_of_experts(hparams, count):
+    """The expert layers of a part of the body; called within its name scope. The first is that of the paper."""
+    layers = []
+    for i in range(count if hparams.use_experts else 0):
+        with keras.name_scope(f"more{i}") if i else contextlib.nullcontext():
+            layers.append(MixtureOfExperts(hparams, name="experts"))
+    return layers
+
+
+def places(layers, rounds):
+    """Before which of the `rounds` of blocks each of some layers stands, evenly: one before the middle."""
+    return [(i + 1) * rounds // (len(layers) + 1) for i in range(len(layers))]
+
+
+def together(reports):
+    """The report of several expert layers: losses add up, shares are averaged; None without one."""
+    if len(reports) < 2:
+        return reports[0] if reports else None
+    names = ("dropped_token_fraction", "load")
+    return {"load_balance_loss": sum(report["load_balance_loss"] for report in reports)} | {
+        name: sum(report[name] for report in reports) / len(reports) for name in names
+    }
+
+
 class Encoder(Layer):
     """Six convolution blocks, the experts in the middle, a layer norm at the end; timing signal on the input."""
 
@@ -49,22 +74,24 @@ class Encoder(Layer):
         super().__init__(**kwargs)
         self.hparams = h = hparams
         with keras.name_scope(self.name):
-            self.blocks = [ConvBlock(h, name=f"block{i}") for i in range(h.encoder_blocks)]
-            self.experts = MixtureOfExperts(h, name="experts") if h.use_experts else None
+            self.blocks = conv_blocks(h, h.encoder_blocks)
+            self.experts = mixtures_of_experts(h, h.encoder_experts)
             self.norm = LayerNorm(h.hidden_size, name="norm")
 
     def call(self, x, padding_mask, training=False):
         """x [B, S, d], padding_mask [B, S] → (encoded [B, S, d], zero at padding; the experts' report or None)."""
-        report = None
+        start, reports = 0, []
         mask = ops.cast(padding_mask, x.dtype)[..., None]
         x = x + ops.cast(timing_signal(ops.arange(shape_of(x)[1]), self.hparams.hidden_size), x.dtype)
-        middle = len(self.blocks) // 2 if self.experts is not None else 0
-        if middle:
-            x = split_if_wide(functools.partial(self._blocks, self.blocks[:middle], training), self.hparams, x, mask)
-        if self.experts is not None:
-            x, report = unless_kept(self.experts, self.hparams, training)(x, padding_mask, training=training)
-        ending = lambda x, mask: self.norm(self._blocks(self.blocks[middle:], training, x, mask)) * mask
-        return split_if_wide(ending, self.hparams, x, mask), report
+        for experts, place in zip(self.experts, places(self.experts, len(self.blocks))):
+            if place > start:
+                before = functools.partial(self._blocks, self.blocks[start:place], training)
+                x = split_if_wide(before, self.hparams, x, mask)
+            x, report = unless_kept(experts, self.hparams, training)(x, padding_mask, training=training)
+            reports.append(report)
+            start = place
+        ending = lambda x, mask: self.norm(self._blocks(self.blocks[start:], training, x, mask)) * mask
+        return split_if_wide(ending, self.hparams, x, mask), together(reports)
 
     def _blocks(self, blocks, training, x, mask):
         for block in blocks:
@@ -80,7 +107,7 @@ class Mixer(Layer):
         self.hparams = hparams
         with keras.name_scope(self.name):
             self.attention_block = AttentionBlock(hparams, name="attention_block")
-            self.blocks = [ConvBlock(hparams, causal=True, name=f"block{i}") for i in range(hparams.mixer_blocks)]
+            self.blocks = conv_blocks(hparams, hparams.mixer_blocks, causal=True)
 
     def call(self, target, source, source_padding_mask, training=False):
         def mixed(target, source, source_padding_mask):
@@ -122,28 +149,43 @@ class Decoder(Layer):
         super().__init__(**kwargs)
         self.hparams = h = hparams
         with keras.name_scope(self.name):
-            self.blocks = [ConvBlock(h, causal=True, name=f"block{i}") for i in range(h.decoder_blocks)]
-            self.cross_attentions = [cross_attention(h, name=f"source{i}") for i in range(h.decoder_blocks)]
-            self.experts = MixtureOfExperts(h, name="experts") if h.use_experts else None
+            self.blocks = conv_blocks(h, h.decoder_blocks, causal=True)
+            attentions = h.decoder_attentions or h.decoder_blocks
+            self.cross_attentions = [cross_attention(h, name=f"source{i}") for i in range(attentions)]
+            self.experts = mixtures_of_experts(h, h.decoder_experts)
             self.norm = LayerNorm(h.hidden_size, name="norm")
 
     def call(self, x, target_padding_mask, source, source_padding_mask, training=False):
         """x [B, T, d] → ([B, T, d], the experts' report or None). Only the experts need the target's padding."""
-        report = None
-        middle = len(self.blocks) // 2 if self.experts is not None else 0
-        if middle:
-            beginning = functools.partial(self._blocks, slice(middle), training)
-            x = split_if_wide(beginning, self.hparams, x, source, source_padding_mask)
-        if self.experts is not None:
-            x, report = unless_kept(self.experts, self.hparams, training)(x, target_padding_mask, training=training)
-        ending = lambda *arrays: self.norm(self._blocks(slice(middle, None), training, *arrays))
-        return split_if_wide(ending, self.hparams, x, source, source_padding_mask), report
+        start, reports = 0, []
+        for experts, place in zip(self.experts, places(self.experts, len(self._rounds))):
+            if place > start:
+                before = functools.partial(self._blocks, slice(start, place), training)
+                x = split_if_wide(before, self.hparams, x, source, source_padding_mask)
+            x, report = unless_kept(experts, self.hparams, training)(x, target_padding_mask, training=training)
+            reports.append(report)
+            start = place
+        ending = lambda *arrays: self.norm(self._blocks(slice(start, None), training, *arrays))
+        return split_if_wide(ending, self.hparams, x, source, source_padding_mask), together(reports)
 
     def _blocks(self, which, training, x, source, source_padding_mask):
-        for block, attend in zip(self.blocks[which], self.cross_attentions[which]):
-            x = unless_kept(block, self.hparams, training)(x, training=training)
-            x = unless_kept(attend, self.hparams, training)(x, source, source_padding_mask)
+        for block, attend in self._rounds[which]:
+            if block is not None:
+                x = unless_kept(block, self.hparams, training)(x, training=training)
+            if attend is not None:
+                x = unless_kept(attend, self.hparams, training)(x, source, source_padding_mask)
         return x
+
+    @property
+    def _rounds(self):
+        """(convolution block or None, cross-attention or None) of each round: of each kind all, spread evenly."""
+        count = max(len(self.blocks), len(self.cross_attentions))
+
+        def spread(layers):
+            ends = [(i + 1) * len(layers) // count for i in range(count)]
+            return [layers[end - 1] if end > start else None for start, end in zip([0, *ends], ends)]
+
+        return list(zip(spread(self.blocks), spread(self.cross_attentions)))
 
     def prepare(self, source, source_padding_mask):
         return [layer.prepare(source, source_padding_mask) for layer in self.cross_attentions]
@@ -156,12 +198,15 @@ class Decoder(Layer):
     def prepared(self):
         """The layers besides `steps` that have `constants`, which decoding computes once."""
         attentions = [attention for layer in self.cross_attentions for attention in layer.attentions]
-        return [*attentions, *([self.experts] if self.experts is not None else [])]
+        return [*attentions, *self.experts]
 
     def step(self, x, cross_attention_caches, position):
         """One position: x [B, d] → the same. cross_attention_caches: of each block."""
-        for i, (block, attend) in enumerate(zip(self.blocks, self.cross_attentions)):
-            if self.experts is not None and i == len(self.blocks) // 2:
-                x = self.experts.step(x, position)
-            x = attend.step(block.step(x, position), cross_attention_caches[i], position)
+        caches, rounds = iter(cross_attention_caches), self._rounds
+        before = list(zip(places(self.experts, len(rounds)), self.experts))
+        for i, (block, attend) in enumerate([*rounds, (None, None)]):
+            for experts in (experts for place, experts in before if place == i):
+                x = experts.step(x, position)
+            x = block.step(x, position) if block is not None else x
+            x = attend.step(x, next(caches), position) if attend is not None else x
         return self.norm.call(x)

@@ -61,7 +61,7 @@ def curves(panels, columns=3, legend=True):
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     if legend and len(drawn) > 1:
-        _legend(figure, drawn)
+        _legend(figure, drawn, columns=min(4, 2 * columns))
     return figure
 
 
@@ -114,6 +114,76 @@ def shares(series, x_label="step"):
         axis.set_xlabel(x_label, fontsize=8, color=INK)
         _title(axis, title)
     _legend(figure, dict(zip(series, bands)))
+    return figure
+
+
+def frontiers(costs, values, colours, marks, y_label=""):
+    """What points are worth over each thing that they cost, side by side, with a line through those that none beats.
+
+    Args:
+      costs: {axis label: (what each point costs, the indices of those that none beats, cheapest first)}.
+      values: of each point. colours, marks: of each point the label by which it is coloured, and shaped.
+    """
+    figure, axes = _figure(1, len(costs), 3.7 * len(costs), 3.5)
+    colour_of = dict(zip(dict.fromkeys(colours), itertools.cycle(COLOURS)))
+    mark_of = dict(zip(dict.fromkeys(marks), itertools.cycle("osD^vPX*")))
+    handles = {}
+    for axis, (label, (cost, best)) in zip(axes, costs.items()):
+        axis.grid(True, color=FAINT, alpha=0.25, linewidth=0.6)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_xlabel(label, fontsize=8, color=INK)
+        line = axis.step([cost[i] for i in best], [values[i] for i in best], where="post", color=INK, linewidth=1.0)
+        for x, y, colour, mark in zip(cost, values, colours, marks):
+            look = {
+                "color": colour_of[colour],
+                "marker": mark_of[mark],
+                "linestyle": "",
+                "markersize": 4.5,
+                "alpha": 0.8,
+            }
+            axis.plot([x], [y], **look)
+        handles |= {"none is better for as little": line[0]}
+    axes[0].set_ylabel(y_label, fontsize=8, color=INK)
+    unseen = {"xdata": [], "ydata": [], "linestyle": "", "markersize": 5}
+    handles |= {label: _artist(color=colour, marker="o", **unseen) for label, colour in colour_of.items()}
+    handles |= {
+        label: _artist(color=FAINT, marker=mark, **unseen) for label, mark in mark_of.items() if len(mark_of) > 1
+    }
+    _legend(figure, handles, columns=8)
+    return figure
+
+
+def _artist(**look):
+    from matplotlib.lines import Line2D
+
+    return Line2D(**look)
+
+
+def verdicts(rows, x_label=""):
+    """Differences with their intervals, a row for each claim, coloured by its verdict.
+
+    Args:
+      rows: (claim, verdict, mood of a note, [(difference, half its interval or None)]) of each; several differences of
+        one claim stand under each other.
+    """
+    figure, (axis,) = _figure(1, 1, 10.5, 0.7 + 0.3 * len(rows))
+    colour_of = {"good": COLOURS[2], "bad": COLOURS[1], "unsure": FAINT}
+    for row, (_, _, mood, differences) in enumerate(rows):
+        for i, (mean, half) in enumerate(differences):
+            y = row + 0.55 * ((i + 0.5) / len(differences) - 0.5)
+            look = {"color": colour_of.get(mood, FAINT), "markersize": 4 if len(differences) == 1 else 2.5}
+            axis.errorbar([mean], [y], xerr=None if half is None else [half], fmt="o", elinewidth=1.2, **look)
+    axis.axvline(0, color=FAINT, linewidth=0.8)
+    axis.grid(True, axis="x", color=FAINT, alpha=0.25, linewidth=0.6)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    _name_ticks(axis.yaxis, [_short(claim, 84) for claim, *_ in rows], most=84)
+    right = axis.secondary_yaxis("right")
+    right.spines["right"].set_visible(False)
+    _name_ticks(right.yaxis, [verdict for _, verdict, *_ in rows])
+    for side in (axis.yaxis, right.yaxis):
+        side.set_tick_params(length=0)
+    axis.set_xlabel(x_label, fontsize=8, color=INK)
     return figure
 
 
@@ -208,7 +278,7 @@ def _figure(rows, columns, width, height):
     return figure, axes
 
 
-def _legend(figure, handles):
+def _legend(figure, handles, columns=4):
     """A legend below all diagrams; `handles` is {label: artist}."""
     labels = [_short(label) for label in handles]
     legend = figure.legend(
@@ -218,7 +288,7 @@ def _legend(figure, handles):
         fontsize=7.5,
         frameon=False,
         labelcolor=INK,
-        ncols=min(4, len(handles)),
+        ncols=min(columns, len(handles)),
         handlelength=1.6,
     )
     for text in legend.get_texts():
@@ -282,8 +352,8 @@ def _title(axis, text):
     axis.set_title(shown, fontsize=9, fontweight="bold", loc="left", color=INK, parse_math=False)
 
 
-def _name_ticks(axis, names, rotate=False):
-    labels = [_short("".join(c if c.isprintable() else "·" for c in str(name))) for name in names]
+def _name_ticks(axis, names, rotate=False, most=28):
+    labels = [_short("".join(c if c.isprintable() else "·" for c in str(name)), most) for name in names]
     axis.set_ticks(range(len(labels)), labels, rotation=90 if rotate else 0, fontsize=7)
     for text in axis.get_ticklabels():
         text.set_parse_math(False)

@@ -39,7 +39,7 @@ class Step:
         self._write_variables()
         return self._all_variables()
 
-    def update(self, microbatches, learning_rate):
+    def update(self, microbatches, learning_rate, weights=None):
         """One update from the average over `microbatches`, a list of (spec, batch of numpy arrays); see the twin.
 
         Returns:
@@ -49,20 +49,26 @@ class Step:
         """
         values = self._values or [v.value for v in self._all_variables()]
         *gradients, last = [self.prepare(name, microbatches) for name in self.programs_of(microbatches)]
-        batches, rate, stops = [batch for _, batch in microbatches], np.float32(learning_rate), ()
+        batches, rate, stops = [batch for _, batch in microbatches], {"rate": np.float32(learning_rate)}, ()
+        of_losses = [{}] * len(batches)  # what weighs each loss
+        if self.hparams.loss_balance != "none":
+            of_losses = [{"weight": np.float32(weight)} for weight in weights or [1.0] * len(batches)]
         if self._several:
             batches = jax.tree.map(self.devices.put_part, batches)
             stops = (self.devices.put_part(np.full(self.devices.own, self.stop, np.int32)),)
         if not gradients:
-            self._values, norm, report = last(values, batches[0], rate, *stops)
+            self._values, norm, report = last(values, batches[0], rate | of_losses[0], *stops)
             return [report], norm
-        values, sums, reports = list(values), self._programs.zeros(), []
-        for program, batch in zip(gradients, batches):
-            sums, state, report = program(values, sums, batch)
+        values, sums, reports = list(values), [self._programs.zeros()], []
+        for program, batch, weight in zip(gradients, batches, of_losses):
+            found, state, report = program(values, sums.pop(), batch, weight)
+            sums.append(found)
             for place, value in zip(self._programs.state_places, state):
                 values[place] = value
             reports.append(report)
-        self._values, norm, more = last(values, sums, rate, np.float32(len(microbatches)), *stops)
+            if self.hparams.gradient_surgery and len(reports) < len(batches):  # which takes each gradient by itself
+                sums.append(self._programs.zeros())
+        self._values, norm, more = last(values, sums, rate | {"count": np.float32(len(batches))}, *stops)
         reports[0] |= more
         return reports, norm
 
@@ -226,3 +232,10 @@ def device_memory():
     device = jax.local_devices()[0]
     found = device.memory_stats() if device.platform != "cpu" else None
     return (found or {}).get("bytes_limit"), device.device_kind
+
+
+def peak_device_memory():
+    """The most bytes of the first device's own memory that were taken at once; None for a processor."""
+    device = jax.local_devices()[0]
+    found = device.memory_stats() if device.platform != "cpu" else None
+    return (found or {}).get("peak_bytes_in_use")

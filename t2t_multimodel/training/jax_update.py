@@ -1,7 +1,8 @@
 """The compiled programs of an update on JAX: one for each problem's signature and shape of a batch.
 
 Where an update averages several batches, there are programs that add up the gradient of one, and one for each set of
-problems that applies the sums: a program for each combination of shapes would be too many.
+problems that applies the sums: a program for each combination of shapes would be too many. With gradient surgery the
+gradients stay apart until then.
 """
 
 import concurrent.futures
@@ -11,6 +12,8 @@ import threading
 import jax
 import keras
 import numpy as np
+
+from t2t_multimodel.training.joint_loss import by_variable, shared, surgery, weighed
 
 REPORTED = ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
 REPORTED_WHERE_THERE = ("ctc_loss", "ctc_too_long")  # of problems that have them
@@ -34,23 +37,24 @@ class UpdatePrograms:
         indices = {id(v): i for i, v in enumerate(self.variables)}
         return [indices[id(v)] for v in self._state]
 
-    @staticmethod
-    def names(microbatches):
+    def names(self, microbatches):
         """The names of the programs that an update from `microbatches`, (spec, batch of arrays) pairs, runs."""
         each = [(spec.signature, tuple(array.shape for array in batch.values())) for spec, batch in microbatches]
         if len(each) == 1:
             return [(UPDATE, *each[0])]
-        return [*((GRADIENT, *one) for one in each), (APPLY, frozenset(signature for signature, _ in each))]
+        together = tuple if self.hparams.gradient_surgery else frozenset
+        return [*((GRADIENT, *one) for one in each), (APPLY, together(signature for signature, _ in each))]
 
     def get(self, name, microbatches):
         """The compiled program of a name that `names(microbatches)` has:
 
-        - update(values of all variables, batch, rate) → values, norm, report
-        - gradient(values, sums, batch) → sums with the gradient, values of the random state, report
-        - apply(values, sums, rate, how many batches) → values, norm, {}
+        - update(values of all variables, batch, {"rate": …} | weight) → values, norm, report
+        - gradient(values, sums, batch, weight) → sums with the gradient, values of the random state, report
+        - apply(values, list of sums, {"rate": …, "count": how many batches}) → values, norm, {}
 
-        By several processes the first and the last take their `stops` too, and report the largest "stop". Where
-        another thread compiles the program, this one waits for it.
+        weight is {"weight": of the loss} with `hparams.loss_balance`, else {}. The list has one item, with gradient
+        surgery one for each batch. By several processes the first and the last take their `stops` too, and report the
+        largest "stop". Where another thread compiles the program, this one waits for it.
         """
         with self._lock:
             found = self._compiled.get(name)
@@ -79,7 +83,8 @@ class UpdatePrograms:
         kind, key, *_ = name
         with self._tracing:  # of one program at a time; compiling does not hold the interpreter
             if (kind, key) not in self._jitted:
-                self._jitted[kind, key] = self._make(kind, [s for s, _ in microbatches if _is_of(s, kind, key)])
+                specs = [spec for spec, _ in microbatches if kind == APPLY or spec.signature == key]
+                self._jitted[kind, key] = self._make(kind, specs)
             lowered = self._jitted[kind, key].lower(*self._arguments(name, microbatches))
         return lowered.compile()
 
@@ -96,8 +101,8 @@ class UpdatePrograms:
             stops = (rows,) if self.devices.processes > 1 else ()
             places = {
                 UPDATE: ((of_all, rows, whole, *stops), (of_all, whole, whole)),
-                GRADIENT: ((of_all, of_sums, rows), (of_sums, self._places(self._state), whole)),
-                APPLY: ((of_all, of_sums, whole, whole, *stops), (of_all, whole, whole)),
+                GRADIENT: ((of_all, of_sums, rows, whole), (of_sums, self._places(self._state), whole)),
+                APPLY: ((of_all, [of_sums] * self._lists(specs), whole, *stops), (of_all, whole, whole)),
             }[kind]
             places = dict(zip(("in_shardings", "out_shardings"), places))
         return jax.jit(make(specs), donate_argnums=donated, **places)
@@ -107,15 +112,20 @@ class UpdatePrograms:
         processes = self.devices.processes if self.devices else 1
         values = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in self.variables]
         number = jax.ShapeDtypeStruct((), np.float32)
+        weight = {"weight": number} if self.hparams.loss_balance != "none" else {}
         stops = (jax.ShapeDtypeStruct((self.devices.count,), np.int32),) if processes > 1 else ()
         sums = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in self.model.trainable_variables]
         if name[0] == APPLY:
-            return values, sums, number, number, *stops
+            return values, [sums] * self._lists(microbatches), {"rate": number, "count": number}, *stops
         batch = next(batch for one, batch in microbatches if self.names([(one, batch)])[0][1:] == name[1:])
         batch = {key: jax.ShapeDtypeStruct((len(x) * processes, *x.shape[1:]), x.dtype) for key, x in batch.items()}
         if name[0] == GRADIENT:
-            return values, sums, batch
-        return values, batch, number, *stops
+            return values, sums, batch, weight
+        return values, batch, {"rate": number} | weight, *stops
+
+    def _lists(self, microbatches):
+        """How many lists of sums the gradients of these are in."""
+        return len(microbatches) if self.hparams.gradient_surgery else 1
 
     def _places(self, variables):
         return [v._layout or v.value.sharding for v in variables]
@@ -125,11 +135,11 @@ class UpdatePrograms:
     def _update(self, specs):
         trained = self._trained(specs)
 
-        def update(values, batch, rate, stops=None):
+        def update(values, batch, knobs, stops=None):
             by_id = self._by_id(values)
-            gradients, report, state = self._loss_gradients(specs[0], trained, by_id, batch)
+            gradients, report, state = self._loss_gradients(specs[0], trained, by_id, batch, knobs.get("weight"))
             by_id |= {id(v): value for v, value in zip(self._state, state)}
-            values, norm = self._applied(by_id, trained, gradients, rate)
+            values, norm = self._applied(by_id, trained, gradients, knobs["rate"])
             return values, norm, report | _largest(stops)
 
         return update
@@ -137,9 +147,9 @@ class UpdatePrograms:
     def _gradient(self, specs):
         trained = self._trained(specs)
 
-        def gradient(values, sums, batch):
+        def gradient(values, sums, batch, knobs):
             by_id = self._by_id(values)
-            gradients, report, state = self._loss_gradients(specs[0], trained, by_id, batch)
+            gradients, report, state = self._loss_gradients(specs[0], trained, by_id, batch, knobs.get("weight"))
             added = {id(v): g for v, g in zip(trained, gradients)}
             every = zip(self.model.trainable_variables, sums)
             return [total + added[id(v)] if id(v) in added else total for v, total in every], state, report
@@ -149,11 +159,16 @@ class UpdatePrograms:
     def _apply(self, specs):
         trained = self._trained(specs)
 
-        def apply(values, sums, rate, count, stops=None):
-            by_id = self._by_id(values)
-            totals = {id(v): total for v, total in zip(self.model.trainable_variables, sums)}
-            gradients = [totals[id(v)] / count.astype(totals[id(v)].dtype) for v in trained]
-            values, norm = self._applied(by_id, trained, gradients, rate)
+        def apply(values, sums, knobs, stops=None):
+            by_id, count = self._by_id(values), knobs["count"]
+            totals = [{id(v): total for v, total in zip(self.model.trainable_variables, each)} for each in sums]
+            if self.hparams.gradient_surgery:
+                of_specs = map(self.model.trainable_variables_for, specs)
+                each = [[total[id(v)] for v in variables] for total, variables in zip(totals, of_specs)]
+                gradients = surgery(each, by_variable(self.model, specs)[0], shared(self.model, trained))
+            else:
+                gradients = [totals[0][id(v)] / count.astype(totals[0][id(v)].dtype) for v in trained]
+            values, norm = self._applied(by_id, trained, gradients, knobs["rate"])
             return values, norm, _largest(stops)
 
         return apply
@@ -165,16 +180,17 @@ class UpdatePrograms:
         ids = {id(v) for spec in specs for v in self.model.trainable_variables_for(spec)}
         return [v for v in self.model.trainable_variables if id(v) in ids]
 
-    def _loss_gradients(self, spec, trained, by_id, batch):
-        """(gradients of `trained`, the report, the new random state) of a batch."""
+    def _loss_gradients(self, spec, trained, by_id, batch, weight):
+        """(gradients of `trained`, the report, the new random state) of a batch, its loss times `weight` (None: 1)."""
         trained_ids = {id(v) for v in trained}
         rest = [(v, by_id[id(v)]) for v in self.model.variables if id(v) not in trained_ids]
 
         def loss_of(weights):
             with keras.StatelessScope(state_mapping=[*zip(trained, weights), *rest]) as scope:
                 loss, report = self.model.loss(batch, spec, training=True)
-                report = {"loss": loss} | _reported(report)
-                return loss, (report, [scope.get_current_value(v) for v in self._state])
+                reported = {"loss": loss} | _reported(report)
+                objective = weighed(loss, report, weight)
+                return objective, (reported, [scope.get_current_value(v) for v in self._state])
 
         with self.devices.scope() if self.devices else contextlib.nullcontext():
             gradients, (report, state) = jax.grad(loss_of, has_aux=True)([by_id[id(v)] for v in trained])
@@ -191,10 +207,6 @@ class UpdatePrograms:
         with keras.StatelessScope(state_mapping=[(v, by_id[id(v)]) for v in self.variables]) as scope:
             self.optimizer.apply(gradients, trained)
             return [scope.get_current_value(v) for v in self.variables], norm
-
-
-def _is_of(spec, kind, key):
-    return spec.signature in key if kind == APPLY else spec.signature == key
 
 
 def _largest(stops):

@@ -41,7 +41,7 @@ def set_parts(model, optimizer, hparams):
 def part_of(path):
     """The part that a table shows a variable of a model in: a net, encoder, mixer, decoder, or the experts of one."""
     names = path.split("/")[1:]  # the first is the model's
-    return "/".join(names[:2]) if names[1:2] == ["experts"] else names[0]
+    return f"{names[0]}/experts" if "experts" in names[1:3] else names[0]
 
 
 def _chosen(model, names, where):

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from t2t_multimodel.modalities.arrays import joined_name
 from t2t_multimodel.training.adam import LazyAdam, by_expert
+from t2t_multimodel.training.joint_loss import by_variable, shared, surgery, weighed
 from t2t_multimodel.training.tensorflow_program import program
 
 STATIC_SHAPES = False  # one trace serves every length
@@ -28,31 +29,33 @@ class Step:
         # Grappler turns trees of additions, of gradients too, back into such an AddN wherever it knows the shapes.
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
         self._updates, self._gradients, self._applies, self._evaluations = {}, {}, {}, {}
-        self._plain_gradients = {}
+        self._plain_gradients, self._surgeries = {}, {}
+        self._weight_signature = [tf.TensorSpec([], tf.float32)] if hparams.loss_balance != "none" else []
 
     def variables(self):
         """Everything that makes up the state of training, in a fixed order: weights, random state, optimiser."""
         return [*self.model.variables, *self.optimizer.variables]
 
-    def update(self, microbatches, learning_rate):
+    def update(self, microbatches, learning_rate, weights=None):
         """One update from the average over `microbatches`, a list of (spec, batch of numpy arrays).
+
+        Args: weights: of the loss of each of them, with `hparams.loss_balance`; None: 1.
 
         Returns:
           for each draw a dict of floats: loss and what `REPORTED` names; and the gradient's norm before clipping.
         """
         rate = tf.constant(learning_rate, tf.float32)
+        of_losses = [[]] * len(microbatches)
+        if self.hparams.loss_balance != "none":
+            of_losses = [[tf.constant(w, tf.float32)] for w in weights or [1.0] * len(microbatches)]
         if len(microbatches) == 1:
             spec, batch = microbatches[0]
-            norm, reports = self._update(spec)(batch, rate)
+            norm, reports = self._update(spec)(batch, rate, *of_losses[0])
             return [_floats(reports)], float(norm)
-        results = [self._gradient(spec)(batch) for spec, batch in microbatches]
-        total = {}
-        for (spec, _), (gradients, _) in zip(microbatches, results):
-            for variable, gradient in zip(self.model.trainable_variables_for(spec), gradients):
-                before = total.get(id(variable))
-                total[id(variable)] = gradient if before is None else before + gradient
-        trained = [v for v in self.model.trainable_variables if id(v) in total]
-        gradients = [total[id(v)] / len(microbatches) for v in trained]
+        results = [self._gradient(spec)(batch, *weight) for (spec, batch), weight in zip(microbatches, of_losses)]
+        specs = tuple(spec for spec, _ in microbatches)
+        combined = self._operated if self.hparams.gradient_surgery else self._mean
+        gradients, trained = combined(specs, [gradients for gradients, _ in results])
         norm = self._apply(trained)(gradients, rate)
         return [_floats(reports) for _, reports in results], float(norm)
 
@@ -102,10 +105,36 @@ class Step:
     def planned_bytes(self, microbatches):
         """None: what a graph takes at once depends on which operations run first; see the twin."""
 
-    def _loss_and_gradients(self, spec, batch, trained):
+    def _mean(self, specs, results):
+        """(the mean of gradients of several microbatches, the variables that they are of)."""
+        total = {}
+        for spec, gradients in zip(specs, results):
+            for variable, gradient in zip(self.model.trainable_variables_for(spec), gradients):
+                before = total.get(id(variable))
+                total[id(variable)] = gradient if before is None else before + gradient
+        trained = [v for v in self.model.trainable_variables if id(v) in total]
+        return [total[id(v)] / len(specs) for v in trained], trained
+
+    def _operated(self, specs, results):
+        """The same after gradient surgery."""
+        key = tuple(spec.signature for spec in specs)
+        if key not in self._surgeries:
+            owners, trained = by_variable(self.model, specs)
+            variables = [self.model.trainable_variables_for(spec) for spec in specs]
+
+            @program([[tf.TensorSpec(v.shape, tf.float32) for v in of_spec] for of_spec in variables])
+            def operate(gradients):
+                return surgery(gradients, owners, shared(self.model, trained))
+
+            self._surgeries[key] = (operate, trained)
+        operate, trained = self._surgeries[key]
+        return operate(results), trained
+
+    def _loss_and_gradients(self, spec, batch, trained, weight=None):
         loss, report = self.model.loss(batch, spec, training=True)
         method = tf.AggregationMethod.EXPERIMENTAL_TREE
-        gradients = tf.gradients(loss, [v.value for v in trained], aggregation_method=method)
+        objective = weighed(loss, report, weight)
+        gradients = tf.gradients(objective, [v.value for v in trained], aggregation_method=method)
         missing = [v.path for v, g in zip(trained, gradients) if g is None]
         if missing:
             raise RuntimeError(f"no gradient reaches {', '.join(missing)}")
@@ -125,9 +154,9 @@ class Step:
         if spec.signature not in self._updates:
             trained = self.model.trainable_variables_for(spec)
 
-            @program(batch_signature(spec), tf.TensorSpec([], tf.float32))
-            def update(batch, rate):
-                gradients, report = self._loss_and_gradients(spec, batch, trained)
+            @program(batch_signature(spec), tf.TensorSpec([], tf.float32), *self._weight_signature)
+            def update(batch, rate, *weight):
+                gradients, report = self._loss_and_gradients(spec, batch, trained, *weight)
                 return self._clip_and_apply(gradients, trained, rate), report
 
             self._updates[spec.signature] = update
@@ -137,9 +166,9 @@ class Step:
         if spec.signature not in self._gradients:
             trained = self.model.trainable_variables_for(spec)
 
-            @program(batch_signature(spec))
-            def gradient(batch):
-                return self._loss_and_gradients(spec, batch, trained)
+            @program(batch_signature(spec), *self._weight_signature)
+            def gradient(batch, *weight):
+                return self._loss_and_gradients(spec, batch, trained, *weight)
 
             self._gradients[spec.signature] = gradient
         return self._gradients[spec.signature]
@@ -310,6 +339,12 @@ def abstractly(make):
 def device_memory():
     """(None, the name of the first device): TensorFlow does not tell how much memory one has."""
     return None, tf.config.list_logical_devices()[0].device_type.lower()
+
+
+def peak_device_memory():
+    """The most bytes of the first device's own memory that were taken at once; None for a processor."""
+    devices = [device for device in tf.config.list_logical_devices() if device.device_type == "GPU"]
+    return tf.config.experimental.get_memory_info(devices[0].name)["peak"] if devices else None
 
 
 def _reported(report):

@@ -202,8 +202,7 @@ class Trainer:
             progress.programs(*self.programs.counts)
             progress.update(step, *self.window.latest)
 
-        adaptive = self.hparams.mixture == "adaptive"  # a draw needs the loss of the update before
-        return PendingUpdates(0 if adaptive else self.backend.UPDATES_UNDER_WAY, done)
+        return PendingUpdates(0 if self.stream.needs_losses else self.backend.UPDATES_UNDER_WAY, done)
 
     def _update(self, pending):
         """One update; it may be under way when this returns. That of a new graph is compiled with none beside it."""
@@ -217,7 +216,7 @@ class Trainer:
             self.clock.start()
         rate = learning_rate(self.hparams, self.step, self.hparams.train_steps)
         self.processes.meeting(f"the update of step {self.step + 1}")
-        reports, norm = self.train_step.update(microbatches, rate)
+        reports, norm = self.train_step.update(microbatches, rate, self.stream.loss_weights(batches))
         self.step += 1
         self.programs.used(microbatches)
         pending.add(self.step, batches, reports, norm)

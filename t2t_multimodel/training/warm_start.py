@@ -40,8 +40,9 @@ _NOTE = {
 }
 # Hyper-parameters that say what the weights are for: with other values they would not fit, or mean something else.
 _OF_THE_BODY = (
-    "hidden_size encoder_blocks attention_blocks mixer_blocks decoder_blocks small_kernel large_kernel large_dilation "
-    "num_heads use_attention use_experts num_experts expert_filter_size class_filter_ratios image_norm"
+    "hidden_size encoder_blocks attention_blocks mixer_blocks decoder_blocks decoder_attentions encoder_experts "
+    "decoder_experts small_kernel large_kernel large_dilation num_heads use_attention use_experts use_convolutions "
+    "num_experts expert_filter_size class_filter_ratios image_norm"
 ).split()
 _OF_NETS = (  # each begins with the name of the modality that it is of
     "image_stem_filters image_residual_filters image_stem_stride audio_frame_milliseconds audio_hop_milliseconds "

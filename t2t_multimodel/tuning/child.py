@@ -15,9 +15,13 @@ _PATIENCE = 120.0  # seconds to wait for a trial to save a checkpoint
 class ChildRun:
     """`t2t-trainer` in a child process (see cli/trial.py), which ends when this process ends."""
 
-    def __init__(self, arguments, folder, problems):
-        """Args: arguments: of t2t-trainer, with --output_dir=`folder`. problems: names of the trained problems."""
-        self._folder, self._problems = Path(folder), set(problems)
+    def __init__(self, arguments, folder, problems, intervals=None):
+        """Args:
+        arguments: of t2t-trainer, with --output_dir=`folder`. problems: names of the trained problems.
+        intervals: (own, reported) updates between evaluations, of trials that differ in length: their evaluations are
+          reported as if all were as long.
+        """
+        self._folder, self._problems, self._intervals = Path(folder), set(problems), intervals
         self._folder.mkdir(parents=True, exist_ok=True)
         self._log = self._folder / LOG_FILE
         with open(opened_to_write(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log:
@@ -35,7 +39,15 @@ class ChildRun:
             whole = isinstance(record.get("step"), int) and isinstance(record.get("problem"), str)
             if whole and record.get("split") not in (None, "train"):
                 by_step.setdefault(record["step"], {})[record["problem"]] = record
-        return [(step, scores) for step, scores in sorted(by_step.items()) if set(scores) == self._problems]
+        return [
+            (self._place(step), scores) for step, scores in sorted(by_step.items()) if set(scores) == self._problems
+        ]
+
+    def _place(self, step):
+        if self._intervals is None:
+            return step
+        own, reported = self._intervals
+        return -(-step // own) * reported  # the last one may come sooner
 
     def ended(self):
         """None, or (whether it succeeded, the last line of its output)."""

@@ -5,6 +5,7 @@ hidden_size=64:256:64         64, 128, 192, 256
 learning_rate=1e-4:1e-2:log   uniform in the logarithm
 image_norm=features|picture   one of several values; also booleans and tuples: (16,32)|(32,64)
 dropout                       the range that the field declares in hyperparameters.py
+blocks                        how many blocks of each kind: all of `BLOCKS`, as they declare it
 """
 
 import ast
@@ -17,6 +18,9 @@ from t2t_multimodel import hyperparameters
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.hyperparameters import HParams, Range
 
+BLOCKS = (
+    "encoder_blocks attention_blocks mixer_blocks decoder_blocks decoder_attentions encoder_experts decoder_experts"
+).split()
 _FLAG = "--hparams_range"
 _DIGITS = 4  # significant digits of a value, so that the printed value is the one used
 
@@ -77,7 +81,8 @@ def parse(text, base):
       UserError: an unknown hparam, a malformed or empty range, an invalid value.
     """
     dimensions = {}
-    for part in hyperparameters.split(text):
+    given = [part.strip() for part in hyperparameters.split(text)]
+    for part in [one for each in given for one in (BLOCKS if each == "blocks" else [each])]:
         name, equals, said = (piece.strip() for piece in part.partition("="))
         types = hyperparameters.field_types()
         if name not in types:

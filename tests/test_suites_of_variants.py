@@ -1,0 +1,307 @@
+"""Suites blocks, efficiency and balancing: which runs they have, and what their pages say of made-up results."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_world import HPARAMS
+
+from t2t_multimodel.cli import experiment
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.experiments import balancing, claims, estimate, grid, plan, quality, report
+from t2t_multimodel.experiments.results import Results, Score
+from t2t_multimodel.metrics import value_of
+from t2t_multimodel.mixture import parse
+
+PROBLEMS = ("my_trees", "my_words", "my_sounds")
+METRICS = {"my_trees": ["exact_match"], "my_words": ["exact_match"], "my_sounds": ["cer"]}
+JOINT = plan.Kind(plan.JOINT, PROBLEMS)
+EXAMPLES = 400
+
+
+def score(metric, right, memory=2**30):
+    """`right` of 400 examples; of an error rate so many wrong."""
+    sums = np.array([[int(i < right), 1] for i in range(EXAMPLES)], float)
+    value = value_of(metric, sums.sum(axis=0))
+    return Score(value, sums, "keys", 640, 20.0, "test", "greedy", 1_000_000, memory)
+
+
+def measured(suite, kinds, rights, **more):
+    """`Results` of three seeds. rights: {kind: examples right of 400}; my_sounds has as many errors in 400."""
+    scores, curves = {}, []
+    for kind in kinds:
+        for place, (problem, (metric,)) in enumerate(METRICS.items()):
+            right = rights.get(kind.name, 200)
+            amount = EXAMPLES - right if metric == "cer" else right
+            by_seed = {seed: score(metric, amount + seed * (place - 1)) for seed in range(3)}
+            scores.setdefault(kind.name, {})[problem] = {metric: by_seed}
+            for seed in range(3):
+                for point in (1, 2, 3):
+                    value = by_seed[seed].value * (point if metric != "cer" else 1) / 3
+                    line = {"kind": kind.name, "seed": seed, "problem": problem, "split": "dev", "step": point}
+                    curves.append(line | {"train_seconds": 6.0 * point, "examples_seen": 99 * point, metric: value})
+    run = {"problems": list(PROBLEMS), "digest": "d", "changes": {}, "steps": 100}
+    setup = {
+        "suite": suite,
+        "problems": list(PROBLEMS),
+        "roles": {},
+        "metrics": METRICS,
+        "joint_steps": 100,
+        "seeds": 3,
+        "workers": 2,
+        "budget_seconds": None,
+        "flags": [],
+        "hparams": "",
+        "identity": {"backend": "tensorflow"},
+        "shares": {p: 1 / 3 for p in PROBLEMS},
+        "train_examples": {p: 500 for p in PROBLEMS},
+        "runs": [{**run, "kind": kind.name, "seed": seed} for seed in range(3) for kind in kinds],
+        **more,
+    }
+    return Results(setup, scores, curves, [], {})
+
+
+# ---- Blocks
+
+
+def test_each_kind_of_block_is_left_out_of_the_joint_run():
+    kinds = plan.kinds_of("blocks", PROBLEMS)
+    changes = {kind.name: dict(kind.changes) for kind in kinds}
+    assert changes == {
+        plan.JOINT: {},
+        plan.NO_EXPERTS: {"use_experts": False},
+        plan.NO_ATTENTION: {"use_attention": False},
+        plan.NO_CONVOLUTIONS: {"use_convolutions": False},
+    }
+    assert all(kind.problems == PROBLEMS for kind in kinds)
+    assert len(plan.kinds_of("blocks", PROBLEMS[:1])) == 4, "one problem has blocks too"
+
+
+@pytest.mark.slow
+def test_the_page_of_blocks_says_what_is_lost_without_each():
+    kinds = plan.kinds_of("blocks", PROBLEMS)
+    rights = {plan.JOINT: 240, plan.NO_EXPERTS: 240, plan.NO_ATTENTION: 200, plan.NO_CONVOLUTIONS: 280}
+    counted = {kind.name: dict.fromkeys(PROBLEMS, 3e9) for kind in kinds}
+    page = report.build(measured("blocks", kinds, rights, arithmetic=counted))
+    text = page.markdown()
+    assert "The mixture of experts helps or does no harm on every task: holds" in text
+    assert "Attention helps or does no harm on every task: holds" in text and "a gain on my_trees, my_words" in text
+    assert "Convolution helps or does no harm on every task: does not hold" in text
+    row = next(line for line in text.splitlines() if line.startswith(f"| {quality.MEAN}"))
+    lost = [cell.replace("\u00a0", " ").strip() for cell in row.strip("|").split("|")]
+    assert lost[2:] == ["59.8", "+0.00 ± 0.00", "+10.00 ± 0.00", "-10.00 ± 0.00"]
+    assert "3.00" in text and "200.0" in text and "1,024" in text and "1,000,000" in text
+    assert page.html().count("data:image/svg+xml") == 1 + len(PROBLEMS)
+
+
+# ---- Efficiency
+
+
+def test_a_grid_has_every_combination_once():
+    base = replace(HPARAMS, num_heads=2)
+    points, kinds = grid.kinds(grid.parse("num_experts=0|2|3,experts_per_token=1|2|4,num_heads=1|2|3"), base, JOINT)
+    # 0 experts: heads 1 and 2 (3 do not divide the hidden size of 8); 2 and 3 experts: k 1 and 2, 2 heads, less joint.
+    assert len(kinds) == 2 + 2 * 2 * 2 - 1 and len(points) == len(kinds) + 1
+    assert points[plan.JOINT] == {"num_experts": 3, "experts_per_token": 2, "num_heads": 2}
+    without = next(kind for kind in kinds if kind.name == "num_experts=0, num_heads=1")
+    assert dict(without.changes) == {"use_experts": False, "num_heads": 1}
+    assert points[without.name] == {"num_experts": 0, "experts_per_token": None, "num_heads": 1}
+    timed = {kind.structure: kind for kind in reversed(kinds)}
+    assert timed["grid: num_experts=2"].name == "num_experts=2, experts_per_token=2, num_heads=2"
+    assert len(timed) == 3 and all(kind.of_grid for kind in kinds)
+    everything = grid.kinds(grid.parse(""), replace(HPARAMS, hidden_size=96, num_experts=7), JOINT)[1]
+    assert len(everything) == 5 * 3 * 4 + 4
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("num_expert=1|2", "did you mean 'num_experts'"),
+        ("num_heads", "is not name=value"),
+        ("num_heads=1||2", "is not name=value"),
+        ("num_heads=1|1", "names a value twice"),
+        ("num_heads=1,num_heads=2", "given twice"),
+        ("num_heads=big", "wants a int"),
+        ("batch_examples=4|8", "is equal in all compared runs"),
+        (",", "is empty"),
+    ],
+)
+def test_a_malformed_grid_is_one_line(text, said):
+    with pytest.raises(UserError, match=said):
+        grid.parse(text)
+
+
+def test_a_grid_without_a_possible_point_is_one_line():
+    with pytest.raises(UserError, match="must be even and a multiple of num_heads=3"):
+        grid.kinds(grid.parse("num_heads=3|5"), HPARAMS, JOINT)
+    with pytest.raises(UserError, match="no point is another than the joint run"):
+        grid.kinds(grid.parse("num_heads=2"), HPARAMS, JOINT)
+    with pytest.raises(UserError, match="2,001 points; 2,000 are the most"):
+        grid.kinds(grid.parse(f"num_experts={'|'.join(map(str, range(2001)))}"), HPARAMS, JOINT)
+
+
+def test_none_is_better_for_as_little_on_the_frontier():
+    costs, qualities = [1.0, 2.0, 2.0, 3.0, 4.0], [10.0, 12.0, 15.0, 15.0, 20.0]
+    assert quality.frontier(costs, qualities) == [0, 2, 4]
+    assert quality.frontier([3, 1, 2], [1, 1, 0]) == [1]
+
+
+@pytest.mark.slow
+def test_the_page_of_a_grid_finds_what_pays():
+    """Experts gain 10 points at twice the arithmetic, heads nothing."""
+    points, kinds = grid.kinds(grid.parse("num_experts=0|2|3,num_heads=1|2"), HPARAMS, JOINT)
+    kinds = [JOINT, *kinds]
+    rights = {name: 200 + 40 * bool(values["num_experts"]) for name, values in points.items()}
+    counted = {n: dict.fromkeys(PROBLEMS, 2e9 if v["num_experts"] else 1e9) for n, v in points.items()}
+    page = report.build(measured("efficiency", kinds, rights, arithmetic=counted, grid=points))
+    text = page.markdown().replace("\u00a0", " ")
+    assert (
+        "Another number of experts is worth something: holds. The best of the others is 2 against 0: +10.0 ± 0.0 points"
+        in text
+    )
+    assert "× 2.00 the arithmetic" in text
+    assert "Another number of heads is worth something: does not hold" in text
+    assert "6 points, best first" in text and "my_sounds" in text
+    assert page.html().count("data:image/svg+xml") == 1
+    nothing = measured("efficiency", kinds, rights, arithmetic=counted, grid=points)
+    text = report.build(
+        replace(nothing, scores={"joint": {"my_trees": nothing.scores["joint"]["my_trees"]}})
+    ).markdown()
+    assert "No point of the grid has been trained and scored" in text
+
+
+def test_points_are_matched_with_those_that_are_alike():
+    one = {"num_experts": 0, "experts_per_token": None, "num_heads": 2}
+    from t2t_multimodel.experiments.efficiency import _alike
+
+    assert _alike(one, {"num_experts": 8, "experts_per_token": 4, "num_heads": 2}, "num_experts")
+    assert not _alike(one, {"num_experts": 8, "experts_per_token": 4, "num_heads": 1}, "num_experts")
+
+
+# ---- Balancing
+
+
+def balancing_kinds(mixture=None):
+    mixture = mixture or parse("tiny_ende:1,tiny_parse:3")
+    joint = plan.Kind(plan.JOINT, tuple(mixture.problem_names))
+    return [joint, *balancing.kinds(joint, mixture, HPARAMS, {"tiny_ende": 1000, "tiny_parse": 10})]
+
+
+def test_ways_to_balance_are_valid_and_differ_from_the_joint_run():
+    kinds = balancing_kinds()
+    assert [kind.name for kind in kinds[1:]] == list(balancing.WORDS)
+    hparams = [replace(HPARAMS, **dict(kind.changes)) for kind in kinds]
+    assert len(set(hparams)) == len(kinds)
+    from t2t_multimodel import hyperparameters
+
+    for each in hparams:
+        hyperparameters.validate(each)
+    draws = {kind.name: dict(kind.draws) for kind in kinds}
+    # From shares of 1/4 to even ones: 3/8 on the mean. By size: 1000^(1/5) against 3 · 10^(1/5).
+    assert draws["staged"]["tiny_ende"] == pytest.approx(3 / 8, abs=0.02)
+    assert draws["temperature"]["tiny_ende"] == pytest.approx(1000**0.2 / (1000**0.2 + 3 * 10**0.2))
+
+
+def test_runs_are_as_long_as_take_the_time_of_the_joint_run():
+    """Trees take three times as long as sentences, and two draws twice as long as one."""
+    parts = lambda factor: {"tiny_ende": {"step": 0.1 * factor}, "tiny_parse": {"step": 0.3 * factor}}
+    timings = {"": {"problems": parts(1)}, "gradient surgery": {"problems": parts(2)}}
+    shares = {"tiny_ende": 0.25, "tiny_parse": 0.75}
+    seconds = {kind.name: estimate.update_seconds(kind, shares, timings) for kind in balancing_kinds()}
+    assert seconds["joint"] == pytest.approx(0.25) == seconds["uncertainty"]
+    assert seconds["gradient surgery"] == pytest.approx(0.5)
+    assert seconds["staged"] == pytest.approx(0.225, abs=0.01)
+    shorter = replace(balancing_kinds()[0], length=0.5)
+    assert plan.steps_of(shorter, shares, 100) == 50
+    assert plan.changes_of(shorter, shares, 100, replace(HPARAMS, learning_rate_warmup_steps=10)) == {
+        "learning_rate_warmup_steps": 5
+    }
+
+
+@pytest.mark.slow
+def test_the_page_of_balancing_compares_each_way_with_the_joint_run():
+    kinds = [JOINT, *(replace(JOINT, name=name) for name in balancing.WORDS)]
+    rights = {plan.JOINT: 240, "uncertainty": 260, "loss ratio": 220, "temperature": 240}
+    page = report.build(measured("balancing", kinds, rights))
+    text = page.markdown().replace("\u00a0", " ")
+    assert "uncertainty gains on the mean: holds. +5.00 ± 0.00 points over 3 seeds" in text
+    assert "loss ratio gains on the mean: does not hold. -5.00" in text
+    assert "temperature gains on the mean: can't tell" in text
+    assert page.html().count("data:image/svg+xml") == 1 + len(PROBLEMS)
+
+
+# ---- The command
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["--suite=blocks", "--grid=num_heads=1|2"], "--grid is for --suite=efficiency, not for blocks"),
+        (["--suite=blocks", "--single_choices=dropout=0.1"], "suite blocks has no single-task runs"),
+        (["--suite=balancing", "--problem=tiny_ende"], "problems that are trained together: it needs at least two"),
+        (["--suite=efficiency", "--single_hparams=dropout=0.1"], "suite efficiency has no single-task runs"),
+        (["--suite=efficiency", "--grid=num_heads=5"], "a multiple of num_heads=5"),
+        (["--suite=block"], "did you mean 'blocks'"),
+    ],
+)
+def test_what_a_suite_can_not_do_is_one_line(flags, said, data, tmp_path, run_command):
+    names = [flag.partition("=")[0] for flag in flags]
+    given = [f for f in (f"--data_dir={data}", f"--output_dir={tmp_path / 'exp'}") if f.partition("=")[0] not in names]
+    if "--problem" not in names:
+        given.append("--problem=tiny_ende,tiny_image")
+    status, _, error = run_command(experiment.main, *flags, *given)
+    assert status == 2 and said in error and len(error.splitlines()) == 1, error
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    from small_world import make_data
+
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
+SMALL_SET = f'''
+from t2t_multimodel.hyperparameters import HParams
+from t2t_multimodel.registry import register_hparams
+
+@register_hparams
+def small():
+    """As small as it gets."""
+    return {HPARAMS!r}
+'''
+
+
+@pytest.mark.slow
+def test_a_grid_is_trained_weighed_and_repeated_never(data, tmp_path, user_folder, run_command):
+    folder, exp = user_folder({"sets.py": SMALL_SET}), tmp_path / "exp"
+    argv = [
+        "--suite=efficiency",
+        "--problem=tiny_ende,tiny_image",
+        "--hparams_set=small",
+        "--grid=num_experts=0|3",
+        "--seeds=1",
+        "--train_steps=4",
+        f"--t2t_usr_dir={folder}",
+        f"--data_dir={data}",
+        f"--output_dir={exp}",
+    ]
+    status, out, error = run_command(experiment.main, *argv)
+    assert status == 0, error
+    assert "2 kinds of runs × 1 seed" in out and "num_experts=0" in out
+    (exp / "report.html").read_text()
+    text = (exp / "report.md").read_text()
+    assert "Another number of experts is worth something: can't tell" in text and "2 points, best first" in text
+    written = {path: path.stat().st_mtime_ns for path in exp.glob("runs/*/result.json")}
+    status, out, error = run_command(experiment.main, *argv)
+    assert status == 0 and "for the 0 runs that are to do" in out, error
+    assert written == {path: path.stat().st_mtime_ns for path in exp.glob("runs/*/result.json")}
+    status, _, error = run_command(experiment.main, *argv, "--report_only")
+    assert status == 0 and (exp / "report.md").read_text() == text
+
+
+def test_verdicts_of_one_seed_can_not_be_told():
+    from t2t_multimodel.experiments.efficiency import _verdict
+    from t2t_multimodel.experiments.statistics import interval
+
+    found = [(8, 0, interval([5.0]), [2.0, None, None], 1)]
+    assert _verdict("num_experts", found).verdict == claims.UNSURE
