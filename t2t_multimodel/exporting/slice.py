@@ -59,13 +59,18 @@ class Slice:
     @property
     def weight_bytes(self) -> int:
         """The size of its weights."""
-        return sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in self.model.trainable_variables)
+        from t2t_multimodel.kernels.int8_weight import weights_of
+
+        quantized = [v for weight in weights_of(self.model) for v in (weight.codes, weight.scale)]
+        variables = [*self.model.trainable_variables, *quantized]
+        return sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in variables)
 
     def answers(self, inputs: list[Any]) -> list[Any]:
         """The product's own answers, which every export is held against."""
         from t2t_multimodel.predictor import Predictor
 
-        predictor = Predictor(self.model, self.run, self.hparams, self.vocabulary, self.step)
+        given = (self.model, self.run, self.hparams, self.vocabulary, self.step)
+        predictor = Predictor(*given, quantize=self.settings["quantize"])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return predictor.decode(self.spec.name, inputs, long_inputs="warn", **self.asked)
@@ -77,6 +82,7 @@ def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict
     Raises:
       UserError: no such run, problem or checkpoint; settings that an export can't have.
     """
+    from t2t_multimodel.kernels.int8_weight import int8_arrays, making_int8
     from t2t_multimodel.training import checkpoints
     from t2t_multimodel.training.run import build_model, load_variables
 
@@ -96,8 +102,9 @@ def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict
     if checkpoint is None:
         raise UserError(f"{directory.path} holds no checkpoint yet; train with t2t-trainer first")
     one = dataclasses.replace(run, problems={name: known})
-    model = build_model(one, hparams)
-    load_variables(model.variables, checkpoint.arrays, folder)
+    with making_int8(settings["quantize"] == "int8"):
+        model = build_model(one, hparams)
+    load_variables(model.variables, int8_arrays(model, checkpoint.arrays), folder)
     return Slice(directory, model, one, hparams, vocabulary, checkpoint.step, settings)
 
 

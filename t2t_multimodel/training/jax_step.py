@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from t2t_multimodel.modalities.arrays import joined_name
+from t2t_multimodel.models.observation import by_kind
 
 STATIC_SHAPES = True  # every shape is compiled anew
 UPDATES_UNDER_WAY = 2
@@ -67,6 +68,10 @@ class Step:
     def observe(self, spec, batch):
         """What `MultiModel.observe` gives; numpy arrays."""
         return self._found(self.model.observe, spec, batch)
+
+    def capture(self, spec, batch):
+        """What `MultiModel.capture` gives, by a compiled program."""
+        return by_kind(self._found(self.model.look, spec, batch))
 
     def _found(self, function, spec, batch):
         key = function.__name__, spec.signature

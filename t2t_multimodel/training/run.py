@@ -182,29 +182,39 @@ class Stored:
     arrays: dict  # {path: array}, of at least the model's variables
     source: tuple[str, str, str]  # where, hparams_file and advice of `model_of_stored`
     as_value: Any = None  # of `model_of_stored`
+    quantize: str = "none"  # of `decode_hparams.py`: how its model holds matrices
 
     def model(self):
         """The model with these weights; raises as `model_of_stored`."""
-        return model_of_stored(self.run, self.hparams, self.arrays, *self.source, as_value=self.as_value)
+        given = {"as_value": self.as_value, "quantize": self.quantize}
+        return model_of_stored(self.run, self.hparams, self.arrays, *self.source, **given)
+
+    def quantized(self, how):
+        """The same with matrices as `how` says; those that are int8 already stay so."""
+        return self if how == "none" else dataclasses.replace(self, quantize=how)
 
 
-def model_of_stored(run, hparams, arrays, where, hparams_file, advice, as_value=None):
+def model_of_stored(run, hparams, arrays, where, hparams_file, advice, as_value=None, quantize="none"):
     """The model of a run with stored weights; they may be a stranger's.
 
     Args:
       arrays: {path: array}, of at least the model's variables. where: what holds them, as messages call it.
       hparams_file: where the hyper-parameters are from. advice: what to do about a damaged file.
-      as_value: of `load_variables`.
+      as_value: of `load_variables`. quantize: "int8": its matrices become int8, or are so in `arrays`.
 
     Raises:
       UserError: no model can be made of the hyper-parameters, or it has other weights than there are.
     """
+    from t2t_multimodel.kernels.int8_weight import int8_arrays, making_int8
     from t2t_multimodel.training.backend import adapter
 
-    most = sum(array.size for array in arrays.values())
+    int8 = quantize == "int8"
+    # Of int8 weights the scales come on top, at most as many.
+    most, most_arrays = ((1 + int8) * n for n in (sum(array.size for array in arrays.values()), len(arrays)))
     try:
-        with weights_to_come(adapter().in_place), weights_limited(most, len(arrays)):
-            model = build_model(run, hparams)
+        with weights_to_come(adapter().in_place), weights_limited(most, most_arrays):
+            with making_int8(int8):
+                model = build_model(run, hparams)
     except UserError:
         raise
     except TooManyWeights as error:
@@ -214,7 +224,7 @@ def model_of_stored(run, hparams, arrays, where, hparams_file, advice, as_value=
     except Exception as error:  # of hyper-parameters that no run was trained with: too large, contradicting
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(f"no model can be made of {hparams_file} ({said}); {advice}") from error
-    load_variables(model.variables, arrays, where, as_value)
+    load_variables(model.variables, int8_arrays(model, arrays) if int8 else arrays, where, as_value)
     return model
 
 
