@@ -109,10 +109,10 @@ def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict
 
 
 @contextlib.contextmanager
-def plain_formulas():
-    """Traces the plain formulas of the kernels: the program may run on any device."""
+def traced_with(kernels):
+    """Traces these kernels, a setting of `kernels/select.py`; "portable" and "reference" run on any device."""
     before = os.environ.get("T2T_KERNELS")
-    os.environ["T2T_KERNELS"] = "reference"
+    os.environ["T2T_KERNELS"] = kernels
     try:
         yield
     finally:
