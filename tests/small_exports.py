@@ -1,6 +1,6 @@
 """A run with random weights on every kind of data that an export reads and writes.
 
-As a script, python small_exports.py FOLDER: a run of tiny_ende that is trained on KERAS_BACKEND, and FOLDER/answers.json.
+As a script, python small_exports.py FOLDER: a run of tiny_ende, trained on KERAS_BACKEND, and FOLDER/answers.json.
 """
 
 import json

@@ -56,10 +56,7 @@ class _Body:
         made: dict[Any, str] = {}
         for node in _in_order(self._function.node_def, self._arguments):
             _strip(node)
-            inputs = [self._source(name) for name in node.input]
-            del node.input[:]
-            node.input.extend(dict.fromkeys(name for name in inputs if name))
-            node.input[:] = [name for name in inputs if name]
+            node.input[:] = [source for name in node.input if (source := self._source(name))]
             if self._has_effect(node):
                 self._effects.add(node.name)
             elif node.op in _COPIES and not self._returns_argument(node):
@@ -73,7 +70,7 @@ class _Body:
                     continue
             kept.append(node)
         function = self._function
-        for name, source in function.ret.items():
+        for name, source in [*function.ret.items()]:
             function.ret[name] = self._source(source)
         self._keep_awaited()
         needed = self._needed(kept)
@@ -149,7 +146,7 @@ class _Body:
             node.input[:] = [renamed(name) for name in node.input]
             node.ClearField("experimental_debug_info")
         for mapping in (function.ret, function.control_ret):
-            for key, name in mapping.items():
+            for key, name in [*mapping.items()]:
                 mapping[key] = renamed(name)
         for place, argument in enumerate(function.signature.input_arg):
             if argument.type == DT_RESOURCE:
@@ -220,14 +217,22 @@ def _short(number: int) -> str:
 
 
 def _shrink_outside(meta_graph: Any) -> None:
-    """Of the graph outside of functions: notes, and the reads of variables that nothing asks for."""
+    """Of the graph outside of functions: notes, reads of variables that nothing asks for, and variables' names as nodes.
+
+    (By name a program finds a variable as `shared_name`. Other nodes are named by signatures and by what restores.)
+    """
     graph = meta_graph.graph_def
     read = {name.lstrip("^").split(":")[0] for node in graph.node for name in node.input}
     kept = [node for node in graph.node if node.op not in _READS or node.name in read]
+    taken = {node.name for node in kept}
+    names = (name for name in map(_short, itertools.count()) if name not in taken)
+    short = {node.name: next(names) for node in kept if node.op == "VarHandleOp"}
     for node in kept:
         _strip(node)
         node.attr.pop("debug_name", None)
         node.ClearField("experimental_debug_info")
+        node.name = short.get(node.name, node.name)
+        node.input[:] = [short.get(name, name) for name in node.input]
     copies = [type(node).FromString(node.SerializeToString()) for node in kept]
     del graph.node[:]
     graph.node.extend(copies)
