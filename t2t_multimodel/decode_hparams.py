@@ -54,7 +54,7 @@ def decode_settings(
             said = f"a whole number of at least {least} and at most {largest:,}"
             raise UserError(f"{where}decode hparam {name}={number!r} must be {said}")
     if settings["quantize"] not in QUANTIZE:
-        raise unknown_name(f"{where}quantize", settings["quantize"], QUANTIZE)
+        raise UserError(f"{where}decode hparam quantize={settings['quantize']!r} must be one of {', '.join(QUANTIZE)}")
     if not isinstance(settings["constrained"], int) or settings["constrained"] not in (0, 1):
         raise UserError(f"{where}decode hparam constrained={settings['constrained']!r} must be 0 or 1")
     for name in ("alpha", "temperature", "top_p", "ctc"):

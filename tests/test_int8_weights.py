@@ -39,7 +39,7 @@ def test_codes_are_symmetric_with_a_scale_for_each_output(over, shape):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["text_to_text", "image_to_text", "image_to_label", "audio_spectrogram_to_label"])
+@pytest.mark.parametrize("name", ["text_to_text", "image_to_label", "audio_spectrogram_to_label"])
 def test_a_quantized_model_is_the_float_model_of_the_rounded_weights(name):
     """In teacher forcing and in decoding: nothing but the weights is rounded."""
     spec = SPECS[name]
@@ -57,12 +57,10 @@ def test_a_quantized_model_is_the_float_model_of_the_rounded_weights(name):
     far = step(floats, None, HPARAMS).evaluate(spec, batch)["log_probability"]
     assert 0 < np.abs(found["log_probability"] - far).max() < 0.5
     if floats.head(spec).autoregressive:
-        for beam in (1, 2):
-            its, right = (
-                BatchDecoder(model, adapter()).ids(spec, batch, limit=7, beam_size=beam) for model in (int8, rounded)
-            )
-            np.testing.assert_array_equal(its[0], right[0])
-            np.testing.assert_allclose(its[1], right[1], rtol=1e-4, atol=1e-4)
+        decoders = (BatchDecoder(model, adapter()) for model in (int8, rounded))
+        its, right = (decoder.ids(spec, batch, limit=7, beam_size=2) for decoder in decoders)
+        np.testing.assert_array_equal(its[0], right[0])
+        np.testing.assert_allclose(its[1], right[1], rtol=1e-4, atol=1e-4)
 
 
 def test_rows_are_those_of_the_whole():
@@ -85,5 +83,5 @@ def test_rows_are_those_of_the_whole():
 def test_the_setting():
     assert decode_settings()["quantize"] == "none"
     assert describe(decode_settings({"quantize": "int8"})) == "greedy, int8 weights"
-    with pytest.raises(UserError, match=r"^problem p: unknown quantize 'int4'; .*int8"):
+    with pytest.raises(UserError, match=r"^problem p: decode hparam quantize='int4' must be one of none, int8$"):
         decode_settings({"quantize": "int4"}, {}, "p")

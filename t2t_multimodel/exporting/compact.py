@@ -217,9 +217,9 @@ def _short(number: int) -> str:
 
 
 def _shrink_outside(meta_graph: Any) -> None:
-    """Of the graph outside of functions: notes, reads of variables that nothing asks for, and variables' names as nodes.
+    """Of the graph outside of functions: notes, reads that nothing asks for, and the long names of variables' nodes.
 
-    (By name a program finds a variable as `shared_name`. Other nodes are named by signatures and by what restores.)
+    (Their `shared_name` stays. Other nodes are known by name to signatures and to what restores.)
     """
     graph = meta_graph.graph_def
     read = {name.lstrip("^").split(":")[0] for node in graph.node for name in node.input}

@@ -70,10 +70,11 @@ class Step:
         return by_kind(self._found(self.model.look, spec, batch))
 
     def _found(self, function, spec, batch):
-        key = function.__name__, spec.signature
+        signature = {name: shape for name, shape in batch_signature(spec).items() if name in batch}
+        key = function.__name__, spec.signature, tuple(signature)
         if key not in self._evaluations:
 
-            @program(batch_signature(spec))
+            @program(signature)
             def evaluation(batch):
                 return function(batch, spec)
 
