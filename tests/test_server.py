@@ -124,6 +124,7 @@ def test_the_description_names_every_route(client):
         "shades",
         "captions",
         "tones",
+        "melody",
         "asked",
     }
 
