@@ -38,7 +38,7 @@ def batches_by_length(stored: np.ndarray, lengths: Any, most: int) -> list[list[
     return [order[start : start + most] for start in range(0, len(order), most)]
 
 
-def made_up(modality: Any) -> dict[str, np.ndarray]:
+def made_up(modality: Any) -> dict[str, Any]:
     """{name: array} of a stored sample as short as can be, of no meaning."""
     return {
         name: np.ones([1 if size is None else size for size in spec.shape], spec.dtype)
