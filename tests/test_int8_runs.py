@@ -9,7 +9,7 @@ import t2t_multimodel
 from t2t_multimodel.cli import decoder, evaluate
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.exporting.export import export
-from t2t_multimodel.kernels.int8_weight import weights_of
+from t2t_multimodel.models.int8 import weights_of
 from t2t_multimodel.training.warm_start import Source
 
 INPUTS = ["0", "1", "3", "2", "1 and 3", "00"]

@@ -9,6 +9,7 @@ from t2t_multimodel.decode_hparams import decode_settings, describe
 from t2t_multimodel.decoding.batch_decoder import BatchDecoder
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.kernels import int8_weight
+from t2t_multimodel.models.int8 import weights_of
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.run import Run, RunProblem, model_of_stored
 from t2t_multimodel.training.workers import arrays_of
@@ -21,7 +22,7 @@ def both_models(spec, hparams=HPARAMS):
     arrays = arrays_of(floats)
     int8 = model_of_stored(run, hparams, arrays, "it", "it", "", quantize="int8")
     rounded = dict(arrays)
-    for weight in int8_weight.weights_of(int8):
+    for weight in weights_of(int8):
         codes, scale = int8_weight.quantized(arrays[weight.path], weight.over)
         rounded[weight.path] = codes.astype(np.float32) * scale
     return floats, int8, model_of_stored(run, hparams, rounded, "it", "it", "")
@@ -44,7 +45,7 @@ def test_a_quantized_model_is_the_float_model_of_the_rounded_weights(name):
     """In teacher forcing and in decoding: nothing but the weights is rounded."""
     spec = SPECS[name]
     floats, int8, rounded = both_models(spec)
-    matrices = [weight for weight in int8_weight.weights_of(int8)]
+    matrices = [weight for weight in weights_of(int8)]
     names = {v.path: v for v in floats.variables}
     assert matrices and all(names[w.path].shape == tuple(w.shape) for w in matrices)
     before = sum(names[w.path].value.nbytes if BACKEND == "jax" else 4 * int(np.prod(w.shape)) for w in matrices)

@@ -59,10 +59,7 @@ class Slice:
     @property
     def weight_bytes(self) -> int:
         """The size of its weights."""
-        from t2t_multimodel.kernels.int8_weight import weights_of
-
-        quantized = [v for weight in weights_of(self.model) for v in (weight.codes, weight.scale)]
-        variables = [*self.model.trainable_variables, *quantized]
+        variables = [v for v in self.model.variables if v.dtype != "uint32"]  # the state of random generators
         return sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in variables)
 
     def answers(self, inputs: list[Any]) -> list[Any]:
@@ -82,9 +79,8 @@ def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict
     Raises:
       UserError: no such run, problem or checkpoint; settings that an export can't have.
     """
-    from t2t_multimodel.kernels.int8_weight import int8_arrays, making_int8
     from t2t_multimodel.training import checkpoints
-    from t2t_multimodel.training.run import build_model, load_variables
+    from t2t_multimodel.training.run import build_model, load_weights
 
     run, hparams = directory.run(), directory.resolved().hparams
     known = run.problem(name)
@@ -102,9 +98,8 @@ def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict
     if checkpoint is None:
         raise UserError(f"{directory.path} holds no checkpoint yet; train with t2t-trainer first")
     one = dataclasses.replace(run, problems={name: known})
-    with making_int8(settings["quantize"] == "int8"):
-        model = build_model(one, hparams)
-    load_variables(model.variables, int8_arrays(model, checkpoint.arrays), folder)
+    model = build_model(one, hparams, quantize=settings["quantize"])
+    load_weights(model, checkpoint.arrays, folder)
     return Slice(directory, model, one, hparams, vocabulary, checkpoint.step, settings)
 
 

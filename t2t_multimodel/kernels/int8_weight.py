@@ -43,9 +43,7 @@ class Int8Weight:
         return _product(ops.take(self.codes, ids, axis=0), taken)
 
     def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> Any:
-        import tensorflow as tf
-
-        return tf.convert_to_tensor(self.value, dtype=dtype, name=name)
+        return self.value if dtype is None else ops.cast(self.value, dtype.name)
 
     def __jax_array__(self) -> Any:
         return self.value
@@ -92,33 +90,13 @@ def is_making_int8() -> bool:
     return _making.get()
 
 
-def weights_of(model: Any) -> list[Int8Weight]:
-    """The `Int8Weight`s of a layer and all layers in it."""
-    return [weight for layer in model._flatten_layers() for weight in getattr(layer, "int8_weights", ())]
-
-
-def floats_of(model: Any) -> dict[int, Any]:
-    """The floats of all `Int8Weight`s of a model, for `known`."""
-    return {id(weight): weight.value for weight in weights_of(model)}
-
-
 @contextlib.contextmanager
 def known(floats: dict[int, Any]) -> Iterator[None]:
-    """In the block, each `Int8Weight` has the value that `floats_of` computed before: a loop would compute it again and
-    again.
+    """In the block, each `Int8Weight` has the value that was computed before, {its id: value}: a loop would compute it
+    again and again.
     """
     token = _floats.set(floats)
     try:
         yield
     finally:
         _floats.reset(token)
-
-
-def int8_arrays(model: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """{path: array} as a model with `Int8Weight`s takes them; those that are floats are quantized."""
-    found = dict(arrays)
-    for weight in weights_of(model):
-        array = found.get(weight.path)
-        if array is not None and array.shape == tuple(weight.shape) and array.dtype != np.int8:
-            found[weight.path], found[weight.scale.path] = quantized(array, weight.over)
-    return found
