@@ -120,6 +120,7 @@ def test_the_microphone_brings_what_it_hears(opened):
     page.wait_for_timeout(1500)
     page.click(".record")
     page.wait_for_selector(".drop audio:not(.file)")
+    assert page.input_value("#file-inputs") == "", "the name of a file that is not asked about"
     heard, error = answer(page)
     assert not error and len(heard.split()) >= len(NOTES)
     assert heard in " ".join([*NOTES] * 20)
@@ -153,6 +154,8 @@ def test_what_it_looked_at(opened):
         ".map(cell => getComputedStyle(cell).backgroundColor)"
     )
     assert colours[0] != colours[1]
+    shares = page.locator("#explanation .map.written td.w")
+    assert max(shares.evaluate_all("cells => cells.map(cell => cell.offsetHeight)")) < 40  # one line each
     page.fill("#text-inputs", "again")
     answer(page)
     assert page.is_hidden("#explanation")
