@@ -17,8 +17,11 @@ DECODE_DEFAULTS: dict[str, Any] = {
     "seed": 0,  # of what is drawn
     "return_beams": 0,  # answers of each input with their scores, best first; 0: the best alone
     "ctc": 0.0,  # share of CTC in the scores of a beam, of models trained with it; 1: CTC alone, without the decoder
+    "quantize": "none",  # int8: matrices are int8, a quarter of their memory; of a process, chosen as the run is loaded
     "constrained": 1,  # 1: trees are well-formed, with a leaf for each word; 0: whatever the model writes
 }
+
+QUANTIZE = ("none", "int8")
 
 # (least, most); a program takes memory for the most ids of each hypothesis.
 _BOUNDS = {
@@ -50,6 +53,8 @@ def decode_settings(
         if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= largest:
             said = f"a whole number of at least {least} and at most {largest:,}"
             raise UserError(f"{where}decode hparam {name}={number!r} must be {said}")
+    if settings["quantize"] not in QUANTIZE:
+        raise UserError(f"{where}decode hparam quantize={settings['quantize']!r} must be one of {', '.join(QUANTIZE)}")
     if not isinstance(settings["constrained"], int) or settings["constrained"] not in (0, 1):
         raise UserError(f"{where}decode hparam constrained={settings['constrained']!r} must be 0 or 1")
     for name in ("alpha", "temperature", "top_p", "ctc"):
@@ -102,4 +107,6 @@ def describe(settings: Mapping[str, Any], grammar: str = "") -> str:
         words.append(f"constrained by grammar {grammar}")
     if settings["max_length"]:
         words.append(f"at most {settings['max_length']} ids")
+    if settings["quantize"] != "none":
+        words.append(f"{settings['quantize']} weights")
     return ", ".join(words)

@@ -1,11 +1,10 @@
 """Using a trained model: `t2t_multimodel.load("run").decode("tiny_ende", ["…"])`."""
 
 import os
-import reprlib
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,9 @@ if TYPE_CHECKING:
     from t2t_multimodel.training.workers import Workers
 
 
-def load(output_dir: "str | os.PathLike[str]", step: int | None = None, workers: int = 1) -> "Predictor":
+def load(
+    output_dir: "str | os.PathLike[str]", step: int | None = None, workers: int = 1, quantize: str = "none"
+) -> "Predictor":
     """Loads a run once, to decode many times: a `Predictor`.
 
     Args:
@@ -27,14 +28,19 @@ def load(output_dir: "str | os.PathLike[str]", step: int | None = None, workers:
       workers: processes that decode and score beside each other, each on one processor; what is fewer batches than
         workers is done by this process. A script that sets it needs `if __name__ == "__main__":`.
 
+      quantize: "int8": matrices are held as int8, in a quarter of the memory; answers may differ a little.
+
     Raises:
       UserError: no run or checkpoint, or a damaged one; several workers where a GPU or another device computes.
     """
     from t2t_multimodel import startup
-    from t2t_multimodel.arguments import COUNT, POSITIVE, check_arguments
+    from t2t_multimodel.arguments import COUNT, POSITIVE, OneOf, check_arguments
+    from t2t_multimodel.decode_hparams import QUANTIZE
     from t2t_multimodel.files import user_path
 
-    check_arguments(step=(step, (COUNT, None)), workers=(workers, (POSITIVE, None)))
+    check_arguments(
+        step=(step, (COUNT, None)), workers=(workers, (POSITIVE, None)), quantize=(quantize, OneOf(*QUANTIZE))
+    )
     output_dir = user_path(output_dir, "output_dir")
     startup.set_environment()
     startup.import_backend()
@@ -45,29 +51,41 @@ def load(output_dir: "str | os.PathLike[str]", step: int | None = None, workers:
         stored = published.stored(output_dir, step)
     else:
         stored = RunDirectory(output_dir).stored(step, report=warnings.warn)
+    stored = stored.quantized(quantize)
     if workers == 1:
-        return Predictor(stored.model(), stored.run, stored.hparams, stored.vocabulary, stored.step)
+        return _predictor(stored)
     from t2t_multimodel.training.workers import Workers
 
     pool = Workers(workers, stored)  # which get ready while this process makes its own model
     try:
-        return Predictor(pool.stored.model(), stored.run, stored.hparams, stored.vocabulary, stored.step, pool)
+        return _predictor(pool.stored, pool)
     except BaseException:
         pool.close()
         raise
+
+
+def _predictor(of, workers=None):
+    return Predictor(of.model(), of.run, of.hparams, of.vocabulary, of.step, workers, of.quantize)
 
 
 class Predictor:
     """A trained model and all it takes to use it: vocabulary, classes, sizes. Several threads may use one at once."""
 
     def __init__(
-        self, model: Any, run: Any, hparams: Any, vocabulary: Any, step: int, workers: "Workers | None" = None
+        self,
+        model: Any,
+        run: Any,
+        hparams: Any,
+        vocabulary: Any,
+        step: int,
+        workers: "Workers | None" = None,
+        quantize: str = "none",
     ) -> None:
-        """Args: workers: of the same run; they end with this object."""
+        """Args: workers: of the same run; they end with this object. quantize: how the model holds its matrices."""
         from t2t_multimodel.training.answerer import Answerer
         from t2t_multimodel.training.backend import adapter
 
-        self.model, self.hparams, self.step = model, hparams, step
+        self.model, self.hparams, self.step, self.quantize = model, hparams, step, quantize
         self._run, self._vocabulary = run, vocabulary
         self._answerer = Answerer(model, run, hparams, vocabulary)
         self._decoder = self._answerer.decoder
@@ -104,7 +122,12 @@ class Predictor:
         """
         from t2t_multimodel.decode_hparams import decode_settings
 
-        return decode_settings(decode_hparams, self._run.problem(problem).decode_hparams, problem)
+        asked = {"quantize": self.quantize} | decode_hparams
+        settings = decode_settings(asked, self._run.problem(problem).decode_hparams, problem)
+        if settings["quantize"] != self.quantize:
+            said = f"the run is loaded with quantize={self.quantize}, so it can't answer with {settings['quantize']}"
+            raise UserError(f"{said}; leave it out, or load the run with it")
+        return settings
 
     def longest_answer(self, problem: str, **decode_hparams: float) -> int:
         """The most ids that an answer of a problem with text targets has."""
@@ -153,13 +176,14 @@ class Predictor:
           UserError: unknown problem or setting.
         """
         from t2t_multimodel.arguments import COUNT, check_arguments
+        from t2t_multimodel.input.given import made_up
         from t2t_multimodel.input.padding import make_batch
 
         known = self._run.problem(problem)
         modality = known.spec.inputs
         settings = self.decode_settings(problem, **decode_hparams)
         lengths = modality.lengths(self.hparams, "inputs", self._static_shapes)
-        sample = _made_up(modality)
+        sample = made_up(modality)
         length = lengths.padded(np.array([modality.stored_length(sample)], np.int64)).max(axis=0)
         for size in sizes:
             check_arguments(size=(size, COUNT))
@@ -220,12 +244,13 @@ class Predictor:
         process reads further inputs; returns a function that waits for the answers. Without workers that makes them.
         """
         from t2t_multimodel.arguments import COUNT, OneOf, check_arguments
+        from t2t_multimodel.input.given import batches_by_length, check_is_list
         from t2t_multimodel.input.padding import make_batch
         from t2t_multimodel.training.answerer import Task
 
         one_of = OneOf("error", "warn")
         check_arguments(problem=(problem, str), long_inputs=(long_inputs, one_of), first_row=(first_row, COUNT))
-        _check_inputs(inputs)
+        check_is_list(inputs)
         known, settings = self._run.problem(problem), self.decode_settings(problem, **decode_hparams)
         columns, stored, lengths = self._columns(known.spec, inputs, long_inputs, first_row)
         numbers = range(first_row, first_row + len(stored)) if row_numbers is None else row_numbers
@@ -236,7 +261,7 @@ class Predictor:
             arrays = make_batch(known.spec, part, input_length=lengths.padded(stored[rows]).max(axis=0))
             return Task(problem, arrays, settings, [numbers[i] for i in rows], several)
 
-        plan = self._batches(stored, lengths)
+        plan = batches_by_length(stored, lengths, self.hparams.batch_examples)
         results = self._results(plan, task)
         answers: list[Any] = [None] * len(stored)
 
@@ -314,10 +339,11 @@ class Predictor:
         Raises:
           UserError: unknown problem, targets without probabilities, an input or a target that does not fit.
         """
+        from t2t_multimodel.input.given import batches_by_length, check_is_list
         from t2t_multimodel.input.padding import make_batch
         from t2t_multimodel.training.answerer import Task
 
-        _check_inputs(inputs)
+        check_is_list(inputs)
         known = self._run.problem(problem)
         spec = known.spec
         if "log_probability" not in self.model.head(spec).statistics:
@@ -346,7 +372,7 @@ class Predictor:
             return Task(problem, arrays, forced=True)
 
         scores = [0.0] * len(stored)
-        plan = self._batches(stored, lengths)
+        plan = batches_by_length(stored, lengths, self.hparams.batch_examples)
         for rows, outcome in zip(plan, self._results(plan, task)()):
             each = outcome.forced["log_probability"] * (outcome.forced["weights"] > 0)
             for i, score in zip(rows, each.reshape(len(each), -1).sum(axis=1).tolist()):
@@ -355,6 +381,7 @@ class Predictor:
 
     def _columns(self, spec, inputs, long_inputs, first_row):
         """({name: column}, stored lengths, `Lengths`) of inputs as a person gives them."""
+        from t2t_multimodel.input.given import check_lengths
         from t2t_multimodel.input.padding import samples_of_values
 
         modality = spec.inputs
@@ -362,39 +389,11 @@ class Predictor:
         samples = samples_of_values(spec, inputs, first_row + 1)
         columns, stored = modality.columns(samples, self._vocabulary)
         stored = np.array(stored, np.int64)
-        self._check_lengths(spec, stored, lengths, long_inputs, first_row)
+        check_lengths(spec.name, stored, lengths, long_inputs, first_row)
         return columns, stored, lengths
-
-    def _batches(self, stored, lengths):
-        """Lists of rows of about one length."""
-        order = np.argsort(lengths.positions(lengths.padded(stored)), kind="stable").tolist()
-        most = self.hparams.batch_examples
-        return [order[start : start + most] for start in range(0, len(order), most)]
 
     def _results(self, plan, task):
         """Begins a plan's tasks where workers do them; returns a function that gives an iterator over the results."""
         if self._workers is None or self._workers.closed or len(plan) < self._workers.count:
             return lambda: map(self._answerer.do, map(task, plan))
         return self._workers.begin(list(map(task, plan)))
-
-    def _check_lengths(self, spec, stored, lengths, long_inputs, first_row):
-        numbered = enumerate(zip(stored.tolist(), lengths.too_long(stored).tolist()), first_row + 1)
-        for place, (length, too_long) in numbered:
-            if too_long:
-                said = f"{spec.name}: input {place} is longer ({length}) than any the model was trained on"
-                if long_inputs == "error":
-                    raise UserError(f"{said}; split it, or decode it all the same with long_inputs=warn")
-                warnings.warn(said, stacklevel=4)
-
-
-def _check_inputs(inputs):
-    if isinstance(inputs, (str, bytes, Mapping, os.PathLike)) or not isinstance(inputs, Iterable):
-        raise UserError(f"inputs must be a list of inputs, not {reprlib.repr(inputs)}; put one input into a list")
-
-
-def _made_up(modality):
-    """{name: array} of a stored sample as short as can be, of no meaning."""
-    return {
-        name: np.ones([1 if size is None else size for size in spec.shape], spec.dtype)
-        for name, spec in modality.stored().items()
-    }

@@ -26,15 +26,17 @@ SPECS = {
     "shades": (Image(8, 8, 3), Label(classes=("dark", "light"))),
     "captions": (Image(8, 8, 3), Text()),
     "tones": (Audio(8000), Text()),
+    "melody": (Audio(8000), Text()),
     "asked": (Inputs((("picture", Image(8, 8, 3)), ("question", Text()))), Text()),
 }
 MOST_WORDS = 50
+NOTES = {"do": 500, "re": 800, "mi": 1100, "fa": 1400, "so": 1700}  # Hz
 
 
 class MadeUp:
     """Answers as a `Predictor` does, after `delay` seconds a batch."""
 
-    hparams = HParams(max_audio_seconds=2.0)
+    hparams = HParams(max_audio_seconds=4.0)
     problems = sorted(SPECS)
     step = 7
 
@@ -111,6 +113,8 @@ def answer_to(problem, sample):
         return f"{answer_to('shades', sample['picture'])} {sample['question'].upper()}"
     if isinstance(sample, str):
         return sample.upper()
+    if problem == "melody":
+        return " ".join(notes_in(sample, 8000))
     if sample.ndim == 1:
         return f"{len(sample)} samples"
     return ("dark", "light")[int(sample.mean() > 127)]
@@ -179,12 +183,37 @@ def picture(value, size=8, form="PNG"):
 
 def recording(seconds, rate=8000):
     """The bytes of a WAV file with a tone."""
+    return wav(0.3 * np.sin(np.arange(int(seconds * rate)) * 0.3), rate)
+
+
+def melody(rate=8000, seconds=0.25):
+    """The bytes of a WAV file with all `NOTES`, one after the other."""
+    time = np.arange(int(seconds * rate)) / rate
+    return wav(np.concatenate([0.3 * np.sin(2 * np.pi * frequency * time) for frequency in NOTES.values()]), rate)
+
+
+def notes_in(sample, rate):
+    """The names of the notes of a melody, in their order; one is heard where it lasts for two frames of 50 ms."""
+    size, heard, before = rate // 20, [], None
+    for start in range(0, len(sample) - size + 1, size):
+        strength = np.abs(np.fft.rfft(sample[start : start + size] * np.hanning(size)))
+        peak = np.argmax(strength) * rate / size
+        note = min(NOTES, key=lambda name: abs(NOTES[name] - peak))
+        note = note if abs(NOTES[note] - peak) <= 40 and strength.max() > size * 100 else None
+        if note and note == before and heard[-1:] != [note]:
+            heard.append(note)
+        before = note
+    return heard
+
+
+def wav(samples, rate):
+    """The bytes of a WAV file of 16 bits."""
     import io
 
     import soundfile
 
     file = io.BytesIO()
-    soundfile.write(file, 0.3 * np.sin(np.arange(int(seconds * rate)) * 0.3), rate, format="WAV", subtype="PCM_16")
+    soundfile.write(file, samples, rate, format="WAV", subtype="PCM_16")
     return file.getvalue()
 
 
@@ -193,6 +222,6 @@ if __name__ == "__main__":
     from t2t_multimodel.cli.server import main
 
     made_up = MadeUp(float(sys.argv[1]))
-    predictor.load = lambda output_dir, step=None: made_up
+    predictor.load = lambda *_, **__: made_up
     startup.import_tensorflow = lambda: None
     sys.exit(main(sys.argv[2:]))

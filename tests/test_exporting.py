@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image as PillowImage
-from small_exports import make
+from small_exports import TEXTS, make
 
 from t2t_multimodel import load
 from t2t_multimodel.cli import exporter
@@ -26,7 +26,6 @@ from t2t_multimodel.exporting.slice import load_slice
 from t2t_multimodel.modalities import Audio, Image
 from t2t_multimodel.training.run_directory import RunDirectory
 
-TEXTS = ["the old ring rolls into the square", "a star", "  two  blanks ", "Ångström ▁ \ue000 é, Рим", ""]
 # (problem, what differs in decoding, whether the search is compiled as well)
 EXPORTS = {
     "translation, compiled too": ("tiny_ende", {"max_length": 12}, True),

@@ -280,6 +280,10 @@ def test_a_variant_runs_on_its_device_only(monkeypatch):
             assert (kernel.selected() is not kernel.reference) == ((backend, kind) == ("tensorflow", "cpu"))
         assert (depthwise_1d.selected() is not depthwise_1d.reference) == (backend == "tensorflow")
         assert entropies.selected() is entropies.variants["everywhere"]
+        monkeypatch.setenv("T2T_KERNELS", "portable")
+        for kernel in for_two:
+            assert kernel.selected() is kernel.reference
+        assert (depthwise_1d.selected() is not depthwise_1d.reference) == (backend == "tensorflow")
         monkeypatch.setenv("T2T_KERNELS", "reference")
         for kernel in (*for_two, depthwise_1d, entropies):
             assert kernel.selected() is kernel.reference
@@ -320,8 +324,9 @@ def test_references_have_the_same_gradients_in_programs_for_any_length(monkeypat
         monkeypatch.setenv("T2T_KERNELS", setting)
         step = adapter().Step(model, make_optimizer(HPARAMS, model.trainable_variables), HPARAMS)
         results.append(step.gradients(TRANSLATION, batch))
-    for fast, plain in zip(*results, strict=True):
-        np.testing.assert_allclose(plain, fast, rtol=1e-3, atol=1e-5)
+    for fast, *others in zip(*results, strict=True):
+        for other in others:
+            np.testing.assert_allclose(other, fast, rtol=1e-3, atol=1e-5)
 
 
 def test_only_the_selection_asks_for_the_backend():

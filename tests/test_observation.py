@@ -6,6 +6,7 @@ from keras import ops
 from models import FEW_EXPERTS, HPARAMS, NO_ATTENTION, NO_EXPERTS, SPECS, TO_TEXT, TRANSLATION, make_batch, make_model
 
 from t2t_multimodel.layers import intermediates
+from t2t_multimodel.training.backend import adapter
 
 
 @pytest.mark.slow
@@ -49,6 +50,24 @@ def test_the_weights_seen_are_those_that_make_the_output():
     heads = ops.transpose(ops.matmul(seen, values), [0, 2, 1, 3])
     out = ops.matmul(ops.reshape(heads, [3, -1, FEW_EXPERTS.hidden_size]), layer.attention.output_weight)
     np.testing.assert_allclose(np.asarray(out), np.asarray(inside["out"]), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["text_to_text", "image_to_text", "audio_spectrogram_to_label"])
+def test_a_compiled_pass_shows_what_a_plain_one_does(name):
+    """Of batches of two lengths, by one `Step`."""
+    spec = SPECS[name]
+    model = make_model(HPARAMS, [spec])
+    step = adapter().Step(model, None, HPARAMS)
+    for rows, seed in ((3, 0), (2, 1)):
+        batch = make_batch(spec, rows=rows, seed=seed)
+        plain, compiled = model.capture(batch, spec), step.capture(spec, batch)
+        assert plain["grid"] == compiled["grid"] and (plain["grid"] is not None) == name.startswith("image")
+        assert (plain["source_real"] == compiled["source_real"]).all()
+        for kind in ("attention", "experts"):
+            assert plain[kind].keys() == compiled[kind].keys()
+            for layer, wanted in plain[kind].items():
+                np.testing.assert_allclose(compiled[kind][layer], wanted, atol=1e-5, err_msg=layer)
 
 
 def test_a_model_without_these_parts_shows_none():

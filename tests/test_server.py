@@ -124,6 +124,7 @@ def test_the_description_names_every_route(client):
         "shades",
         "captions",
         "tones",
+        "melody",
         "asked",
     }
 
@@ -174,7 +175,7 @@ def test_damaged_media_are_refused(client):
     ):
         found = client.post(f"/v1/models/{problem}:predict", json={"instances": [b64(content)]})
         refused(found, 400, "can't be decoded" if content != b"NIST_1A\n" else "SPHERE header")
-    refused(client.post("/v1/models/tones:predict", json={"instances": [b64(recording(5))]}), 400, "max_seconds")
+    refused(client.post("/v1/models/tones:predict", json={"instances": [b64(recording(9))]}), 400, "max_seconds")
 
 
 def test_unknown_names_paths_and_methods(client):

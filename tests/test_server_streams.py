@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from served import server
+from served import SPECS, server
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -148,4 +148,4 @@ def test_the_description_says_how_to_ask(client):
     assert "text/event-stream" in post["responses"]["200"]["content"]
     assert post["requestBody"]["content"]["application/json"]["schema"]["properties"]["stream"]["type"] == "boolean"
     streams = {about["name"]: about["streams"] for about in client.get("/problems").json()["problems"]}
-    assert streams == {"words": True, "tones": True, "asked": True, "captions": True, "shades": False}
+    assert streams == {name: name != "shades" for name in SPECS}

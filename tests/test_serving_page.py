@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from served import picture, recording, server
+from served import NOTES, melody, picture, recording, server
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -31,7 +31,8 @@ def opened(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     (folder / "light.png").write_bytes(picture(255))
     (folder / "tone.wav").write_bytes(recording(1.0))
-    (folder / "microphone.wav").write_bytes(recording(30.0, 48000))
+    (folder / "melody.wav").write_bytes(melody())
+    (folder / "microphone.wav").write_bytes(melody(48000))  # which the fake device plays again and again
     flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     flags.append(f"--use-file-for-fake-audio-capture={folder}/microphone.wav")
     with server() as process, api.sync_playwright() as playwright:
@@ -107,6 +108,25 @@ def test_sound_from_a_file_and_from_the_microphone(opened):
     assert not said
 
 
+def test_the_microphone_brings_what_it_hears(opened):
+    """Rate, loudness and order: the notes of the file that a fake microphone plays, beginning at any of them."""
+    page, folder, _, said = opened
+    page.select_option("#problem", "melody")
+    page.set_input_files("#file-inputs", folder / "melody.wav")
+    page.wait_for_selector(".drop audio")
+    assert answer(page) == (" ".join(NOTES), "")
+    page.evaluate("document.querySelector('.drop audio').className = 'file'")
+    page.click(".record")
+    page.wait_for_timeout(1500)
+    page.click(".record")
+    page.wait_for_selector(".drop audio:not(.file)")
+    assert page.input_value("#file-inputs") == "", "the name of a file that is not asked about"
+    heard, error = answer(page)
+    assert not error and len(heard.split()) >= len(NOTES)
+    assert heard in " ".join([*NOTES] * 20)
+    assert not said
+
+
 def explained(page):
     page.focus("#explain")
     page.keyboard.press("Enter")
@@ -134,6 +154,8 @@ def test_what_it_looked_at(opened):
         ".map(cell => getComputedStyle(cell).backgroundColor)"
     )
     assert colours[0] != colours[1]
+    shares = page.locator("#explanation .map.written td.w")
+    assert max(shares.evaluate_all("cells => cells.map(cell => cell.offsetHeight)")) < 40  # one line each
     page.fill("#text-inputs", "again")
     answer(page)
     assert page.is_hidden("#explanation")

@@ -53,7 +53,8 @@ _OLD_FLAGS = {
 DECODE_HPARAMS = (
     'how to decode, e.g. "beam_size=4,alpha=0.6", or "temperature=0.8,top_k=50,top_p=0.95,seed=1" to sample; default: '
     'as the problem declares. "constrained=0": without the '
-    "problem's grammar, so trees may be malformed or have too few or too many leaves"
+    'problem\'s grammar, so trees may be malformed or have too few or too many leaves. "quantize=int8": matrices in a '
+    "quarter of the memory"
 )
 # The help of --workers, which several commands have.
 WORKERS = (

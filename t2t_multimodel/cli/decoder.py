@@ -97,9 +97,9 @@ def _decode(flags):
 
     if flags.write_scores and not decode_hparams.get("return_beams"):
         decode_hparams["return_beams"] = 1
-    decode_settings(decode_hparams)
+    quantize = decode_settings(decode_hparams)["quantize"]
     workers = 1 if flags.decode_interactive else chosen_workers(flags.workers, total or 0)
-    with load(flags.output_dir, step=flags.step, workers=workers) as predictor:
+    with load(flags.output_dir, step=flags.step, workers=workers, quantize=quantize) as predictor:
         _decode_with(predictor, flags, decode_hparams, source, name, total, workers)
 
 

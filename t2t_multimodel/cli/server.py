@@ -21,6 +21,7 @@ import traceback
 
 from t2t_multimodel import compile_cache, startup
 from t2t_multimodel.cli.command import Command
+from t2t_multimodel.decode_hparams import QUANTIZE
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.regular_files import open_regular
 
@@ -30,6 +31,7 @@ command.group("What to serve")
 command.text("output_dir", None, "the run directory of t2t-trainer", metavar="DIR", required=True)
 command.text("problems", None, "names with commas between them; default: all of the run", metavar="NAMES")
 command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
+command.choice("quantize", QUANTIZE[0], QUANTIZE, "int8: matrices in a quarter of the memory; answers differ a little")
 command.text("compile_cache", None, "folder that keeps compiled programs, so that later starts are fast", metavar="DIR")
 
 command.group("Where")
@@ -80,7 +82,7 @@ def _serve(flags):
         startup.import_tensorflow()
         from t2t_multimodel.predictor import load
 
-        predictor = load(flags.output_dir, step=flags.step)
+        predictor = load(flags.output_dir, step=flags.step, quantize=flags.quantize)
         problems = _problems(flags.problems, predictor.problems)
         limits = Limits(flags.max_batch, flags.max_queue, flags.timeout, flags.max_request_bytes, flags.beams)
         service = Service(predictor, problems, limits)

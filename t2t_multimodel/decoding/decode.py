@@ -11,6 +11,8 @@ from t2t_multimodel.decoding.search import (
     sample_search,
     write_until,
 )
+from t2t_multimodel.kernels.int8_weight import known
+from t2t_multimodel.models.int8 import floats_of
 
 POSITIONS_STEP = 64  # encoded sources are padded to multiples of this, so that few programs serve all lengths
 
@@ -93,9 +95,10 @@ def _step_of(model, targets, constants, cross_attention_cache):
     """The step function that `search.py` takes."""
     # Read outside the loop; inside it every weight would be read again at every position.
     weights = [(v, ops.convert_to_tensor(v)) for v in model.trainable_variables]
+    floats = floats_of(model)
 
     def step(ids, state, time, beams):
-        with keras.StatelessScope(state_mapping=weights):
+        with keras.StatelessScope(state_mapping=weights), known(floats):
             return model.step(ids, targets, constants, cross_attention_cache, state, time, beams)
 
     return step

@@ -16,6 +16,8 @@ from typing import Any
 from t2t_multimodel.errors import UserError, unknown_name
 
 FORMATS = ("saved_model", "hub", "onnx", "litert", "stablehlo")  # modules of this folder
+FLOATS = ("onnx", "litert")  # whose converters would store floats for int8 weights
+WITH_INT8 = tuple(name for name in FORMATS if name not in FLOATS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +82,8 @@ def export(
         raise UserError(f"--format={format} needs the backend {module.BACKEND}; set KERAS_BACKEND={module.BACKEND}")
     if xla and format != "saved_model":
         raise UserError("--xla is of --format=saved_model")
+    if format in FLOATS and (decode_hparams or {}).get("quantize", "none") != "none":
+        raise UserError(f"--format={format} has floats only; leave out quantize, or use {' or '.join(WITH_INT8)}")
     directory = RunDirectory(output_dir)
     part = load_slice(directory, problem, step, decode_hparams or {})
     final = Path(export_dir) / str(part.step)

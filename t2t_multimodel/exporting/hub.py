@@ -16,7 +16,7 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
     """Writes a `Slice` into `folder`; returns what it says of itself."""
     from t2t_multimodel.training import published
 
-    published.write(folder, part.run, part.hparams, part.model, part.vocabulary, part.step)
+    published.write(folder, part.run, part.hparams, part.model, part.vocabulary, part.step, part.settings["quantize"])
     write_file(folder / "README.md", card(part))
     return {}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from t2t_multimodel.exporting import arrays
-from t2t_multimodel.exporting.slice import plain_formulas
+from t2t_multimodel.exporting.slice import traced_with
 from t2t_multimodel.files import write_file
 
 BACKEND = "tensorflow"
@@ -28,7 +28,7 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
     }
     module = tf.Module()
     module.answer = tf.function(lambda **batch: arrays.predicted(part, batch), autograph=False)
-    with plain_formulas(), tempfile.TemporaryDirectory() as temporary, hold_back_standard_error():
+    with traced_with("reference"), tempfile.TemporaryDirectory() as temporary, hold_back_standard_error():
         concrete = module.answer.get_concrete_function(**specs)
         module.weights = list(concrete.graph.variables)
         # By way of a SavedModel: converted from the function itself, the weights would be those of a fresh model.

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from t2t_multimodel.exporting import arrays
-from t2t_multimodel.exporting.slice import plain_formulas
+from t2t_multimodel.exporting.slice import traced_with
 from t2t_multimodel.files import write_file
 
 BACKEND = "tensorflow"
@@ -34,7 +34,7 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
 
     traced = tf.function(function, input_signature=list(specs.values()), autograph=False)
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # what has no form in ONNX is found below
-    with plain_formulas(), hold_back_standard_error():
+    with traced_with("reference"), hold_back_standard_error():
         model, _ = tf2onnx.convert.from_function(traced, list(specs.values()), opset=_OPSET)
     foreign = _foreign(model.graph)
     if foreign:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from t2t_multimodel.exporting import comparison
-from t2t_multimodel.exporting.slice import plain_formulas
+from t2t_multimodel.exporting.compact import compact
+from t2t_multimodel.exporting.slice import traced_with
 
 BACKEND = "tensorflow"
 NEEDS: dict[str, str] = {}
@@ -19,13 +20,14 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
     from t2t_multimodel.exporting.served import Served
     from t2t_multimodel.startup import hold_back_standard_error
 
-    with plain_formulas(), hold_back_standard_error():
+    with traced_with("portable"), hold_back_standard_error():
         served = Served(part)
         signatures = {DEFAULT: served.signature()}
         if xla and part.writes_ids:
             signatures[FUSED] = served.signature(fused=True)
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(served.saved, str(folder), signatures, options)
+        compact(folder)
     return {
         "signatures": list(signatures),
         "inputs": {name: reader.content for name, reader in served.readers.items()},

@@ -59,13 +59,15 @@ class Slice:
     @property
     def weight_bytes(self) -> int:
         """The size of its weights."""
-        return sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in self.model.trainable_variables)
+        variables = [v for v in self.model.variables if v.dtype != "uint32"]  # the state of random generators
+        return sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in variables)
 
     def answers(self, inputs: list[Any]) -> list[Any]:
         """The product's own answers, which every export is held against."""
         from t2t_multimodel.predictor import Predictor
 
-        predictor = Predictor(self.model, self.run, self.hparams, self.vocabulary, self.step)
+        given = (self.model, self.run, self.hparams, self.vocabulary, self.step)
+        predictor = Predictor(*given, quantize=self.settings["quantize"])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return predictor.decode(self.spec.name, inputs, long_inputs="warn", **self.asked)
@@ -78,7 +80,7 @@ def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict
       UserError: no such run, problem or checkpoint; settings that an export can't have.
     """
     from t2t_multimodel.training import checkpoints
-    from t2t_multimodel.training.run import build_model, load_variables
+    from t2t_multimodel.training.run import build_model, load_weights
 
     run, hparams = directory.run(), directory.resolved().hparams
     known = run.problem(name)
@@ -96,16 +98,16 @@ def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict
     if checkpoint is None:
         raise UserError(f"{directory.path} holds no checkpoint yet; train with t2t-trainer first")
     one = dataclasses.replace(run, problems={name: known})
-    model = build_model(one, hparams)
-    load_variables(model.variables, checkpoint.arrays, folder)
+    model = build_model(one, hparams, quantize=settings["quantize"])
+    load_weights(model, checkpoint.arrays, folder)
     return Slice(directory, model, one, hparams, vocabulary, checkpoint.step, settings)
 
 
 @contextlib.contextmanager
-def plain_formulas():
-    """Traces the plain formulas of the kernels: the program may run on any device."""
+def traced_with(kernels):
+    """Traces these kernels, a setting of `kernels/select.py`; "portable" and "reference" run on any device."""
     before = os.environ.get("T2T_KERNELS")
-    os.environ["T2T_KERNELS"] = "reference"
+    os.environ["T2T_KERNELS"] = kernels
     try:
         yield
     finally:

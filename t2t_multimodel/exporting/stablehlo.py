@@ -10,7 +10,7 @@ import numpy as np
 
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.exporting import arrays
-from t2t_multimodel.exporting.slice import plain_formulas
+from t2t_multimodel.exporting.slice import traced_with
 from t2t_multimodel.files import write_file
 
 BACKEND = "jax"
@@ -40,7 +40,7 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
     dtypes = {name: dtype for name, (_, dtype) in arrays.signature_of(part).items()}
     specs = {name: jax.ShapeDtypeStruct((batch, *shape), dtypes[name]) for name, shape in shapes.items()}
     answer = _written if part.writes_ids else arrays.predicted
-    with plain_formulas():
+    with traced_with("reference"):
         exported = export.export(jax.jit(lambda given: answer(part, given)), platforms=PLATFORMS)(specs)
     write_file(folder / FILE, bytes(exported.serialize()))
     outputs = _TEXT if part.writes_ids else arrays.outputs_of(part)

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from t2t_multimodel.kernels.int8_weight import Int8Weight
+
 
 def custom_vjp(forward, backward):
     """A function of arrays with a gradient of its own, the same on every backend.
@@ -25,5 +27,5 @@ def custom_vjp(forward, backward):
         return result, gradient
 
     # Keras would not read the value of its variables.
-    value_of = lambda x: x.value if isinstance(x, keras.Variable) else x
+    value_of = lambda x: x.value if isinstance(x, keras.Variable | Int8Weight) else x
     return lambda *arrays: with_gradient(*map(value_of, arrays))

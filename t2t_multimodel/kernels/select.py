@@ -1,6 +1,7 @@
 """The one place that selects which variant of a kernel runs: by device, or the plain formula everywhere.
 
-`T2T_KERNELS=reference` runs the plain formulas; `T2T_KERNELS=fast`, the default, the variants made for the device.
+`T2T_KERNELS=reference` runs the plain formulas; `T2T_KERNELS=fast`, the default, the variants made for the device;
+`T2T_KERNELS=portable` those of them that any device of the backend runs, for programs that are passed on.
 The selection takes place while a program is traced, so a change of the variable does not reach compiled programs.
 """
 
@@ -11,7 +12,7 @@ import keras
 
 from t2t_multimodel.errors import unknown_name
 
-SETTINGS = ("fast", "reference")
+SETTINGS = ("fast", "portable", "reference")
 EVERYWHERE = "everywhere"
 
 
@@ -31,10 +32,12 @@ class Kernel:
 
     def selected(self):
         """The function that a call runs."""
-        if setting() == "reference":
+        chosen = setting()
+        if chosen == "reference":
             return self.reference
         backend, kind = device()
-        names = (f"{backend}_{kind}", backend, EVERYWHERE)
+        of_device = (f"{backend}_{kind}",) if chosen == "fast" else ()
+        names = (*of_device, backend, EVERYWHERE)
         return next((self.variants[name] for name in names if name in self.variants), self.reference)
 
 

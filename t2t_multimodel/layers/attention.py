@@ -55,7 +55,7 @@ class MultiHeadAttention(CachedAttention, Layer):
         super().__init__(**kwargs)
         self.heads, self.size = heads, features // heads
         for name in ("query", "key", "value", "output"):
-            weight = self.add_weight(shape=(features, features), initializer="glorot_uniform", name=name)
+            weight = self.add_matrix(shape=(features, features), initializer="glorot_uniform", name=name)
             setattr(self, f"{name}_weight", weight)
 
     def call(self, x, source, bias=None):
@@ -128,8 +128,8 @@ class CrossWithoutAttention(Layer):
         size = hparams.hidden_size
         with keras.name_scope(self.name):
             self.norm = LayerNorm(size, name="norm")
-        self.aligned = self.add_weight(shape=(size, size), initializer="glorot_uniform", name="aligned")
-        self.mean = self.add_weight(shape=(size, size), initializer="glorot_uniform", name="mean")
+        self.aligned = self.add_matrix(shape=(size, size), initializer="glorot_uniform", name="aligned")
+        self.mean = self.add_matrix(shape=(size, size), initializer="glorot_uniform", name="mean")
 
     def call(self, x, source, padding_mask):
         length = shape_of(x)[1]

@@ -24,7 +24,7 @@ class ConvStep(Layer):
         self.kernel = self.add_weight(
             shape=(kernel_size, features), initializer=_depthwise_initializer(kernel_size), name="depthwise"
         )
-        self.pointwise = self.add_weight(shape=(features, features), initializer="glorot_uniform", name="pointwise")
+        self.pointwise = self.add_matrix(shape=(features, features), initializer="glorot_uniform", name="pointwise")
         self.bias = self.add_weight(shape=(features,), initializer="zeros", name="bias")
         with keras.name_scope(self.name):
             self.norm = LayerNorm(features, name="norm")
@@ -128,7 +128,7 @@ class ConvStep2D(Layer):
                     initializer=_depthwise_initializer(kernel_size * kernel_size),
                     name="depthwise",
                 )
-            self.pointwise = self.add_weight(
+            self.pointwise = self.add_matrix(
                 shape=(in_features, features), initializer="glorot_uniform", name="pointwise"
             )
             self.bias = self.add_weight(shape=(features,), initializer="zeros", name="bias")

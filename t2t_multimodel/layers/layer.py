@@ -2,6 +2,8 @@
 
 import keras
 
+from t2t_multimodel.kernels.int8_weight import Int8Weight, is_making_int8
+
 
 class Layer(keras.layers.Layer):
     """Sizes are known from the hparams, so nothing waits for a first call: a model can be counted, saved and loaded at
@@ -13,6 +15,22 @@ class Layer(keras.layers.Layer):
 
     def build(self, *shapes):
         self.built = True
+
+    def add_matrix(self, shape, initializer, name, over=-2, **options):
+        """A weight that is multiplied with vectors: a variable, or within `making_int8` an `Int8Weight`.
+
+        Args: over: the axis that a product sums over; or, of a table of vectors, that of a vector's entries. Others: as
+        of `add_weight`.
+        """
+        if not is_making_int8():
+            return self.add_weight(shape=shape, initializer=initializer, name=name, **options)
+        over %= len(shape)
+        scales = (*shape[:over], 1, *shape[over + 1 :])
+        codes = self.add_weight(shape=shape, initializer="zeros", dtype="int8", trainable=False, name=name)
+        scale = self.add_weight(shape=scales, initializer="ones", trainable=False, name=f"{name}_scale", **options)
+        weight = Int8Weight(codes, scale, over)
+        self.int8_weights = [*getattr(self, "int8_weights", ()), weight]
+        return weight
 
 
 class ModalityNet(Layer):

@@ -29,7 +29,7 @@ class LabelHead(Head):
             self.step2 = ConvStep2D(size, size, name="step2", **norm)
             self.step3 = ConvStep2D(size, third, name="step3", **norm)
             self.step4 = ConvStep2D(third, fourth, name="step4", **norm)
-        self.output_weight = self.add_weight(
+        self.output_weight = self.add_matrix(
             shape=(fourth, len(modality.classes)), initializer="glorot_uniform", name="output"
         )
         self.bias = self.add_weight(shape=(len(modality.classes),), initializer="zeros", name="bias")

@@ -6,6 +6,7 @@ from keras import ops
 from t2t_multimodel.kernels.cross_entropy import cross_entropy_split
 from t2t_multimodel.kernels.ctc import IMPOSSIBLE, ctc_nats
 from t2t_multimodel.kernels.dense import dense
+from t2t_multimodel.kernels.int8_weight import rows_of
 from t2t_multimodel.layers.layer import ModalityNet
 from t2t_multimodel.modalities.heads import AutoregressiveHead
 from t2t_multimodel.vocabulary import EOS_ID
@@ -25,8 +26,8 @@ class TextNet(AutoregressiveHead):
         normal = keras.initializers.RandomNormal(0.0, size**-0.5)
         # float32 in mixed precision too: the rows that are taken are cast, not all there are.
         shape = (modality.vocabulary_size, size)
-        self.embedding = self.add_weight(shape=shape, initializer=normal, name="embedding", autocast=False)
-        self.softmax = self.add_weight(
+        self.embedding = self.add_matrix(shape, normal, "embedding", over=1, autocast=False)
+        self.softmax = self.add_matrix(
             shape=(size, modality.vocabulary_size), initializer="glorot_uniform", name="softmax"
         )
         self.bias = self.add_weight(shape=(modality.vocabulary_size,), initializer="zeros", name="bias")
@@ -39,7 +40,7 @@ class TextNet(AutoregressiveHead):
 
     def embed(self, ids):
         """ids [...] → [..., d]."""
-        return ops.cast(ops.take(self.embedding, ids, axis=0) * self.scale, self.compute_dtype)
+        return ops.cast(rows_of(self.embedding, ids) * self.scale, self.compute_dtype)
 
     @property
     def input_variables(self):
@@ -72,7 +73,7 @@ class CtcNet(ModalityNet):
     def __init__(self, modality, hparams, **kwargs):
         super().__init__(**kwargs)
         shape = (hparams.hidden_size, modality.vocabulary_size)
-        self.softmax = self.add_weight(shape=shape, initializer="glorot_uniform", name="softmax")
+        self.softmax = self.add_matrix(shape=shape, initializer="glorot_uniform", name="softmax")
         self.bias = self.add_weight(shape=shape[1:], initializer="zeros", name="bias")
 
     def call(self, encoded):

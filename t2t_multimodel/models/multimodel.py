@@ -9,7 +9,7 @@ from t2t_multimodel.layers import intermediates
 from t2t_multimodel.layers.convolution_cache import ConvolutionCache
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.models.body import Decoder, Encoder, Mixer
-from t2t_multimodel.models.observation import monotonicity
+from t2t_multimodel.models.observation import by_kind, monotonicity
 
 
 class MultiModel(Layer):
@@ -173,34 +173,33 @@ class MultiModel(Layer):
         return found
 
     def capture(self, batch, spec):
-        """What a forward pass with the right outputs given (teacher forcing) looks at and whom it asks; numpy arrays.
+        """What `look` finds, by kind: see `observation.by_kind`; numpy arrays.
 
-        Runs without compilation, as in evaluation (no dropout, no gating noise): for some examples, not for all.
+        Runs without compilation: for some examples, not for all. `Step.capture` is the same, compiled.
+        """
+        found = self.look(batch, spec)
+        return by_kind({name: ops.convert_to_numpy(value) for name, value in found.items()})
+
+    def look(self, batch, spec):
+        """What a forward pass with the right outputs given (teacher forcing) looks at and whom it asks.
+
+        As in evaluation (no dropout, no gating noise); may be compiled.
 
         Args:
           batch: arrays as docs/architecture.md describes them, targets included. spec: the `ProblemSpec`.
 
         Returns:
-          {"attention": {name: float32 [batch, heads, length, positions], each row sums to 1}, of text targets;
-              "mixer/attention_block/self_attention" over the targets themselves, the others over the encoded inputs:
-              "mixer/attention_block/source/attention", "decoder/source0/attention", … one for each decoder block,
-           "experts": {"encoder/experts" and, of text targets, "decoder/experts": float32 [batch, length, experts], the
-              gates: 0 for experts not chosen; a real position's sum to 1, a padded one's are 0},
-           "source_real": float32 [batch, positions], 1 where an encoded input position is no padding,
-           "grid": (height, width) of the encoded positions of a picture, or None}.
-          `training/expert_usage.py` sums gates up over batches.
+          {path of a layer with attention or experts: what it sows, see `observation.by_kind`,
+           "source_real": float32 [B, S], 1 where an encoded input position is no padding,
+           "grid": int32 [2], (height, width) of the encoded positions, of pictures}.
         """
         with intermediates.capture_intermediates() as noted:
-            self(batch, spec=spec)
-            _, padding_mask, grid = self.input_encoder(spec)(spec.inputs.of_batch(batch, "inputs"))
-        noted = {name: ops.convert_to_numpy(ops.cast(value, "float32")) for name, value in noted.items()}
-        gates = {name for name in noted if name.endswith("experts")}
-        return {
-            "attention": {name: noted[name] for name in noted if name not in gates},
-            "experts": {name: noted[name] for name in noted if name in gates},
-            "source_real": ops.convert_to_numpy(padding_mask) * batch["example_weights"][:, None],
-            "grid": grid,
-        }
+            encoded = self.encode(batch, spec)
+            self._outputs(batch, spec, encoded, training=False)
+        found = {name: ops.cast(value, "float32") for name, value in noted.items()}
+        _, padding_mask, grid, _ = encoded
+        found["source_real"] = ops.cast(padding_mask, "float32")
+        return found if grid is None else found | {"grid": ops.convert_to_tensor(grid, dtype="int32")}
 
     # ---- Decoding, one position at a time (see decoding/). It runs in float32 whatever the precision of training: the
     # functions from here on are not layer calls, where Keras would cast (hence `norm.call` in the layers' steps).

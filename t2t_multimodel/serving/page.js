@@ -104,13 +104,13 @@ function fileInput(member) {
   area.ondrop = event => {
     event.preventDefault();
     area.classList.remove('over');
-    if (event.dataTransfer.files[0]) use(event.dataTransfer.files[0]);
+    if (event.dataTransfer.files[0]) { file.value = ''; use(event.dataTransfer.files[0]); }
   };
   if (member.modality === 'audio' && navigator.mediaDevices) {
     const button = make('button', {type: 'button', className: 'record', textContent: 'Record'});
     const begin = async () => {
       button.onclick = null;
-      try { await record(button, use); } catch (error) { fail('The microphone can\'t be used: ' + error.message); }
+      try { await record(button, blob => { file.value = ''; return use(blob); }); } catch (error) { fail('The microphone can\'t be used: ' + error.message); }
       button.onclick = begin;
     };
     button.onclick = begin;

@@ -66,6 +66,7 @@ class Answerer:
         Args:
           problem: its name. columns: {name: column} of the input. input_length: to pad to. settings: as of `Task`.
         """
+        from t2t_multimodel.decoding.batch_decoder import BUFFER_STEP
         from t2t_multimodel.decoding.explanation import Explanation, attention_over_source, expert_shares
         from t2t_multimodel.input.padding import columns_of, make_batch
 
@@ -80,13 +81,14 @@ class Answerer:
             ids = row[: int((row == EOS_ID).argmax())] if ended else row[row != 0]
             pieces = spec.targets.attention_axis(ids, None, vocabulary)["positions"]
             pieces = pieces if ended else pieces[:-1]  # cut off, it has no end
-            length = -(-(len(ids) + 1) // 16) * 16 if self._static_shapes else 0
+            length = -(-(len(ids) + 1) // BUFFER_STEP) * BUFFER_STEP if self._static_shapes else 0
             targets = columns_of([ids])
             arrays = make_batch(spec, columns, targets, input_length=input_length, target_length=length)
         else:
             (answer,) = self.do(Task(problem, arrays, settings, [0])).answers
             answer = spec.targets.best(answer)
-        seen = self._model.capture(arrays, spec)
+        with self._lock:
+            seen = self._step.capture(spec, arrays)
         attention = {name: of_layer[: len(pieces)] for name, of_layer in attention_over_source(seen).items()}
         sample = {name: column[0] for name, column in columns.items()}
         sample = sample["values"] if [*sample] == ["values"] else sample

@@ -228,8 +228,8 @@ def evaluate_run(
     """
     from t2t_multimodel.training.run_directory import RunDirectory
 
-    decode_settings(decode_hparams)
-    stored = RunDirectory(output_dir).stored(step, report)
+    quantize = decode_settings(decode_hparams)["quantize"]
+    stored = RunDirectory(output_dir).stored(step, report).quantized(quantize)
     run, hparams = stored.run, stored.hparams
     for name in problem_names:
         decode_settings(decode_hparams, run.problem(name).decode_hparams, name)  # raises

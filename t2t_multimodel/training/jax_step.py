@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from t2t_multimodel.modalities.arrays import joined_name
+from t2t_multimodel.models.observation import by_kind
 from t2t_multimodel.training.jax_update import UpdatePrograms
 
 STATIC_SHAPES = True  # every shape is compiled anew
@@ -87,6 +88,10 @@ class Step:
     def observe(self, spec, batch):
         """What `MultiModel.observe` gives; numpy arrays."""
         return self._found(self.model.observe, spec, batch)
+
+    def capture(self, spec, batch):
+        """What `MultiModel.capture` gives, by a compiled program."""
+        return by_kind(self._found(self.model.look, spec, batch))
 
     def _found(self, function, spec, batch):
         key = function.__name__, spec.signature

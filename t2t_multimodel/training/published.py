@@ -26,7 +26,8 @@ from t2t_multimodel.vocabulary_files import facts_of
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 MODEL_TYPE = "t2t_multimodel"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_OF_FLOATS = 1  # the version that is written where no weight is int8, so that older programs read it
 _SCHEMA = {
     "model_type": OneOf(MODEL_TYPE),
     "format_version": Whole(1),
@@ -34,6 +35,7 @@ _SCHEMA = {
     "run": {str: ANY},  # `Run.from_json` checks it
     "hparams": {str: ANY},  # `Resolved.from_json` does
     "weights": {"bytes": Whole(0), "sha256": str},
+    "quantize?": OneOf("int8"),  # where its matrices are int8, see `kernels/int8_weight.py`
 }
 _ADVICE = "download the folder again"
 
@@ -47,6 +49,7 @@ class Published:
     vocabulary: Vocabulary | None  # None where there is no text
     step: int
     arrays: dict[str, Any]  # {path of a variable: array}
+    quantize: str  # of `Stored`
 
 
 def is_published(folder: str | os.PathLike[str]) -> bool:
@@ -54,11 +57,12 @@ def is_published(folder: str | os.PathLike[str]) -> bool:
     return os.path.lexists(Path(folder) / CONFIG_FILE) and os.path.lexists(Path(folder) / WEIGHTS_FILE)
 
 
-def write(folder, run: Run, hparams: HParams, model, vocabulary, step: int) -> None:
+def write(folder, run: Run, hparams: HParams, model, vocabulary, step: int, quantize: str = "none") -> None:
     """Writes all but the README into an empty folder.
 
     Args:
-      run: cut to what `model` has. vocabulary: a `Vocabulary`, None where there is no text.
+      run: cut to what `model` has. vocabulary: a `Vocabulary`, None where there is no text. quantize: how `model` holds
+        its matrices.
     """
     import numpy as np
     from keras import ops
@@ -69,12 +73,14 @@ def write(folder, run: Run, hparams: HParams, model, vocabulary, step: int) -> N
     weights = save(arrays, metadata={"format": "np"})
     config = {
         "model_type": MODEL_TYPE,
-        "format_version": FORMAT_VERSION,
+        "format_version": _OF_FLOATS if quantize == "none" else FORMAT_VERSION,
         "step": step,
         "run": run.to_json(),
         "hparams": dataclasses.asdict(hparams),
         "weights": facts_of(weights),
     }
+    if quantize != "none":
+        config["quantize"] = quantize
     write_file(Path(folder) / WEIGHTS_FILE, weights)
     if vocabulary is not None:
         vocabulary.copy_to(Path(folder) / "vocabulary")
@@ -92,7 +98,7 @@ def stored(folder, step: int | None = None) -> Stored:
     """
     found = read(folder, step)
     source = (f"{folder}", str(Path(folder) / CONFIG_FILE), _ADVICE)
-    return Stored(found.run, found.hparams, found.vocabulary, found.step, found.arrays, source)
+    return Stored(found.run, found.hparams, found.vocabulary, found.step, found.arrays, source, quantize=found.quantize)
 
 
 def read(folder, step: int | None = None) -> Published:
@@ -108,9 +114,9 @@ def read(folder, step: int | None = None) -> Published:
 
     path = Path(folder) / CONFIG_FILE
     config = read_sealed(path, _SCHEMA, _ADVICE)
-    if config["format_version"] != FORMAT_VERSION:
+    if config["format_version"] > FORMAT_VERSION:
         raise UserError(
-            f"{path} is of format version {config['format_version']}, this program reads {FORMAT_VERSION}; "
+            f"{path} is of format version {config['format_version']}, this program reads up to {FORMAT_VERSION}; "
             "use the version of t2t-multimodel that its README.md names"
         )
     if step not in (None, config["step"]):
@@ -125,7 +131,7 @@ def read(folder, step: int | None = None) -> Published:
     hparams = Resolved.from_json(stored, str(path)).hparams
     vocabulary = RunDirectory(folder).vocabulary(run)
     arrays = _weights(Path(folder) / WEIGHTS_FILE, config["weights"])
-    return Published(run, hparams, vocabulary, config["step"], arrays)
+    return Published(run, hparams, vocabulary, config["step"], arrays, config.get("quantize", "none"))
 
 
 def vocabulary_of(folder) -> Vocabulary:

@@ -151,21 +151,23 @@ def _vocabulary_of(specs):
     return None
 
 
-def build_model(run, hparams, within_memory=True):
+def build_model(run, hparams, within_memory=True, quantize="none"):
     """The registered model for a run's problems, with fresh weights.
 
     Args:
-      within_memory: False: of any size, for one with weights that have shapes only.
+      within_memory: False: of any size, for one with weights that have shapes only. quantize: "int8": its matrices are.
 
     Raises:
       UserError: it has more weights than fit into memory.
     """
     import keras
 
+    from t2t_multimodel.models.int8 import making_int8
+
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(hparams.precision)
     try:
-        with weights_in_memory() if within_memory else contextlib.nullcontext():
+        with weights_in_memory() if within_memory else contextlib.nullcontext(), making_int8(quantize == "int8"):
             return registry.models.get(run.model)(hparams, run.specs)
     finally:
         keras.config.set_dtype_policy(before)
@@ -182,29 +184,37 @@ class Stored:
     arrays: dict  # {path: array}, of at least the model's variables
     source: tuple[str, str, str]  # where, hparams_file and advice of `model_of_stored`
     as_value: Any = None  # of `model_of_stored`
+    quantize: str = "none"  # of `decode_hparams.py`: how its model holds matrices
 
     def model(self):
         """The model with these weights; raises as `model_of_stored`."""
-        return model_of_stored(self.run, self.hparams, self.arrays, *self.source, as_value=self.as_value)
+        given = {"as_value": self.as_value, "quantize": self.quantize}
+        return model_of_stored(self.run, self.hparams, self.arrays, *self.source, **given)
+
+    def quantized(self, how):
+        """The same with matrices as `how` says; those that are int8 already stay so."""
+        return self if how == "none" else dataclasses.replace(self, quantize=how)
 
 
-def model_of_stored(run, hparams, arrays, where, hparams_file, advice, as_value=None):
+def model_of_stored(run, hparams, arrays, where, hparams_file, advice, as_value=None, quantize="none"):
     """The model of a run with stored weights; they may be a stranger's.
 
     Args:
       arrays: {path: array}, of at least the model's variables. where: what holds them, as messages call it.
       hparams_file: where the hyper-parameters are from. advice: what to do about a damaged file.
-      as_value: of `load_variables`.
+      as_value: of `load_variables`. quantize: "int8": its matrices become int8, or are so in `arrays`.
 
     Raises:
       UserError: no model can be made of the hyper-parameters, or it has other weights than there are.
     """
     from t2t_multimodel.training.backend import adapter
 
-    most = sum(array.size for array in arrays.values())
+    # Of int8 weights the scales come on top, at most as many.
+    times = 1 if quantize == "none" else 2
+    most, most_arrays = times * sum(array.size for array in arrays.values()), times * len(arrays)
     try:
-        with weights_to_come(adapter().in_place), weights_limited(most, len(arrays)):
-            model = build_model(run, hparams)
+        with weights_to_come(adapter().in_place), weights_limited(most, most_arrays):
+            model = build_model(run, hparams, quantize=quantize)
     except UserError:
         raise
     except TooManyWeights as error:
@@ -214,8 +224,15 @@ def model_of_stored(run, hparams, arrays, where, hparams_file, advice, as_value=
     except Exception as error:  # of hyper-parameters that no run was trained with: too large, contradicting
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(f"no model can be made of {hparams_file} ({said}); {advice}") from error
-    load_variables(model.variables, arrays, where, as_value)
+    load_weights(model, arrays, where, as_value)
     return model
+
+
+def load_weights(model, arrays, where, as_value=None):
+    """Assigns `arrays` to the variables of a model, as int8 where they are that. Args, Raises: of `load_variables`."""
+    from t2t_multimodel.models.int8 import int8_arrays
+
+    load_variables(model.variables, int8_arrays(model, arrays), where, as_value)
 
 
 def load_variables(variables, arrays, where, as_value=None):

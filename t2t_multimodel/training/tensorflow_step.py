@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from t2t_multimodel.modalities.arrays import joined_name
+from t2t_multimodel.models.observation import by_kind
 from t2t_multimodel.training.adam import LazyAdam, by_expert
 from t2t_multimodel.training.joint_loss import by_variable, shared, surgery, weighed
 from t2t_multimodel.training.tensorflow_program import program
@@ -74,11 +75,16 @@ class Step:
         """What `MultiModel.observe` gives; numpy arrays."""
         return self._found(self.model.observe, spec, batch)
 
+    def capture(self, spec, batch):
+        """What `MultiModel.capture` gives, by a compiled program."""
+        return by_kind(self._found(self.model.look, spec, batch))
+
     def _found(self, function, spec, batch):
-        key = function.__name__, spec.signature
+        signature = {name: shape for name, shape in batch_signature(spec).items() if name in batch}
+        key = function.__name__, spec.signature, tuple(signature)
         if key not in self._evaluations:
 
-            @program(batch_signature(spec))
+            @program(signature)
             def evaluation(batch):
                 return function(batch, spec)
 

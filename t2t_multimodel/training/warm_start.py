@@ -71,6 +71,10 @@ class Source:
         directory = RunDirectory(path)
         if published.is_published(path):
             found = published.read(path, step)
+            if found.quantize != "none":
+                raise UserError(
+                    f"{path} has {found.quantize} weights, too coarse to train on; start from a run of floats"
+                )
             checkpoint = checkpoints.Checkpoint(found.step, directory.path, found.arrays, {})
             return cls(directory.path, found.run, found.hparams, found.vocabulary, checkpoint)
         run = directory.run()

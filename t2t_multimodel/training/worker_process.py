@@ -33,7 +33,8 @@ class Setup:
     hparams: Any
     weights: Any  # `SharedWeights`
     vocabulary: tuple[bytes, dict[str, int]] | None  # arguments of `Vocabulary`
-    source: tuple[str, str, str]  # the last arguments of `model_of_stored`
+    source: tuple[str, str, str]  # arguments of `model_of_stored`
+    quantize: str = "none"  # of `model_of_stored`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +106,8 @@ class Worker:
         run = Run.from_json(json.loads(setup.run))
         self._in_place = backend.in_place
         weights = setup.weights.arrays()
-        self._model = model_of_stored(run, setup.hparams, weights, *setup.source, as_value=backend.in_place)
+        given = {"as_value": backend.in_place, "quantize": setup.quantize}
+        self._model = model_of_stored(run, setup.hparams, weights, *setup.source, **given)
         vocabulary = Vocabulary(*setup.vocabulary) if setup.vocabulary else None
         self._answerer = Answerer(self._model, run, setup.hparams, vocabulary)
         startup.give_back_memory()  # that of the weights that the model was made with

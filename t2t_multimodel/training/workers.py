@@ -33,6 +33,8 @@ class Workers(WorkerPool):
         check_backend(count)
         optimizers = tuple(f"{name}/" for name in registry.optimizers.names())  # an optimizer's variables begin so
         arrays = {path: array for path, array in stored.arrays.items() if not path.startswith(optimizers)}
+        if stored.quantize != "none":  # once, not in each process
+            arrays = arrays_of(stored.model())
         self._weights = SharedWeights(arrays)
         self.stored = dataclasses.replace(stored, arrays=self._weights.arrays(), as_value=adapter().in_place)
         vocabulary = stored.vocabulary
@@ -43,6 +45,7 @@ class Workers(WorkerPool):
             self._weights,
             vocabulary and (vocabulary.model, dict(vocabulary.commands)),
             stored.source,
+            stored.quantize,
         )
         super().__init__(count, Worker, setup)
 
@@ -60,13 +63,18 @@ def workers_of(trainer, workers=None):
     """
     count = trainer.settings.eval_workers
     trainer.train_step.variables()  # which on JAX gives the model its weights
-    arrays = {variable.path: ops.convert_to_numpy(variable) for variable in trainer.model.variables}
+    arrays = arrays_of(trainer.model)
     if workers is None or workers.closed:
         vocabulary = next(filter(None, (store.vocabulary() for store in trainer.stores.values())), None)
         source = ("the trainer", "the trainer", "")
         return Workers(count, Stored(trainer.run_record, trainer.hparams, vocabulary, 0, arrays, source))
     workers.new_weights(arrays)
     return workers
+
+
+def arrays_of(model):
+    """{path: array} of a model's variables."""
+    return {variable.path: ops.convert_to_numpy(variable) for variable in model.variables}
 
 
 def chosen_workers(asked, inputs):

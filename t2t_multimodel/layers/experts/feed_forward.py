@@ -4,6 +4,7 @@ from keras import ops
 
 from t2t_multimodel.kernels.feed_forward import feed_forward_by_expert
 from t2t_multimodel.kernels.gather import ragged_split
+from t2t_multimodel.kernels.int8_weight import rows_of
 from t2t_multimodel.layers.experts.across_devices import across_devices
 
 
@@ -27,8 +28,8 @@ class Experts:
 
     def blocks(self, x, expert):
         """x [blocks, size, d], expert [blocks] → the same; each block meets a copy of its expert's weights."""
-        hidden = ops.relu(ops.matmul(x, ops.take(self.first, expert, axis=0)))
-        return ops.matmul(hidden, ops.take(self.second, expert, axis=0))
+        hidden = ops.relu(ops.matmul(x, rows_of(self.first, expert)))
+        return ops.matmul(hidden, rows_of(self.second, expert))
 
     def all(self, tokens, dense_gates, matrices=None):
         """Every expert on every token, times its gate: tokens [N, d], dense_gates [N, E] → their sum [N, d].

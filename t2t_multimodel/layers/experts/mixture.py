@@ -38,8 +38,8 @@ class MixtureOfExperts(Layer):
         # Glorot of one expert's matrix; Keras would count the experts as a receptive field.
         bound = (6.0 / (size + filters)) ** 0.5
         uniform = keras.initializers.RandomUniform(-bound, bound)
-        self.first = self.add_weight(shape=(self.num_experts, size, filters), initializer=uniform, name="first")
-        self.second = self.add_weight(shape=(self.num_experts, filters, size), initializer=uniform, name="second")
+        self.first = self.add_matrix(shape=(self.num_experts, size, filters), initializer=uniform, name="first")
+        self.second = self.add_matrix(shape=(self.num_experts, filters, size), initializer=uniform, name="second")
         self.first.by_expert = self.second.by_expert = True  # for LazyAdam
         self.noise_seed = keras.random.SeedGenerator(name="noise_seed")
         with keras.name_scope(self.name):
