@@ -3,22 +3,36 @@
 JAX has one by default: `T2T_COMPILE_CACHE=off` keeps none, `T2T_COMPILE_CACHE=DIR` names another folder. On both
 backends `--compile_cache=DIR` names one. A compiled program is code that is executed: a folder that others can use is
 refused.
+
+On TensorFlow the folder holds traced programs (`training/kept_programs.py`) and XLA's compiled ones, each file with
+the digest of its content. XLA itself would fail to compile where it finds a half-written file, or can't write: it is
+given a folder of this process alone, which gets what is whole, and what is new there is kept when it is whole.
 """
 
+import atexit
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import os
 import platform
+import shutil
 import stat
 import sys
+import tempfile
 from pathlib import Path
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.files import user_path
+from t2t_multimodel.files import user_path, write_file
+from t2t_multimodel.regular_files import open_regular
 
 VARIABLE = "T2T_COMPILE_CACHE"
 JAX_VARIABLE = "JAX_COMPILATION_CACHE_DIR"  # JAX reads it when it is imported
+KEPT_VARIABLE = "T2T_KEPT_PROGRAMS"  # the folder that `use` was given, for worker processes
+XLA_VARIABLE = "TF_XLA_FLAGS"
+_XLA_FLAG = "--tf_xla_persistent_cache_directory"
+_XLA_ENDING = ".xla"
+_LEAST_FREE_BYTES = 256 << 20  # where XLA writes; with less it keeps nothing
 MOST_BYTES = 4 << 30  # in the folder; what was not used for longest goes first
 
 
@@ -47,16 +61,101 @@ def use(folder: str | os.PathLike[str]) -> None:
     """
     named = f"--compile_cache={folder}"
     path = Path(user_path(folder, "--compile_cache")).absolute()
-    if any(character.isspace() or character in "\"'" for character in str(path)):  # XLA reads flags as words
-        raise UserError(f"{named}: its path has a space or a quote; name another folder")
     try:
         mine = _prepared(path, "")
     except OSError as error:
         raise UserError(f"{named}: {error.strerror or error}") from None
-    flags = [os.environ.get("TF_XLA_FLAGS", ""), f"--tf_xla_persistent_cache_directory={mine}"]
-    os.environ["TF_XLA_FLAGS"] = " ".join(filter(None, flags))
-    os.environ[JAX_VARIABLE] = str(mine)
+    os.environ[JAX_VARIABLE] = os.environ[KEPT_VARIABLE] = str(mine)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    _of_xla.begin()
+
+
+def kept_folder() -> Path | None:
+    """The folder that `use` was given, in this process or the one that started it."""
+    folder = os.environ.get(KEPT_VARIABLE)
+    return Path(folder) if folder else None
+
+
+def read_kept(path: Path) -> bytes | None:
+    """What `write_kept` wrote; None where that is not there as a whole."""
+    try:
+        with open_regular(path, links=False) as file:
+            digest, _, content = file.read(MOST_BYTES).partition(b"\n")
+    except OSError:
+        return None
+    return content if digest == hashlib.sha256(content).hexdigest().encode() else None
+
+
+def write_kept(path: Path, content: bytes) -> None:
+    """Writes a file with its digest; where that can't be done, a line says so, and all else goes on."""
+    try:
+        write_file(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    except OSError as error:
+        _warn(f"compiled programs can't be kept in {path.parent}: {error.strerror or error}")
+
+
+@functools.cache
+def _warn(said):
+    print(f"warning: {said}", file=sys.stderr)
+
+
+class _OfXla:
+    """XLA's compiled programs: a folder of this process alone, and copies of it in the one that is kept."""
+
+    def __init__(self):
+        self._folder = None  # where XLA reads and writes
+        self._group = ""
+        self._known = set()  # names in there that need not be kept again
+
+    def begin(self):
+        """Makes the folder; without space for it XLA keeps nothing."""
+        try:
+            if shutil.disk_usage(tempfile.gettempdir()).free < _LEAST_FREE_BYTES:
+                return
+            folder = tempfile.mkdtemp(prefix="t2t-xla-")
+        except OSError:
+            return
+        if any(character.isspace() or character in "\"'" for character in folder):  # XLA reads flags as words
+            os.rmdir(folder)
+            return
+        self._folder = Path(folder)
+        given = [flag for flag in os.environ.get(XLA_VARIABLE, "").split() if not flag.startswith(_XLA_FLAG)]
+        os.environ[XLA_VARIABLE] = " ".join([*given, f"{_XLA_FLAG}={folder}"])
+        atexit.register(self._end, os.getpid())
+
+    def fill(self, group):
+        """Gives XLA what was kept of a group of programs, such as those of a model; what is new is kept as such."""
+        kept = kept_folder()
+        if self._folder is None or kept is None:
+            return
+        self._group = group
+        for path in sorted(kept.glob(f"{group}-*{_XLA_ENDING}")):
+            content, name = read_kept(path), path.name[len(group) + 1 : -len(_XLA_ENDING)]
+            with contextlib.suppress(OSError):
+                if content is None:
+                    path.unlink()
+                elif name not in self._known:
+                    write_file(self._folder / name, content)
+                    self._known.add(name)
+
+    def keep_new(self):
+        """Keeps what XLA has compiled; to be called while it compiles nothing."""
+        kept = kept_folder()
+        if self._folder is None or kept is None or not self._group:
+            return
+        for name in sorted(set(os.listdir(self._folder)) - self._known):
+            self._known.add(name)
+            write_kept(kept / f"{self._group}-{name}{_XLA_ENDING}", (self._folder / name).read_bytes())
+
+    def _end(self, process):
+        if os.getpid() == process:  # not one that was forked off
+            with contextlib.suppress(OSError):
+                self.keep_new()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+_of_xla = _OfXla()
+fill_xla, keep_new_of_xla = _of_xla.fill, _of_xla.keep_new
 
 
 def _prepared(above, prefix):

@@ -9,9 +9,12 @@ from t2t_multimodel.startup import give_back_memory
 from t2t_multimodel.training.tensorflow_graph import each_once
 
 
-def program(*signature):
-    """A decorator that makes a `Program` of a function with arguments of that signature (`tf.function`'s)."""
-    return lambda function: Program(function, signature)
+def program(*signature, keeper=None, called=None):
+    """A decorator that makes a `Program` of a function with arguments of that signature (`tf.function`'s).
+
+    Args: keeper, called: of `kept_programs.py`, where it may be kept on disk.
+    """
+    return lambda function: Program(function, signature, keeper, called)
 
 
 class Program:
@@ -23,12 +26,14 @@ class Program:
     problem has such programs. (What knows TensorFlow's inside is in `_without_graph` and below.)
     """
 
-    def __init__(self, function, signature):
-        traced = tf.function(each_once()(function), input_signature=signature, autograph=False)
-        # (Called by way of `traced` it would hash its type, with a thousand variables, each time.)
-        self._call = _without_graph(traced.get_concrete_function())
+    def __init__(self, function, signature, keeper=None, called=None):
+        self._call = keeper and keeper.program(called, each_once()(function), signature)
+        if self._call is None:
+            traced = tf.function(each_once()(function), input_signature=signature, autograph=False)
+            # (Called by way of `traced` it would hash its type, with a thousand variables, each time.)
+            self._call = _without_graph(traced.get_concrete_function())
+            del traced
         self._has_run = False
-        del traced
         give_back_memory()  # that of tracing, before what runs takes its own
 
     def __call__(self, *arguments):

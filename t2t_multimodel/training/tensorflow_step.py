@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from t2t_multimodel.modalities.arrays import joined_name
 from t2t_multimodel.training.adam import LazyAdam, by_expert
+from t2t_multimodel.training.kept_programs import keeper_of
 from t2t_multimodel.training.tensorflow_program import program
 
 STATIC_SHAPES = False  # one trace serves every length
@@ -68,7 +69,7 @@ class Step:
         key = function.__name__, spec.signature
         if key not in self._evaluations:
 
-            @program(batch_signature(spec))
+            @self._program(key, batch_signature(spec))
             def evaluation(batch):
                 return function(batch, spec)
 
@@ -83,7 +84,7 @@ class Step:
         if spec.signature not in self._plain_gradients:
             trained = [v.value for v in self.model.trainable_variables_for(spec)]
 
-            @program(batch_signature(spec))
+            @self._program(("gradients", spec.signature), batch_signature(spec))
             def gradients(batch):
                 _, report = self.model.loss(batch, spec, training=False)
                 zero = tf.UnconnectedGradients.ZERO  # the noise's weights take no part
@@ -94,6 +95,10 @@ class Step:
 
     def planned_bytes(self, microbatches):
         """None: what a graph takes at once depends on which operations run first; see the twin."""
+
+    def _program(self, called, *signature):
+        """The decorator `program` of what is `called` so."""
+        return program(*signature, keeper=keeper_of(self.model, self.optimizer), called=called)
 
     def _loss_and_gradients(self, spec, batch, trained):
         loss, report = self.model.loss(batch, spec, training=True)
@@ -118,7 +123,7 @@ class Step:
         if spec.signature not in self._updates:
             trained = self.model.trainable_variables_for(spec)
 
-            @program(batch_signature(spec), tf.TensorSpec([], tf.float32))
+            @self._program(("update", spec.signature), batch_signature(spec), tf.TensorSpec([], tf.float32))
             def update(batch, rate):
                 gradients, report = self._loss_and_gradients(spec, batch, trained)
                 return self._clip_and_apply(gradients, trained, rate), report
@@ -130,7 +135,7 @@ class Step:
         if spec.signature not in self._gradients:
             trained = self.model.trainable_variables_for(spec)
 
-            @program(batch_signature(spec))
+            @self._program(("gradient", spec.signature), batch_signature(spec))
             def gradient(batch):
                 return self._loss_and_gradients(spec, batch, trained)
 
@@ -140,8 +145,9 @@ class Step:
     def _apply(self, trained):
         key = tuple(v.path for v in trained)
         if key not in self._applies:
+            shapes = [tf.TensorSpec(v.shape, tf.float32) for v in trained]
 
-            @program([tf.TensorSpec(v.shape, tf.float32) for v in trained], tf.TensorSpec([], tf.float32))
+            @self._program(("apply", key), shapes, tf.TensorSpec([], tf.float32))
             def apply(gradients, rate):
                 return self._clip_and_apply(gradients, trained, rate)
 
@@ -238,23 +244,29 @@ def _floats(report):
     return {name: float(value) for name, value in report.items()}
 
 
-def compiled(model, spec, function):
-    """`function(batch without targets)` of a model as a graph that serves batches of all lengths."""
+def compiled(model, spec, function, called=None):
+    """`function(batch without targets)` of a model as a graph that serves batches of all lengths.
+
+    Args: called: as of `fused`.
+    """
     targets = {joined_name("targets", name) for name in spec.targets.tensors()}
     signature = {name: shape for name, shape in batch_signature(spec).items() if name not in targets}
-    serving = program(signature)(function)
+    serving = program(signature, keeper=called and keeper_of(model), called=called)(function)
     return lambda batch: serving({name: batch[name] for name in signature})
 
 
-def fused(model, function, any_rows=False):
+def fused(model, function, any_rows=False, called=None):
     """`function(*trees of arrays)` of a model as one XLA program for each set of shapes.
 
     For loops of many small operations: a graph takes longer to call each of them than to compute it.
 
     Args:
       any_rows: whether the first axis of every array is that of the rows, so that one graph serves all numbers of them.
+      called: plain values that tell the function from all others of the model, so that its graphs may be kept on disk
+        (`kept_programs.py`); None: they are not.
     """
     graphs, lock = {}, threading.Lock()
+    keeper = called and keeper_of(model)
 
     def of_any_rows(leaf):
         return (None, *leaf.shape[1:]) if any_rows and leaf.shape else tuple(leaf.shape)
@@ -264,9 +276,11 @@ def fused(model, function, any_rows=False):
         if shapes not in graphs:
             with lock:
                 if shapes not in graphs:  # one function for each: TensorFlow warns of one that is traced often
-                    traced = tf.function(function, autograph=False, jit_compile=True)
                     spec = lambda leaf: tf.TensorSpec(of_any_rows(leaf), leaf.dtype)
-                    graphs[shapes] = traced.get_concrete_function(*tf.nest.map_structure(spec, trees))
+                    signature = tf.nest.map_structure(spec, trees)
+                    kept = keeper and keeper.program(called, function, signature, fused=True)
+                    traced = tf.function(function, autograph=False, jit_compile=True)
+                    graphs[shapes] = kept or traced.get_concrete_function(*signature)
         return graphs[shapes](*trees)
 
     return call
