@@ -103,9 +103,7 @@ class Keeper:
         """
         if not self._keeps:
             return None
-        leaves = [(leaf.shape.as_list(), leaf.dtype.name) for leaf in tf.nest.flatten(signature)]
-        about = self._about | {"called": called, "signature": leaves, "fused": fused}
-        path = self._folder / (_digest(about) + ENDING)
+        path = self._path(called, signature, fused)
         content = read_kept(path)
         if content is not None:
             return self._callable(Stored.of_content(content))
@@ -114,6 +112,11 @@ class Keeper:
             return None
         write_kept(path, stored.content())
         return self._callable(stored)
+
+    def _path(self, called, signature, fused):
+        leaves = [(leaf.shape.as_list(), leaf.dtype.name) for leaf in tf.nest.flatten(signature)]
+        about = self._about | {"called": called, "signature": leaves, "fused": fused}
+        return self._folder / (_digest(about) + ENDING)
 
     def _traced(self, function, signature, fused):
         skeletons = []
