@@ -20,6 +20,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from t2t_multimodel.errors import UserError
@@ -108,19 +109,24 @@ class _OfXla:
         self._known = set()  # names in there that need not be kept again
 
     def begin(self):
-        """Makes the folder; without space for it XLA keeps nothing."""
+        """Makes the folder, in that of the process that started this one if it has one; without space for it XLA keeps
+        nothing.
+        """
+        flags = os.environ.get(XLA_VARIABLE, "").split()
+        above = next((flag.partition("=")[2] for flag in flags if flag.startswith(_XLA_FLAG)), None)
+        os.environ[XLA_VARIABLE] = " ".join(flag for flag in flags if not flag.startswith(_XLA_FLAG))
+        above = above if above and os.path.isdir(above) else tempfile.gettempdir()
         try:
-            if shutil.disk_usage(tempfile.gettempdir()).free < _LEAST_FREE_BYTES:
+            if shutil.disk_usage(above).free < _LEAST_FREE_BYTES:
                 return
-            folder = tempfile.mkdtemp(prefix="t2t-xla-")
+            folder = tempfile.mkdtemp(prefix="t2t-xla-", dir=above)
         except OSError:
             return
         if any(character.isspace() or character in "\"'" for character in folder):  # XLA reads flags as words
             os.rmdir(folder)
             return
-        self._folder = Path(folder)
-        given = [flag for flag in os.environ.get(XLA_VARIABLE, "").split() if not flag.startswith(_XLA_FLAG)]
-        os.environ[XLA_VARIABLE] = " ".join([*given, f"{_XLA_FLAG}={folder}"])
+        self._folder, self._known = Path(folder), set()
+        os.environ[XLA_VARIABLE] += f" {_XLA_FLAG}={folder}"
         atexit.register(self._end, os.getpid())
 
     def fill(self, group):
@@ -138,24 +144,33 @@ class _OfXla:
                     write_file(self._folder / name, content)
                     self._known.add(name)
 
-    def keep_new(self):
-        """Keeps what XLA has compiled; to be called while it compiles nothing."""
+    def keep_new(self, settled=1.0):
+        """Keeps what XLA has written, but for `settled` seconds: a file that is still written is kept later."""
         kept = kept_folder()
         if self._folder is None or kept is None or not self._group:
             return
-        for name in sorted(set(os.listdir(self._folder)) - self._known):
-            self._known.add(name)
-            write_kept(kept / f"{self._group}-{name}{_XLA_ENDING}", (self._folder / name).read_bytes())
+        with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
+            for entry in entries:
+                is_new = entry.is_file() and entry.name not in self._known and not entry.name.startswith(".")
+                if is_new and entry.stat().st_mtime <= time.time() - settled:
+                    self._known.add(entry.name)
+                    content = Path(entry.path).read_bytes()
+                    write_kept(kept / f"{self._group}-{entry.name}{_XLA_ENDING}", content)
 
     def _end(self, process):
         if os.getpid() == process:  # not one that was forked off
-            with contextlib.suppress(OSError):
-                self.keep_new()
+            self.keep_new(settled=0.0)
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
 _of_xla = _OfXla()
 fill_xla, keep_new_of_xla = _of_xla.fill, _of_xla.keep_new
+
+
+def use_in_worker() -> None:
+    """Goes on with the folder that the process that started this one was given; before tensorflow is imported."""
+    if kept_folder() is not None:
+        _of_xla.begin()
 
 
 def _prepared(above, prefix):

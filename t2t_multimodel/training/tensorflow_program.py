@@ -1,5 +1,7 @@
 """A traced TensorFlow function that keeps what runs and lets go of the graph that it was traced in."""
 
+import threading
+
 import tensorflow as tf
 from tensorflow.core.framework.function_pb2 import FunctionDef
 from tensorflow.python.framework import ops as framework
@@ -7,6 +9,8 @@ from tensorflow.python.framework.func_graph import FuncGraph
 
 from t2t_multimodel.startup import give_back_memory
 from t2t_multimodel.training.tensorflow_graph import each_once
+
+tracing = threading.RLock()  # held by the thread that traces: others compile and run meanwhile
 
 
 def program(*signature, keeper=None, called=None):
@@ -27,12 +31,13 @@ class Program:
     """
 
     def __init__(self, function, signature, keeper=None, called=None):
-        self._call = keeper and keeper.program(called, each_once()(function), signature)
-        if self._call is None:
-            traced = tf.function(each_once()(function), input_signature=signature, autograph=False)
-            # (Called by way of `traced` it would hash its type, with a thousand variables, each time.)
-            self._call = _without_graph(traced.get_concrete_function())
-            del traced
+        with tracing:
+            self._call = keeper and keeper.program(called, each_once()(function), signature)
+            if self._call is None:
+                traced = tf.function(each_once()(function), input_signature=signature, autograph=False)
+                # (Called by way of `traced` it would hash its type, with a thousand variables, each time.)
+                self._call = _without_graph(traced.get_concrete_function())
+                del traced
         self._has_run = False
         give_back_memory()  # that of tracing, before what runs takes its own
 

@@ -1,7 +1,5 @@
 """The training step on TensorFlow: the one place of the trainer that knows it (see jax_step.py for its twin)."""
 
-import threading
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -9,7 +7,7 @@ import tensorflow as tf
 from t2t_multimodel.modalities.arrays import joined_name
 from t2t_multimodel.training.adam import LazyAdam, by_expert
 from t2t_multimodel.training.kept_programs import keeper_of
-from t2t_multimodel.training.tensorflow_program import program
+from t2t_multimodel.training.tensorflow_program import program, tracing
 
 STATIC_SHAPES = False  # one trace serves every length
 UPDATES_UNDER_WAY = 0  # an update ends with its call
@@ -265,7 +263,7 @@ def fused(model, function, any_rows=False, called=None):
       called: plain values that tell the function from all others of the model, so that its graphs may be kept on disk
         (`kept_programs.py`); None: they are not.
     """
-    graphs, lock = {}, threading.Lock()
+    graphs = {}
     keeper = called and keeper_of(model)
 
     def of_any_rows(leaf):
@@ -274,7 +272,7 @@ def fused(model, function, any_rows=False, called=None):
     def call(*trees):
         shapes = tuple((leaf.dtype, of_any_rows(leaf)) for leaf in tf.nest.flatten(trees))
         if shapes not in graphs:
-            with lock:
+            with tracing:
                 if shapes not in graphs:  # one function for each: TensorFlow warns of one that is traced often
                     spec = lambda leaf: tf.TensorSpec(of_any_rows(leaf), leaf.dtype)
                     signature = tf.nest.map_structure(spec, trees)
