@@ -4,7 +4,7 @@ JAX has one by default: `T2T_COMPILE_CACHE=off` keeps none, `T2T_COMPILE_CACHE=D
 backends `--compile_cache=DIR` names one. A compiled program is code that is executed: a folder that others can use is
 refused.
 
-On TensorFlow the folder holds traced programs (`training/kept_programs.py`) and XLA's compiled ones, each file with
+On TensorFlow the folder holds traced programs (`training/tensorflow_kept.py`) and XLA's compiled ones, each file with
 the digest of its content. XLA itself would fail to compile where it finds a half-written file, or can't write: it is
 given a folder of this process alone, which gets what is whole, and what is new there is kept when it is whole.
 """
@@ -164,7 +164,16 @@ class _OfXla:
 
 
 _of_xla = _OfXla()
-fill_xla, keep_new_of_xla = _of_xla.fill, _of_xla.keep_new
+
+
+def fill_xla(group: str) -> None:
+    """Gives XLA the programs of this group that were kept; what it compiles from here on is kept as of the group."""
+    _of_xla.fill(group)
+
+
+def keep_new_of_xla() -> None:
+    """Keeps what XLA has compiled so far; at its end a process does that by itself."""
+    _of_xla.keep_new()
 
 
 def use_in_worker() -> None:

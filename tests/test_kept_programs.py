@@ -15,9 +15,9 @@ pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="JAX keeps its c
 if BACKEND == "tensorflow":
     from t2t_multimodel import compile_cache
     from t2t_multimodel.decoding.batch_decoder import BatchDecoder
-    from t2t_multimodel.training import kept_programs, tensorflow_step
-    from t2t_multimodel.training.kept_programs import Keeper, keeper_of
+    from t2t_multimodel.training import tensorflow_kept, tensorflow_step
     from t2t_multimodel.training.optimizer import make_optimizer
+    from t2t_multimodel.training.tensorflow_kept import Keeper, keeper_of
 
 SMALL = replace(HPARAMS, use_attention=False, num_experts=3, dropout=0.1)
 PICTURES = SPECS["image_to_label"]
@@ -47,11 +47,14 @@ def model_of(hparams=SMALL):
     return make_model(hparams, SPECS_OF_TWO)
 
 
-def answers(model, limit=6):
-    """Ids by beam search, classes: the encoders, the search and the classes are a program each."""
-    decoder = BatchDecoder(model, tensorflow_step)
-    ids, scores = decoder.ids(TRANSLATION, make_batch(TRANSLATION), limit, beam_size=2)
-    return [ids, scores, decoder.predicted(PICTURES, make_batch(PICTURES))["scores"]]
+def answers(model):
+    """Ids and their scores by greedy search: the encoder and the search are a program each."""
+    return list(BatchDecoder(model, tensorflow_step).ids(TRANSLATION, make_batch(TRANSLATION), limit=6))
+
+
+def classes(model):
+    """The scores of classes: one program."""
+    return [BatchDecoder(model, tensorflow_step).predicted(PICTURES, make_batch(PICTURES))["scores"]]
 
 
 def trained(updates=3):
@@ -60,9 +63,8 @@ def trained(updates=3):
     model = model_of()
     step = tensorflow_step.Step(model, make_optimizer(SMALL, model.trainable_variables), SMALL)
     for number in range(updates):
-        for spec in SPECS_OF_TWO:
-            step.update([(spec, make_batch(spec, seed=number))], 1e-3)
-    found = step.evaluate(TRANSLATION, make_batch(TRANSLATION))
+        step.update([(PICTURES, make_batch(PICTURES, seed=number))], 1e-3)
+    found = step.evaluate(PICTURES, make_batch(PICTURES))
     return [np.asarray(v.value) for v in step.variables()] + [found[name] for name in sorted(found)]
 
 
@@ -76,29 +78,29 @@ def test_answers_are_those_of_a_traced_program_and_the_next_process_traces_nothi
     plain = answers(model_of())
     monkeypatch.setenv(KEPT_VARIABLE, str(tmp_path))
     assert_same_bits(answers(model_of()), plain)
-    assert sorted(traced) == ["prediction", "read", "write"]
+    assert sorted(traced) == ["read", "write"]
     assert_same_bits(answers(model_of()), plain)
-    assert len(traced) == 3
+    assert len(traced) == 2
 
 
 def test_training_is_that_of_traced_programs(monkeypatch, tmp_path, traced):
     plain = trained()
     monkeypatch.setenv(KEPT_VARIABLE, str(tmp_path))
     assert_same_bits(trained(), plain)
-    assert sorted(traced) == ["evaluation", "update", "update"]
+    assert sorted(traced) == ["evaluation", "update"]
     assert_same_bits(trained(), plain)
-    assert len(traced) == 3
+    assert len(traced) == 2
 
 
 def test_weights_are_the_models_not_those_of_the_time_of_tracing(folder):
-    before = answers(model_of())
+    before = classes(model_of())
     model = model_of()
     for variable in model.trainable_variables:
         variable.assign(-variable.value)
-    kept = answers(model)
-    assert not np.array_equal(kept[2], before[2])
+    kept = classes(model)
+    assert not np.array_equal(kept[0], before[0])
     os.environ.pop(KEPT_VARIABLE)
-    assert_same_bits(kept, answers(model))
+    assert_same_bits(kept, classes(model))
 
 
 def path_of(model, called="some", signature=()):
@@ -111,11 +113,11 @@ def test_another_model_setting_version_or_device_has_other_programs(folder, monk
     monkeypatch.setenv("T2T_KERNELS", "reference")
     paths.add(path_of(model_of()))
     monkeypatch.delenv("T2T_KERNELS")
-    process = kept_programs._process()
+    process = tensorflow_kept._process()
     for change in ({"sources": "changed"}, {"versions": ["9"]}, {"devices": ["GPU:0"]}, {"keras": ["float16"]}):
-        monkeypatch.setattr(kept_programs, "_process", lambda change=change: process | change)
+        monkeypatch.setattr(tensorflow_kept, "_process", lambda change=change: process | change)
         paths.add(path_of(model_of()))
-    monkeypatch.setattr(kept_programs, "_process", lambda: process)
+    monkeypatch.setattr(tensorflow_kept, "_process", lambda: process)
     specs = [replace(TRANSLATION, inputs=replace(TRANSLATION.inputs, vocabulary_digest="another")), PICTURES]
     paths.add(path_of(make_model(SMALL, specs)))
     frozen = model_of()
@@ -126,37 +128,31 @@ def test_another_model_setting_version_or_device_has_other_programs(folder, monk
 
 
 def test_a_change_of_any_source_file_changes_the_digest(monkeypatch, tmp_path):
-    monkeypatch.setattr(kept_programs, "_PACKAGE", tmp_path)
+    assert (tensorflow_kept._PACKAGE / "layers" / "attention.py").exists()
+    monkeypatch.setattr(tensorflow_kept, "_PACKAGE", tmp_path)
     (tmp_path / "layers").mkdir()
     seen = set()
     for name, content in (("a.py", "1"), ("a.py", "2"), ("layers/b.py", "2"), ("layers/c.py", "")):
         (tmp_path / name).write_text(content)
-        kept_programs._process.cache_clear()
-        seen.add(kept_programs._process()["sources"])
-    kept_programs._process.cache_clear()
+        tensorflow_kept._process.cache_clear()
+        seen.add(tensorflow_kept._process()["sources"])
+    tensorflow_kept._process.cache_clear()
     assert len(seen) == 4
-
-
-def test_the_keys_know_of_the_real_sources():
-    kept_programs._process.cache_clear()
-    assert (kept_programs._PACKAGE / "layers" / "attention.py").exists()
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "folder"])
 def test_a_damaged_file_is_traced_anew(folder, traced, damage):
-    plain = answers(model_of())
-    files = sorted(folder.glob("*.program"))
-    assert len(files) == len(traced) == 3
-    for path in files:
-        content = bytearray(path.read_bytes())
-        if damage == "flip":
-            content[len(content) // 2] ^= 1
-        path.write_bytes({"flip": content, "cut": content[:-9]}.get(damage, b""))
-        if damage == "folder":
-            path.unlink()
-            path.mkdir()
-    assert_same_bits(answers(model_of()), plain)
-    assert len(traced) == 6
+    plain = classes(model_of())
+    (path,) = folder.glob("*.program")
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+    path.write_bytes({"flip": content, "cut": content[:-9]}.get(damage, b""))
+    if damage == "folder":
+        path.unlink()
+        path.mkdir()
+    assert_same_bits(classes(model_of()), plain)
+    assert len(traced) == 2
 
 
 def test_a_full_disk_costs_a_line(folder, monkeypatch, capsys):
@@ -165,11 +161,11 @@ def test_a_full_disk_costs_a_line(folder, monkeypatch, capsys):
 
     monkeypatch.setattr(compile_cache, "write_file", full)
     compile_cache._warn.cache_clear()
-    kept = answers(model_of())
+    kept = classes(model_of())
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: ") and "No space left on device" in line and not list(folder.iterdir())
     os.environ.pop(KEPT_VARIABLE)
-    assert_same_bits(kept, answers(model_of()))
+    assert_same_bits(kept, classes(model_of()))
 
 
 def test_of_a_users_own_modality_nothing_is_kept(folder, user_folder):
@@ -184,15 +180,15 @@ class Runes(Text):
     pass
 """
     load_user_code(user_folder({"runes.py": code}))
-    answers(model_of())
+    classes(model_of())
     assert not list(folder.glob("*.program"))
 
 
 def test_a_tensorflow_with_another_inside_traces(folder, monkeypatch):
-    monkeypatch.setattr(kept_programs, "_runtime", lambda: None)
-    answers(model_of())
+    monkeypatch.setattr(tensorflow_kept, "_runtime", lambda: None)
+    classes(model_of())
     assert not list(folder.glob("*.program"))
 
 
 def test_this_tensorflow_has_the_inside_that_is_used():
-    assert kept_programs._runtime() is not None
+    assert tensorflow_kept._runtime() is not None

@@ -16,7 +16,7 @@ tracing = threading.RLock()  # held by the thread that traces: others compile an
 def program(*signature, keeper=None, called=None):
     """A decorator that makes a `Program` of a function with arguments of that signature (`tf.function`'s).
 
-    Args: keeper, called: of `kept_programs.py`, where it may be kept on disk.
+    Args: keeper, called: of `tensorflow_kept.py`, where it may be kept on disk.
     """
     return lambda function: Program(function, signature, keeper, called)
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from t2t_multimodel.modalities.arrays import joined_name
 from t2t_multimodel.training.adam import LazyAdam, by_expert
-from t2t_multimodel.training.kept_programs import keeper_of
+from t2t_multimodel.training.tensorflow_kept import keeper_of
 from t2t_multimodel.training.tensorflow_program import program, tracing
 
 STATIC_SHAPES = False  # one trace serves every length
@@ -261,7 +261,7 @@ def fused(model, function, any_rows=False, called=None):
     Args:
       any_rows: whether the first axis of every array is that of the rows, so that one graph serves all numbers of them.
       called: plain values that tell the function from all others of the model, so that its graphs may be kept on disk
-        (`kept_programs.py`); None: they are not.
+        (`tensorflow_kept.py`); None: they are not.
     """
     graphs = {}
     keeper = called and keeper_of(model)
