@@ -192,3 +192,36 @@ def test_a_tensorflow_with_another_inside_traces(folder, monkeypatch):
 
 def test_this_tensorflow_has_the_inside_that_is_used():
     assert tensorflow_kept._runtime() is not None
+
+
+def test_results_of_any_structure_come_back(folder):
+    import tensorflow as tf
+
+    model = model_of()
+
+    def function(x, more):
+        return {"b": [x + 1, None], "a": (more["y"] * 2, {"c": x})}
+
+    signature = (tf.TensorSpec([None], tf.float32), {"y": tf.TensorSpec([], tf.int32)})
+    for _ in range(2):
+        call = keeper_of(model).program(["structure"], function, signature)
+        found = call(np.float32([1, 2]), {"y": np.int32(4)})
+        assert list(found) == ["a", "b"] and found["b"][1] is None and isinstance(found["a"], tuple)
+        assert found["b"][0].numpy().tolist() == [2, 3] and int(found["a"][0]) == 8
+        assert found["a"][1]["c"].numpy().tolist() == [1, 2]
+
+
+def test_constants_made_outside_are_kept_too(folder):
+    import tensorflow as tf
+
+    model, table = model_of(), tf.constant(np.arange(1000, dtype=np.float32))
+    weight = next(v for v in model.trainable_variables if len(v.shape) == 2)
+
+    def function(index):
+        return tf.gather(table, index) + tf.reduce_sum(weight.value)
+
+    expected = float(function(tf.constant(7)))
+    for _ in range(2):
+        call = keeper_of(model).program(["table"], function, (tf.TensorSpec([], tf.int32),))
+        assert float(call(np.int32(7))) == expected
+        assert len(list(folder.glob("*.program"))) == 1

@@ -6,6 +6,7 @@ model or setting never finds it. A file holds a digest of its content: a damaged
 where none can be written, a process traces for itself.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -22,6 +23,7 @@ import tensorflow as tf
 
 from t2t_multimodel import registry
 from t2t_multimodel.compile_cache import fill_xla, kept_folder, read_kept, write_kept
+from t2t_multimodel.training.tensorflow_program import let_go_of_graph
 
 FORMAT = 1
 ENDING = ".program"
@@ -124,7 +126,7 @@ class Keeper:
         def flat(*leaves):
             results = function(*tf.nest.pack_sequence_as(signature, leaves))
             skeletons.append(_skeleton(results))
-            return tf.nest.flatten(results)
+            return [tensor for tensor in tf.nest.flatten(results) if tensor is not None]
 
         traced = tf.function(flat, autograph=False, jit_compile=fused or None)
         concrete = traced.get_concrete_function(*tf.nest.flatten(signature))
@@ -140,6 +142,8 @@ class Keeper:
                 value = tf.make_tensor_proto(captured.numpy())
                 node = graph.node.add(name=f"constant{len(graph.node)}", op="Const")
                 node.attr["value"].tensor.CopyFrom(value)
+        with contextlib.suppress(AttributeError):  # of a TensorFlow whose inside is another
+            let_go_of_graph(concrete.inference_fn)
         return Stored(graph, _rename(graph.library), taken, skeletons[-1])
 
     def _callable(self, program):
@@ -218,6 +222,8 @@ def _rename(library):
 def _skeleton(tree, count=None):
     """The structure of a tree of tensors as plain values, with numbers for tensors in the order of `tf.nest`."""
     count = [0] if count is None else count
+    if tree is None:
+        return None
     if isinstance(tree, dict):
         return {"dict": {name: _skeleton(tree[name], count) for name in sorted(tree)}}
     if isinstance(tree, list | tuple):
@@ -227,6 +233,8 @@ def _skeleton(tree, count=None):
 
 
 def _filled(skeleton, leaves):
+    if skeleton is None:
+        return None
     if isinstance(skeleton, int):
         return leaves[skeleton]
     ((kind, parts),) = skeleton.items()

@@ -57,14 +57,15 @@ def _without_graph(concrete):
         function = concrete.inference_fn
         call, kind = function.call_preflattened, function.function_type
         captured = kind.unpack_captures(concrete.captured_inputs)
-        _let_go_of_graph(function)
+        let_go_of_graph(function)
         function._cached_definition = FunctionDef(signature=function.definition.signature)  # a call looks at no more
     except AttributeError:
         return concrete
     return lambda *arguments: call(kind.unpack_inputs(kind.bind(*arguments)) + captured)
 
 
-def _let_go_of_graph(function):
+def let_go_of_graph(function):
+    """Has a function of the runtime, `ConcreteFunction.inference_fn`, and what it calls forget their graphs."""
     graph = function._cached_graph
     if graph is None:
         return
@@ -76,5 +77,5 @@ def _let_go_of_graph(function):
     for part in function.children:
         # Branches and loops have graphs of other kinds; a function that others may call too keeps its graph.
         if type(part._cached_graph) is not FuncGraph:
-            _let_go_of_graph(part)
+            let_go_of_graph(part)
     function._cached_graph = None
