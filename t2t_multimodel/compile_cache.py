@@ -3,22 +3,37 @@
 JAX has one by default: `T2T_COMPILE_CACHE=off` keeps none, `T2T_COMPILE_CACHE=DIR` names another folder. On both
 backends `--compile_cache=DIR` names one. A compiled program is code that is executed: a folder that others can use is
 refused.
+
+On TensorFlow the folder holds traced programs (`training/tensorflow_kept.py`) and XLA's compiled ones, each file with
+the digest of its content. XLA itself would fail to compile where it finds a half-written file, or can't write: it is
+given a folder of this process alone, which gets what is whole, and what is new there is kept when it is whole.
 """
 
+import atexit
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import os
 import platform
+import shutil
 import stat
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.files import user_path
+from t2t_multimodel.files import user_path, write_file
+from t2t_multimodel.regular_files import open_regular
 
 VARIABLE = "T2T_COMPILE_CACHE"
 JAX_VARIABLE = "JAX_COMPILATION_CACHE_DIR"  # JAX reads it when it is imported
+KEPT_VARIABLE = "T2T_KEPT_PROGRAMS"  # the folder that `use` was given, for worker processes
+XLA_VARIABLE = "TF_XLA_FLAGS"
+_XLA_FLAG = "--tf_xla_persistent_cache_directory"
+_XLA_ENDING = ".xla"
+_LEAST_FREE_BYTES = 256 << 20  # where XLA writes; with less it keeps nothing
 MOST_BYTES = 4 << 30  # in the folder; what was not used for longest goes first
 
 
@@ -47,16 +62,124 @@ def use(folder: str | os.PathLike[str]) -> None:
     """
     named = f"--compile_cache={folder}"
     path = Path(user_path(folder, "--compile_cache")).absolute()
-    if any(character.isspace() or character in "\"'" for character in str(path)):  # XLA reads flags as words
-        raise UserError(f"{named}: its path has a space or a quote; name another folder")
     try:
         mine = _prepared(path, "")
     except OSError as error:
         raise UserError(f"{named}: {error.strerror or error}") from None
-    flags = [os.environ.get("TF_XLA_FLAGS", ""), f"--tf_xla_persistent_cache_directory={mine}"]
-    os.environ["TF_XLA_FLAGS"] = " ".join(filter(None, flags))
-    os.environ[JAX_VARIABLE] = str(mine)
+    os.environ[JAX_VARIABLE] = os.environ[KEPT_VARIABLE] = str(mine)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    _of_xla.begin()
+
+
+def kept_folder() -> Path | None:
+    """The folder that `use` was given, in this process or the one that started it."""
+    folder = os.environ.get(KEPT_VARIABLE)
+    return Path(folder) if folder else None
+
+
+def read_kept(path: Path) -> bytes | None:
+    """What `write_kept` wrote; None where that is not there as a whole."""
+    try:
+        with open_regular(path, links=False) as file:
+            digest, _, content = file.read(MOST_BYTES).partition(b"\n")
+    except OSError:
+        return None
+    return content if digest == hashlib.sha256(content).hexdigest().encode() else None
+
+
+def write_kept(path: Path, content: bytes) -> None:
+    """Writes a file with its digest; where that can't be done, a line says so, and all else goes on."""
+    try:
+        write_file(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    except OSError as error:
+        _warn(f"compiled programs can't be kept in {path.parent}: {error.strerror or error}")
+
+
+@functools.cache
+def _warn(said):
+    print(f"warning: {said}", file=sys.stderr)
+
+
+class _OfXla:
+    """XLA's compiled programs: a folder of this process alone, and copies of it in the one that is kept."""
+
+    def __init__(self):
+        self._folder = None  # where XLA reads and writes
+        self._group = ""
+        self._known = set()  # names in there that need not be kept again
+
+    def begin(self):
+        """Makes the folder, in that of the process that started this one if it has one; without space for it XLA keeps
+        nothing.
+        """
+        flags = os.environ.get(XLA_VARIABLE, "").split()
+        above = next((flag.partition("=")[2] for flag in flags if flag.startswith(_XLA_FLAG)), None)
+        os.environ[XLA_VARIABLE] = " ".join(flag for flag in flags if not flag.startswith(_XLA_FLAG))
+        above = above if above and os.path.isdir(above) else tempfile.gettempdir()
+        try:
+            if shutil.disk_usage(above).free < _LEAST_FREE_BYTES:
+                return
+            folder = tempfile.mkdtemp(prefix="t2t-xla-", dir=above)
+        except OSError:
+            return
+        if any(character.isspace() or character in "\"'" for character in folder):  # XLA reads flags as words
+            os.rmdir(folder)
+            return
+        self._folder, self._known = Path(folder), set()
+        os.environ[XLA_VARIABLE] += f" {_XLA_FLAG}={folder}"
+        atexit.register(self._end, os.getpid())
+
+    def fill(self, group):
+        """Gives XLA what was kept of a group of programs, such as those of a model; what is new is kept as such."""
+        kept = kept_folder()
+        if self._folder is None or kept is None:
+            return
+        self._group = group
+        for path in sorted(kept.glob(f"{group}-*{_XLA_ENDING}")):
+            content, name = read_kept(path), path.name[len(group) + 1 : -len(_XLA_ENDING)]
+            with contextlib.suppress(OSError):
+                if content is None:
+                    path.unlink()
+                elif name not in self._known:
+                    write_file(self._folder / name, content)
+                    self._known.add(name)
+
+    def keep_new(self, settled=1.0):
+        """Keeps what XLA has written, but for `settled` seconds: a file that is still written is kept later."""
+        kept = kept_folder()
+        if self._folder is None or kept is None or not self._group:
+            return
+        with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
+            for entry in entries:
+                is_new = entry.is_file() and entry.name not in self._known and not entry.name.startswith(".")
+                if is_new and entry.stat().st_mtime <= time.time() - settled:
+                    self._known.add(entry.name)
+                    content = Path(entry.path).read_bytes()
+                    write_kept(kept / f"{self._group}-{entry.name}{_XLA_ENDING}", content)
+
+    def _end(self, process):
+        if os.getpid() == process:  # not one that was forked off
+            self.keep_new(settled=0.0)
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+_of_xla = _OfXla()
+
+
+def fill_xla(group: str) -> None:
+    """Gives XLA the programs of this group that were kept; what it compiles from here on is kept as of the group."""
+    _of_xla.fill(group)
+
+
+def keep_new_of_xla() -> None:
+    """Keeps what XLA has compiled so far; at its end a process does that by itself."""
+    _of_xla.keep_new()
+
+
+def use_in_worker() -> None:
+    """Goes on with the folder that the process that started this one was given; before tensorflow is imported."""
+    if kept_folder() is not None:
+        _of_xla.begin()
 
 
 def _prepared(above, prefix):

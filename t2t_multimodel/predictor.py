@@ -1,7 +1,6 @@
 """Using a trained model: `t2t_multimodel.load("run").decode("tiny_ende", ["…"])`."""
 
 import os
-import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -91,7 +90,6 @@ class Predictor:
         self._decoder = self._answerer.decoder
         self._static_shapes = adapter().STATIC_SHAPES
         self._limited: dict[str, Any] = {}  # problem → its inputs' modality as `check` uses it
-        self._warm_lock = threading.Lock()
         self._workers = workers
         self._end = weakref.finalize(self, workers.close) if workers else lambda: None
 
@@ -191,10 +189,9 @@ class Predictor:
                 continue  # `decode` makes no such batch
             columns = {name: [array] * size for name, array in sample.items()} or {"values": [0] * size}
             arrays = make_batch(known.spec, columns, input_length=length)
-            with self._warm_lock:
-                self._decoder.compile(known, arrays, self._vocabulary, settings)
-                if stream and size == 1 and self.writes_text(problem):
-                    self._decoder.compile_parts(known, arrays, self._vocabulary, settings)
+            self._decoder.compile(known, arrays, self._vocabulary, settings)
+            if stream and size == 1 and self.writes_text(problem):
+                self._decoder.compile_parts(known, arrays, self._vocabulary, settings)
 
     def decode(
         self,

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import os
 import sys
 import tempfile
@@ -13,6 +14,9 @@ from t2t_multimodel.json_files import DamagedFile, MissingFile, OneOf, read_json
 BACKENDS = ("tensorflow", "jax")
 # What the models and their checkpoints are made for, as Keras's settings file calls it.
 _KERAS_SETTINGS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last", "nnx_enabled": False}
+# TensorFlow's converters and Keras's pictures import these where they are installed: a third of the time of the import.
+_UNUSED = ("jax", "matplotlib")
+_of_a_command = False
 
 
 def set_environment(backend=None):
@@ -100,10 +104,54 @@ def import_backend():
 def import_tensorflow():
     """Imports tensorflow and finds its devices without the notices that it writes before it reads any setting."""
     if "tensorflow" not in sys.modules:
-        with hold_back_standard_error():
+        with hold_back_standard_error(), _not_imported(_UNUSED if _of_a_command else ()), _no_garbage_collected():
             import tensorflow
 
             tensorflow.config.list_physical_devices()  # without a GPU it complains at the first look for one
+
+
+def this_process_is_a_command():
+    """From here on what is imported need not serve other code than this package's."""
+    global _of_a_command
+    _of_a_command = True
+
+
+@contextlib.contextmanager
+def _not_imported(packages):
+    """Has imports of these fail, as if they were not installed; those that are there stay."""
+    backend = os.environ.get("KERAS_BACKEND", BACKENDS[0])
+    finder = _Absent({name for name in packages if name not in sys.modules and name != backend})
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+@contextlib.contextmanager
+def _no_garbage_collected():
+    """An import makes a million objects that stay, and is a third faster where they are not looked through; nor are
+    they later, in a command.
+    """
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if _of_a_command:
+            gc.freeze()
+        if collected:
+            gc.enable()
+
+
+class _Absent:
+    def __init__(self, packages):
+        self._packages = packages
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self._packages:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None
 
 
 @contextlib.contextmanager

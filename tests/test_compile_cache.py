@@ -1,18 +1,28 @@
 """The folder of JAX's compiled programs: the user's alone, of limited size, and switched off by one variable."""
 
 import os
+import pathlib
 import sys
+import types
 
 import pytest
 
 from t2t_multimodel import compile_cache
-from t2t_multimodel.compile_cache import JAX_VARIABLE, VARIABLE, set_compile_cache
+from t2t_multimodel.compile_cache import (
+    JAX_VARIABLE,
+    KEPT_VARIABLE,
+    VARIABLE,
+    XLA_VARIABLE,
+    read_kept,
+    set_compile_cache,
+    write_kept,
+)
 
 
 @pytest.fixture(autouse=True)
 def no_jax_yet(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "jax", raising=False)
-    for name in (VARIABLE, JAX_VARIABLE):
+    for name in (VARIABLE, JAX_VARIABLE, KEPT_VARIABLE, XLA_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
@@ -89,3 +99,98 @@ def test_what_was_not_used_for_longest_goes_first(monkeypatch):
     del os.environ[JAX_VARIABLE]
     assert chosen() == folder
     assert sorted(os.listdir(folder)) == ["middle", "new"]
+
+
+@pytest.fixture
+def process(monkeypatch, tmp_path):
+    """process() → what `compile_cache` of one more process has, and where its XLA reads and writes."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(compile_cache.tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(compile_cache.atexit, "register", lambda *_: None)
+
+    def start():
+        monkeypatch.setattr(compile_cache, "_of_xla", compile_cache._OfXla())
+        compile_cache.use(tmp_path / "kept")
+        return compile_cache._of_xla, folder_of_xla()
+
+    return start
+
+
+def folder_of_xla():
+    (flag,) = os.environ[XLA_VARIABLE].split()
+    return pathlib.Path(flag.partition("=")[2])
+
+
+def kept(tmp_path):
+    return sorted(path.name for path in (tmp_path / "kept").rglob("*") if path.is_file())
+
+
+def test_what_xla_wrote_is_there_for_the_next_process_of_the_same_model(process, tmp_path):
+    first, folder = process()
+    first.fill("model")
+    (folder / "a.pb").write_bytes(b"program")
+    first._end(os.getpid())
+    assert not folder.exists() and kept(tmp_path) == ["model-a.pb.xla"]
+    second, folder = process()
+    second.fill("another")
+    assert not list(folder.iterdir())
+    second.fill("model")
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("a.pb", b"program")]
+    second.keep_new(settled=0.0)
+    assert kept(tmp_path) == ["model-a.pb.xla"]
+
+
+def test_a_damaged_program_of_xla_is_never_given_to_it(process, tmp_path):
+    first, folder = process()
+    first.fill("model")
+    for name in ("whole", "flipped", "cut"):
+        (folder / name).write_bytes(name.encode())
+    first._end(os.getpid())
+    for name in ("flipped", "cut"):
+        (path,) = (tmp_path / "kept").rglob(f"model-{name}.xla")
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + (b"" if name == "cut" else b"!"))
+    second, folder = process()
+    second.fill("model")
+    assert [path.name for path in folder.iterdir()] == ["whole"]
+    assert kept(tmp_path) == ["model-whole.xla"]
+
+
+def test_what_xla_may_still_write_is_not_kept_yet(process, tmp_path):
+    cache, folder = process()
+    cache.fill("model")
+    (folder / "written").write_bytes(b"half")
+    (folder / "settled").write_bytes(b"whole")
+    os.utime(folder / "settled", (1, 1))
+    (folder / "of a worker").mkdir()
+    cache.keep_new(settled=600)
+    assert kept(tmp_path) == ["model-settled.xla"]
+
+
+def test_a_worker_has_a_folder_inside_that_of_the_process_that_started_it(process, monkeypatch):
+    _, folder = process()
+    monkeypatch.setattr(compile_cache, "_of_xla", compile_cache._OfXla())
+    compile_cache.use_in_worker()
+    assert folder_of_xla().parent == folder
+
+
+def test_without_space_for_it_xla_keeps_nothing(process, monkeypatch):
+    monkeypatch.setattr(compile_cache.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1))
+    monkeypatch.setattr(compile_cache, "_of_xla", compile_cache._OfXla())
+    with pytest.raises(ValueError):
+        process()
+    assert XLA_VARIABLE not in os.environ or not os.environ[XLA_VARIABLE].split()
+    compile_cache.fill_xla("model")
+    compile_cache.keep_new_of_xla()
+
+
+@pytest.mark.parametrize("position", range(0, 80, 9))
+def test_a_kept_file_with_a_flipped_bit_is_none(tmp_path, position):
+    path = tmp_path / "kept"
+    write_kept(path, b"some content")
+    assert read_kept(path) == b"some content"
+    content = bytearray(path.read_bytes())
+    content[position % len(content)] ^= 4
+    path.write_bytes(content)
+    assert read_kept(path) is None
+    assert read_kept(tmp_path / "missing") is None

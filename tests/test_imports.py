@@ -75,7 +75,15 @@ KERAS_ONLY = tuple(
 )
 ADAPTERS = tuple(
     f"t2t_multimodel/training/{name}.py"
-    for name in ("tensorflow_step", "tensorflow_program", "tensorflow_graph", "jax_step", "jax_processes", "devices")
+    for name in (
+        "tensorflow_step",
+        "tensorflow_program",
+        "tensorflow_kept",
+        "tensorflow_graph",
+        "jax_step",
+        "jax_processes",
+        "devices",
+    )
 )
 # Must not be imported by `--help`: only inside functions, in whatever the commands import at the top.
 HEAVY = BACKENDS | {"uvicorn", "keras", "matplotlib", "sacrebleu", "jiwer", "nltk", "jinja2", "optuna"}

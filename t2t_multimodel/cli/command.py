@@ -144,6 +144,7 @@ class Command:
         for an error that the user can correct.
         """
         if argv is None:  # this process is the command
+            startup.this_process_is_a_command()
             return interrupts.status_of(lambda: self.guarded(lambda: self._run(function, sys.argv[1:])))
         return self.guarded(lambda: self._run(function, list(argv)))
 

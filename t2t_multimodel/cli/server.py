@@ -105,6 +105,7 @@ def _serve(flags):
                 traceback.print_exc()
             else:
                 print(f"streams and beams are ready too, after {time.monotonic() - start:.1f} s", flush=True)
+            await loop.run_in_executor(None, compile_cache.keep_new_of_xla)  # the process may be killed
 
         def stop():
             if service.draining:  # asked twice

@@ -18,7 +18,7 @@ Examples:
 
 import sys
 
-from t2t_multimodel import startup
+from t2t_multimodel import compile_cache, startup
 from t2t_multimodel.cli.command import Command
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.training import processes
@@ -58,6 +58,7 @@ command.text(
     metavar="DIR",
     required=True,
 )
+command.text("compile_cache", None, "folder that keeps compiled programs, so that later starts are fast", metavar="DIR")
 
 command.group("Before training")
 command.switch("dry_run", "count the memory of a step, say whether it fits, and exit; nothing is made or written")
@@ -118,6 +119,8 @@ def make_trainer(flags):
       UserError: what can't be trained, before anything of the run directory changes.
     """
     asked = _run_settings(flags)
+    if flags.compile_cache:
+        compile_cache.use(flags.compile_cache)
     startup.import_backend()
     from t2t_multimodel.training.trainer import Trainer
 

@@ -230,7 +230,7 @@ class BatchDecoder:
             if key not in self._aligned:
                 of_batch = function is not ctc.log_probabilities
                 make = self._backend.compiled if of_batch else self._backend.fused
-                self._aligned[key] = make(self._model, spec, run) if of_batch else make(self._model, run)
+                self._aligned[key] = make(self._model, *([spec] if of_batch else []), run, called=("ctc", *key))
             return self._aligned[key]
 
     def predicted(self, spec, arrays):
@@ -241,7 +241,8 @@ class BatchDecoder:
 
         with self._lock:
             if spec.signature not in self._predictors:
-                self._predictors[spec.signature] = self._backend.compiled(self._model, spec, prediction)
+                called = ("predict", spec.signature)
+                self._predictors[spec.signature] = self._backend.compiled(self._model, spec, prediction, called=called)
         rows = len(arrays["command"])
         if self._backend.STATIC_SHAPES:
             arrays = self._filled(arrays, rows)
@@ -255,7 +256,8 @@ class BatchDecoder:
 
         with self._lock:
             if spec.signature not in self._readers:
-                self._readers[spec.signature] = self._backend.compiled(self._model, spec, read)
+                called = ("read", spec.signature)
+                self._readers[spec.signature] = self._backend.compiled(self._model, spec, read, called=called)
             return self._readers[spec.signature]
 
     def _writer(self, targets, length, beam_size, grammar, truncated):
@@ -280,7 +282,8 @@ class BatchDecoder:
         key = (targets.weights_name, length, beam_size, grammar and grammar.name, truncated)
         with self._lock:
             if key not in self._writers:
-                self._writers[key] = self._backend.fused(self._model, write, any_rows=True)
+                called = _kept_as("write", key, targets)
+                self._writers[key] = self._backend.fused(self._model, write, any_rows=True, called=called)
             return self._writers[key]
 
     def _writer_in_parts(self, targets, length, grammar, truncated):
@@ -298,7 +301,10 @@ class BatchDecoder:
         with self._lock:
             if key not in self._in_parts:
                 fused = self._backend.fused
-                self._in_parts[key] = (fused(self._model, begin), fused(self._model, go_on))
+                self._in_parts[key] = tuple(
+                    fused(self._model, function, called=_kept_as(function.__name__, key, targets))
+                    for function in (begin, go_on)
+                )
             return self._in_parts[key]
 
     def _filled(self, arrays, rows):
@@ -314,6 +320,12 @@ class BatchDecoder:
             return arrays
         more = full - rows
         return {name: np.concatenate([a, np.zeros((more, *a.shape[1:]), a.dtype)]) for name, a in arrays.items()}
+
+
+def _kept_as(name, key, targets):
+    """`called` of the adapters' `fused`; None where a grammar is of a vocabulary that nothing is known of."""
+    known = getattr(targets, "vocabulary_digest", "") or not any(isinstance(part, str) for part in key[1:])
+    return (name, *key) if known else None
 
 
 def settled(text):

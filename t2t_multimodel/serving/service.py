@@ -13,6 +13,7 @@ from t2t_multimodel.serving.metrics import Metrics
 from t2t_multimodel.serving.protocols import Query
 from t2t_multimodel.serving.refusals import Refused
 from t2t_multimodel.serving.streams import Stream, Streams
+from t2t_multimodel.startup import processors
 
 WARM_SIZES = (1, 8, 32)  # inputs at once; other numbers are filled up to one of these
 
@@ -73,9 +74,12 @@ class Service:
     async def warm(self) -> None:
         """Compiles what the first requests need; then the service is ready."""
         sizes = [size for size in WARM_SIZES if size <= self.limits.max_batch] or [self.limits.max_batch]
-        for problem in self.problems:
-            for size in sizes:
-                await self._compiled(self._device, problem, (size,))
+        threads = ThreadPoolExecutor(processors(), "warm")
+        try:
+            for size in sizes:  # the smallest of all problems first: inputs are filled up to a size that is there
+                await asyncio.gather(*(self._compiled(threads, problem, (size,)) for problem in self.problems))
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
         self.ready = True
 
     async def warm_more(self) -> None:

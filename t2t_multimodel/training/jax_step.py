@@ -159,15 +159,17 @@ class Step:
             variable.assign(value)
 
 
-def compiled(model, spec, function):
-    """`function(batch without targets)` of a model as one program for each set of shapes."""
+def compiled(model, spec, function, called=None):
+    """`function(batch without targets)` of a model as one program for each set of shapes; `called` says nothing."""
     program = fused(model, function)
     targets = {joined_name("targets", name) for name in spec.targets.tensors()}
     return lambda batch: program({name: array for name, array in batch.items() if name not in targets})
 
 
-def fused(model, function, any_rows=False):
-    """`function(*trees of arrays)` of a model as one program for each set of shapes, whatever `any_rows` says."""
+def fused(model, function, any_rows=False, called=None):
+    """`function(*trees of arrays)` of a model as one program for each set of shapes, whatever `any_rows` and `called`
+    say: JAX keeps compiled programs itself.
+    """
 
     devices = getattr(model, "devices", None)
 

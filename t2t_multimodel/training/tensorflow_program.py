@@ -1,5 +1,7 @@
 """A traced TensorFlow function that keeps what runs and lets go of the graph that it was traced in."""
 
+import threading
+
 import tensorflow as tf
 from tensorflow.core.framework.function_pb2 import FunctionDef
 from tensorflow.python.framework import ops as framework
@@ -8,10 +10,15 @@ from tensorflow.python.framework.func_graph import FuncGraph
 from t2t_multimodel.startup import give_back_memory
 from t2t_multimodel.training.tensorflow_graph import each_once
 
+tracing = threading.RLock()  # held by the thread that traces: others compile and run meanwhile
 
-def program(*signature):
-    """A decorator that makes a `Program` of a function with arguments of that signature (`tf.function`'s)."""
-    return lambda function: Program(function, signature)
+
+def program(*signature, keeper=None, called=None):
+    """A decorator that makes a `Program` of a function with arguments of that signature (`tf.function`'s).
+
+    Args: keeper, called: of `tensorflow_kept.py`, where it may be kept on disk.
+    """
+    return lambda function: Program(function, signature, keeper, called)
 
 
 class Program:
@@ -23,12 +30,15 @@ class Program:
     problem has such programs. (What knows TensorFlow's inside is in `_without_graph` and below.)
     """
 
-    def __init__(self, function, signature):
-        traced = tf.function(each_once()(function), input_signature=signature, autograph=False)
-        # (Called by way of `traced` it would hash its type, with a thousand variables, each time.)
-        self._call = _without_graph(traced.get_concrete_function())
+    def __init__(self, function, signature, keeper=None, called=None):
+        with tracing:
+            self._call = keeper and keeper.program(called, each_once()(function), signature)
+            if self._call is None:
+                traced = tf.function(each_once()(function), input_signature=signature, autograph=False)
+                # (Called by way of `traced` it would hash its type, with a thousand variables, each time.)
+                self._call = _without_graph(traced.get_concrete_function())
+                del traced
         self._has_run = False
-        del traced
         give_back_memory()  # that of tracing, before what runs takes its own
 
     def __call__(self, *arguments):
@@ -47,14 +57,15 @@ def _without_graph(concrete):
         function = concrete.inference_fn
         call, kind = function.call_preflattened, function.function_type
         captured = kind.unpack_captures(concrete.captured_inputs)
-        _let_go_of_graph(function)
+        let_go_of_graph(function)
         function._cached_definition = FunctionDef(signature=function.definition.signature)  # a call looks at no more
     except AttributeError:
         return concrete
     return lambda *arguments: call(kind.unpack_inputs(kind.bind(*arguments)) + captured)
 
 
-def _let_go_of_graph(function):
+def let_go_of_graph(function):
+    """Has a function of the runtime, `ConcreteFunction.inference_fn`, and what it calls forget their graphs."""
     graph = function._cached_graph
     if graph is None:
         return
@@ -66,5 +77,5 @@ def _let_go_of_graph(function):
     for part in function.children:
         # Branches and loops have graphs of other kinds; a function that others may call too keeps its graph.
         if type(part._cached_graph) is not FuncGraph:
-            _let_go_of_graph(part)
+            let_go_of_graph(part)
     function._cached_graph = None

@@ -1,7 +1,5 @@
 """The training step on TensorFlow: the one place of the trainer that knows it (see jax_step.py for its twin)."""
 
-import threading
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -10,7 +8,8 @@ from t2t_multimodel.modalities.arrays import joined_name
 from t2t_multimodel.models.observation import by_kind
 from t2t_multimodel.training.adam import LazyAdam, by_expert
 from t2t_multimodel.training.joint_loss import by_variable, shared, surgery, weighed
-from t2t_multimodel.training.tensorflow_program import program
+from t2t_multimodel.training.tensorflow_kept import keeper_of
+from t2t_multimodel.training.tensorflow_program import program, tracing
 
 STATIC_SHAPES = False  # one trace serves every length
 UPDATES_UNDER_WAY = 0  # an update ends with its call
@@ -84,7 +83,7 @@ class Step:
         key = function.__name__, spec.signature, tuple(signature)
         if key not in self._evaluations:
 
-            @program(signature)
+            @self._program(key, signature)
             def evaluation(batch):
                 return function(batch, spec)
 
@@ -99,7 +98,7 @@ class Step:
         if spec.signature not in self._plain_gradients:
             trained = [v.value for v in self.model.trainable_variables_for(spec)]
 
-            @program(batch_signature(spec))
+            @self._program(("gradients", spec.signature), batch_signature(spec))
             def gradients(batch):
                 _, report = self.model.loss(batch, spec, training=False)
                 zero = tf.UnconnectedGradients.ZERO  # the noise's weights take no part
@@ -110,6 +109,10 @@ class Step:
 
     def planned_bytes(self, microbatches):
         """None: what a graph takes at once depends on which operations run first; see the twin."""
+
+    def _program(self, called, *signature):
+        """The decorator `program` of what is `called` so."""
+        return program(*signature, keeper=keeper_of(self.model, self.optimizer), called=called)
 
     def _mean(self, specs, results):
         """(the mean of gradients of several microbatches, the variables that they are of)."""
@@ -128,7 +131,9 @@ class Step:
             owners, trained = by_variable(self.model, specs)
             variables = [self.model.trainable_variables_for(spec) for spec in specs]
 
-            @program([[tf.TensorSpec(v.shape, tf.float32) for v in of_spec] for of_spec in variables])
+            @self._program(
+                ("surgery", key), [[tf.TensorSpec(v.shape, tf.float32) for v in of_spec] for of_spec in variables]
+            )
             def operate(gradients):
                 return surgery(gradients, owners, shared(self.model, trained))
 
@@ -159,8 +164,9 @@ class Step:
     def _update(self, spec):
         if spec.signature not in self._updates:
             trained = self.model.trainable_variables_for(spec)
+            rate = tf.TensorSpec([], tf.float32)
 
-            @program(batch_signature(spec), tf.TensorSpec([], tf.float32), *self._weight_signature)
+            @self._program(("update", spec.signature), batch_signature(spec), rate, *self._weight_signature)
             def update(batch, rate, *weight):
                 gradients, report = self._loss_and_gradients(spec, batch, trained, *weight)
                 return self._clip_and_apply(gradients, trained, rate), report
@@ -172,7 +178,7 @@ class Step:
         if spec.signature not in self._gradients:
             trained = self.model.trainable_variables_for(spec)
 
-            @program(batch_signature(spec), *self._weight_signature)
+            @self._program(("gradient", spec.signature), batch_signature(spec), *self._weight_signature)
             def gradient(batch, *weight):
                 return self._loss_and_gradients(spec, batch, trained, *weight)
 
@@ -182,8 +188,9 @@ class Step:
     def _apply(self, trained):
         key = tuple(v.path for v in trained)
         if key not in self._applies:
+            shapes = [tf.TensorSpec(v.shape, tf.float32) for v in trained]
 
-            @program([tf.TensorSpec(v.shape, tf.float32) for v in trained], tf.TensorSpec([], tf.float32))
+            @self._program(("apply", key), shapes, tf.TensorSpec([], tf.float32))
             def apply(gradients, rate):
                 return self._clip_and_apply(gradients, trained, rate)
 
@@ -280,23 +287,29 @@ def _floats(report):
     return {name: float(value) for name, value in report.items()}
 
 
-def compiled(model, spec, function):
-    """`function(batch without targets)` of a model as a graph that serves batches of all lengths."""
+def compiled(model, spec, function, called=None):
+    """`function(batch without targets)` of a model as a graph that serves batches of all lengths.
+
+    Args: called: as of `fused`.
+    """
     targets = {joined_name("targets", name) for name in spec.targets.tensors()}
     signature = {name: shape for name, shape in batch_signature(spec).items() if name not in targets}
-    serving = program(signature)(function)
+    serving = program(signature, keeper=called and keeper_of(model), called=called)(function)
     return lambda batch: serving({name: batch[name] for name in signature})
 
 
-def fused(model, function, any_rows=False):
+def fused(model, function, any_rows=False, called=None):
     """`function(*trees of arrays)` of a model as one XLA program for each set of shapes.
 
     For loops of many small operations: a graph takes longer to call each of them than to compute it.
 
     Args:
       any_rows: whether the first axis of every array is that of the rows, so that one graph serves all numbers of them.
+      called: plain values that tell the function from all others of the model, so that its graphs may be kept on disk
+        (`tensorflow_kept.py`); None: they are not.
     """
-    graphs, lock = {}, threading.Lock()
+    graphs = {}
+    keeper = called and keeper_of(model)
 
     def of_any_rows(leaf):
         return (None, *leaf.shape[1:]) if any_rows and leaf.shape else tuple(leaf.shape)
@@ -304,11 +317,13 @@ def fused(model, function, any_rows=False):
     def call(*trees):
         shapes = tuple((leaf.dtype, of_any_rows(leaf)) for leaf in tf.nest.flatten(trees))
         if shapes not in graphs:
-            with lock:
+            with tracing:
                 if shapes not in graphs:  # one function for each: TensorFlow warns of one that is traced often
-                    traced = tf.function(function, autograph=False, jit_compile=True)
                     spec = lambda leaf: tf.TensorSpec(of_any_rows(leaf), leaf.dtype)
-                    graphs[shapes] = traced.get_concrete_function(*tf.nest.map_structure(spec, trees))
+                    signature = tf.nest.map_structure(spec, trees)
+                    kept = keeper and keeper.program(called, function, signature, fused=True)
+                    traced = tf.function(function, autograph=False, jit_compile=True)
+                    graphs[shapes] = kept or traced.get_concrete_function(*signature)
         return graphs[shapes](*trees)
 
     return call

@@ -9,7 +9,7 @@ import threading
 import traceback
 from typing import Any
 
-from t2t_multimodel import startup
+from t2t_multimodel import compile_cache, startup
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modules import Module, import_all
 
@@ -94,6 +94,7 @@ class Worker:
     def __init__(self, setup):
         os.environ.update(ONE_PROCESSOR)
         startup.set_environment()
+        compile_cache.use_in_worker()
         startup.import_backend()
         import_all(setup.modules)
         from t2t_multimodel.training.answerer import Answerer
@@ -117,7 +118,9 @@ class Worker:
         from t2t_multimodel.training.run import load_variables
 
         if not isinstance(task, NewWeights):
-            return self._answerer.do(task)
+            outcome = self._answerer.do(task)
+            compile_cache.keep_new_of_xla()
+            return outcome
         weights = self._setup.weights.arrays()
         load_variables(self._model.variables, weights, self._setup.source[0], as_value=self._in_place)
         return None
