@@ -7,52 +7,15 @@ came from.
 
 import ast
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from t2t_multimodel import registry
 from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.hyperparameter_limits import MOST, validate_values
 from t2t_multimodel.json_files import ANY
 from t2t_multimodel.json_files import check as check_json
-
-# The least value of a number, where it is not 0; above it, where it stands in _ABOVE.
-_LEAST = dict.fromkeys(
-    "hidden_size small_kernel large_kernel large_dilation num_heads expert_filter_size image_stem_filters "
-    "image_stem_stride audio_blocks audio_mel_bins audio_filter_multiplier audio_filters_most audio_strides "
-    "audio_bin_strides audio_stack learning_rate_decay_steps "
-    "batch_tokens batch_examples max_input_length max_target_length length_window gradient_accumulation_steps "
-    "train_steps batch_rows_multiple expert_groups loss_balance_window".split(),
-    1,
-)
-_ABOVE = (
-    "expert_capacity_factor class_filter_ratios audio_frame_milliseconds audio_hop_milliseconds adam_epsilon "
-    "max_audio_seconds mixture_temperature audio_time_mask_milliseconds audio_speeds loss_balance_rate "
-    "loss_balance_temperature".split()
-)
-_BELOW_ONE = ("dropout", "label_smoothing", "adam_beta1", "adam_beta2", "audio_preemphasis", "ctc_weight")
-_MOST = 2**31 - 1  # of what sizes are made from: they are counted in 32 bits
-_MOST_FLOAT = 3e38  # of rates and weights
-_LONGEST = 32  # numbers of a tuple
-# The most of what is made one by one, or takes memory beside the weights.
-_LAYERS = (
-    "encoder_blocks attention_blocks mixer_blocks decoder_blocks decoder_attentions encoder_experts decoder_experts"
-)
-_MOST_OF = dict.fromkeys(_LAYERS.split(), 1000) | {
-    "audio_blocks": 30,
-    "audio_mel_bins": 1024,
-    "audio_frame_milliseconds": 60_000,
-    "audio_hop_milliseconds": 60_000,
-    "audio_stack": 1000,
-    "audio_strides": 1000,
-    "audio_bin_strides": 1000,
-    "audio_time_masks": 1000,
-    "audio_bin_masks": 1000,
-    "audio_time_mask_milliseconds": 60_000,
-    "gradient_accumulation_steps": 10_000,
-}
-_FARTHEST = 2**16  # positions back that a convolution reads, which decoding keeps
 
 
 @dataclass(frozen=True)
@@ -198,7 +161,7 @@ class Resolved:
             raise UserError(f"{where} is damaged: {error}") from None
         values = {name: entry["value"] for name, entry in stored.items()}
         hparams = dataclasses.replace(HParams(), **check(values, where))
-        _validate_values(hparams)  # to use a model takes no optimizer; its module may not be there
+        validate_values(hparams)  # to use a model takes no optimizer; its module may not be there
         return cls(hparams, {name: entry["source"] for name, entry in stored.items()})
 
 
@@ -277,7 +240,7 @@ def parse(text: str, where: str = "--hparams") -> dict[str, Any]:
 
 def validate(hparams: HParams) -> None:
     """Raises `UserError` where values contradict each other, are out of range, or name what is not registered."""
-    _validate_values(hparams)
+    validate_values(hparams)
     if hparams.mixture_schedule and hparams.mixture != "schedule":
         raise UserError(
             f"mixture_schedule is set, and mixture={hparams.mixture} does not use it; set mixture=schedule, or "
@@ -298,87 +261,6 @@ def check_backend(hparams: HParams, backend: str | None) -> None:
         )
 
 
-def _validate_values(hparams: HParams) -> None:
-    h = hparams
-    for name, default in dataclasses.asdict(HParams()).items():
-        if not isinstance(default, (bool, str)):
-            _validate_numbers(name, getattr(h, name))
-    if h.hidden_size % h.num_heads or h.hidden_size % 2:
-        raise UserError(f"hidden_size={h.hidden_size} must be even and a multiple of num_heads={h.num_heads}")
-    for kernel, dilation in ((h.small_kernel, 1), (h.large_kernel, h.large_dilation)):
-        if (kernel - 1) * dilation > _FARTHEST:
-            raise UserError(
-                f"a convolution of kernel size {kernel} and dilation {dilation} reads {(kernel - 1) * dilation:,} "
-                f"positions back, {_FARTHEST:,} are the most; lower small_kernel, large_kernel or large_dilation"
-            )
-    if h.use_experts and not 1 <= h.experts_per_token <= h.num_experts:
-        raise UserError(f"experts_per_token={h.experts_per_token} must lie between 1 and num_experts={h.num_experts}")
-    if h.batch_rows_multiple % h.expert_groups:
-        raise UserError(
-            f"expert_groups={h.expert_groups} must divide batch_rows_multiple={h.batch_rows_multiple}, the rows that "
-            f"groups share evenly; give batch_rows_multiple={math.lcm(h.batch_rows_multiple, h.expert_groups)} too"
-        )
-    choices = {
-        "precision": ("float32", "mixed_bfloat16"),
-        "remat": ("none", "block"),
-        "image_norm": ("features", "picture"),
-        "mixture": ("fixed", "size", "adaptive", "schedule"),
-        "audio_normalize": ("none", "recording"),
-        "loss_balance": ("none", "uncertainty", "ratio"),
-    }
-    for name, valid in choices.items():
-        if getattr(h, name) not in valid:
-            raise unknown_name(name, getattr(h, name), valid)
-    scales_by_part(h.learning_rate_scale)
-    if h.gradient_surgery and h.gradient_accumulation_steps < 2:
-        raise UserError(
-            "gradient_surgery compares the draws of an update, and there is one; set gradient_accumulation_steps to 2 "
-            "or more too"
-        )
-    if not 0 <= h.audio_time_mask_share <= 1:
-        raise UserError(f"audio_time_mask_share={h.audio_time_mask_share} must lie in [0, 1]: a share of a recording")
-    for name in ("audio_strides", "audio_bin_strides", "audio_speeds"):
-        if not getattr(h, name):
-            raise UserError(f"{name}=() must have at least one number, such as {getattr(HParams(), name)}")
-    if not all(0.5 <= speed <= 2 for speed in h.audio_speeds):
-        raise UserError(f"audio_speeds={h.audio_speeds} must lie in [0.5, 2]; 1 is the recording's own speed")
-    if not 0 <= h.image_shift <= 0.5:
-        raise UserError(f"image_shift={h.image_shift} must lie in [0, 0.5]: a share of a picture's height and width")
-
-
-def scales_by_part(text: str) -> dict[str, float]:
-    """ "body=0.1 text=0.5" → {"body": 0.1, "text": 0.5}; raises `UserError` where it is not that."""
-    scales = {}
-    for item in text.replace(",", " ").split():
-        part, _, number = item.rpartition("=")
-        try:
-            scales[part] = float(number)
-        except ValueError:
-            scales[part] = 0.0
-        if not part or not 0 < scales[part] <= _MOST_FLOAT:
-            raise UserError(
-                f"learning_rate_scale: {item!r} is not part=factor with a factor above 0, such as body=0.1; a part "
-                "that is to stay as it is goes into freeze"
-            )
-    return scales
-
-
-def _validate_numbers(name: str, value: Any) -> None:
-    numbers = value if isinstance(value, tuple) else (value,)
-    if len(numbers) > _LONGEST:
-        raise UserError(f"{name} has {len(numbers)} numbers; {_LONGEST} are the most")
-    least = _LEAST.get(name, 0)
-    for number in numbers:
-        if name in _BELOW_ONE and not 0 <= number < 1:
-            raise UserError(f"{name}={value} must lie in [0, 1)")
-        if name in _ABOVE and not 0 < number <= _MOST_OF.get(name, _MOST):
-            raise UserError(f"{name}={value} must be above 0 and at most {_MOST_OF.get(name, _MOST):,}")
-        most = _MOST_FLOAT if isinstance(number, float) else _MOST_OF.get(name, _MOST)
-        if not least <= number <= most:  # NaN neither
-            said = f"at least {least}" if number < least else f"a number of at most {most:,.10g}"
-            raise UserError(f"{name}={value} must be {said}")
-
-
 def split(text: str) -> list[str]:
     """Splits at commas that stand outside brackets."""
     parts, depth, start = [], 0, 0
@@ -392,9 +274,9 @@ def split(text: str) -> list[str]:
 
 def _checked(name: str, value: Any, default: Any, where: str) -> Any:
     wanted = type(default)
-    if isinstance(value, int) and abs(value) > _MOST:
+    if isinstance(value, int) and abs(value) > MOST:
         raise UserError(
-            f"hparam {name!r} must be a number of at most {_MOST:,}, got one of {value.bit_length()} bits ({where})"
+            f"hparam {name!r} must be a number of at most {MOST:,}, got one of {value.bit_length()} bits ({where})"
         )
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -26,6 +26,7 @@ CHOSEN = (
     "test_grammars.py::test_every_tree_is_in_the_grammar",
     "test_grammars.py::test_any_model_writes_trees",
     "test_lazy_adam.py",
+    "test_joint_loss.py::test_a_weight_multiplies_the_gradient_and_surgery_leaves_what_agrees",
     "test_warm_start.py::test_a_slower_variable_moves_by_a_share_of_its_update",
     "test_adafactor.py::test_it_is_the_papers_formula",
     "test_adafactor.py::test_an_expert_is_a_variable_of_its_own",

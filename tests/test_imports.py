@@ -32,6 +32,7 @@ CORE = (
     "problem",
     "mixture",
     "hyperparameters",
+    "hyperparameter_limits",
     "vocabulary",
     "startup",
     "compile_cache",
@@ -81,6 +82,7 @@ ADAPTERS = tuple(
         "tensorflow_kept",
         "tensorflow_graph",
         "jax_step",
+        "jax_update",
         "jax_processes",
         "devices",
     )

@@ -74,6 +74,7 @@ def assert_same_bits(these, those):
         assert one.dtype == other.dtype and one.tobytes() == other.tobytes()
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_a_traced_program_and_the_next_process_traces_nothing(monkeypatch, tmp_path, traced):
     plain = answers(model_of())
     monkeypatch.setenv(KEPT_VARIABLE, str(tmp_path))
@@ -83,6 +84,7 @@ def test_answers_are_those_of_a_traced_program_and_the_next_process_traces_nothi
     assert len(traced) == 2
 
 
+@pytest.mark.slow
 def test_training_is_that_of_traced_programs(monkeypatch, tmp_path, traced):
     plain = trained()
     monkeypatch.setenv(KEPT_VARIABLE, str(tmp_path))

@@ -25,7 +25,7 @@ class UpdatePrograms:
 
     def __init__(self, model, optimizer, hparams, devices):
         self.model, self.optimizer, self.hparams, self.devices = model, optimizer, hparams, devices
-        self.variables = [*model.variables, *optimizer.variables]
+        self.variables = [*model.variables, *(optimizer.variables if optimizer else ())]
         # What an update changes without a gradient: random states, and nothing that is frozen.
         self._state = [v for v in model.non_trainable_variables if v.dtype == "uint32"]
         self._jitted, self._compiled = {}, {}

@@ -7,7 +7,7 @@ path (`encoder`, `experts`, `decoder/block0`).
 from keras import ops
 
 from t2t_multimodel.errors import UserError, unknown_name
-from t2t_multimodel.hyperparameters import scales_by_part
+from t2t_multimodel.hyperparameter_limits import scales_by_part
 
 
 def set_parts(model, optimizer, hparams):
