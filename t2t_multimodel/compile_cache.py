@@ -33,6 +33,8 @@ KEPT_VARIABLE = "T2T_KEPT_PROGRAMS"  # the folder that `use` was given, for work
 XLA_VARIABLE = "TF_XLA_FLAGS"
 _XLA_FLAG = "--tf_xla_persistent_cache_directory"
 _XLA_ENDING = ".xla"
+_OWN = "t2t-xla-"  # what the names of processes' folders begin with
+_YOUNG = 60.0  # seconds: a folder may not be locked yet
 _LEAST_FREE_BYTES = 256 << 20  # where XLA writes; with less it keeps nothing
 MOST_BYTES = 4 << 30  # in the folder; what was not used for longest goes first
 
@@ -105,6 +107,7 @@ class _OfXla:
 
     def __init__(self):
         self._folder = None  # where XLA reads and writes
+        self._lock = None  # of that, which tells others that this process lives
         self._group = ""
         self._known = set()  # names in there that need not be kept again
 
@@ -116,15 +119,17 @@ class _OfXla:
         above = next((flag.partition("=")[2] for flag in flags if flag.startswith(_XLA_FLAG)), None)
         os.environ[XLA_VARIABLE] = " ".join(flag for flag in flags if not flag.startswith(_XLA_FLAG))
         above = above if above and os.path.isdir(above) else tempfile.gettempdir()
+        _sweep(above)
         try:
             if shutil.disk_usage(above).free < _LEAST_FREE_BYTES:
                 return
-            folder = tempfile.mkdtemp(prefix="t2t-xla-", dir=above)
+            folder = tempfile.mkdtemp(prefix=_OWN, dir=above)
         except OSError:
             return
         if any(character.isspace() or character in "\"'" for character in folder):  # XLA reads flags as words
             os.rmdir(folder)
             return
+        self._lock = _locked(folder)
         self._folder, self._known = Path(folder), set()
         os.environ[XLA_VARIABLE] += f" {_XLA_FLAG}={folder}"
         atexit.register(self._end, os.getpid())
@@ -161,6 +166,35 @@ class _OfXla:
         if os.getpid() == process:  # not one that was forked off
             self.keep_new(settled=0.0)
             shutil.rmtree(self._folder, ignore_errors=True)
+            os.close(self._lock)
+
+
+def _locked(folder):
+    """A descriptor of a folder that holds its lock, as long as this process lives and those that it forks.
+
+    Raises:
+      OSError: it is no folder, or another process holds the lock.
+    """
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _sweep(above):
+    """Removes the folders of processes of this user that were killed."""
+    for path in Path(above).glob(f"{_OWN}*"):
+        with contextlib.suppress(OSError):
+            facts = path.lstat()
+            if facts.st_uid == os.getuid() and time.time() - facts.st_mtime > _YOUNG:
+                descriptor = _locked(path)
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(descriptor)
 
 
 _of_xla = _OfXla()

@@ -174,6 +174,20 @@ def test_a_worker_has_a_folder_inside_that_of_the_process_that_started_it(proces
     assert folder_of_xla().parent == folder
 
 
+def test_folders_of_killed_processes_are_removed(process, monkeypatch):
+    _, of_one_that_lives = process()
+    killed = of_one_that_lives.parent / "t2t-xla-killed"
+    killed.mkdir()
+    (killed / "a.pb").write_bytes(b"program")
+    young = killed.parent / "t2t-xla-young"
+    young.mkdir()
+    for folder in (of_one_that_lives, killed):
+        os.utime(folder, (1, 1))
+    monkeypatch.delenv(XLA_VARIABLE)
+    _, folder = process()
+    assert set(folder.parent.iterdir()) == {of_one_that_lives, young, folder}
+
+
 def test_without_space_for_it_xla_keeps_nothing(process, monkeypatch):
     monkeypatch.setattr(compile_cache.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1))
     monkeypatch.setattr(compile_cache, "_of_xla", compile_cache._OfXla())
