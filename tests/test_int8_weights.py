@@ -73,7 +73,7 @@ def test_rows_are_those_of_the_whole():
         ops.convert_to_numpy(same.embedding)[ids],
         rtol=1e-6,
     )
-    experts, plain = (model.encoder.experts for model in (int8, rounded))
+    experts, plain = (model.encoder.experts[0].experts for model in (int8, rounded))
     np.testing.assert_allclose(
         ops.convert_to_numpy(int8_weight.rows_of(experts.first, ids[0] % 2)),
         ops.convert_to_numpy(plain.first)[ids[0] % 2],

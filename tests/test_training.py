@@ -101,8 +101,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(data, tmp_p
     trainer = make_trainer(data, tmp_path, save_interval=2)
     update = trainer.train_step.update
 
-    def broken(microbatches, rate):
-        reports, norm = update(microbatches, rate)
+    def broken(microbatches, rate, weights):
+        reports, norm = update(microbatches, rate, weights)
         return ([r | {"loss": math.nan} for r in reports] if trainer.step == 5 else reports), norm
 
     trainer.train_step.update = broken
@@ -119,8 +119,8 @@ def test_what_the_last_update_spoilt_is_not_saved(data, tmp_path, schedule, said
     trainer = make_trainer(data, tmp_path, replace(HPARAMS, train_steps=1), schedule=schedule)
     update = trainer.train_step.update
 
-    def broken(microbatches, rate):
-        results = update(microbatches, rate)
+    def broken(microbatches, rate, weights):
+        results = update(microbatches, rate, weights)
         trainer.train_step.variables()
         for variable in trainer.model.trainable_variables:
             variable.assign(np.full(variable.shape, np.nan))
@@ -136,7 +136,7 @@ def test_what_the_last_update_spoilt_is_not_saved(data, tmp_path, schedule, said
 def test_learning_from_nothing_does_not_go_unnoticed(data, tmp_path, values, said):
     trainer = make_trainer(data, tmp_path)
     update = trainer.train_step.update
-    trainer.train_step.update = lambda batches, rate: ([r | values for r in update(batches, rate)[0]], 1.0)
+    trainer.train_step.update = lambda *given: ([r | values for r in update(*given)[0]], 1.0)
     with pytest.raises(UserError, match=said):
         trainer.run()
 

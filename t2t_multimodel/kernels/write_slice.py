@@ -23,10 +23,12 @@ def _write_slice(x, place, values, axis):
 
 
 def _in_place(x, place, values, axis):
-    """Without passing over the rest. On TensorFlow it is an operation of XLA's, which not every runtime has."""
+    """Without passing over the rest. On TensorFlow it is an operation of XLA's, which not every runtime has:
+    programs that are passed on have the plain formula.
+    """
     start = [0] * len(x.shape)
     start[axis] = place
     return ops.slice_update(x, start, values)
 
 
-write_slice = Kernel(_write_slice, everywhere=_in_place)
+write_slice = Kernel(_write_slice, tensorflow_cpu=_in_place, tensorflow_gpu=_in_place, jax=_in_place)
