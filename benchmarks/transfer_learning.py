@@ -267,6 +267,7 @@ def draw(found, sizes, path):
         axis.errorbar(there, [m.mean for m in means], [m.half or 0.0 for m in means], marker="o", capsize=3, label=arm)
     axis.set_xscale("log")
     axis.set_xticks(sizes, [str(size) for size in sizes])
+    axis.minorticks_off()  # their labels stand in those of the sizes
     axis.set_xlabel("training trees")
     axis.set_ylabel(f"{METRICS[0]} on test")
     axis.grid(alpha=0.3)
