@@ -1,4 +1,4 @@
-"""The folder of JAX's compiled programs: the user's alone, of limited size, and switched off by one variable."""
+"""The folder of compiled programs: private, of limited size, whole files alone, and switched off by one variable."""
 
 import os
 import pathlib

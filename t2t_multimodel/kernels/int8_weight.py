@@ -1,7 +1,7 @@
 """Matrices of a trained model as int8: a quarter of the memory, and of the bytes on disk; activations stay float.
 
 Symmetric, one scale for each output channel: w ≈ codes · scale, with codes = round(w / scale) in −127 … 127 and scale =
-max |w| / 127 over the inputs of that output (as `quantize("int8")` of Keras's layers has it).
+max |w| / 127 over the inputs of that output, by `keras.quantizers.abs_max_quantize`.
 """
 
 import contextlib
@@ -9,10 +9,10 @@ import contextvars
 from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
-MOST = 127  # −128 is left out, so that the codes are symmetric
 _making = contextvars.ContextVar("making", default=False)
 _floats: contextvars.ContextVar[dict[int, Any] | None] = contextvars.ContextVar("floats", default=None)
 
@@ -70,9 +70,8 @@ def rows_of(weight: Any, ids: Any) -> Any:
 
 def quantized(array: np.ndarray, over: int) -> tuple[np.ndarray, np.ndarray]:
     """(codes int8, of the shape of the array; scale float32, with 1 along the axis `over`)."""
-    scale = np.max(np.abs(array), axis=over, keepdims=True).astype(np.float32) / MOST
-    safe = np.where(scale > 0, scale, np.float32(1))
-    return np.clip(np.rint(array / safe), -MOST, MOST).astype(np.int8), scale
+    codes, factor = keras.quantizers.abs_max_quantize(array, axis=over, to_numpy=True)
+    return ops.convert_to_numpy(codes), 1 / ops.convert_to_numpy(factor)
 
 
 @contextlib.contextmanager
