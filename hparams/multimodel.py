@@ -86,6 +86,7 @@ def multimodel_speech():
         audio_bin_masks=2,
         audio_bin_mask_width=10,
         audio_speeds=(0.9, 1.0, 1.1),  # Ko et al. 2015
+        audio_silence_seconds=0.3,  # people press a button, then speak; the corpora begin with the first word
         ctc_weight=0.8,  # the decoder soon knows the sentences by heart, and sound is learnt by CTC; docs/speech.md
         sorted_epochs=1,  # short utterances first: what belongs together is found sooner there (Amodei et al. 2016)
         label_smoothing=0.1,

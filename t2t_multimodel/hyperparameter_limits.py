@@ -39,6 +39,7 @@ _MOST_OF = dict.fromkeys(_LAYERS.split(), 1000) | {
     "audio_time_masks": 1000,
     "audio_bin_masks": 1000,
     "audio_time_mask_milliseconds": 60_000,
+    "audio_silence_seconds": 60,
     "gradient_accumulation_steps": 10_000,
 }
 _FARTHEST = 2**16  # positions back that a convolution reads, which decoding keeps

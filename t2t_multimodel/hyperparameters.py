@@ -94,6 +94,7 @@ class HParams:
     audio_bin_masks: int = 0  # … and bands, …
     audio_bin_mask_width: int = 27  # … each up to so many bins
     audio_speeds: tuple[float, ...] = (1.0,)  # in training: each time a recording is read, one of these is drawn for it
+    audio_silence_seconds: float = 0.0  # in training: up to so much silence before and after each recording
     ctc_weight: float = tuned(0.0, 0.0, 0.5)  # of inputs in order (sound) into text: share of CTC in the loss
 
     # ---- Loss and optimiser

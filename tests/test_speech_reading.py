@@ -17,6 +17,7 @@ from t2t_multimodel.modalities.arrays import Ragged
 
 SPEECH_RATE = 16000
 SPEEDS = replace(HPARAMS, audio_speeds=(0.8, 1.0, 1.25))
+SILENCE = replace(HPARAMS, audio_silence_seconds=0.5)
 SORTED = replace(HPARAMS, sorted_epochs=1)
 
 
@@ -74,6 +75,40 @@ def test_another_speed_is_the_same_sound_faster():
     assert peak == pytest.approx(500 * 1.25, abs=3)
 
 
+@pytest.mark.parametrize("bucket", [False, True])
+def test_each_epoch_hears_other_silences_around_a_recording(data, bucket):
+    batches = take(stream(data, "speech", hparams=SILENCE, bucket=bucket), 40)
+    stored = stream(data, "speech")._split.input_length
+    added = {key: length - int(stored[key[1]]) for key, length in lengths_by_row(batches).items()}
+    assert all(0 <= samples <= 2 * 500 for samples in added.values())  # half a second of 1,000 samples
+    assert len(set(added.values())) > len(added) // 2 and max(added.values()) > 500
+    for batch in batches:
+        assert batch.arrays["inputs"].shape[1] >= batch.arrays["inputs_length"].max()
+
+
+def test_silence_is_as_loud_as_the_quietest_stretch_and_the_sound_is_whole():
+    rate, draws = 8000, np.random.default_rng(0)
+    sound = draws.normal(0, 100, rate) + 8000 * np.sin(np.arange(rate)) * (np.arange(rate) > rate // 2)
+    sound = np.rint(sound).astype(np.int16)
+    hparams = replace(HParams(), audio_silence_seconds=0.5)
+    befores = []
+    for word in draws.integers(0, 2**63, 20).tolist():
+        (longer,) = Audio(rate).varied({"values": Ragged.of([sound])}, hparams, [word])["values"].rows()
+        before = next(i for i in range(len(longer)) if np.array_equal(longer[i : i + rate], sound))
+        around = np.concatenate([longer[:before], longer[before + rate :]]).astype(np.float64)
+        assert longer.dtype == np.int16 and len(around) <= rate
+        assert np.sqrt(np.mean(around**2)) == pytest.approx(100, rel=0.3)
+        befores.append(before)
+    assert min(befores) < 1000 < 3000 < max(befores)
+
+
+def test_the_silence_of_digital_silence_and_of_one_sample():
+    hparams = replace(HParams(), audio_silence_seconds=0.5)
+    for sound in (np.zeros(4000, np.int16), np.array([5], np.int16)):
+        (longer,) = Audio(8000).varied({"values": Ragged.of([sound])}, hparams, [2**50 - 1])["values"].rows()
+        assert len(longer) > len(sound) and np.abs(longer).max() <= 9
+
+
 def test_the_first_epoch_goes_from_short_to_long_and_the_next_does_not(data):
     batches = take(stream(data, "speech", hparams=SORTED), 30)
     positions = lambda batch: -(-batch.arrays["inputs"].shape[1] // 40)  # at 25 a second of 1,000 samples
@@ -87,9 +122,9 @@ def test_what_is_off_leaves_the_place_of_old_checkpoints_valid(data):
     """The digest of the order has the new settings only where they are set."""
     orders = {
         name: stream(data, "speech", hparams=h).state()["order"]
-        for name, h in {"off": HPARAMS, "speeds": SPEEDS, "sorted": SORTED}.items()
+        for name, h in {"off": HPARAMS, "speeds": SPEEDS, "silence": SILENCE, "sorted": SORTED}.items()
     }
-    assert len(set(orders.values())) == 3
+    assert len(set(orders.values())) == 4
     words = stream(data, "words").state()["order"]
     assert words == stream(data, "words", hparams=replace(HPARAMS, ctc_weight=0.3)).state()["order"]
 

@@ -14,6 +14,7 @@ ALL_ON = replace(
     audio_bin_mask_width=3,
     audio_dither=2.0,
     audio_speeds=(0.9, 1.0, 1.1),
+    audio_silence_seconds=0.2,
     audio_normalize="recording",
     audio_preemphasis=0.97,
     ctc_weight=0.5,

@@ -27,7 +27,7 @@ HPARAMS_OF_BATCHES = (
     "max_audio_seconds",
     "length_window",
 )
-_ADDED = ("audio_speeds", "sorted_epochs")
+_ADDED = ("audio_speeds", "audio_silence_seconds", "sorted_epochs")
 WHOLE = (0, 1)  # the first of one part
 _READ_BYTES = 256 * 1024  # of stored examples that are parsed together: a call costs as much as 50 short sentences
 
@@ -94,7 +94,7 @@ class BatchStream:
         default = type(hparams)()
         added = {n: getattr(hparams, n) for n in _ADDED if getattr(hparams, n) != getattr(default, n)}
         decides_the_order += [added] if added else []
-        is_varied = self._spec.inputs.longest_varied(hparams)  # each epoch reads the same samples otherwise
+        is_varied = self._spec.inputs.longest_varied(self._split.input_length, hparams) is not None
         vary = (hparams, (seed, self._spec.name, split)) if is_varied else None
         self._reader = _Reader(self._plan, self._split, self._spec, bucket, part, vary)
         self._digest = hashlib.sha256(json.dumps(decides_the_order).encode()).hexdigest()[:16]

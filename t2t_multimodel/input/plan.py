@@ -27,9 +27,8 @@ class BatchPlan:
         self._rows_multiple = hparams.batch_rows_multiple
         self._sorted_epochs = hparams.sorted_epochs
         # Of each row: what its sides are padded to, and what they count against the budget.
-        longest = spec.inputs.longest_varied(hparams) if training else 0.0
-        lengths = np.ceil(split.input_length * longest).astype(np.int64) if longest > 1.0 else split.input_length
-        self.input_padded = self.input_lengths.padded(lengths)
+        longest = spec.inputs.longest_varied(split.input_length, hparams) if training else None
+        self.input_padded = self.input_lengths.padded(split.input_length if longest is None else longest)
         self.target_padded = self.target_lengths.padded(split.target_length)
         self._input_positions = self.input_lengths.positions(self.input_padded)
         self._target_positions = self.target_lengths.positions(self.target_padded)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from t2t_multimodel.modalities import operations
+from t2t_multimodel.modalities import operations, sound_variation
 from t2t_multimodel.modalities.arrays import ArraySpec, Ragged, as_ragged
 from t2t_multimodel.modalities.base import Modality
 from t2t_multimodel.registry import register_modality
@@ -95,23 +95,14 @@ class Audio(Modality):
         batch = super().pad(columns, rows, length)
         return batch | {"values": batch["values"].astype(np.float32) / FULL_SCALE}
 
-    def longest_varied(self, hparams):
-        return 0.0 if set(hparams.audio_speeds) == {1.0} else 1.0 / min(hparams.audio_speeds)
+    def longest_varied(self, lengths, hparams):
+        return sound_variation.longest(lengths, self.rate, hparams)
 
     def varied(self, columns, hparams, words):
-        """Recordings at one of `audio_speeds` each, which changes their pitch too (Ko et al. 2015)."""
-        import soxr
-
-        speeds, rows = hparams.audio_speeds, []
-        for sound, word in zip(as_ragged(columns["values"]).rows(), words):
-            speed = speeds[word % len(speeds)]
-            if speed != 1.0:
-                # (Not as int16, to which soxr adds other noise each time.)
-                faster = soxr.resample(sound.astype(np.float32), self.rate * speed, self.rate)
-                faster = np.clip(np.rint(faster), -32768, 32767).astype(np.int16)
-                sound = faster if len(faster) else sound
-            rows.append(sound)
-        return {**columns, "values": Ragged.of(rows)}
+        """Recordings at one of `audio_speeds` each, with up to `audio_silence_seconds` before and after them."""
+        rows = as_ragged(columns["values"]).rows()
+        varied = [sound_variation.vary(sound, self.rate, hparams, word) for sound, word in zip(rows, words)]
+        return {**columns, "values": Ragged.of(varied)}
 
     def samples_per_position(self, hparams):
         return self.rate / hparams.audio_positions_per_second

@@ -204,9 +204,9 @@ class Modality(Samples):
         """How much stored length is one `length_unit`."""
         return 1.0
 
-    def longest_varied(self, hparams: Any) -> float:
-        """How many times as long as it is stored `varied` may make a sample; 0: samples are read as they are stored."""
-        return 0.0
+    def longest_varied(self, lengths: np.ndarray, hparams: Any) -> np.ndarray | None:
+        """How long `varied` may make samples of these stored lengths; None: samples are read as they are stored."""
+        return None
 
     def varied(self, columns: dict[str, Any], hparams: Any, words: list[int]) -> dict[str, Any]:
         """What training reads instead of stored samples, as columns again: the same content, said otherwise.

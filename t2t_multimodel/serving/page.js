@@ -59,6 +59,17 @@ async function asRecording(bytes) {
   } catch { return bytes; } finally { context.close(); }
 }
 
+// The stretch in which somebody speaks, and a little around it: few models were trained on silence.
+function spoken(samples, rate) {
+  const frame = Math.round(rate / 50), levels = [];
+  for (let at = 0; at + frame <= samples.length; at += frame)
+    levels.push(Math.sqrt(samples.subarray(at, at + frame).reduce((sum, s) => sum + s * s, 0) / frame));
+  const loudest = Math.max(...levels), quiet = [...levels].sort((a, b) => a - b)[Math.floor(levels.length / 10)];
+  const isSpeech = level => level > Math.max(loudest / 30, Math.min(2 * quiet, loudest / 10));
+  const first = levels.findIndex(isSpeech), last = levels.findLastIndex(isSpeech);
+  return first < 0 ? samples : samples.subarray(Math.max(0, first - 2) * frame, (last + 3) * frame);
+}
+
 // Samples straight from the microphone. Filters made for calls would change them, and so would a codec.
 async function record(button, use) {
   const stream = await navigator.mediaDevices.getUserMedia(
@@ -78,7 +89,10 @@ async function record(button, use) {
   const samples = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) { samples.set(part, at); at += part.length; }
-  if (samples.length) await use(new Blob([wav(samples, rate)], {type: 'audio/wav'}));
+  if (!samples.length) return;
+  const kept = spoken(samples, rate), seconds = (samples.length - kept.length) / rate;
+  const note = seconds < 0.1 ? '' : seconds.toFixed(1) + ' s of silence before and after the speech were cut.';
+  await use(new Blob([wav(kept, rate)], {type: 'audio/wav'}), note);
 }
 
 function fileInput(member) {
@@ -87,7 +101,7 @@ function fileInput(member) {
   const file = make('input', {type: 'file', id, accept: isPicture ? 'image/*' : member.modality === 'audio' ? 'audio/*' : ''});
   const area = make('div', {className: 'drop'}, make('p', {textContent: 'Drop a file here, or choose one'}), file, preview);
   let content = null;
-  const use = async blob => {
+  const use = async (blob, note = '') => {
     clear();
     let bytes = new Uint8Array(await blob.arrayBuffer());
     if (member.modality === 'audio') bytes = await asRecording(bytes);
@@ -96,7 +110,7 @@ function fileInput(member) {
     const shown = isPicture ? make('img', {src: source, alt: 'the chosen picture'})
       : member.modality === 'audio' ? make('audio', {src: source, controls: true})
       : make('p', {textContent: (blob.name || 'file') + ', ' + bytes.length + ' bytes'});
-    preview.replaceChildren(shown);
+    preview.replaceChildren(shown, make('p', {className: 'soft', textContent: note}));
   };
   file.onchange = () => file.files[0] && use(file.files[0]);
   area.ondragover = event => { event.preventDefault(); area.classList.add('over'); };
@@ -110,7 +124,7 @@ function fileInput(member) {
     const button = make('button', {type: 'button', className: 'record', textContent: 'Record'});
     const begin = async () => {
       button.onclick = null;
-      try { await record(button, blob => { file.value = ''; return use(blob); }); } catch (error) { fail('The microphone can\'t be used: ' + error.message); }
+      try { await record(button, (blob, note) => { file.value = ''; return use(blob, note); }); } catch (error) { fail('The microphone can\'t be used: ' + error.message); }
       button.onclick = begin;
     };
     button.onclick = begin;
