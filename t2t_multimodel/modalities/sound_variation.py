@@ -45,7 +45,7 @@ def _at_speed(sound, rate, speed):
 
 
 def _silence(sound, rate, samples, word):
-    """Noise as loud as the quietest stretch of `sound`: a room is not silent, and a step in its noise would be heard."""
+    """Noise as loud as the quietest stretch of `sound`: a room is not silent, a step would be heard."""
     frame = max(1, int(_FRAME_SECONDS * rate))
     frames = sound[: len(sound) // frame * frame] if len(sound) >= frame else sound
     frames = frames.astype(np.float64).reshape(-1, min(frame, len(frames)))
