@@ -12,18 +12,21 @@ import against_peers  # noqa: E402
 import common  # noqa: E402
 from peers import turns  # noqa: E402
 
-# A side that tells blocks of a given time, every third of them disturbed; what it is called with is its last word.
+# A side that tells blocks of a given time, every third of them disturbed; a peer's step then does so of products.
 SIDE = """
 import json, sys
-seconds, blocks = {seconds}, 0
-print("READY", flush=True)
-for line in sys.stdin:
-    if line.strip() == "next":
-        break
-    blocks += 1
-    disturbed = blocks % 3 == 0
-    print("BLOCK", json.dumps([9.0 if disturbed else seconds, seconds, float(disturbed)]), flush=True)
-print("RESULT", json.dumps({{"parameters": 7, "arguments": sys.argv[1:]}}), flush=True)
+for seconds in {seconds}:
+    blocks = 0
+    print("READY", flush=True)
+    for line in sys.stdin:
+        if line.strip() == "next":
+            break
+        blocks += 1
+        disturbed = blocks % 3 == 0
+        print("BLOCK", json.dumps([9.0 if disturbed else seconds, seconds, float(disturbed)]), flush=True)
+    if not blocks:
+        sys.exit("nothing was timed")
+print("RESULT", json.dumps({{"parameters": 7}}), flush=True)
 """
 
 
@@ -34,12 +37,13 @@ def peers(tmp_path, monkeypatch):
     for made in (folder, environment / "bin"):
         made.mkdir(parents=True)
     (environment / "bin" / "python").symlink_to(sys.executable)
-    for name, seconds in {"peer_step": 0.3, "peer_decode": 0.3, "other_step": 0.4, "other_decode": 0.05}.items():
+    steps = {"peer_step": [0.3, 2.0], "peer_decode": [0.3], "other_step": [0.4], "other_decode": [0.05]}
+    for name, seconds in steps.items():
         (folder / f"{name}.py").write_text(SIDE.format(seconds=seconds))
     (folder / "tuned.sh").write_text('#!/bin/sh\ntouch "$(dirname "$0")/made"\nexec "$@"\n')
     (folder / "tuned.sh").chmod(0o755)
     product = tmp_path / "product.py"
-    product.write_text(SIDE.format(seconds=0.1))
+    product.write_text(SIDE.format(seconds=[0.1]))
     monkeypatch.setattr(against_peers, "PRODUCT", product)
     monkeypatch.setattr(turns, "_others", lambda: 0.0)
     return folder, environment
@@ -57,6 +61,7 @@ def test_every_peer_is_a_row(capsys, peers):
     # The median of the quiet blocks: what others disturbed took nine seconds.
     assert rows["PyTorch, tuned"]["value"] == 3.0 and rows["MarianMT"]["value"] == 4.0
     assert rows["PyTorch, tuned"]["at_least"] == against_peers.MARKS["text_128"]["PyTorch, tuned"]
+    assert step["parameters"] == dict.fromkeys(["product", *rows], 7)
     assert step["quiet_blocks"] == dict.fromkeys(["product", *rows], "4 of 5")
     names = lambda line: [figure["what"].partition(", against ")[2] for figure in line["figures"]]
     quick = ["CTranslate2, float32", "CTranslate2, int8"]
