@@ -139,7 +139,7 @@ def planned(tmp_path, monkeypatch):
 def test_what_is_finished_is_not_made_again(tmp_path, capsys, monkeypatch, planned):
     monkeypatch.setenv("REAL8_DIR", str(tmp_path / "nowhere"))
     folders = [f"--folder={tmp_path}/work", f"--environment={tmp_path}", f"--docs={tmp_path}/docs"]
-    quality.main([*folders, "--minutes=0.5,1"])
+    quality.main([*folders, "--minutes=0.5,1", "--problems=tiny_ende,real_ende"])
     short = [(side, quality.SPEED_UPDATES, 0, 0) for side in quality.SIDES]
     trainings = [(side, round(600 * minutes), round(4 * minutes), 0) for minutes in (0.5, 1) for side in quality.SIDES]
     assert sorted(planned) == sorted([*short, *trainings])

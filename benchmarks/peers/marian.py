@@ -16,6 +16,8 @@ import numpy as np
 
 PAD, END = 0, 1  # ids, as this project has them
 DEV_ROWS = 100  # decoded at once
+# Chosen by BLEU on dev of tiny_ende after equal processor time, 40 s: learning rates 1e-3, 2e-3 and 4e-3 with batches of
+# 768 ids gave 62, 85 and 80; this one with twice the batch 85, and rising faster.
 SETTINGS = {
     "hidden": 128,
     "layers": 2,  # of encoder and decoder each
@@ -23,7 +25,7 @@ SETTINGS = {
     "heads": 4,
     "dropout": 0.0,
     "activation": "relu",
-    "learning_rate": 2e-3,
+    "learning_rate": 3e-3,
     "warmup": 200,  # updates
     "weight_decay": 0.0,
     "label_smoothing": 0.1,
