@@ -62,6 +62,13 @@ def test_the_table_says_who_is_ahead():
     assert "beside 1 of 6 trainings: no clean timing" in page and "a processor, 2 processors, 2026-11-30" in page
 
 
+def test_a_training_of_another_length_than_planned_is_no_row_of_it():
+    found = [curve(OWN, 1.0, [50.0]), curve(OTHER, 1.0, [40.0])]
+    found[1]["points"][-1]["minutes"] = 1.3
+    assert [what for _, what, *_ in curves.rows(found, quality.SIDES, (1,))] == ["on the way"]
+    assert "1 trainings took over a tenth longer or shorter than planned" in curves.about(found, quality.SIDES)
+
+
 def test_the_points_of_a_log():
     records = [
         {"step": 20, "split": "train", "problem": "tiny_ende", "loss": 7.1},

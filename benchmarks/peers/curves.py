@@ -10,6 +10,7 @@ from peers.turns import QUIET
 
 EQUAL = 0.05  # BLEU; nearer than that nobody is ahead
 LATE = 1.1  # a curve says nothing of minutes later than its end by this factor
+LONGER = 1.1  # a training this much longer or shorter than planned, by a factor, is none of that length
 
 
 def bleu_at(points, minutes):
@@ -24,8 +25,14 @@ def bleu_at(points, minutes):
 
 
 def ends(curves, side, minutes):
-    """The last BLEU of each training that was planned for so many minutes."""
-    return [c["points"][-1]["bleu"] for c in curves if c["side"] == side and c["length"] == minutes]
+    """The last BLEU of each training that was planned for so many minutes and took about as long."""
+    chosen = [curve for curve in curves if curve["side"] == side and curve["length"] == minutes]
+    return [curve["points"][-1]["bleu"] for curve in chosen if as_planned(curve)]
+
+
+def as_planned(curve):
+    took = curve["points"][-1]["minutes"] / curve["length"]
+    return 1 / LONGER <= took <= LONGER
 
 
 def along(curves, side, minutes):
@@ -78,6 +85,9 @@ def about(curves, sides):
         said += (
             f" Others used more than {QUIET} processors beside {disturbed} of {len(curves)} trainings: no clean timing."
         )
+    missed = sum(not as_planned(curve) for curve in curves)
+    if missed:
+        said += f" {missed} trainings took over a tenth longer or shorter than planned: no rows of their length."
     return said
 
 
