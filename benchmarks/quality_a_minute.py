@@ -37,8 +37,8 @@ PROBLEMS = ("tiny_ende", "real_ende", "real_deen", "real_enfr", "real_fren")
 MARKS = (0.5, 1, 2, 4, 8)  # minutes of the table
 EVERY = 0.25  # minutes between evaluations
 SPEED_UPDATES = 200  # of the short run
-# On dev of tiny_ende, 600 updates: its learning rate, 5e-3, has 97 BLEU, 2.5e-3 has 92, 1e-2 94; in the same time 400 of
-# twice the batch have 95.
+# On dev of tiny_ende after 600 updates its learning rate, 5e-3, has 97 BLEU, 2.5e-3 has 92, 1e-2 has 94; in the same
+# time 400 with twice the batch have 95.
 HPARAMS_SET = "multimodel_tiny"
 HPARAMS = {
     "tiny_ende": "",
