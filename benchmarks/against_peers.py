@@ -14,6 +14,7 @@ MarianMT and CTranslate2 are another model, a Transformer of about as many param
 
 import argparse
 import pathlib
+import shutil
 import sys
 import tempfile
 
@@ -74,7 +75,7 @@ def main(argv=None):
 def commands(part, folder, python):
     """{side: its command}; this project's is the first."""
     kind, hidden, precision, beam = PARTS[part]
-    tuned = folder.absolute() / "tuned.sh"
+    tuned = folder / "tuned.sh"
     with_workers = [str(beam), THREADS] if beam else []
     found = {"product": [sys.executable, PRODUCT, kind, hidden, precision, *with_workers]}
     if not beam:
@@ -97,15 +98,24 @@ def commands(part, folder, python):
     return found
 
 
+def copy_of(folder, place):
+    """A copy of the scripts: they write beside themselves, and the folder may be one that can't be written."""
+    place.mkdir()
+    for path in folder.iterdir():
+        if path.is_file():
+            shutil.copy(path, place)
+    return place
+
+
 def compare(part, flags, python):
     """Measures one part in turn and reports it; a peer that the environment lacks is left out and named."""
-    with tempfile.TemporaryDirectory() as cache:
-        environment = {"SERVE": "1", "TORCHINDUCTOR_CACHE_DIR": cache, "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.TemporaryDirectory() as work:
+        folder = copy_of(flags.peers, pathlib.Path(work) / "peers")
+        environment = {"SERVE": "1", "TORCHINDUCTOR_CACHE_DIR": f"{work}/cache"}
         sides, missing = {}, {}
         try:
-            for name, command in commands(part, flags.peers, python).items():
-                folder = None if name == "product" else flags.peers
-                side = Side(command, folder, environment)
+            for name, command in commands(part, folder, python).items():
+                side = Side(command, None if name == "product" else folder, environment)
                 sides[name] = side
                 try:
                     side.wait("READY")  # one after the other: two that compile would take each other's time

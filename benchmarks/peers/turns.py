@@ -48,10 +48,11 @@ class Side:
         self.blocks.append(tuple(json.loads(self.wait("BLOCK"))))
 
     def result(self):
-        """What it tells at its end. The peers tell how fast products are before it, where the first "next" leads."""
+        """What it tells at its end. A peer times products before that, of which it needs a block."""
         self.say("next")
         for line in self.process.stdout:
             if line.startswith("READY"):
+                self.say("run")
                 self.say("next")
             elif line.startswith("RESULT"):
                 return json.loads(line.removeprefix("RESULT"))
