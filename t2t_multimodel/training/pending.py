@@ -2,6 +2,8 @@
 
 import collections
 
+import numpy as np
+
 
 class PendingUpdates:
     """Updates that were begun, in order, and have reports that are not read yet."""
@@ -28,6 +30,10 @@ class PendingUpdates:
         """Waits until no more than `late` updates are under way, or none; returns whether none is."""
         while len(self._begun) > (0 if all_of_them else self._late):
             step, batches, reports, norm = self._begun.popleft()
-            reports = [{name: float(value) for name, value in report.items()} for report in reports]
-            self._done(step, batches, reports, float(norm))
+            reports = [{name: _number(value) for name, value in report.items()} for report in reports]
+            self._done(step, batches, reports, _number(norm))
         return not self._begun
+
+
+def _number(value):
+    return float(np.asarray(value))  # by way of NumPy, which of JAX's arrays takes a sixth of the time
