@@ -29,7 +29,7 @@ from t2t_multimodel.digests import sealed, unsealed
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.vocabulary import MODEL_FILE, Vocabulary
 
-_CHUNKS_PER_PARTITION = 16
+_RANGE, _COSTLY_RANGE = 4096, 512  # samples of a partition
 
 
 class BeamRunner:
@@ -225,7 +225,7 @@ class _MakePartition:
     def unfinished_ranges(self, split):
         """Yields (split, index of the first sample, samples, error or None)."""
         problem, *_ = self._tools()
-        size = _CHUNKS_PER_PARTITION * workers.chunk_size(problem)
+        size = _COSTLY_RANGE if problem.inputs.costly or problem.targets.costly else _RANGE
         finished = {partition.about["first"] for partition in _partitions_in(self._folder, split)}
         end = 0
         try:
@@ -256,7 +256,7 @@ class _MakePartition:
             corpora.use_folders(self._folders)
             problem = self._recipe.make()
             vocabulary = Vocabulary(self._model, {}) if self._model else None
-            self._made = problem, examples.store_features(problem, self._with_references), vocabulary
+            self._made = problem, examples.feature_names(problem, self._with_references), vocabulary
         return self._made
 
 

@@ -8,6 +8,7 @@ import os
 
 import numpy as np
 
+from t2t_multimodel.data_gen.serialising import serialise, serialise_all
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Text
 from t2t_multimodel.modalities.arrays import stored_name
@@ -69,12 +70,18 @@ def store_features(problem, with_references):
     return tfds.features.FeaturesDict(features)
 
 
+def feature_names(problem, with_references):
+    """The names of `store_features`, without TFDS."""
+    names = [stored_name(side, name) for side in SIDES for name in getattr(problem, side).stored()]
+    return (*names, "key", *(["references"] if with_references else []))
+
+
 def make_records(problem, features, vocabulary, split, start, samples):
     """Makes the records of `samples`, raw samples of `split` from number `start` on.
 
     Args:
       problem: a `Problem`.
-      features: `store_features(problem, …)`.
+      features: the names of the stored features, such as `store_features(problem, …)`.
       vocabulary: the data folder's `Vocabulary`; None if neither side is text.
 
     Returns:
@@ -96,38 +103,27 @@ def make_records(problem, features, vocabulary, split, start, samples):
         else:
             good.append((key, sample))
     chunk = Chunk([], bad)
-    columns = [_encode(problem, side, [sample.get(side) for _, sample in good], vocabulary, chunk) for side in SIDES]
-    for (key, sample), (inputs, input_length), (targets, target_length) in zip(good, *columns):
-        example = inputs | targets | {"key": key}
-        if "references" in features:
-            example["references"] = list(sample.get("references", ()))
-        chunk.records.append(Record(key, serialise(example), input_length, target_length))
+    if not good:
+        return chunk
+    stored = [_encode(problem, side, [sample.get(side) for _, sample in good], vocabulary, chunk) for side in SIDES]
+    (inputs, input_lengths), (targets, target_lengths) = stored
+    columns = {"key": [key for key, _ in good]}
+    if "references" in features:
+        columns["references"] = [list(sample.get("references", ())) for _, sample in good]
+    contents = _serialised(inputs, targets, columns)
+    chunk.records = list(map(Record, columns["key"], contents, input_lengths, target_lengths))
     return chunk
 
 
-def serialise(example):
-    """The bytes of a `tf.train.Example`: those of `features.serialize_example`, in the same order on every run.
-
-    TFDS checks and converts every value first, which takes seven times as long.
-
-    Args:
-      example: {name: value}; a value is `varints` of ids, the number of a class, an array (uint8 pixels, int16 sound),
-        a string, or a list of strings.
-    """
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    message = tf_example_pb2.Example()
-    for name, value in example.items():
-        feature = message.features.feature[name]
-        if isinstance(value, bytes):  # field 1, packed
-            feature.int64_list.MergeFromString(b"\x0a" + varints([len(value)]) + value)
-        elif isinstance(value, np.ndarray):
-            feature.bytes_list.value.append(value.tobytes())
-        elif isinstance(value, (str, list)):
-            feature.bytes_list.value.extend([text.encode() for text in ([value] if isinstance(value, str) else value)])
-        else:
-            feature.int64_list.value.append(value)
-    return message.SerializeToString(deterministic=True)
+def _serialised(inputs, targets, columns):
+    """The serialised examples of the stored arrays of both sides and further `columns`, {name: [value of each]}."""
+    sides = (inputs, targets)
+    names = [list(side[0]) for side in sides]
+    if all(list(arrays) == own for side, own in zip(sides, names) for arrays in side):
+        sides = [{name: [arrays[name] for arrays in side] for name in own} for side, own in zip(sides, names)]
+        return serialise_all(sides[0] | sides[1] | columns)
+    rest = [dict(zip(columns, row)) for row in zip(*columns.values())]
+    return [serialise(one | other | more) for one, other, more in zip(inputs, targets, rest)]
 
 
 def key_of(content):
@@ -182,7 +178,7 @@ def _check(problem, sample, features):
 
 
 def _encode(problem, side, values, vocabulary, chunk):
-    """The stored arrays and the length of each value; counts ids and characters of text into `chunk`."""
+    """(the stored arrays of each value, their lengths); counts ids and characters of text into `chunk`."""
     modality = getattr(problem, side)
     encoded = modality.encode(values, vocabulary)
     lengths = [modality.stored_length(arrays) for arrays in encoded]
@@ -194,7 +190,7 @@ def _encode(problem, side, values, vocabulary, chunk):
         {stored_name(side, name): _as_stored(specs[name], array) for name, array in arrays.items()}
         for arrays in encoded
     ]
-    return list(zip(stored, lengths))
+    return stored, lengths
 
 
 def _as_stored(spec, array):

@@ -26,7 +26,7 @@ from t2t_multimodel.startup import processors
 from t2t_multimodel.vocabulary import Vocabulary
 
 _MOST_WORKERS = 1024  # processes of this machine
-_CHUNK, _COSTLY_CHUNK = 256, 32  # samples sent to a worker at once
+_CHUNK, _COSTLY_CHUNK = 1024, 32  # samples sent to a worker at once
 
 
 class Workers:
@@ -64,7 +64,7 @@ class Workers:
         batches = itertools.chain(first_two, batches)
         if self.count == 1 or len(first_two) < 2 or self._recipes[number] is None:
             vocabulary = Vocabulary.load(vocabulary_folder) if vocabulary_folder else None
-            features = examples.store_features(problem, with_references)
+            features = examples.feature_names(problem, with_references)
             for start, samples in batches:
                 yield packed(problem, examples.make_records(problem, features, vocabulary, split, start, samples), seed)
         else:
@@ -181,7 +181,7 @@ def _run_task(task, start, samples):
     if task not in _made:
         problem = _recipes[task.problem_number].make()
         vocabulary = Vocabulary.load(task.vocabulary_folder) if task.vocabulary_folder else None
-        _made[task] = problem, examples.store_features(problem, task.with_references), vocabulary
+        _made[task] = problem, examples.feature_names(problem, task.with_references), vocabulary
     problem, features, vocabulary = _made[task]
     return packed(problem, examples.make_records(problem, features, vocabulary, task.split, start, samples), task.seed)
 

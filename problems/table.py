@@ -9,6 +9,7 @@ from t2t_multimodel.data_gen.readers.lines import bad_sample
 from t2t_multimodel.data_gen.readers.tables import TableFormat, folder_rows, read_rows
 from t2t_multimodel.data_gen.readers.tables.find import find_tables
 from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.problems import row_splits
 from t2t_multimodel.problems.file_problem import SPLITS, FileProblem, few_names
 from t2t_multimodel.problems.splits_of_train import percents
 from t2t_multimodel.problems.table_columns import Columns
@@ -62,20 +63,27 @@ class Table(FileProblem):
             raise UserError(f"problem {self._called} has no split {split!r}; it has {', '.join(self.splits)}")
         made = self.made_splits if split in ("train", *self.made_splits) else {}
         for table in self._tables["train" if split in made else split]:
+            wanted = self._row_splits.wanted(table, split) if made else None
+            state, codes, to_learn = row_splits.state_of(table), bytearray(), made and wanted is None
             if os.path.isdir(table) and (others := folder_rows.others(table)):
                 self.say_once(split, f"passed over: {len(others):,} × no picture or recording ({few_names(others)})")
-            for row, key in self._rows(table):
+            for row, key in self._rows(table, wanted):
                 if row.fault:
+                    codes.append(row_splits.EVERY)
                     yield bad_sample(row.fault) | {"key": key}
                     continue
                 try:
                     samples = self._columns.samples(table, row, key, split)
-                    if made and self._columns.made_split(samples[0], row, made) != split:
-                        continue
+                    own = self._columns.made_split(samples[0], row, made) if to_learn else split
                 except ValueError as error:
+                    codes.append(row_splits.EVERY)
                     yield {"key": key, "bad": f"{os.path.join(os.path.dirname(table), row.place)}: {error}"}
                     continue
-                yield from samples
+                codes.append(row_splits.code_of(own))
+                if own == split:
+                    yield from samples
+            if to_learn:
+                self._row_splits.learn(table, state, codes)
 
     def _splits_to_compare(self):
         splits = super()._splits_to_compare()
@@ -99,6 +107,8 @@ class Table(FileProblem):
                 found |= {str(table / name): None for name in _KALDI if os.path.exists(table / name)}
         if self._columns.has_media:
             for split in self._tables:
+                if all(map(self._columns.all_inside, self._tables.get(split, ()))):
+                    continue
                 for sample in self.read_samples(split):
                     found |= {file: None for file in self._files_of(sample)}
         return list(found)
@@ -133,6 +143,10 @@ class Table(FileProblem):
         return percents(self, self._tables)
 
     @functools.cached_property
+    def _row_splits(self):
+        return row_splits.RowSplits()
+
+    @functools.cached_property
     def _columns(self):
         sides = {side: self._declared(side) for side in ("inputs", "targets")}
         media_folder = self.folder / self.media_folder if self.media_folder else None
@@ -152,11 +166,11 @@ class Table(FileProblem):
     def _format(self):
         return TableFormat(self.delimiter, self.quoting, self.header, self.max_line_length)
 
-    def _rows(self, table):
-        """Yields `(row, key)` of a table."""
+    def _rows(self, table, wanted=None):
+        """Yields `(row, key)` of a table, of the rows that are `wanted`."""
         folder = os.path.relpath(table if os.path.isdir(table) else os.path.dirname(table), self.folder)
         prefix = "" if folder == "." else f"{folder}/".encode("utf-8", "backslashreplace").decode()
-        for row in read_rows(table, self._format, self._columns.needed):
+        for row in read_rows(table, self._format, self._columns.needed, wanted):
             yield row, prefix + row.place
 
     # ---- Pictures and recordings

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from t2t_multimodel.data_gen.readers import media
 from t2t_multimodel.data_gen.readers.members import TarMember
-from t2t_multimodel.data_gen.readers.tables import cell
+from t2t_multimodel.data_gen.readers.tables import all_inside, cell
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.problems.splits_of_train import made_split
 
@@ -37,6 +37,7 @@ class Columns:
         targets = modalities.get("targets")
         if columns.get("references") and targets is not None and not targets.is_text:
             raise UserError("references are further right texts; targets that are no text have none")
+        self._single = {side for side, members in self._sides.items() if [name for name, _, _ in members] == [""]}
         self.has_media = any(m.reads_files for members in self._sides.values() for _, m, _ in members)
 
     @property
@@ -47,6 +48,11 @@ class Columns:
             given = self._columns.get(role, ())
             names += [given] if isinstance(given, str) else given
         return tuple(names)
+
+    def all_inside(self, table):
+        """Whether all pictures and recordings are inside of `table`, as is known without reading it: of a tar's."""
+        columns = [column for members in self._sides.values() for _, m, column in members if m.reads_files]
+        return all_inside(table, columns)
 
     def samples(self, table, row, key, split):
         """The raw samples of a row: one; or one for each target, where train has several.
@@ -62,11 +68,17 @@ class Columns:
             key = str(self._cell(row, self._columns["key"]))
         sample = {"key": key}
         for side, members in self._sides.items():
+            if side in self._single:
+                _, modality, column = members[0]
+                sample[side] = self._value(table, row, modality, column)
+                continue
             values = {name: self._value(table, row, modality, column) for name, modality, column in members}
             if members:
-                sample[side] = values[""] if "" in values else values
+                sample[side] = values
         if self.has_media:
             sample["place"] = f"{os.path.basename(table)}/{row.place}" if os.path.isdir(table) else row.place
+        if not isinstance(sample["targets"], _Several) and "references" not in self._columns:
+            return [sample]
         texts = sample["targets"] if isinstance(sample["targets"], _Several) else [sample["targets"]]
         references = self._references(row)
         if len(texts) > 1 or references:
@@ -113,7 +125,7 @@ class Columns:
 
     def _cell(self, row, column):
         try:
-            return cell(row.cells, column)
+            return row.cells[column] if column in row.cells else cell(row.cells, column)
         except KeyError:
             raise ValueError(str(unknown_name("column", column, map(str, row.cells)))) from None
 
@@ -170,6 +182,9 @@ class Columns:
         """The inputs as text that is equal for equal ones."""
         side = "inputs" if self._sides["inputs"] else "targets"
         value = sample[side]
+        if side in self._single and isinstance(value, str) and not self._sides[side][0][1].reads_files:
+            name = " ".join(value.split())
+            return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
         values = [value[name] if name else value for name, _, _ in self._sides[side]]
         words = [
             media.named(each, self._folder) if modality.reads_files else " ".join(str(each).split())

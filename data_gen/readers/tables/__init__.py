@@ -15,6 +15,7 @@
 
 import dataclasses
 import importlib
+import itertools
 import os
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ FORMATS = {  # ending → the module that reads it
     ".tar": "tar_rows",
     ".tmx": "tmx",
 }
+_SKIPPING = ("json_rows", "arrow_rows", "tar_rows")  # know what to do with `wanted`
 
 
 class Row(NamedTuple):
@@ -61,13 +63,14 @@ def format_of(path):
     return next((ending for ending in FORMATS if name.endswith(ending)), "")
 
 
-def read_rows(path, form=TableFormat(), columns=None):  # noqa: B008 (it is frozen)
+def read_rows(path, form=TableFormat(), columns=None, wanted=None):  # noqa: B008 (it is frozen)
     """Yields the `Row`s of the table at `path`, a file or a folder.
 
     A row that can't be read, but after which others can, has a `fault`.
 
     Args:
       columns: the names that are needed; readers of column-wise formats skip the others. None: all.
+      wanted: a byte for each row, 0 for those that are skipped, most of them unread. None: all rows.
 
     Raises:
       UserError: the file can't be read at all, or not from some place on.
@@ -79,7 +82,18 @@ def read_rows(path, form=TableFormat(), columns=None):  # noqa: B008 (it is froz
         reader = FORMATS[ending]
     else:
         raise UserError(f"{path}: no table; its name must end in {', '.join(FORMATS)}")
-    return importlib.import_module(f"{__name__}.{reader}").read(path, form, columns)
+    read = importlib.import_module(f"{__name__}.{reader}").read
+    if wanted is None:
+        return read(path, form, columns)
+    if reader in _SKIPPING:
+        return read(path, form, columns, wanted)
+    return itertools.compress(read(path, form, columns), wanted)
+
+
+def all_inside(path, columns):
+    """Whether the pictures and recordings in `columns` are inside of the table, known unread: in those of a tar."""
+    tar_rows = f"{__name__}.tar_rows"
+    return format_of(path) == ".tar" and not any(map(importlib.import_module(tar_rows).is_text, columns))
 
 
 def cell(cells, name):

@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import itertools
 import json
 import os
 
@@ -24,7 +25,7 @@ def pyarrow_for(path):
     return pyarrow
 
 
-def read(path, form, columns=None):
+def read(path, form, columns=None, wanted=None):
     """Yields the `Row`s; a place is the number of the row, from 1."""
     pyarrow = pyarrow_for(path)
     name, number = os.path.basename(os.fspath(path)), 0
@@ -39,11 +40,17 @@ def read(path, form, columns=None):
                     raise UserError(f"{path}: {batch.num_rows:,} rows of {batch.nbytes:,} bytes; write smaller batches")
                 batch.validate(full=True)  # offsets outside of the buffers would be read as they are
                 for rows in _slices(batch, _rows_at_once(schema)):
-                    wanted = [n for n in rows.schema.names if columns is None or _needed(n, columns)]
-                    lists = [_values(rows.column(n), classes.get(n)) for n in wanted]
-                    for values in zip(*lists):
-                        number += 1
-                        yield Row(f"{name}:{number}", dict(zip(wanted, values)))
+                    first, number = number + 1, number + rows.num_rows
+                    numbers = range(first, number + 1)
+                    if wanted is not None:
+                        numbers = list(itertools.compress(numbers, wanted[first - 1 : number]))
+                        if not numbers:
+                            continue
+                        rows = rows.take(pyarrow.array([i - first for i in numbers]))
+                    names = [n for n in rows.schema.names if columns is None or _needed(n, columns)]
+                    lists = [_values(rows.column(n), classes.get(n)) for n in names]
+                    for i, *values in zip(numbers, *lists) if names else ():
+                        yield Row(f"{name}:{i}", dict(zip(names, values)))
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror or _first_line(error)})") from None
     except (pyarrow.ArrowException, ValueError, KeyError, OverflowError, MemoryError) as error:  # of a damaged file

@@ -1,5 +1,6 @@
 """JSON Lines, one object a line; and .json files that hold one list of objects, or are JSON Lines themselves."""
 
+import itertools
 import json
 import os
 
@@ -16,17 +17,20 @@ _MOST_INNER = 20_000_000  # lists and objects in it, each of which takes much mo
 _DIGITS = 80
 
 
-def read(path, form, columns=None):
+def read(path, form, columns=None, wanted=None):
     """Yields the `Row`s of the file; an object in another one is reached as "outer.inner" (`tables.cell`)."""
     if without_suffix(path).lower().endswith(".json") and _begins_with(path) == b"[":
-        yield from _of_list(path)
+        yield from _of_list(path) if wanted is None else itertools.compress(_of_list(path), wanted)
         return
+    wanted = itertools.repeat(1) if wanted is None else iter(wanted)
     name = os.path.basename(os.fspath(path))
     for number, line in read_lines(path, _Fault, form.max_line_length):
+        if not isinstance(line, _Fault) and (not line or line.isspace()):
+            continue
+        if not next(wanted, 0):
+            continue
         if isinstance(line, _Fault):
             yield Row(f"{name}:{number}", {}, line.reason)
-            continue
-        if not line or line.isspace():
             continue
         try:
             cells = decode(line)
@@ -60,13 +64,16 @@ def _number(text):
     return int(text)
 
 
-_DECODE = json.JSONDecoder(parse_constant=_no_constant, parse_int=_number).decode
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_int=_number)
+_DECODE, _SCAN = _DECODER.decode, _DECODER.scan_once
 _DEEP = 64  # brackets; with fewer nothing can be nested too deep
 
 
 def decode(text):
     """The value of a JSON text without NaN, huge numbers and deep nesting; raises `ValueError` or `RecursionError`."""
-    value = _DECODE(text)
+    value, end = _SCAN(text, 0) if text.startswith("{") else (None, -1)
+    if end != len(text):  # blanks around it, or no JSON
+        value = _DECODE(text)
     if text.count("[") + text.count("{") > _DEEP and not fits(value, ANY):
         raise RecursionError("nested too deep")
     return value

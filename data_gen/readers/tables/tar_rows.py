@@ -1,5 +1,6 @@
 """WebDataset: consecutive members of a tar that differ by their endings are a sample: 0007.jpg, 0007.txt."""
 
+import itertools
 import os
 
 from t2t_multimodel.data_gen.readers.members import read_content, tar_members
@@ -13,7 +14,7 @@ _MOST_TEXT = 1 << 24  # bytes of one of them
 _MOST_MEMBERS = 1000  # of one sample
 
 
-def read(path, form, columns=None):
+def read(path, form, columns=None, wanted=None):
     """Yields the `Row`s: the columns are the endings, and "__key__". Media stay in the tar, as `TarMember`s.
 
     A member that ends in `.json` is parsed, so that "json.caption" is a value in it.
@@ -21,7 +22,8 @@ def read(path, form, columns=None):
     if not os.fspath(path).lower().endswith(".tar"):
         raise UserError(f"{path}: samples are read in the middle of a tar, so it can't be compressed; uncompress it")
     base = os.path.basename(os.fspath(path))
-    for key, members in _samples(path):
+    samples = _samples(path) if wanted is None else itertools.compress(_samples(path), wanted)
+    for key, members in samples:
         place, cells = f"{base}:{key}", {KEY: key}
         try:
             for ending, member in members.items():
@@ -30,6 +32,11 @@ def read(path, form, columns=None):
             yield Row(place, {}, str(error))
         else:
             yield Row(place, cells)
+
+
+def is_text(column):
+    """Whether a column is text or a value in it, which may name a file; else it has the members themselves."""
+    return column == KEY or any(ending in TEXT_ENDINGS for ending in column.lower().split("."))
 
 
 def _samples(path):
