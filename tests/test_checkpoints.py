@@ -120,6 +120,27 @@ def test_all_damaged_is_an_error(tmp_path):
         checkpoints.latest(tmp_path)
 
 
+def test_other_users_may_read_a_checkpoint_as_they_may_read_other_new_files(tmp_path):
+    save_steps(tmp_path, 1)
+    (tmp_path / "new").touch()
+    modes = {path.stat().st_mode for path in [tmp_path / "new", *(tmp_path / "step-000001").iterdir()]}
+    assert len(modes) == 1
+
+
+def test_a_checkpoint_that_may_not_be_read_is_neither_damaged_nor_passed_over(tmp_path, monkeypatch):
+    save_steps(tmp_path, 1, 2)
+    opened = checkpoints.open_regular
+
+    def refuse(path, *args, **kwargs):
+        if "step-000002" in str(path) and str(path).endswith("arrays.safetensors"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(checkpoints, "open_regular", refuse)
+    with pytest.raises(UserError, match="arrays.safetensors can't be read: Permission denied; let the user"):
+        checkpoints.latest(tmp_path)
+
+
 @settings(max_examples=60, deadline=None)
 @given(name=st.sampled_from(["arrays.safetensors", "state.json"]), place=st.integers(0, 10**6))
 def test_any_flipped_byte_of_content_is_noticed(tmp_path_factory, name, place):

@@ -33,8 +33,11 @@ def write(path, arrays):
     # save_file writes an array's memory as it lies: one that is not in C order would come back scrambled.
     # Not np.ascontiguousarray, which makes scalars one-dimensional.
     ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    with open(path, "wb") as file:  # with the mode of every new file, which save_file makes its owner's alone
+        mode = os.fstat(file.fileno()).st_mode
     try:
         save_file(ordered, path)
+        os.chmod(path, mode)
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if not number:

@@ -194,7 +194,7 @@ def damage(folder, step, unchanged=False):
       unchanged: a file that this process read before, and that has not changed since by its times, is not read again.
 
     Raises:
-      UserError: it has the size that it promises, which is more than this machine's memory.
+      UserError: it has the size that it promises, which is more than this machine's memory, or may not be read.
     """
     checkpoint = folder_of(folder, step)
     try:
@@ -221,6 +221,9 @@ def damage(folder, step, unchanged=False):
                     return f"{name} was changed"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
+    except PermissionError as error:  # nothing is wrong with it, and older ones are no answer
+        place = error.filename or checkpoint
+        raise UserError(f"{place} can't be read: {error.strerror}; let the user of this command read it") from None
     except OSError as error:
         return f"{Path(error.filename or checkpoint).name} can't be read: {error.strerror}"
     except MissingFile:
