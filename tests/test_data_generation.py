@@ -30,7 +30,7 @@ WORDS = "small large red blue circle star left right of the is ein kleiner Kreis
 class Sampled(Problem):
     """Base of these problems."""
 
-    sizes = {"train": 600, "dev": 40}
+    sizes = {"train": 1100, "dev": 40}
     splits = ("train", "dev")
 
     def samples(self, split):
@@ -373,7 +373,7 @@ def test_a_dry_run_says_what_it_would_make_and_writes_nothing(tmp_path, own_data
     assert generate([kind() for kind in KINDS], tmp_path / "new", dry_run=True, log=lines.append) == []
     assert not (tmp_path / "new").exists()
     said = "\n".join(lines)
-    assert "test_reverse train: 600 examples" in said and "test_picture dev: 40 examples" in said
+    assert "test_reverse train: 1,100 examples" in said and "test_picture dev: 40 examples" in said
     assert "vocabulary: would be trained" in said
     before = content_of(own_data_dir)
     lines.clear()

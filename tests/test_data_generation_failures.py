@@ -57,10 +57,10 @@ class HangsUp(Numbers):
 
     name = "test_hangs_up"
     marker = None
-    count = 300  # enough for worker processes to start
+    count = 1100  # enough for worker processes to start
 
     def prepare(self, sample):
-        if sample["inputs"] == "number 299" and multiprocessing.parent_process():
+        if sample["inputs"] == "number 1099" and multiprocessing.parent_process():
             hang(self.marker)
         return sample
 

@@ -26,7 +26,7 @@ def test_problems_of_a_user_folder_work_in_worker_processes(user_folder, tmp_pat
                 "    inputs = targets = Text()\n"
                 "    splits = ('train',)\n"
                 "    def samples(self, split):\n"
-                "        return ({'inputs': str(i), 'targets': 'x'} for i in range(600))\n"
+                "        return ({'inputs': str(i), 'targets': 'x'} for i in range(1100))\n"
                 "    def prepare(self, sample):\n"
                 "        return {**sample, 'targets': songs.SONG + sample['inputs']}\n"
             ),
