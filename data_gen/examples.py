@@ -89,6 +89,7 @@ def make_records(problem, features, vocabulary, split, start, samples):
       any other exception is a fault in the problem's code and passes through.
     """
     good, bad = [], []
+    modalities = [(side, getattr(problem, side)) for side in SIDES]
     for number, raw in enumerate(samples, start):
         key = f"{split}-{number}"
         try:
@@ -96,7 +97,7 @@ def make_records(problem, features, vocabulary, split, start, samples):
             if "bad" in raw:
                 raise ValueError(raw["bad"])
             sample = problem.prepare(raw)
-            _check(problem, sample, features)
+            _check(problem, modalities, sample, features)
         except (ValueError, OSError, UserError) as error:
             reason = " ".join(str(error).splitlines()) or type(error).__name__  # a file's name may have a line end
             bad.append(BadRecord(_utf8(key), _utf8(_file_of(problem, raw)), _utf8(reason)))
@@ -155,12 +156,12 @@ def _checked_key(key):
     return key
 
 
-def _check(problem, sample, features):
+def _check(problem, modalities, sample, features):
     if missing := missing_side(problem, sample):
         raise ValueError(missing)
-    for side in SIDES:
+    for side, modality in modalities:
         try:
-            getattr(problem, side).check(sample.get(side))
+            modality.check(sample.get(side))
         except ValueError as error:
             raise ValueError(f"{side}: {error}") from None
     references = sample.get("references")

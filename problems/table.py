@@ -93,8 +93,10 @@ class Table(FileProblem):
         return [split for split in splits if not (by_inputs and split in self.made_splits)]
 
     def prepare(self, sample):
+        if not self._media:
+            return sample
         try:
-            sides = {side: self._prepared(side, sample[side]) for side in ("inputs", "targets") if side in sample}
+            sides = {side: self._prepared(modality, sample[side]) for side, modality in self._media if side in sample}
         except ValueError as error:
             raise ValueError(f"{error} ({sample['place']})" if "place" in sample else str(error)) from error
         return {name: value for name, value in sample.items() if name != "place"} | sides
@@ -175,8 +177,14 @@ class Table(FileProblem):
 
     # ---- Pictures and recordings
 
-    def _prepared(self, side, value):
-        modality = self._declared(side)
+    @functools.cached_property
+    def _media(self):
+        """The sides with pictures or recordings: [(side, its modality)]"""
+        sides = [(side, self._declared(side)) for side in ("inputs", "targets")]
+        has_media = lambda modality: any(m.reads_files for m in dict(modality.members).values() or [modality])
+        return [(side, modality) for side, modality in sides if has_media(modality)]
+
+    def _prepared(self, modality, value):
         if not modality.members:
             return self._decoded(modality, value)
         return {name: self._decoded(member, value[name]) for name, member in modality.members}

@@ -155,11 +155,11 @@ def missing_side(problem: Problem, sample: object) -> str:
     """Why `sample`, as `prepare` left it, is none; "" where it has both sides, or all that are not optional."""
     if not isinstance(sample, dict):
         return f"a prepared sample must be a dict with 'inputs' and 'targets', not of type {type(sample).__name__}"
+    if "inputs" in sample and "targets" in sample:
+        return ""
     absent = [s for s in ("inputs", "targets") if s not in sample and not getattr(problem, s).optional]
-    if absent:
-        has = ", ".join(map(repr, sample)) or "nothing"
-        return f"the sample has no {' and no '.join(map(repr, absent))}; it has {has}"
-    return ""
+    has = ", ".join(map(repr, sample)) or "nothing"
+    return f"the sample has no {' and no '.join(map(repr, absent))}; it has {has}" if absent else ""
 
 
 def both_are_text(problem: Problem) -> bool:
