@@ -65,15 +65,14 @@ def _number(text):
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_int=_number)
-_DECODE, _SCAN = _DECODER.decode, _DECODER.scan_once
 _DEEP = 64  # brackets; with fewer nothing can be nested too deep
 
 
 def decode(text):
     """The value of a JSON text without NaN, huge numbers and deep nesting; raises `ValueError` or `RecursionError`."""
-    value, end = _SCAN(text, 0) if text.startswith("{") else (None, -1)
-    if end != len(text):  # blanks around it, or no JSON
-        value = _DECODE(text)
+    value, end = _DECODER.raw_decode(text) if text.startswith("{") else (None, -1)
+    if end != len(text):  # blanks around it, or more than one value
+        value = _DECODER.decode(text)
     if text.count("[") + text.count("{") > _DEEP and not fits(value, ANY):
         raise RecursionError("nested too deep")
     return value
