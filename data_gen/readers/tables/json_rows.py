@@ -102,7 +102,7 @@ def _of_list(path):
     if sum(line.count("[") + line.count("{") for line in text) > _MOST_INNER:
         raise UserError(f"{path}: more than {_MOST_INNER:,} objects in one list; write it as JSON Lines: {FORM}")
     try:
-        rows = _DECODE("\n".join(text))
+        rows = _DECODER.decode("\n".join(text))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: no JSON ({error.msg} at column {error.colno})") from None
     except RecursionError:
