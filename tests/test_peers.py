@@ -1,4 +1,4 @@
-"""benchmarks/against_peers.py: sides take turns, only undisturbed blocks count, what does not run is named."""
+"""benchmarks/peers: sides take turns, only undisturbed blocks count, and this project's side is served as the others."""
 
 import io
 import json
@@ -9,8 +9,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
-import common  # noqa: E402
-from test_benchmarks import SMALL, by_name, lines_of  # noqa: E402
+from test_benchmarks import SMALL  # noqa: E402
 
 PEER = """
 import json, sys
@@ -55,53 +54,6 @@ def test_a_machine_that_others_use_is_said_and_so_is_a_side_that_ends(tmp_path, 
     with pytest.raises(RuntimeError, match="ended with status 1: ValueError: no such model"):
         side.wait("READY")
     side.end()
-
-
-def test_against_peers_says_what_it_lacks(tmp_path, capsys):
-    import against_peers
-
-    (tmp_path / "peer_step.py").write_text("")
-    for arguments in ([], [f"--peers={tmp_path}"], [f"--peers={tmp_path}", "--environment=nowhere"]):
-        with pytest.raises(SystemExit) as ended:
-            against_peers.main(arguments)
-        assert ended.value.code == common.NOT_RUN
-        said = capsys.readouterr().err
-        assert said.startswith("not run: ") and "--environment=VENV" in said
-
-
-@pytest.mark.parametrize("part", ["text_512", "greedy"])
-def test_against_peers_divides_by_this_projects_time(tmp_path, capsys, monkeypatch, part):
-    """A peer that does not run is named, and the others are measured all the same."""
-    import against_peers
-    from peers import turns
-
-    monkeypatch.setattr(turns, "_others", lambda: 0.0)
-    (tmp_path / "peer_step.py").write_text("")
-    (tmp_path / "peer.py").write_text(PEER.replace("json.loads(sys.argv[1]).pop(0)", "[float(sys.argv[1]), 1.0, 0.0]"))
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").write_text("")
-    seconds = {"product": 2.0, "PyTorch": 5.0, "PyTorch, tuned": 3.0, "CTranslate2, float32": 1.0}
-
-    def commands(part, folder, python):
-        assert folder == tmp_path and python == tmp_path / "bin" / "python"
-        sides = real(part, folder, python)
-        return {
-            name: [sys.executable, tmp_path / "peer.py", seconds[name]]
-            if name in seconds
-            else [sys.executable, "-c", "raise ImportError('no such package')"]
-            for name in sides
-        }
-
-    real = against_peers.commands
-    monkeypatch.setattr(against_peers, "commands", commands)
-    against_peers.main([f"--peers={tmp_path}", f"--environment={tmp_path}", f"--parts={part}", "--rounds=2"])
-    (line,) = lines_of(capsys)
-    values = {name.rpartition("against ")[2]: figure["value"] for name, figure in by_name(line).items()}
-    expected = {name: of / 2.0 for name, of in seconds.items() if name in real(part, tmp_path, "")}
-    del expected["product"]
-    assert values == expected and set(line["quiet_blocks"].values()) == {"2 of 2"}
-    assert all("ImportError: no such package" in said for said in line["missing"].values())
-    assert "PyTorch, compiled" in line["missing"] and line["parameters"]["product"] == 7
 
 
 @pytest.mark.slow
