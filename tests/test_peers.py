@@ -1,4 +1,4 @@
-"""benchmarks/peers: sides take turns, only undisturbed blocks count, and this project's side is served as the others."""
+"""benchmarks/peers: sides take turns, only undisturbed blocks count; this project's side is served like the others."""
 
 import io
 import json
