@@ -78,7 +78,7 @@ def picture_problem(folder, form):
     image, label = ("jpg", "cls") if form == "WebDataset" else ("image", "label")
     problem.name, problem.directory, problem.columns = "pictures", str(folder), {"inputs": image, "targets": label}
     problem.inputs, problem.targets = Image(64, 64, 3), Label(("0", "1"))
-    problem.dev_percent = 20.0  # of few different pictures, equal ones in one split
+    problem.dev_percent = 20.0
     return problem
 
 
@@ -114,7 +114,7 @@ def write_pictures(folder, form, jpegs, count):
     if form == "WebDataset":
         with tarfile.open(folder / "train-000000.tar", "w") as archive:
             for i in range(count):
-                for ending, content in (("jpg", jpegs[i % len(jpegs)]), ("cls", str(i % 2).encode())):
+                for ending, content in (("jpg", with_comment(jpegs[i % len(jpegs)], i)), ("cls", str(i % 2).encode())):
                     member = tarfile.TarInfo(f"{i:06}.{ending}")
                     member.size = len(content)
                     archive.addfile(member, io.BytesIO(content))
@@ -122,11 +122,17 @@ def write_pictures(folder, form, jpegs, count):
     import pyarrow
     import pyarrow.parquet
 
-    images = [{"bytes": jpegs[i % len(jpegs)], "path": f"{i}.jpg"} for i in range(count)]
+    images = [{"bytes": with_comment(jpegs[i % len(jpegs)], i), "path": f"{i}.jpg"} for i in range(count)]
     labels = [str(i % 2) for i in range(count)]
     pyarrow.parquet.write_table(
         pyarrow.table({"image": images, "label": labels}), folder / "train.parquet", row_group_size=500
     )
+
+
+def with_comment(jpeg, number):
+    """The same picture as another file: real ones are not equal to each other."""
+    comment = f"picture {number}".encode() + b" " * (number % 1000)
+    return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
 
 
 if __name__ == "__main__":
