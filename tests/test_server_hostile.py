@@ -14,7 +14,7 @@ httpx = pytest.importorskip("httpx")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 AT_ONCE = 10  # requests of an example
-EXAMPLES = 200
+EXAMPLES = 1000
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
