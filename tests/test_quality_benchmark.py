@@ -66,7 +66,7 @@ def test_a_training_of_another_length_than_planned_is_no_row_of_it():
     found = [curve(OWN, 1.0, [50.0]), curve(OTHER, 1.0, [40.0])]
     found[1]["points"][-1]["minutes"] = 1.3
     assert [what for _, what, *_ in curves.rows(found, quality.SIDES, (1,))] == ["on the way"]
-    assert "1 trainings took over a tenth longer or shorter than planned" in curves.about(found, quality.SIDES)
+    assert "Trainings that took over a tenth longer or shorter than planned: 1;" in curves.about(found, quality.SIDES)
 
 
 def test_the_points_of_a_log():

@@ -87,7 +87,7 @@ def about(curves, sides):
         )
     missed = sum(not as_planned(curve) for curve in curves)
     if missed:
-        said += f" {missed} trainings took over a tenth longer or shorter than planned: no rows of their length."
+        said += f" Trainings that took over a tenth longer or shorter than planned: {missed}; no rows of their length."
     return said
 
 
