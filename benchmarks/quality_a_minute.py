@@ -190,7 +190,7 @@ class Work:
 
 
 def publish(problem, found, folder):
-    """Writes data, table and figure, beside what is there of other problems, and reports who is ahead."""
+    """Writes data, table and figure, beside what is there of other problems, and reports which side is ahead."""
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "quality_a_minute.json"
     problems = json.loads(data.read_text(encoding="utf-8")) if data.exists() else {}

@@ -1,4 +1,4 @@
-"""Curves of BLEU against minutes of training: who is ahead when, as a table and as a figure.
+"""Curves of BLEU against minutes of training: which side is ahead when, as a table and as a figure.
 
 A curve is {"side", "seed", "length": minutes that were planned, "parameters", "others": processors that others used,
 "points": [{"minutes", "updates", "bleu"}], "seconds_in_all", "environment"}.
@@ -8,7 +8,7 @@ import statistics
 
 from peers.turns import QUIET
 
-EQUAL = 0.05  # BLEU; nearer than that nobody is ahead
+EQUAL = 0.05  # BLEU; sides that differ by less are called equal
 LATE = 1.1  # a curve says nothing of minutes later than its end by this factor
 LONGER = 1.1  # a training this much longer or shorter than planned, by a factor, is none of that length
 
@@ -44,7 +44,7 @@ def along(curves, side, minutes):
 
 
 def rows(curves, sides, minutes):
-    """[(minutes, "a training of that length" or "on the way", {side: BLEU of each seed}, who is ahead, by what)]."""
+    """[(minutes, "a training of that length" or "on the way", {side: BLEU of each seed}, the side ahead, by what)]."""
     found = []
     for mark in minutes:
         for what, values in (("a training of that length", ends), ("on the way", along)):
