@@ -78,6 +78,12 @@ def test_the_open_inference_protocol(client):
     assert client.get("/v2/models/asked").json()["inputs"][1]["name"] == "question"
 
 
+@pytest.mark.parametrize("shape, kind", [([1], []), ([1], {}), ([1], None), ([2] * 20_000, "FP32")])
+def test_a_tensor_of_no_kind_or_of_too_many_dimensions_is_refused(shape, kind, client):
+    tensor = {"name": "inputs", "shape": shape, "datatype": kind, "data": []}
+    refused(client.post("/v2/models/words/infer", json={"inputs": [tensor]}), 400, "datatype" if shape == [1] else "8")
+
+
 def test_plain_json_with_scores(client):
     asked = {"problem": "words", "input": "one", "decode_hparams": {"return_beams": 2}}
     beams = [{"answer": "ONE", "score": 0.0}, {"answer": "ONE 1", "score": -1.0}]

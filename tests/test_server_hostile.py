@@ -17,7 +17,7 @@ AT_ONCE = 10  # requests of an example
 EXAMPLES = 1000
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
@@ -30,7 +30,7 @@ HPARAMS = st.dictionaries(
 TENSOR = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["inputs", "picture", "question", "x"]),
-        "shape": JSON | st.just([1]) | st.just([1, 8, 8, 3]),
+        "shape": JSON | st.just([1]) | st.just([1, 8, 8, 3]) | st.just([2] * 20_000),
         "datatype": st.sampled_from(["BYTES", "UINT8", "INT16", "FP32", "x"]) | JSON,
         "data": JSON | st.lists(JSON, max_size=4),
     }

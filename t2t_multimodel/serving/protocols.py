@@ -16,6 +16,7 @@ from t2t_multimodel.serving.refusals import Refused
 
 _INTEGERS = {"UINT8": np.uint8, "INT16": np.int16}
 _FLOATS = {"FP32": np.float32, "FP64": np.float64}
+_MOST_DIMENSIONS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,15 +175,15 @@ def parse_infer(body: Any, modality: Any) -> Query:
 def _tensor_rows(tensor: dict, modality: Any) -> list:
     """The rows of a tensor, each as `Predictor.check` takes it."""
     shape, kind, data = tensor.get("shape"), tensor.get("datatype"), tensor.get("data")
-    if not isinstance(shape, list) or not shape or not isinstance(data, list):
-        raise Refused(400, "a tensor has a shape, a list, and data, a list")
+    if not isinstance(shape, list) or not 0 < len(shape) <= _MOST_DIMENSIONS or not isinstance(data, list):
+        raise Refused(400, f"a tensor has a shape, a list of 1 to {_MOST_DIMENSIONS} sizes, and data, a list")
     if not all(isinstance(size, int) and not isinstance(size, bool) and 0 < size < 2**31 for size in shape):
         raise Refused(400, f"the shape {shape!r:.60} must be of whole numbers above 0")
     if kind == "BYTES":
         if math.prod(shape) != len(data) or shape[0] != len(data) or not all(isinstance(v, str) for v in data):
             raise Refused(400, "a tensor of BYTES has the shape [rows] or [rows, 1], and a text for each")
         return list(data) if modality.line_is_data else [from_base64(value) for value in data]
-    if kind not in _INTEGERS | _FLOATS:
+    if not isinstance(kind, str) or kind not in _INTEGERS | _FLOATS:
         raise Refused(400, f"the datatype is BYTES, {', '.join(_INTEGERS | _FLOATS)}, not {kind!r:.40}")
     flat = data
     while flat and isinstance(flat[0], list):  # data may be nested
