@@ -4,8 +4,8 @@
 
 The text is that of text_generation.py, 20 to 30 words a side, in each form; reading is all that the first process does
 (rows, their columns, the raw samples), timed alone. `t2t-datagen` of JSON Lines and of Parquet is timed as
-text_generation.py times it: making the examples alone. The pictures are those of pictures.py, JPEGs of 500 × 375 in
-WebDataset's shards and in Parquet, made 64 × 64.
+text_generation.py times it: making the examples alone. The pictures are those of pictures.py, JPEGs of 500 × 375 as in
+ImageNet and of 256 × 256, about 100 and 35 kB, in WebDataset's shards and in Parquet, made 64 × 64.
 """
 
 import io
@@ -17,10 +17,11 @@ import tempfile
 import time
 
 from common import figure, report
-from pictures import DIFFERENT, photograph
+from pictures import DIFFERENT, decode, photograph, rates
 from text_generation import WORKERS, write_pairs
 
-ROWS, PICTURES = 200_000, 3000
+ROWS, PICTURES = 200_000, 12_000
+SIZES = ((375, 500), (256, 256))  # of the pictures: height, width
 ROWS_A_SECOND, PICTURES_A_SECOND = 50_000, 1500  # marks
 _FORMS = {".csv": "CSV", ".tsv": "TSV", ".jsonl": "JSON Lines", ".jsonl.gz": "JSON Lines, .gz", ".parquet": "Parquet"}
 
@@ -47,15 +48,24 @@ def main(rows=ROWS, pictures=PICTURES):
             figures.append(
                 figure(f"making examples of {name}, {WORKERS} workers", rate, "rows/s", at_least=ROWS_A_SECOND)
             )
-        jpegs = [photograph(seed) for seed in range(DIFFERENT)]
-        for form in ("WebDataset", "Parquet of pictures"):
-            place = folder / form.replace(" ", "_")
-            place.mkdir()
-            write_pictures(place, form, jpegs, pictures)
-            rate = generation_rate(picture_problem(place, form), folder / f"data {form}")
-            figures.append(
-                figure(f"making examples of {form}, {WORKERS} workers", rate, "pictures/s", at_least=PICTURES_A_SECOND)
-            )
+        for height, width in SIZES:
+            jpegs = [photograph(seed, height, width) for seed in range(DIFFERENT)]
+            alone = rates("decoder", lambda jpegs=jpegs: len([decode(jpeg, (64, 64)) for jpeg in jpegs]), 5)["decoder"]
+            for form in ("WebDataset", "Parquet of pictures"):
+                place = folder / f"{form} {width}".replace(" ", "_")
+                place.mkdir()
+                write_pictures(place, form, jpegs, pictures)
+                rate = generation_rate(picture_problem(place, form), folder / f"data {form} {width}")
+                figures.append(
+                    figure(
+                        f"making examples of {form}, {width} × {height}, {WORKERS} workers",
+                        rate,
+                        "pictures/s",
+                        at_least=PICTURES_A_SECOND,
+                        limit=WORKERS * alone,
+                        limit_is="the decoder of JPEG alone, on as many processors",
+                    )
+                )
     report("table_generation", figures, rows=rows, pictures=pictures, workers=WORKERS)
 
 

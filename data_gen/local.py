@@ -54,7 +54,8 @@ class LocalRunner:
     def _make_rest(self, job, split, kept, staging, counts, bars):
         problem = job.problem
         first = kept[-1].samples.stop if kept else 0
-        chunks = self._workers.chunks(problem, split, job.vocabulary_folder, job.with_references, job.seed, first)
+        task = problem, split, job.vocabulary_folder, job.with_references, job.seed, first
+        chunks = self._workers.chunks(*task, folder=staging.folder / "sending")
         builder, opened = partitions.PartitionBuilder(first), time.monotonic()
         with bars.examples(f"{problem.name} {split}: examples", bars.samples(problem, split), first) as advance:
             for chunk in chunks:

@@ -6,6 +6,7 @@ for problems of a user's folder, of a script and of a test.
 """
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 import multiprocessing
@@ -17,9 +18,10 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from t2t_multimodel import registry
-from t2t_multimodel.data_gen import examples, partitions
+from t2t_multimodel.data_gen import examples, partitions, sending
 from t2t_multimodel.data_gen.readers import corpora
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.files import remove_folder
 from t2t_multimodel.modules import import_all, with_packages
 from t2t_multimodel.problem import samples_of
 from t2t_multimodel.startup import processors
@@ -47,7 +49,7 @@ class Workers:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def chunks(self, problem, split, vocabulary_folder, with_references, seed=0, first=0):
+    def chunks(self, problem, split, vocabulary_folder, with_references, seed=0, first=0, folder=None):
         """Yields the `examples.Chunk`s of a split, in sample order; their records are `Packed`.
 
         Args:
@@ -56,6 +58,7 @@ class Workers:
           with_references: whether the store has references.
           seed: decides the order of the examples on disk.
           first: index of the first sample; samples before it are skipped.
+          folder: for the files of `sending.py`, of this call alone; None: all goes through the pipe.
         """
         number = next(i for i, known in enumerate(self._problems) if known is problem)
         task = _Task(number, split, vocabulary_folder, with_references, seed)
@@ -68,9 +71,10 @@ class Workers:
             for start, samples in batches:
                 yield packed(problem, examples.make_records(problem, features, vocabulary, split, start, samples), seed)
         else:
-            yield from self._in_order(task, batches)
+            with _own_folder(folder):
+                yield from self._in_order(task, batches, folder)
 
-    def _in_order(self, task, batches):
+    def _in_order(self, task, batches, folder):
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
                 self.count,
@@ -81,7 +85,8 @@ class Workers:
         waiting = collections.deque()
         try:
             for start, samples in batches:
-                waiting.append(self._pool.submit(_run_task, task, start, samples))
+                sent = sending.send(samples, folder)
+                waiting.append(self._pool.submit(_run_task, task, start, sent))
                 if len(waiting) > 2 * self.count:
                     yield waiting.popleft().result()
             while waiting:
@@ -94,6 +99,20 @@ class Workers:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@contextlib.contextmanager
+def _own_folder(folder):
+    """Makes an empty folder that is removed at the end; None: makes none."""
+    if folder is None:
+        yield
+        return
+    remove_folder(folder)  # of a killed process
+    os.makedirs(folder)
+    try:
+        yield
+    finally:
+        remove_folder(folder)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +196,8 @@ def _end_with_parent():
     os._exit(1)
 
 
-def _run_task(task, start, samples):
+def _run_task(task, start, sent):
+    samples = sending.receive(sent)
     if task not in _made:
         problem = _recipes[task.problem_number].make()
         vocabulary = Vocabulary.load(task.vocabulary_folder) if task.vocabulary_folder else None

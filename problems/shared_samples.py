@@ -17,7 +17,7 @@ class HeldOutSamples:
         """Adds a raw sample of dev or test."""
         files, texts = self._parts(sample)
         if files:
-            self._by_size.setdefault(tuple(map(media.size_of, files)), []).append(files)
+            self._by_size.setdefault(tuple(map(media.size_of, files)), []).append(list(map(_without_bytes, files)))
         else:
             self._texts.add(texts)
 
@@ -31,7 +31,7 @@ class HeldOutSamples:
         if known is None or None in size:
             return False
         if isinstance(known, list):
-            known = self._by_size[size] = {tuple(map(media.ends_of, each)) for each in known}
+            known = self._by_size[size] = {tuple(map(_ends_of, each)) for each in known}
         ends = tuple(map(media.ends_of, files))
         return None not in ends and ends in known
 
@@ -47,3 +47,13 @@ class HeldOutSamples:
         return files, "" if files else hashlib.blake2b(
             "\0".join(rest).encode("utf-8", "replace"), digest_size=8
         ).digest()
+
+
+def _without_bytes(place):
+    """A picture's or a recording's place, or, where its bytes are in memory, the digest of their ends."""
+    content = place.file if isinstance(place, media.Clip) else place
+    return media.ends_of(place) if isinstance(content, media.Content) else place
+
+
+def _ends_of(place):
+    return place if place is None or isinstance(place, bytes) else media.ends_of(place)

@@ -87,9 +87,11 @@ class Table(FileProblem):
 
     def _splits_to_compare(self):
         splits = super()._splits_to_compare()
-        # Equal texts are in one split already where the hash is that of the inputs; each split taken from train would
-        # be another pass over its table.
-        by_inputs = not self._columns.has_media and not {"key", "group"} & self.columns.keys()
+        # Equal inputs are in one split already where the hash is that of the texts, or of the bytes in cells; each
+        # split taken from train would be another pass over its table.
+        by_inputs = not {"key", "group"} & self.columns.keys()
+        if by_inputs and self.made_splits and self._columns.has_media:
+            by_inputs = all(map(self._columns.all_in_cells, self._tables["train"]))
         return [split for split in splits if not (by_inputs and split in self.made_splits)]
 
     def prepare(self, sample):

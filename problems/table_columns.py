@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from t2t_multimodel.data_gen.readers import media
 from t2t_multimodel.data_gen.readers.members import TarMember
-from t2t_multimodel.data_gen.readers.tables import all_inside, cell
+from t2t_multimodel.data_gen.readers.tables import all_in_cells, all_inside, cell
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.problems.splits_of_train import made_split
 
@@ -50,9 +50,16 @@ class Columns:
         return tuple(names)
 
     def all_inside(self, table):
-        """Whether all pictures and recordings are inside of `table`, as is known without reading it: of a tar's."""
-        columns = [column for members in self._sides.values() for _, m, column in members if m.reads_files]
-        return all_inside(table, columns)
+        """Whether all pictures and recordings are inside of `table`, as is known without reading its rows."""
+        return all_inside(table, self._media_columns)
+
+    def all_in_cells(self, table):
+        """Whether all pictures and recordings are bytes in cells of `table`, as is known without reading its rows."""
+        return all_in_cells(table, self._media_columns)
+
+    @property
+    def _media_columns(self):
+        return [column for members in self._sides.values() for _, m, column in members if m.reads_files]
 
     def samples(self, table, row, key, split):
         """The raw samples of a row: one; or one for each target, where train has several.
@@ -131,13 +138,14 @@ class Columns:
 
     def _media(self, table, row, value):
         """The place of a picture or recording that a cell says."""
+        name = row.place
         if isinstance(value, Mapping):  # as Hugging Face's `datasets` has them
             if value.get("bytes") is None:
                 value = value.get("path")
             elif isinstance(value["bytes"], bytes):
-                value = media.Content(f"{os.path.basename(table)}: {value.get('path') or row.place}", value["bytes"])
+                name, value = value.get("path") or row.place, value["bytes"]
         if isinstance(value, bytes):
-            value = media.Content(f"{os.path.basename(table)}: {row.place}", value)
+            value = media.Content(f"{os.path.basename(table)}: {name}", value)
         if isinstance(value, media.Clip):
             return value._replace(file=self._path(table, value.file))
         if isinstance(value, str):

@@ -16,7 +16,7 @@ DECODE_DEFAULTS: dict[str, Any] = {
     "top_p": 1.0,  # drawn from the fewest ids with probabilities that sum to p
     "seed": 0,  # of what is drawn
     "return_beams": 0,  # answers of each input with their scores, best first; 0: the best alone
-    "ctc": 0.0,  # share of CTC in the scores of a beam, of models trained with it; 1: CTC alone, without the decoder
+    "ctc": 0.0,  # share of CTC in the scores of hypotheses, of models trained with it; 1: CTC alone, no decoder
     "quantize": "none",  # int8: matrices are int8, a quarter of their memory; of a process, chosen as the run is loaded
     "constrained": 1,  # 1: trees are well-formed, with a leaf for each word; 0: whatever the model writes
 }
@@ -102,7 +102,8 @@ def describe(settings: Mapping[str, Any], grammar: str = "") -> str:
         words += [f"top_p {settings['top_p']}"] if settings["top_p"] < 1 else []
         words.append(f"seed {settings['seed']}")
     if settings["ctc"]:
-        words = ["likeliest path of CTC"] if settings["ctc"] == 1 else [*words, f"CTC {settings['ctc']:g}"]
+        of_ctc = "likeliest path of CTC" if settings["beam_size"] == 1 else f"beam of {settings['beam_size']} by CTC"
+        words = [of_ctc] if settings["ctc"] == 1 else [*words, f"CTC {settings['ctc']:g}"]
     if grammar and settings["constrained"]:
         words.append(f"constrained by grammar {grammar}")
     if settings["max_length"]:

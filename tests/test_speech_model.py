@@ -84,6 +84,7 @@ def test_melodies_are_learnt_by_ctc_and_by_the_decoder(trained):
     assert answers(model, batch, ctc=1) == texts(batch)
     assert answers(model, batch) == texts(batch)
     assert answers(model, batch, ctc=0.3, beam_size=3) == texts(batch)
+    assert answers(model, batch, ctc=1, beam_size=3) == texts(batch)
     seen = step.observe(SPEECH, batch)
     read = [Ids().decode(row) for row in seen["aligned_ids"].tolist()]
     assert read == texts(batch)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 from typing import Any, NamedTuple
 
 from t2t_multimodel.data_gen.readers.members import TarMember, read_content
@@ -16,8 +17,16 @@ class Content(NamedTuple):
     name: str
     content: bytes
 
+    def __reduce_ex__(self, protocol):
+        """Pickled with its bytes apart, where the pickler has a place for them (`data_gen/sending.py`)."""
+        return _received, (self.name, pickle.PickleBuffer(self.content) if protocol >= 5 else self.content)
+
     def __str__(self):
         return self.name
+
+
+def _received(name, content):
+    return Content(name, bytes(content))
 
 
 class Clip(NamedTuple):

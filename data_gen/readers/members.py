@@ -4,6 +4,8 @@ The parent process lists the members (it reads headers only) and the workers rea
 `ZipMember` or a path, and `read_content` returns the bytes of any of them.
 """
 
+import array
+import dataclasses
 import functools
 import os
 import tarfile
@@ -13,6 +15,7 @@ from typing import NamedTuple
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.regular_files import open_regular, require_regular
 
+_MOST_KEPT_MEMBERS = 3_000_000  # of all tars: their names and places take about 200 MB
 MOST_BYTES = 1 << 28  # of one member; a header that claims more is damaged or an attack
 
 
@@ -39,7 +42,7 @@ class ZipMember(NamedTuple):
 
 
 def tar_members(archive, inside=None):
-    """Yields the `TarMember`s of an uncompressed tar in its order, files only; reads only headers.
+    """Yields the `TarMember`s of an uncompressed tar in its order, files only; reads only headers, and each once.
 
     Args:
       archive: the tar.
@@ -49,6 +52,23 @@ def tar_members(archive, inside=None):
       UserError: not a tar, a compressed tar (its members have no offsets), or a truncated one.
     """
     archive = str(archive)
+    version = _version(archive)
+    kept = _kept_tars.get((archive, inside))
+    if kept and kept.version == version:
+        for name, offset, size in zip(kept.names.split("\0"), kept.offsets, kept.sizes):
+            yield TarMember(archive, name, offset, size)
+        return
+    names, offsets, sizes = [], array.array("q"), array.array("q")
+    for member in _read_tar_members(archive, inside):
+        names.append(member.name)
+        offsets.append(member.offset)
+        sizes.append(member.size)
+        yield member
+    if version == _version(archive):
+        _keep(archive, inside, _KeptTar(version, "\0".join(names), offsets, sizes))
+
+
+def _read_tar_members(archive, inside):
     what = str(inside) if inside else archive
     start, size = (inside.offset, inside.size) if inside else (0, None)
     try:
@@ -107,9 +127,8 @@ def read_content(place):
 
 def _read_tar_member(member):
     _check_size(member, member.size)
-    with open(member.archive, "rb") as file:
-        file.seek(member.offset)
-        content = file.read(member.size)
+    with open(member.archive, "rb", buffering=0) as file:
+        content = os.pread(file.fileno(), member.size, member.offset)
     if len(content) != member.size:
         raise ValueError(f"{member}: the archive is cut off, {len(content):,} of {member.size:,} bytes are there")
     return content
@@ -145,6 +164,35 @@ def _opened_zip(archive):
 @functools.lru_cache(maxsize=4)  # the list of a large archive's members takes a second to read
 def _kept_zip(archive, size, changed):
     return zipfile.ZipFile(archive)
+
+
+@dataclasses.dataclass(frozen=True)
+class _KeptTar:
+    """The members of a tar that was read to its end: a name and 16 bytes for each."""
+
+    version: tuple  # of the tar
+    names: str  # with "\0" between them
+    offsets: array.array
+    sizes: array.array
+
+
+_kept_tars: dict = {}  # {(tar, member of it that is a tar, or None): `_KeptTar`}
+
+
+def _keep(archive, inside, tar):
+    _kept_tars.pop((archive, inside), None)
+    has_room = sum(len(kept.offsets) for kept in _kept_tars.values()) + len(tar.offsets) <= _MOST_KEPT_MEMBERS
+    if has_room and tar.names.count("\0") == len(tar.offsets) - 1:  # no name has a "\0", and there is a member
+        _kept_tars[archive, inside] = tar
+
+
+def _version(path):
+    """(size, time of the last change) of a file; (None, None) if there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None, None
+    return status.st_size, status.st_mtime_ns
 
 
 class _Part:

@@ -12,6 +12,7 @@ from t2t_multimodel.regular_files import open_regular
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 MAX_PIXELS = 180_000_000  # about what Pillow itself decodes at most; the default of `Image.max_pixels`
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # channels → Pillow's name
+_BLOCK = 1 << 20  # bytes that the decoder of JPEG gets at once; with Pillow's 64 KiB it begins some rows twice
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that swap width and height
 
 
@@ -86,6 +87,7 @@ def _decode_small(picture, height, width, mode, fit):
         scale = max(width / picture.width, height / picture.height)
         width, height = math.ceil(picture.width * scale), math.ceil(picture.height * scale)
     picture.draft("L" if mode == "L" else "RGB", (width, height))
+    picture.decodermaxblock = _BLOCK
 
 
 def _middle(width, height, wanted_width, wanted_height):

@@ -203,21 +203,32 @@ class BatchDecoder:
     def _with_ctc(self, spec, arrays, settings, how):
         """Of each row its hypotheses, best first: ids int32 [rows, beams, ids], scores float32 [rows, beams].
 
-        With ctc=1 the likeliest path alone; else those of the beam search that `how` says, by both scores.
+        With ctc=1 those of CTC, and for a beam_size of 1 its likeliest path; else those of the beam search that `how`
+        says and of CTC's own, each scored by both.
         """
         ctc.check_aligned(self._model, spec, settings)
-        rows = len(arrays["command"])
+        rows, beam = len(arrays["command"]), how["beam_size"]
         filled = self._filled(arrays, rows)
-        if settings["ctc"] == 1:
+        if settings["ctc"] == 1 and beam == 1:
             ids, scores = self._aligned_program(spec, ctc.read_ids)(filled)
             return ctc.to_the_left(np.asarray(ids))[:rows, None], np.asarray(scores)[:rows, None]
-        beam = how["beam_size"]
+        logits, padding_mask, encoded = self._aligned_program(spec, ctc.read_positions)(filled)
+        length = _buffer(how["limit"])
+        own_ids, own_scores = ctc.likeliest(logits, padding_mask, beam, length)
+        if settings["ctc"] == 1:
+            return own_ids[:rows], own_scores[:rows]
         ids, scores = self.ids(spec, filled, best=beam, **how)
-        logits, padding_mask = self._aligned_program(spec, ctc.read_positions)(filled)
+        if how["grammar"] is None:  # CTC knows none
+            given = encoded, padding_mask, {n: filled[n] for n in ("command", "example_weights")}, own_ids
+            by_decoder = np.asarray(self._aligned_program(spec, ctc.decoder_log_probabilities)(*given))
+            lengths = (own_ids != 0).sum(axis=2)
+            own_scores = np.where(lengths, by_decoder / ctc.penalty(lengths, how["alpha"]), -np.inf)
+            ids, scores = ctc.pooled(ids, scores, own_ids, own_scores)
         of_ctc = self._aligned_program(spec, ctc.log_probabilities)(logits, padding_mask, ids)
         given = scores, np.asarray(of_ctc), (ids != 0).sum(axis=2), settings["ctc"], how["alpha"]
         order, scores = ctc.joint_order(*given)
-        return np.take_along_axis(ids, order[..., None], axis=1)[:rows], scores[:rows]
+        order, scores = order[:rows, :beam], scores[:rows, :beam]
+        return np.take_along_axis(ids[:rows], order[..., None], axis=1), scores
 
     def _aligned_program(self, spec, function):
         """`function(model, spec, *arrays)` of `ctc.py`, compiled."""
@@ -228,7 +239,7 @@ class BatchDecoder:
         key = spec.signature, function.__name__
         with self._lock:
             if key not in self._aligned:
-                of_batch = function is not ctc.log_probabilities
+                of_batch = function in (ctc.read_ids, ctc.read_positions)
                 make = self._backend.compiled if of_batch else self._backend.fused
                 self._aligned[key] = make(self._model, *([spec] if of_batch else []), run, called=("ctc", *key))
             return self._aligned[key]

@@ -1,12 +1,14 @@
-"""Decoding with the net that reads text off the encoded inputs in order (CTC): alone, or to score a beam again."""
+"""Decoding with the net that reads text off the encoded inputs in order (CTC): alone, or together with the decoder."""
 
 import numpy as np
 from keras import ops
 
+from t2t_multimodel.decoding.ctc_beams import as_array, likeliest_texts
 from t2t_multimodel.decoding.decode import POSITIONS_STEP
 from t2t_multimodel.decoding.search import POSSIBLE, length_penalty
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.kernels.ctc import best_path
+from t2t_multimodel.vocabulary import EOS_ID
 
 
 def check_aligned(model, spec, settings):
@@ -20,25 +22,26 @@ def check_aligned(model, spec, settings):
         raise UserError(f"{spec.name}: decode hparams ctc and temperature exclude each other; leave one out")
     if settings["ctc"] < 1 and max(settings["beam_size"], settings["return_beams"]) < 2:
         raise UserError(
-            f"{spec.name}: decode hparam ctc={settings['ctc']:g} scores the hypotheses of a beam again; set beam_size "
+            f"{spec.name}: decode hparam ctc={settings['ctc']:g} scores hypotheses by CTC and decoder; set beam_size "
             "above 1, or ctc=1 to leave the decoder out"
         )
 
 
 def read_positions(model, spec, batch):
-    """What the aligned net says of each encoded position: logits float32 [B, S, V], padding_mask [B, S].
+    """What the aligned net says of each encoded position: logits float32 [B, S, V], padding_mask [B, S]; and what it
+    read, encoded [B, S, d].
 
     Padded to as many positions as few programs serve, as by `decode.read_source`.
     """
     encoded, padding_mask, _, _ = model.encode(batch, spec)
     more = -ops.shape(encoded)[1] % POSITIONS_STEP
-    logits = ops.pad(model.aligned_net(spec)(encoded), [[0, 0], [0, more], [0, 0]])
-    return logits, ops.pad(padding_mask, [[0, 0], [0, more]])
+    longer = lambda x: ops.pad(x, [[0, 0], [0, more], [0, 0]])
+    return longer(model.aligned_net(spec)(encoded)), ops.pad(padding_mask, [[0, 0], [0, more]]), longer(encoded)
 
 
 def read_ids(model, spec, batch):
     """The ids of the likeliest path, its log-probability: int32 [B, S], zeros between and behind; float32 [B]."""
-    logits, padding_mask = read_positions(model, spec, batch)
+    logits, padding_mask, _ = read_positions(model, spec, batch)
     real = padding_mask > 0
     ids = ops.where(real, best_path(logits), 0)
     most = ops.max(ops.log_softmax(logits), axis=-1)
@@ -60,6 +63,34 @@ def to_the_left(ids):
     return np.take_along_axis(ids, order, axis=1)
 
 
+def decoder_log_probabilities(model, spec, encoded, padding_mask, rows, ids):
+    """What the decoder gives to each hypothesis: ids int32 [B, beam, T] → float32 [B, beam]; see
+    `MultiModel.log_probabilities`.
+    """
+    return model.log_probabilities(spec, encoded, padding_mask, rows, ids)
+
+
+def likeliest(logits, padding_mask, beams, length):
+    """The hypotheses of CTC alone, over all paths: ids int32 [B, beams, length] with end-of-sequence, and their
+    log-probabilities [B, beams], -inf where there are fewer.
+    """
+    frames = np.asarray(padding_mask).sum(axis=1).astype(int)
+    texts = likeliest_texts(np.asarray(ops.log_softmax(logits)), frames, beams)
+    return as_array(texts, beams, length, EOS_ID)
+
+
+def pooled(ids, scores, more_ids, more_scores):
+    """The hypotheses of two searches, those of the second without what the first has: their score is -inf then."""
+    known = (more_ids[:, :, None] == ids[:, None]).all(axis=3).any(axis=2)
+    more_scores = np.where(known, -np.inf, more_scores)
+    return np.concatenate([ids, more_ids], axis=1), np.concatenate([scores, more_scores], axis=1)
+
+
+def penalty(lengths, alpha):
+    """The length penalty of `search.length_penalty`, in numpy."""
+    return np.asarray(length_penalty(np.asarray(lengths, np.float32), np.float32(alpha)))
+
+
 def joint_order(scores, of_ctc, lengths, weight, alpha):
     """The hypotheses of a beam in the order of both scores (Watanabe et al. 2017, eq. 14).
 
@@ -70,8 +101,7 @@ def joint_order(scores, of_ctc, lengths, weight, alpha):
     Returns:
       int [B, beam], best first; the scores in that order. What the beam has nothing for stays at the end.
     """
-    penalty = np.asarray(length_penalty(np.asarray(lengths, np.float32), np.float32(alpha)))
-    joint = (1.0 - weight) * scores + weight * np.maximum(of_ctc, 0.01 * POSSIBLE) / penalty
+    joint = (1.0 - weight) * scores + weight * np.maximum(of_ctc, 0.01 * POSSIBLE) / penalty(lengths, alpha)
     joint = np.where(scores > POSSIBLE, joint, scores)
     order = np.argsort(-joint, axis=1, kind="stable")
     return order, np.take_along_axis(joint, order, axis=1)

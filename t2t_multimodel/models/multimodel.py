@@ -143,6 +143,23 @@ class MultiModel(Layer):
             mean = (1.0 - share) * mean + share * report["ctc_loss"]
         return mean + load_balance_loss, report | of_targets
 
+    def log_probabilities(self, spec, encoded, padding_mask, rows, ids):
+        """Of several texts for each row, by the decoder.
+
+        Args:
+          encoded, padding_mask: of `encode`. rows: {"command", "example_weights"} of the batch.
+          ids: int32 [B, texts, T], 0 behind end-of-sequence.
+
+        Returns:
+          float32 [B, texts], natural logarithms.
+        """
+        texts, length = ids.shape[1:]
+        encoded, padding_mask, *values = (ops.repeat(x, texts, axis=0) for x in (encoded, padding_mask, *rows.values()))
+        batch = dict(zip(rows, values)) | {"targets": ops.reshape(ids, [-1, length])}
+        outputs, _ = self._outputs(batch, spec, (encoded, padding_mask, None, []), False)
+        _, of_ids = self.head(spec).loss(outputs, spec.targets.of_batch(batch, "targets"), batch["example_weights"])
+        return ops.reshape(ops.sum(of_ids["log_probability"] * of_ids["weights"], axis=1), [-1, texts])
+
     def evaluate(self, batch, spec):
         """Teacher-forced: {"weights": [B, …], and each of the head's `statistics`, of that shape}."""
         _, report = self.loss(batch, spec, training=False)

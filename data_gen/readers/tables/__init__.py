@@ -91,9 +91,18 @@ def read_rows(path, form=TableFormat(), columns=None, wanted=None):  # noqa: B00
 
 
 def all_inside(path, columns):
-    """Whether the pictures and recordings in `columns` are inside of the table, known unread: in those of a tar."""
+    """Whether all pictures and recordings in `columns` are inside of the table, as is known without reading rows."""
     tar_rows = f"{__name__}.tar_rows"
-    return format_of(path) == ".tar" and not any(map(importlib.import_module(tar_rows).is_text, columns))
+    if format_of(path) == ".tar":
+        return not any(map(importlib.import_module(tar_rows).is_text, columns))
+    return all_in_cells(path, columns)
+
+
+def all_in_cells(path, columns):
+    """Whether each row has its pictures and recordings as bytes in `columns`, as Parquet's own counts say."""
+    return format_of(path) == ".parquet" and importlib.import_module(f"{__name__}.arrow_rows").holds_all_bytes(
+        path, columns
+    )
 
 
 def cell(cells, name):

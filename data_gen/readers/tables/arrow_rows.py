@@ -1,5 +1,6 @@
 """Parquet, Arrow and Feather, read in batches; classes get the names that Hugging Face's metadata has for them."""
 
+import contextlib
 import datetime
 import decimal
 import itertools
@@ -8,10 +9,11 @@ import os
 
 from t2t_multimodel.data_gen.readers.tables import Row
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.regular_files import open_regular
+from t2t_multimodel.regular_files import open_regular, require_regular
 
 _BATCH = 1024  # rows
 _BATCH_WITH_BYTES = 16  # of pictures or recordings
+_BUFFER = 1 << 20  # bytes
 _MOST_BATCH = 1 << 31  # bytes
 _MOST_ROW_GROUP = 1 << 34  # bytes, uncompressed, as the file says
 
@@ -28,33 +30,80 @@ def pyarrow_for(path):
 def read(path, form, columns=None, wanted=None):
     """Yields the `Row`s; a place is the number of the row, from 1."""
     pyarrow = pyarrow_for(path)
-    name, number = os.path.basename(os.fspath(path)), 0
+    name, classes = os.path.basename(os.fspath(path)), None
+    with contextlib.closing(_batches(path, columns)) as batches:
+        for first, rows in batches:
+            numbers = range(first, first + rows.num_rows)
+            if wanted is not None:
+                numbers = list(itertools.compress(numbers, wanted[first - 1 : first - 1 + rows.num_rows]))
+                if not numbers:
+                    continue
+                if len(numbers) < rows.num_rows:
+                    rows = rows.take(pyarrow.array([i - first for i in numbers]))
+            classes = class_names(rows.schema) if classes is None else classes
+            names = [n for n in rows.schema.names if columns is None or _needed(n, columns)]
+            with _said_of(path):
+                lists = [_values(rows.column(n), classes.get(n)) for n in names]
+            for i, *values in zip(numbers, *lists) if names else ():
+                yield Row(f"{name}:{i}", dict(zip(names, values)))
+
+
+def _batches(path, columns):
+    """Yields `(number of the first row, a checked RecordBatch)`, of few rows where there are pictures or recordings."""
+    pyarrow = pyarrow_for(path)
     is_parquet = os.fspath(path).lower().endswith(".parquet")
+    number = 1
+    with _said_of(path), contextlib.ExitStack() as opened:
+        if is_parquet:
+            schema, batches = _parquet(opened, path, columns)
+        else:
+            schema, batches = _arrow(pyarrow, opened.enter_context(open_regular(path)))
+        for batch in batches:
+            if batch.nbytes > _MOST_BATCH:
+                raise UserError(f"{path}: {batch.num_rows:,} rows of {batch.nbytes:,} bytes; write smaller batches")
+            batch.validate(full=True)  # offsets outside of the buffers would be read as they are
+            for rows in _slices(batch, _rows_at_once(schema)):
+                yield number, rows.replace_schema_metadata(schema.metadata)
+                number += rows.num_rows
+
+
+@contextlib.contextmanager
+def _said_of(path):
+    """Says what went wrong with the file at `path` in words."""
+    pyarrow = pyarrow_for(path)
     try:
-        with open_regular(path) as file:
-            opened = _parquet(file, path, columns) if is_parquet else _arrow(pyarrow, file)
-            schema, batches = opened
-            classes = class_names(schema)
-            for batch in batches:
-                if batch.nbytes > _MOST_BATCH:
-                    raise UserError(f"{path}: {batch.num_rows:,} rows of {batch.nbytes:,} bytes; write smaller batches")
-                batch.validate(full=True)  # offsets outside of the buffers would be read as they are
-                for rows in _slices(batch, _rows_at_once(schema)):
-                    first, number = number + 1, number + rows.num_rows
-                    numbers = range(first, number + 1)
-                    if wanted is not None:
-                        numbers = list(itertools.compress(numbers, wanted[first - 1 : number]))
-                        if not numbers:
-                            continue
-                        rows = rows.take(pyarrow.array([i - first for i in numbers]))
-                    names = [n for n in rows.schema.names if columns is None or _needed(n, columns)]
-                    lists = [_values(rows.column(n), classes.get(n)) for n in names]
-                    for i, *values in zip(numbers, *lists) if names else ():
-                        yield Row(f"{name}:{i}", dict(zip(names, values)))
+        yield
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror or _first_line(error)})") from None
     except (pyarrow.ArrowException, ValueError, KeyError, OverflowError, MemoryError) as error:  # of a damaged file
         raise UserError(f"{path}: can't be read as {_form(path)} ({_first_line(error)}); get it again") from None
+
+
+def holds_all_bytes(path, columns):
+    """Whether each of `columns` has a picture's or recording's bytes in every row, as Parquet's own counts say."""
+    if not os.path.exists(path):  # the one who reads its rows says so
+        return False
+    with _said_of(path), contextlib.ExitStack() as opened:
+        file = _opened_parquet(opened, path)
+        groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+        chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+        lacking = {chunk.path_in_schema for chunk in chunks if not chunk.statistics or chunk.statistics.null_count != 0}
+        bytes_in = _paths_of_bytes(file.schema_arrow)
+        return all(column in bytes_in and bytes_in[column] not in lacking for column in columns)
+
+
+def _paths_of_bytes(schema):
+    """{column: the name that Parquet has for its bytes}, of columns of bytes and of those with a value "bytes"."""
+    import pyarrow.types as types
+
+    found = {}
+    for field in schema:
+        if types.is_struct(field.type) and (index := field.type.get_field_index("bytes")) >= 0:
+            if _has_bytes(field.type.field(index).type):
+                found[field.name] = f"{field.name}.bytes"
+        elif _has_bytes(field.type):
+            found[field.name] = field.name
+    return found
 
 
 def features_of(schema):
@@ -78,16 +127,21 @@ def class_names(schema):
     return found
 
 
-def _parquet(file, path, columns):
+def _opened_parquet(opened, path):
     import pyarrow.parquet as parquet
 
-    opened = parquet.ParquetFile(file)
-    for group in range(opened.metadata.num_row_groups):
-        if opened.metadata.row_group(group).total_byte_size > _MOST_ROW_GROUP:
+    require_regular(path)
+    # By its path, in small parts and without reading ahead, all of which would take new memory for every row group.
+    return opened.enter_context(parquet.ParquetFile(os.fspath(path), pre_buffer=False, buffer_size=_BUFFER))
+
+
+def _parquet(opened, path, columns):
+    file = _opened_parquet(opened, path)
+    for group in range(file.metadata.num_row_groups):
+        if file.metadata.row_group(group).total_byte_size > _MOST_ROW_GROUP:
             raise UserError(f"{path}: a row group of more than {_MOST_ROW_GROUP:,} bytes; write smaller ones")
-    names = opened.schema_arrow.names
-    wanted = [n for n in names if columns is None or _needed(n, columns)]
-    return opened.schema_arrow, opened.iter_batches(_rows_at_once(opened.schema_arrow), columns=wanted)
+    wanted = [n for n in file.schema_arrow.names if columns is None or _needed(n, columns)]
+    return file.schema_arrow, file.iter_batches(_rows_at_once(file.schema_arrow), columns=wanted)
 
 
 def _arrow(pyarrow, file):
