@@ -212,15 +212,14 @@ class BatchDecoder:
         if settings["ctc"] == 1 and beam == 1:
             ids, scores = self._aligned_program(spec, ctc.read_ids)(filled)
             return ctc.to_the_left(np.asarray(ids))[:rows, None], np.asarray(scores)[:rows, None]
-        logits, padding_mask, encoded = self._aligned_program(spec, ctc.read_positions)(filled)
+        logits, padding_mask = self._aligned_program(spec, ctc.read_positions)(filled)
         length = _buffer(how["limit"])
         own_ids, own_scores = ctc.likeliest(logits, padding_mask, beam, length)
         if settings["ctc"] == 1:
             return own_ids[:rows], own_scores[:rows]
         ids, scores = self.ids(spec, filled, best=beam, **how)
         if how["grammar"] is None:  # CTC knows none
-            given = encoded, padding_mask, {n: filled[n] for n in ("command", "example_weights")}, own_ids
-            by_decoder = np.asarray(self._aligned_program(spec, ctc.decoder_log_probabilities)(*given))
+            by_decoder = self._log_probabilities(spec, filled, own_ids)
             lengths = (own_ids != 0).sum(axis=2)
             own_scores = np.where(lengths, by_decoder / ctc.penalty(lengths, how["alpha"]), -np.inf)
             ids, scores = ctc.pooled(ids, scores, own_ids, own_scores)
@@ -239,10 +238,22 @@ class BatchDecoder:
         key = spec.signature, function.__name__
         with self._lock:
             if key not in self._aligned:
-                of_batch = function in (ctc.read_ids, ctc.read_positions)
+                of_batch = function is not ctc.log_probabilities
                 make = self._backend.compiled if of_batch else self._backend.fused
                 self._aligned[key] = make(self._model, *([spec] if of_batch else []), run, called=("ctc", *key))
             return self._aligned[key]
+
+    def _log_probabilities(self, spec, filled, ids):
+        """What the decoder gives to each text: ids int32 [rows, texts, T] → float32 [rows, texts]."""
+        texts = ids.shape[1]
+        key = spec.signature, "by_decoder", texts
+        with self._lock:
+            if key not in self._aligned:
+                run = lambda batch: self._model.log_probabilities(batch, spec, texts)
+                self._aligned[key] = self._backend.compiled(
+                    self._model, spec, run, called=("ctc", *key), with_targets=True
+                )
+        return np.asarray(self._aligned[key](filled | {"targets": ids.reshape(len(ids), -1)}))
 
     def predicted(self, spec, arrays):
         """What a head that is not autoregressive predicts: {name: numpy array [rows, …]}."""

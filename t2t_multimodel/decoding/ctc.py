@@ -28,20 +28,19 @@ def check_aligned(model, spec, settings):
 
 
 def read_positions(model, spec, batch):
-    """What the aligned net says of each encoded position: logits float32 [B, S, V], padding_mask [B, S]; and what it
-    read, encoded [B, S, d].
+    """What the aligned net says of each encoded position: logits float32 [B, S, V], padding_mask [B, S].
 
     Padded to as many positions as few programs serve, as by `decode.read_source`.
     """
     encoded, padding_mask, _, _ = model.encode(batch, spec)
     more = -ops.shape(encoded)[1] % POSITIONS_STEP
-    longer = lambda x: ops.pad(x, [[0, 0], [0, more], [0, 0]])
-    return longer(model.aligned_net(spec)(encoded)), ops.pad(padding_mask, [[0, 0], [0, more]]), longer(encoded)
+    logits = ops.pad(model.aligned_net(spec)(encoded), [[0, 0], [0, more], [0, 0]])
+    return logits, ops.pad(padding_mask, [[0, 0], [0, more]])
 
 
 def read_ids(model, spec, batch):
     """The ids of the likeliest path, its log-probability: int32 [B, S], zeros between and behind; float32 [B]."""
-    logits, padding_mask, _ = read_positions(model, spec, batch)
+    logits, padding_mask = read_positions(model, spec, batch)
     real = padding_mask > 0
     ids = ops.where(real, best_path(logits), 0)
     most = ops.max(ops.log_softmax(logits), axis=-1)
@@ -61,13 +60,6 @@ def to_the_left(ids):
     """Ids with the zeros between them moved behind them; numpy, [B, S] → the same."""
     order = np.argsort(ids == 0, axis=1, kind="stable")
     return np.take_along_axis(ids, order, axis=1)
-
-
-def decoder_log_probabilities(model, spec, encoded, padding_mask, rows, ids):
-    """What the decoder gives to each hypothesis: ids int32 [B, beam, T] → float32 [B, beam]; see
-    `MultiModel.log_probabilities`.
-    """
-    return model.log_probabilities(spec, encoded, padding_mask, rows, ids)
 
 
 def likeliest(logits, padding_mask, beams, length):

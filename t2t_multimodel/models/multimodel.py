@@ -143,19 +143,16 @@ class MultiModel(Layer):
             mean = (1.0 - share) * mean + share * report["ctc_loss"]
         return mean + load_balance_loss, report | of_targets
 
-    def log_probabilities(self, spec, encoded, padding_mask, rows, ids):
-        """Of several texts for each row, by the decoder.
+    def log_probabilities(self, batch, spec, texts):
+        """Of so many texts for each row, by the decoder, float32 [B, texts]: natural logarithms.
 
-        Args:
-          encoded, padding_mask: of `encode`. rows: {"command", "example_weights"} of the batch.
-          ids: int32 [B, texts, T], 0 behind end-of-sequence.
-
-        Returns:
-          float32 [B, texts], natural logarithms.
+        Args: batch: its targets are int32 [B, texts · T], one text behind the other, each 0 behind end-of-sequence.
         """
-        texts, length = ids.shape[1:]
+        rows = {name: batch[name] for name in ("command", "example_weights")}
+        encoded, padding_mask, _, _ = self.encode(batch, spec)
         encoded, padding_mask, *values = (ops.repeat(x, texts, axis=0) for x in (encoded, padding_mask, *rows.values()))
-        batch = dict(zip(rows, values)) | {"targets": ops.reshape(ids, [-1, length])}
+        length = ops.shape(batch["targets"])[1] // texts
+        batch = dict(zip(rows, values)) | {"targets": ops.reshape(batch["targets"], [-1, length])}
         outputs, _ = self._outputs(batch, spec, (encoded, padding_mask, None, []), False)
         _, of_ids = self.head(spec).loss(outputs, spec.targets.of_batch(batch, "targets"), batch["example_weights"])
         return ops.reshape(ops.sum(of_ids["log_probability"] * of_ids["weights"], axis=1), [-1, texts])

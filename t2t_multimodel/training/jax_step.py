@@ -159,10 +159,14 @@ class Step:
             variable.assign(value)
 
 
-def compiled(model, spec, function, called=None):
-    """`function(batch without targets)` of a model as one program for each set of shapes; `called` says nothing."""
+def compiled(model, spec, function, called=None, with_targets=False):
+    """`function(batch)` of a model as one program for each set of shapes; `called` says nothing; the batch has no
+    targets.
+
+    Args: with_targets: the batch has targets.
+    """
     program = fused(model, function)
-    targets = {joined_name("targets", name) for name in spec.targets.tensors()}
+    targets = set() if with_targets else {joined_name("targets", name) for name in spec.targets.tensors()}
     return lambda batch: program({name: array for name, array in batch.items() if name not in targets})
 
 

@@ -287,12 +287,12 @@ def _floats(report):
     return {name: float(value) for name, value in report.items()}
 
 
-def compiled(model, spec, function, called=None):
-    """`function(batch without targets)` of a model as a graph that serves batches of all lengths.
+def compiled(model, spec, function, called=None, with_targets=False):
+    """`function(batch)` of a model as a graph that serves batches of all lengths; the batch has no targets.
 
-    Args: called: as of `fused`.
+    Args: called: as of `fused`. with_targets: the batch has targets.
     """
-    targets = {joined_name("targets", name) for name in spec.targets.tensors()}
+    targets = set() if with_targets else {joined_name("targets", name) for name in spec.targets.tensors()}
     signature = {name: shape for name, shape in batch_signature(spec).items() if name not in targets}
     serving = program(signature, keeper=called and keeper_of(model), called=called)(function)
     return lambda batch: serving({name: batch[name] for name in signature})
