@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 _NEVER = -math.inf
-_IDS_A_FRAME = 8  # that may go on a text; all others together are below a hundredth where a model has learnt to listen
+_IDS_A_FRAME = 8  # that a text may go on with: the likeliest
 
 
 def likeliest_texts(log_probabilities, frame_counts, beams):
