@@ -15,21 +15,6 @@ STATIC_SHAPES = False  # one trace serves every length
 UPDATES_UNDER_WAY = 0  # an update ends with its call
 REPORTED = ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
 REPORTED_WHERE_THERE = ("ctc_loss", "ctc_too_long")  # of problems that have them
-# Passes of TensorFlow's graph optimiser (Grappler). The first turns trees of additions, of gradients too, back into an
-# AddN (see `Step`) wherever it knows the shapes. Without the others a step computes the same bits in the same time, and
-# the first updates of eight problems come four seconds sooner.
-_PASSES_LEFT_OUT = (
-    "arithmetic_optimization",
-    "dependency_optimization",
-    "function_optimization",
-    "implementation_selector",
-    "layout_optimizer",
-    "loop_optimization",
-    "pin_to_host_optimization",
-    "remapping",
-    "scoped_allocator_optimization",
-    "shape_optimization",
-)
 
 
 class Step:
@@ -41,7 +26,8 @@ class Step:
 
     def __init__(self, model, optimizer, hparams):
         self.model, self.optimizer, self.hparams = model, optimizer, hparams
-        tf.config.optimizer.set_experimental_options(dict.fromkeys(_PASSES_LEFT_OUT, False))
+        # Grappler turns trees of additions, of gradients too, back into such an AddN wherever it knows the shapes.
+        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
         self._updates, self._gradients, self._applies, self._evaluations = {}, {}, {}, {}
         self._plain_gradients, self._surgeries = {}, {}
         self._weight_signature = [tf.TensorSpec([], tf.float32)] if hparams.loss_balance != "none" else []
