@@ -14,32 +14,33 @@ _FEW_BYTES = 1 << 20  # go through the pipe
 
 @dataclasses.dataclass(frozen=True)
 class Sent:
-    """What goes through the pipe."""
+    """What goes through the pipe of the process pool, from a process to its own child."""
 
-    pickled: bytes
-    path: str  # of the file; "": there is none
-    sizes: tuple  # of the contents in it, in bytes
+    pickled: bytes  # the samples, without the bytes of `media.Content`
+    contents: tuple  # these bytes, where they are few
+    path: str = ""  # of the file with them, where they are many
+    sizes: tuple = ()  # of each in the file, in bytes
 
 
 def send(samples, folder):
-    """The `Sent` of a list of samples; the bytes of `media.Content` are in a file in `folder`, if there is one."""
+    """The `Sent` of a list of samples; many bytes go into a file in `folder`, if there is one."""
     buffers: list = []
     pickled = pickle.dumps(samples, protocol=5, buffer_callback=buffers.append)
     contents = [buffer.raw() for buffer in buffers]
     sizes = tuple(content.nbytes for content in contents)
     if folder is None or sum(sizes) <= _FEW_BYTES:
-        return Sent(pickle.dumps(samples, protocol=5), "", ())
+        return Sent(pickled, tuple(map(bytes, contents)))
     path = os.path.join(folder, uuid.uuid4().hex)
     with open(path, "wb") as file:
         file.writelines(contents)
-    return Sent(pickled, path, sizes)
+    return Sent(pickled, (), path, sizes)
 
 
 def receive(sent):
-    """The samples again."""
-    if not sent.path:
-        return pickle.loads(sent.pickled)
-    with open(sent.path, "rb") as file:
-        contents = [file.read(size) for size in sent.sizes]
-    os.remove(sent.path)
+    """The samples again; removes the file."""
+    contents = sent.contents
+    if sent.path:
+        with open(sent.path, "rb") as file:
+            contents = [file.read(size) for size in sent.sizes]
+        os.remove(sent.path)
     return pickle.loads(sent.pickled, buffers=contents)

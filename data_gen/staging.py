@@ -4,6 +4,7 @@
 - `made_from.json`: the fingerprint and the arguments; a job with other ones removes the folder and logs it;
 - `partitions/`: records of ranges of samples (`partitions.py`); a partition is finished when its JSON file exists;
   `<split>.all.json` means that all samples of the split are in partitions;
+- `sending/`: bytes on their way to a worker (`sending.py`), removed as they arrive;
 - `shards/<split>-<number>.json`: size, sha256 and number of examples of a finished shard;
 - `store/`: the shards and, at the end, all other files; renamed to `data_dir/<problem>`.
 

@@ -2,6 +2,8 @@
 
 import os
 
+from t2t_multimodel.data_gen.readers.members import version_of
+
 _CODES = {"train": 0, "dev": 1, "test": 2}
 EVERY = 3  # of a row that can't be read: each split reports it
 
@@ -34,9 +36,5 @@ def code_of(split):
 
 
 def state_of(table):
-    """(size, time of the last change) of a file; None for a folder, whose files may change without it."""
-    try:
-        status = os.stat(table)
-    except OSError:
-        return None
-    return None if os.path.isdir(table) else (status.st_size, status.st_mtime_ns)
+    """The `version_of` a file; None for a folder, whose files may change without it."""
+    return None if os.path.isdir(table) else version_of(table)

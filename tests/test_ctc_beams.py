@@ -49,10 +49,10 @@ def test_the_same_id_twice_needs_a_blank_between():
     assert likeliest_texts(certain[None, :2], [2], 2)[0][0][0] == (1,)
 
 
-def test_texts_as_arrays_end_and_what_is_missing_or_too_long_is_impossible():
-    ids, scores = as_array([[((5, 6), -1.0), ((5, 6, 7, 8), -2.0)], [((), -0.5)]], beams=2, length=4, end=2)
-    assert ids.tolist() == [[[5, 6, 2, 0], [0] * 4], [[2, 0, 0, 0], [0] * 4]]
-    assert scores.tolist() == [[-1.0, -np.inf], [-0.5, -np.inf]]
+def test_texts_as_arrays_end_or_are_cut_and_what_is_missing_is_impossible():
+    ids, scores = as_array([[((5, 6), -1.0), ((5, 6, 7, 8), -2.0)], [((), -0.5)]], beams=2, length=4, limit=3, end=2)
+    assert ids.tolist() == [[[5, 6, 2, 0], [5, 6, 7, 0]], [[2, 0, 0, 0], [0] * 4]]
+    assert scores.tolist() == [[-1.0, -2.0], [-0.5, -np.inf]]
 
 
 def test_a_text_that_both_searches_found_is_there_once():

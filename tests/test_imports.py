@@ -90,7 +90,7 @@ ADAPTERS = tuple(
 # Must not be imported by `--help`: only inside functions, in whatever the commands import at the top.
 HEAVY = BACKENDS | {"uvicorn", "keras", "matplotlib", "sacrebleu", "jiwer", "nltk", "jinja2", "optuna"}
 BANNED_CALLS = {"eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.dump", "numpy.save", "shelve.open"}
-# pickle there passes between a process and its own children, in memory; nothing is read from a file.
+# pickle there passes between a process and its own children, through a pipe; no pickle is read from a file.
 MAY_PICKLE = ("data_gen/workers.py", "data_gen/sending.py", "data_gen/readers/media.py")
 
 

@@ -85,6 +85,8 @@ def test_melodies_are_learnt_by_ctc_and_by_the_decoder(trained):
     assert answers(model, batch) == texts(batch)
     assert answers(model, batch, ctc=0.3, beam_size=3) == texts(batch)
     assert answers(model, batch, ctc=1, beam_size=3) == texts(batch)
+    for settings in ({"ctc": 1}, {"ctc": 1, "beam_size": 3}, {"ctc": 0.3, "beam_size": 3}):
+        assert all(len(text.split()) <= 1 for text in answers(model, batch, max_length=1, **settings))
     seen = step.observe(SPEECH, batch)
     read = [Ids().decode(row) for row in seen["aligned_ids"].tolist()]
     assert read == texts(batch)

@@ -52,7 +52,7 @@ def tar_members(archive, inside=None):
       UserError: not a tar, a compressed tar (its members have no offsets), or a truncated one.
     """
     archive = str(archive)
-    version = _version(archive)
+    version = version_of(archive)
     kept = _kept_tars.get((archive, inside))
     if kept and kept.version == version:
         for name, offset, size in zip(kept.names.split("\0"), kept.offsets, kept.sizes):
@@ -64,7 +64,7 @@ def tar_members(archive, inside=None):
         offsets.append(member.offset)
         sizes.append(member.size)
         yield member
-    if version == _version(archive):
+    if version == version_of(archive):
         _keep(archive, inside, _KeptTar(version, "\0".join(names), offsets, sizes))
 
 
@@ -186,12 +186,12 @@ def _keep(archive, inside, tar):
         _kept_tars[archive, inside] = tar
 
 
-def _version(path):
-    """(size, time of the last change) of a file; (None, None) if there is none."""
+def version_of(path):
+    """(size, time of the last change) of a file; None if there is none."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
-        return None, None
+        return None
     return status.st_size, status.st_mtime_ns
 
 

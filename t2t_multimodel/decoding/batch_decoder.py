@@ -211,10 +211,11 @@ class BatchDecoder:
         filled = self._filled(arrays, rows)
         if settings["ctc"] == 1 and beam == 1:
             ids, scores = self._aligned_program(spec, ctc.read_ids)(filled)
-            return ctc.to_the_left(np.asarray(ids))[:rows, None], np.asarray(scores)[:rows, None]
+            ids = ctc.to_the_left(np.asarray(ids))[:, : how["limit"]]
+            return ids[:rows, None], np.asarray(scores)[:rows, None]
         logits, padding_mask = self._aligned_program(spec, ctc.read_positions)(filled)
-        length = _buffer(how["limit"])
-        own_ids, own_scores = ctc.likeliest(logits, padding_mask, beam, length)
+        limit = how["limit"]
+        own_ids, own_scores = ctc.likeliest(logits, padding_mask, beam, _buffer(limit), limit)
         if settings["ctc"] == 1:
             return own_ids[:rows], own_scores[:rows]
         ids, scores = self.ids(spec, filled, best=beam, **how)

@@ -62,13 +62,13 @@ def to_the_left(ids):
     return np.take_along_axis(ids, order, axis=1)
 
 
-def likeliest(logits, padding_mask, beams, length):
+def likeliest(logits, padding_mask, beams, length, limit):
     """The hypotheses of CTC alone, over all paths: ids int32 [B, beams, length] with end-of-sequence, and their
-    log-probabilities [B, beams], -inf where there are fewer.
+    log-probabilities [B, beams], -inf where there are fewer. No text has more than `limit` ids.
     """
     frames = np.asarray(padding_mask).sum(axis=1).astype(int)
     texts = likeliest_texts(np.asarray(ops.log_softmax(logits)), frames, beams)
-    return as_array(texts, beams, length, EOS_ID)
+    return as_array(texts, beams, length, limit, EOS_ID)
 
 
 def pooled(ids, scores, more_ids, more_scores):

@@ -56,16 +56,17 @@ def _sum(a, b):
     return a if b == _NEVER else a + math.log1p(math.exp(b - a))
 
 
-def as_array(texts, beams, length, end):
+def as_array(texts, beams, length, limit, end):
     """The texts of `likeliest_texts` as ids int32 [B, beams, length] that end in `end`, and their log-probabilities.
 
-    A text that is too long, and what a row has fewer than `beams`, is empty with a log-probability of -inf.
+    A text is cut to `limit` ids with its end, as the decoder's are; what a row has fewer than `beams` is empty, with a
+    log-probability of -inf.
     """
     ids = np.zeros((len(texts), beams, length), np.int32)
     scores = np.full((len(texts), beams), -np.inf, np.float32)
     for row, of_row in enumerate(texts):
         for beam, (text, score) in enumerate(of_row):
-            if len(text) < length:
-                ids[row, beam, : len(text) + 1] = (*text, end)
-                scores[row, beam] = score
+            written = (*text, end)[:limit]
+            ids[row, beam, : len(written)] = written
+            scores[row, beam] = score
     return ids, scores
