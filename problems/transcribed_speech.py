@@ -25,6 +25,7 @@ class TranscribedSpeech(FileProblem):
 
     audio = Audio(rate=16000)  # recordings are resampled to this rate
     language = "English"  # of the transcripts, for reports
+    units = "subwords"  # of the transcripts; "characters" where recordings are few (docs/speech.md)
     metrics = ("cer", "wer")
 
     _form = "train/transcripts.tsv (dev, test alike), one recording per line: file ⇥ text, and the recordings beside it"
@@ -35,7 +36,7 @@ class TranscribedSpeech(FileProblem):
 
     @functools.cached_property
     def targets(self):
-        return Text(self.language)
+        return Text(self.language, units=self.units)
 
     @shared_out
     def read_samples(self, split):

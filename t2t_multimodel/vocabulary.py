@@ -51,6 +51,7 @@ class Vocabulary:
         pieces = map(self._processor.id_to_piece, range(self.size))
         self._words_stand_alone = not any("\u2581" in piece.lstrip("\u2581") for piece in pieces)
         self._first_words, self._words = _Words(self._processor, ""), _Words(self._processor, " ")
+        self._characters = _Characters(self._processor)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
@@ -73,23 +74,31 @@ class Vocabulary:
             raise _damaged(folder / TABLE_FILE, "a command has an id that commands do not have")
         return vocabulary
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, units: str = "subwords") -> list[int]:
         """The ids of `text`, a list of int, without end-of-sequence; `decode` gives exactly `text` back.
+
+        Args:
+          units: "subwords", or "characters": the ids that each character has by itself, one, or those of its bytes.
 
         Raises:
           UserError: `text` is not valid Unicode (it holds half of a surrogate pair).
         """
-        return self._processor.encode(_escape(text))
+        return self.encode_batch([text], units)[0] if units == "characters" else self._processor.encode(_escape(text))
 
-    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        """`[encode(t) for t in texts]`, faster."""
-        return self._processor.encode([_escape(text) for text in texts], num_threads=1)
+    def encode_batch(self, texts: Iterable[str], units: str = "subwords") -> list[list[int]]:
+        """`[encode(t, units) for t in texts]`, faster."""
+        escaped = [_escape(text) for text in texts]
+        if units == "characters":
+            return [[i for character in text for i in self._characters[character]] for text in escaped]
+        return self._processor.encode(escaped, num_threads=1)
 
-    def encode_packed(self, texts: Iterable[str]) -> list[bytes]:
+    def encode_packed(self, texts: Iterable[str], units: str = "subwords") -> list[bytes]:
         """The ids of each of `texts` as bytes, `varints` of what `encode` gives; several times as fast.
 
         A word that came before is looked up, since no subword reaches from one word into the next.
         """
+        if units == "characters":
+            return [varints(ids) for ids in self.encode_batch(texts, units)]
         packed = []
         for text in texts:
             text = _escape(text)
@@ -166,6 +175,17 @@ class _Words(dict[str, bytes]):
         return packed
 
 
+class _Characters(dict[str, list[int]]):
+    """{character: its ids}, made when asked for."""
+
+    def __init__(self, processor: "SentencePieceProcessor") -> None:
+        self._processor = processor
+
+    def __missing__(self, character: str) -> list[int]:
+        self[character] = ids = self._processor.encode(character)
+        return ids
+
+
 class GraphTokenizer:
     """A vocabulary inside a TensorFlow graph: the same ids as `Vocabulary.encode`, the same text as `decode`.
 
@@ -181,12 +201,14 @@ class GraphTokenizer:
         self.tokenizer = tensorflow_text.SentencepieceTokenizer(model=model, out_type=tf.int32)
         self._is_text = tuple(is_text)
 
-    def tokenize(self, strings: Any) -> Any:
+    def tokenize(self, strings: Any, units: str = "subwords") -> Any:
         """Strings, a tensor [batch] → ids, a ragged int32 tensor [batch, (length)], without end-of-sequence."""
         import tensorflow as tf
 
         for plain, escaped in ESCAPES:
             strings = tf.strings.regex_replace(strings, plain, escaped)
+        if units == "characters":
+            return self.tokenizer.tokenize(tf.strings.unicode_split(strings, "UTF-8")).merge_dims(1, 2)
         return self.tokenizer.tokenize(strings)
 
     def detokenize(self, ids: Any) -> Any:

@@ -20,6 +20,7 @@ SENTENCES = [" ".join(RANDOM.choice(WORDS, n)) for n in (3, 9, 5, 7, 12, 4, 30, 
 SOUNDS = [RANDOM.integers(-9000, 9000, n).astype(np.int16) for n in (400, 900, 650)]
 SHIPPED = {
     "text": (Text("English"), SENTENCES, [""]),
+    "characters": (Text("English", units="characters"), SENTENCES, [""]),
     "image": (Image(9, 12, 3), list(RANDOM.integers(0, 256, (3, 9, 12, 3)).astype(np.uint8)), []),
     "audio": (Audio(1000), SOUNDS, [np.zeros(0, np.int16)]),
     "waveform": (Audio(1000, "waveform"), SOUNDS, []),

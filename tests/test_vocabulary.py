@@ -102,17 +102,21 @@ def test_counted_words_give_the_vocabulary_that_whole_lines_give(tmp_path):
     assert counted.digest == Vocabulary(model.getvalue(), {}).digest
 
 
-def in_graph_ids(vocabulary, texts):
+def in_graph_ids(vocabulary, texts, units):
     import tensorflow as tf
 
-    return vocabulary.in_graph().tokenize(tf.constant([text.encode() for text in texts]))
+    return vocabulary.in_graph().tokenize(tf.constant([text.encode() for text in texts]), units)
 
 
+every_unit = pytest.mark.parametrize("units", ["subwords", "characters"])
+
+
+@every_unit
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_text_comes_back_and_the_graph_agrees(vocabulary, text):
-    ids = vocabulary.encode(text)
+def test_hostile_text_comes_back_and_the_graph_agrees(vocabulary, text, units):
+    ids = vocabulary.encode(text, units)
     assert vocabulary.decode(ids) == text
-    graph_ids = in_graph_ids(vocabulary, [text])
+    graph_ids = in_graph_ids(vocabulary, [text], units)
     assert graph_ids.to_list() == [ids]
     assert vocabulary.in_graph().detokenize(graph_ids).numpy()[0].decode() == text
 
@@ -121,13 +125,15 @@ def test_hostile_text_comes_back_and_the_graph_agrees(vocabulary, text):
 any_text = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\u2581\ue00001 \n\0<>\u200d"))
 
 
+@every_unit
 @settings(max_examples=100, deadline=None)
 @given(texts=st.lists(any_text, min_size=1, max_size=8))
-def test_any_text_comes_back_and_the_graph_agrees(vocabulary, texts):
-    ids = vocabulary.encode_batch(texts)
-    assert ids == [vocabulary.encode(text) for text in texts]
+def test_any_text_comes_back_and_the_graph_agrees(vocabulary, units, texts):
+    ids = vocabulary.encode_batch(texts, units)
+    assert ids == [vocabulary.encode(text, units) for text in texts]
+    assert ids == [_unpacked(content) for content in vocabulary.encode_packed(texts, units)]
     assert [vocabulary.decode(row) for row in ids] == texts
-    graph_ids = in_graph_ids(vocabulary, texts)
+    graph_ids = in_graph_ids(vocabulary, texts, units)
     assert graph_ids.dtype.name == "int32"
     assert graph_ids.to_list() == ids
     assert [text.decode() for text in vocabulary.in_graph().detokenize(graph_ids).numpy()] == texts
@@ -153,6 +159,12 @@ def _unpacked(content):
     message.int64_list.MergeFromString(b"\x0a" + varints([len(content)]) + content)
     assert len(message.int64_list.value) == sum(byte < 128 for byte in content)
     return list(message.int64_list.value)
+
+
+def test_each_character_is_one_id_or_its_bytes(vocabulary):
+    assert len(vocabulary.encode("the house")) < 9
+    assert vocabulary.pieces(vocabulary.encode("the house", "characters")) == [*"the▁house"]
+    assert vocabulary.pieces(vocabulary.encode("t☃", "characters")) == ["t", "<0xE2>", "<0x98>", "<0x83>"]
 
 
 @settings(max_examples=100, deadline=None)
@@ -302,3 +314,7 @@ def test_symbols_are_what_matches_in_the_training_text():
     assert symbols_of(Trees()) == ["(NP", "(S", "(VP", ")NP", ")S", ")VP"]
     with pytest.raises(ValueError, match="no regular expression"):
         Text(symbols="[")
+    with pytest.raises(ValueError, match="are subwords"):
+        Text(symbols="a", units="characters")
+    with pytest.raises(ValueError, match="'subwords', 'characters'"):
+        Text(units="letters")

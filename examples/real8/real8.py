@@ -151,6 +151,7 @@ class RealSpeech(InReal8, TranscribedSpeech):
 
     directory = "speech"
     audio = Audio(rate=16000)
+    units = "characters"  # 420 sentences have each letter often, and most subwords once
     command = "to_transcript"
     metrics = ("cer", "wer")
 

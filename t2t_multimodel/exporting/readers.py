@@ -39,11 +39,12 @@ class TextReader:
 
     def __init__(self, modality, vocabulary):
         self._vocabulary = vocabulary
+        self._units = modality.units
 
     def arrays(self, raw):
         import tensorflow as tf
 
-        ids = self._vocabulary.in_graph().tokenize(raw)
+        ids = self._vocabulary.in_graph().tokenize(raw, self._units)
         end = tf.fill([tf.shape(raw)[0], 1], EOS_ID)
         return {"values": tf.concat([ids, end], axis=1).to_tensor(PAD_ID)}
 

@@ -14,6 +14,7 @@ from t2t_multimodel.vocabulary import COMMAND_PIECES, EOS_ID, ESCAPES, PAD_ID, U
 
 _NOT_LAST = bytes(range(128, 256))  # bytes of variable-length integers that more of the same number follow
 _BYTES_PER_TOKEN, _CHARACTERS_PER_TOKEN = 2, 3  # about, before there is a vocabulary
+_UNITS = ("subwords", "characters")
 _MOST_IDS = 60  # shown of one sample
 _END = "⟨end⟩"
 
@@ -21,7 +22,7 @@ _END = "⟨end⟩"
 @register_modality
 @dataclasses.dataclass(frozen=True)
 class Text(Modality):
-    """A string, stored as subword ids without the end-of-sequence."""
+    """A string, stored as ids of subwords, or of its characters, without the end-of-sequence."""
 
     modality_name: ClassVar[str] = "text"
     uses_vocabulary: ClassVar[bool] = True
@@ -39,6 +40,9 @@ class Text(Modality):
     length_unit: ClassVar[str] = "tokens"
 
     language: str = dataclasses.field(default="", compare=False)  # for reports only, e.g. "German"
+    # "subwords", or "characters": an id each, as speech recognition writes where recordings are few. The ids are those of
+    # the data folder's vocabulary either way, so that problems with both have one embedding.
+    units: str = "subwords"
     # A regular expression: words of this feature that match it as a whole are one id each where they follow a space,
     # such as the brackets and tags of trees. For a closed set of words. Takes effect where this feature's text trains
     # the vocabulary, and then in all text: a longer word that begins with one is cut behind it.
@@ -52,6 +56,10 @@ class Text(Modality):
             re.compile(self.symbols)
         except re.error as error:
             raise ValueError(f"Text(symbols={self.symbols!r}) is no regular expression: {error}") from None
+        if self.units not in _UNITS:
+            raise ValueError(f"Text(units={self.units!r}) must be one of {', '.join(map(repr, _UNITS))}")
+        if self.symbols and self.units != "subwords":
+            raise ValueError(f"Text(symbols={self.symbols!r}) are subwords, so its units can't be {self.units}")
 
     # ---- A sample
 
@@ -85,7 +93,7 @@ class Text(Modality):
 
     def encode(self, samples, vocabulary=None):
         """The ids of each text as packed variable-length integers (bytes)."""
-        return [{"values": packed} for packed in vocabulary.encode_packed(samples)]
+        return [{"values": packed} for packed in vocabulary.encode_packed(samples, self.units)]
 
     def stored_length(self, arrays):
         values = arrays["values"]
@@ -98,6 +106,8 @@ class Text(Modality):
         return sum(lengths), sum(map(len, samples))
 
     def stored_bytes(self, sample, vocabulary=None):
+        if self.units == "characters":
+            return len(sample)  # most of them have ids below 128
         tokens = len(vocabulary.encode(sample)) if vocabulary else len(sample) / _CHARACTERS_PER_TOKEN
         return tokens * _BYTES_PER_TOKEN
 
@@ -117,7 +127,7 @@ class Text(Modality):
         return {"values": ((None,), "int32")}
 
     def columns(self, samples, vocabulary=None):
-        ids = [np.asarray(ids, np.int64) for ids in vocabulary.encode_batch(list(samples))]
+        ids = [np.asarray(ids, np.int64) for ids in vocabulary.encode_batch(samples, self.units)]
         return {"values": ids}, [len(row) for row in ids]
 
     def pad(self, columns, rows, length=0):
@@ -179,7 +189,7 @@ class Text(Modality):
         more = f" … ({len(stored)})" if len(stored) > _MOST_IDS else f" ({len(stored)})"
         pieces = " ".join(piece if piece.isprintable() else repr(piece) for piece in vocabulary.pieces(ids))
         lines = [("", repr(text)), ("ids", " ".join(map(str, ids)) + more), ("pieces", pieces)]
-        if vocabulary.encode(text) != stored.tolist():  # possible, and no loss: two ways to cut one text
+        if vocabulary.encode(text, self.units) != stored.tolist():  # possible, and no loss: two ways to cut one text
             lines.append(("warning", "the text would be cut into other ids today"))
         return lines
 
