@@ -2,6 +2,7 @@
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +16,10 @@ pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="JAX keeps its c
 if BACKEND == "tensorflow":
     from t2t_multimodel import compile_cache
     from t2t_multimodel.decoding.batch_decoder import BatchDecoder
-    from t2t_multimodel.training import tensorflow_kept, tensorflow_step
+    from t2t_multimodel.training import tensorflow_kept, tensorflow_program, tensorflow_step
     from t2t_multimodel.training.optimizer import make_optimizer
     from t2t_multimodel.training.tensorflow_kept import Keeper, keeper_of
+    from t2t_multimodel.training.tensorflow_program import program
 
 SMALL = replace(HPARAMS, use_attention=False, num_experts=3, dropout=0.1)
 PICTURES = SPECS["image_to_label"]
@@ -57,11 +59,16 @@ def classes(model):
     return [BatchDecoder(model, tensorflow_step).predicted(PICTURES, make_batch(PICTURES))["scores"]]
 
 
-def trained(updates=3):
+def trained(updates=3, prepared=False):
     """All variables after some updates, and the teacher-forced statistics then."""
     tensorflow_step.seed(3)
     model = model_of()
     step = tensorflow_step.Step(model, make_optimizer(SMALL, model.trainable_variables), SMALL)
+    if prepared:
+        blank = [(PICTURES, make_batch(PICTURES, seed=99))]
+        before = [np.asarray(v.value) for v in step.variables()]
+        step.prepare(*step.programs_of(blank), blank)
+        assert_same_bits([np.asarray(v.value) for v in step.variables()], before)
     for number in range(updates):
         step.update([(PICTURES, make_batch(PICTURES, seed=number))], 1e-3)
     found = step.evaluate(PICTURES, make_batch(PICTURES))
@@ -92,6 +99,29 @@ def test_training_is_that_of_traced_programs(monkeypatch, tmp_path, traced):
     assert sorted(traced) == ["evaluation", "update"]
     assert_same_bits(trained(), plain)
     assert len(traced) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_program_that_was_prepared_has_not_run_and_gives_the_same_bits(monkeypatch, tmp_path, kept):
+    if kept:
+        monkeypatch.setenv(KEPT_VARIABLE, str(tmp_path))
+    assert_same_bits(trained(prepared=True), trained())
+
+
+def test_programs_are_prepared_by_several_threads(folder):
+    """Also while one of them is called."""
+    import tensorflow as tf
+
+    counters = [tf.Variable(0.0) for _ in range(4)]
+    counting = lambda counter: lambda x: x + counter.assign_add(1.0)
+    made = [program(tf.TensorSpec([None], tf.float32))(counting(counter)) for counter in counters]
+    with ThreadPoolExecutor(4) as threads:
+        done = [threads.submit(one.optimise, np.float32([1, 2])) for one in made]
+        results = [made[0](np.float32([3])) for _ in range(5)]
+    assert [each.result() for each in done] == [None] * 4
+    assert [float(c) for c in counters] == [5, 0, 0, 0] and float(results[-1][0]) == 8
+    assert [made[1](np.float32([3])).numpy().tolist() for _ in range(2)] == [[4], [5]]
 
 
 def test_weights_are_the_models_not_those_of_the_time_of_tracing(folder):
@@ -193,7 +223,12 @@ def test_a_tensorflow_with_another_inside_traces(folder, monkeypatch):
 
 
 def test_this_tensorflow_has_the_inside_that_is_used():
+    import tensorflow as tf
+
     assert tensorflow_kept._runtime() is not None
+    one = program(tf.TensorSpec([None], tf.float32))(lambda x: x + 1)._runs
+    with pytest.raises(tf.errors.CancelledError, match="before it was started"):
+        tensorflow_program._give_up(one._name, one._inputs(np.float32([1])), one._outputs)
 
 
 def test_results_of_any_structure_come_back(folder):

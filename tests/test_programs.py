@@ -70,7 +70,7 @@ class Compiler:
 
 def programs(data, step, **more):
     there = mixed(data)
-    return Programs(step, there, {name: SimpleNamespace(spec=name) for name, _ in MIX}, ahead=True, **more), there
+    return Programs(step, there, {name: SimpleNamespace(spec=name) for name, _ in MIX}, **more), there
 
 
 def test_all_are_compiled_once_in_the_order_of_need_and_counted(data, capsys):
@@ -90,6 +90,25 @@ def test_all_are_compiled_once_in_the_order_of_need_and_counted(data, capsys):
         needed += [] if name in needed else [name]
     assert needed == step.prepared
     there.close()
+
+
+def test_several_threads_compile_each_once(data):
+    step, told = Compiler(), []
+    found, _ = programs(data, step)
+    found.look_ahead(5, 25)
+    count = found.counts[1]
+    found.compile_ahead(lambda *counts: told.append(counts), lambda: True, at_once=3)
+    assert len(step.prepared) == len({*step.prepared}) == count > 2
+    assert told[0] == (0, count) and told[-1] == (count, count) and told == sorted(told)
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_an_error_of_one_ends_the_run(data, at_once):
+    found, _ = programs(data, Compiler())
+    found.look_ahead(0, 40)
+    found._step.broken = list(found._found)[2:3]
+    with pytest.raises(MemoryError):
+        found.compile_ahead(lambda *counts: None, lambda: True, at_once)
 
 
 def test_what_was_not_foreseen_is_new_once_and_counted(data, capsys):

@@ -19,7 +19,7 @@ SIZES = {  # (train, dev), as the corpora's own README says; digits counted
     "real_enfr": (8000, 400),
     "real_fren": (8000, 400),
     "real_digits": (793, 158),
-    "real_captions": (1200, 150),
+    "real_captions": (2400, 150),
     "real_parse": (1997, 250),
     "real_speech": (420, 60),
 }

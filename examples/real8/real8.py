@@ -101,7 +101,8 @@ class RealCaptions(InReal8, CaptionedImages):
     Source: composed of the digits of `real_digits`. Licence: CC BY 4.0.
     Size: 1,200 / 150 pictures (train / dev) of 32 × 32 pixels, 6 MB; one caption each.
     Trap: which of the two comes first in a caption is a coin's toss; the picture does not show it. So both orders count
-    as right ("a blue seven below a red two"); against the given one alone a perfect model would reach 0.5.
+    as right ("a blue seven below a red two"); against the given one alone a perfect model would reach 0.5. Training has
+    both, an example each.
     Metric: exact match of either order.
     """
 
@@ -112,7 +113,10 @@ class RealCaptions(InReal8, CaptionedImages):
 
     def samples(self, split):
         for sample in super().samples(split):
-            yield {**sample, "references": [sample["targets"], other_order(sample["targets"])]}
+            both = [sample["targets"], other_order(sample["targets"])]
+            yield {**sample, "references": both}
+            if split == "train":
+                yield {**sample, "targets": both[1], "references": both, "key": f"{sample['key']}, the other order"}
 
 
 @register_problem

@@ -15,6 +15,7 @@ from t2t_multimodel.training.jax_update import UpdatePrograms
 
 STATIC_SHAPES = True  # every shape is compiled anew
 UPDATES_UNDER_WAY = 2
+PREPARED_AT_ONCE = 1  # program: XLA compiles it with all processors
 
 
 class Step:

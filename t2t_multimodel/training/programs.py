@@ -1,10 +1,11 @@
 """The programs of a run's updates: how many there will be, found from the plan of its batches, and compiled ahead.
 
 On JAX each shape of a batch has a program of its own, on TensorFlow each kind of problem. Compiling changes no result:
-the program of a shape is the same, whenever it is made.
+the program of a shape is the same, whenever it is made, and whatever is made beside it.
 """
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 LOOKED_AHEAD = 10_000  # updates of which the programs are known beforehand; later ones are counted as they come
 
@@ -12,13 +13,12 @@ LOOKED_AHEAD = 10_000  # updates of which the programs are known beforehand; lat
 class Programs:
     """Which programs the updates need, in the order in which they need them, and which are there."""
 
-    def __init__(self, train_step, stream, problems, ahead):
+    def __init__(self, train_step, stream, problems):
         """
         Args:
           train_step: the `Step`. stream: the `MixtureStream`. problems: {name: what has its `spec`}.
-          ahead: whether `compile_ahead` compiles.
         """
-        self._step, self._stream, self._problems, self._ahead = train_step, stream, problems, ahead
+        self._step, self._stream, self._problems = train_step, stream, problems
         self._found = {}  # key → the microbatches, of blank arrays, that first need it
         self._there = set()
         self._thread, self._closing = None, threading.Event()
@@ -47,25 +47,35 @@ class Programs:
         """(how many programs are there, how many are known to be needed)."""
         return len(self._there), len(self._found.keys() | self._there)
 
-    def compile_ahead(self, told, wanted):
-        """Compiles what is known to be needed, where the backend can, and returns when all is there.
+    def compile_ahead(self, told, wanted, at_once=1):
+        """Compiles what is known to be needed, in the order of need, and returns when all is there.
 
         Args:
-          told: `told(programs that are there, all)` is called before each one and at the end.
+          told: `told(programs that are there, all)` is called at the beginning and after each one.
           wanted: `wanted()` false: no more of them.
+          at_once: how many; 1: in this thread.
         """
-        for key, microbatches in list(self._found.items()) if self._ahead else ():
-            if not wanted():
-                return
-            told(*self.counts)
-            self._step.prepare(key, microbatches)
-            self._there.add(key)
-            self._found[key] = None  # its arrays have served
         told(*self.counts)
+        waiting = [key for key, microbatches in self._found.items() if microbatches]
+        if at_once == 1:
+            for key in waiting:
+                if not wanted():
+                    return
+                self._compile(key)
+                told(*self.counts)
+            return
+        with ThreadPoolExecutor(at_once) as threads:
+            for _ in threads.map(lambda key: wanted() and self._compile(key), waiting):
+                told(*self.counts)
+
+    def _compile(self, key):
+        self._step.prepare(key, self._found[key])
+        self._there.add(key)
+        self._found[key] = None  # its arrays have served
 
     def compile_beside(self):
         """The same in a thread, beside the updates, which go first: one that needs its program waits for it alone."""
-        if self._ahead and self._found:
+        if self._found:
             wanted = lambda: not self._closing.is_set()
             self._thread = threading.Thread(target=self._quietly, args=(wanted,), name="programs", daemon=True)
             self._thread.start()

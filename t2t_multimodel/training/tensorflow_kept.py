@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from t2t_multimodel import registry
 from t2t_multimodel.compile_cache import fill_xla, kept_folder, read_kept, write_kept
-from t2t_multimodel.training.tensorflow_program import let_go_of_graph
+from t2t_multimodel.training.tensorflow_program import Runtime, let_go_of_graph
 
 FORMAT = 1
 ENDING = ".program"
@@ -157,11 +157,9 @@ class Keeper:
         dtypes = [tf.as_dtype(argument.type) for argument in top.input_arg[: len(top.input_arg) - len(taken)]]
         results, skeleton = len(top.output_arg), program.results
 
-        def call(*trees):
-            leaves = map(tf.convert_to_tensor, tf.nest.flatten(trees), dtypes)
-            return _filled(skeleton, runtime.call_function(name, [*leaves, *taken], results))
-
-        return call
+        inputs = lambda *trees: [*map(tf.convert_to_tensor, tf.nest.flatten(trees), dtypes), *taken]
+        call = lambda tensors: _filled(skeleton, runtime.call_function(name, tensors, results))
+        return Runtime(name, inputs, call, results)
 
 
 def _runtime():

@@ -1,5 +1,7 @@
 """A traced TensorFlow function that keeps what runs and lets go of the graph that it was traced in."""
 
+import contextlib
+import itertools
 import threading
 
 import tensorflow as tf
@@ -32,21 +34,66 @@ class Program:
 
     def __init__(self, function, signature, keeper=None, called=None):
         with tracing:
-            self._call = keeper and keeper.program(called, each_once()(function), signature)
-            if self._call is None:
+            self._runs = keeper and keeper.program(called, each_once()(function), signature)
+            if self._runs is None:
                 traced = tf.function(each_once()(function), input_signature=signature, autograph=False)
                 # (Called by way of `traced` it would hash its type, with a thousand variables, each time.)
-                self._call = _without_graph(traced.get_concrete_function())
+                self._runs = _without_graph(traced.get_concrete_function())
                 del traced
         self._has_run = False
         give_back_memory()  # that of tracing, before what runs takes its own
 
     def __call__(self, *arguments):
-        results = self._call(*arguments)
+        results = self._runs(*arguments)
         if not self._has_run:
             self._has_run = True
             give_back_memory()  # that of optimising
         return results
+
+    def optimise(self, *arguments):
+        """Does what TensorFlow does at a first call, for a training step seconds of optimising its graph, and runs
+        nothing. A processor does one program; threads may do several programs at once.
+
+        Args: arguments: as of a call, of any sizes.
+        """
+        if isinstance(self._runs, Runtime):
+            self._runs.optimise(*arguments)
+            give_back_memory()
+
+
+class Runtime:
+    """A function that TensorFlow's runtime knows by its name."""
+
+    def __init__(self, name, inputs, call, outputs):
+        """
+        Args:
+          name: bytes. inputs: of the arguments of a call the list of tensors that it takes. call: runs it on them.
+          outputs: how many tensors it gives.
+        """
+        self._name, self._inputs, self._call, self._outputs = name, inputs, call, outputs
+
+    def __call__(self, *arguments):
+        return self._call(self._inputs(*arguments))
+
+    def optimise(self, *arguments):
+        """See `Program.optimise`. Where a TensorFlow has other ways inside, the first call has this work to do."""
+        with contextlib.suppress(tf.errors.CancelledError, ImportError, AttributeError):
+            _give_up(self._name, self._inputs(*arguments), self._outputs)
+
+
+def _give_up(name, inputs, outputs):
+    """A call that is cancelled before it begins: the runtime gets the function ready to run, and raises
+    `CancelledError`.
+    """
+    from tensorflow.python.eager import cancellation, execute
+    from tensorflow.python.eager.context import context
+
+    cancelled = cancellation.CancellationManager()
+    cancelled.start_cancel()
+    options = tuple(itertools.chain(*context().function_call_options.as_attrs().items()))
+    execute.execute_with_cancellation(
+        name.decode(), outputs, inputs, options, context(), cancellation_manager=cancelled
+    )
 
 
 def _without_graph(concrete):
@@ -55,13 +102,15 @@ def _without_graph(concrete):
     """
     try:
         function = concrete.inference_fn
-        call, kind = function.call_preflattened, function.function_type
+        call, kind, name = function.call_preflattened, function.function_type, function.name
         captured = kind.unpack_captures(concrete.captured_inputs)
+        outputs = len(kind.flat_outputs)
         let_go_of_graph(function)
         function._cached_definition = FunctionDef(signature=function.definition.signature)  # a call looks at no more
     except AttributeError:
         return concrete
-    return lambda *arguments: call(kind.unpack_inputs(kind.bind(*arguments)) + captured)
+    inputs = lambda *arguments: kind.unpack_inputs(kind.bind(*arguments)) + captured
+    return Runtime(name, inputs, call, outputs)
 
 
 def let_go_of_graph(function):

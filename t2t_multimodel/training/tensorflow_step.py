@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from t2t_multimodel import startup
 from t2t_multimodel.modalities.arrays import joined_name
 from t2t_multimodel.models.observation import by_kind
 from t2t_multimodel.training.adam import LazyAdam, by_expert
@@ -13,6 +14,7 @@ from t2t_multimodel.training.tensorflow_program import program, tracing
 
 STATIC_SHAPES = False  # one trace serves every length
 UPDATES_UNDER_WAY = 0  # an update ends with its call
+PREPARED_AT_ONCE = startup.processors()  # programs: TensorFlow optimises each by one thread
 REPORTED = ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
 REPORTED_WHERE_THERE = ("ctc_loss", "ctc_too_long")  # of problems that have them
 
@@ -65,6 +67,21 @@ class Step:
         if len(signatures) == 1:
             return [("update", signatures[0])]
         return [*(("gradient", signature) for signature in signatures), ("apply", frozenset(signatures))]
+
+    def prepare(self, name, microbatches):
+        """Traces and optimises the program of a name that `programs_of(microbatches)` has, and runs nothing."""
+        kind, of = name
+        rate = tf.constant(0.0)
+        if kind == "apply":
+            _, trained = by_variable(self.model, [spec for spec, _ in microbatches])
+            self._apply(trained).optimise([tf.zeros(v.shape) for v in trained], rate)
+            return
+        spec, batch = next((spec, batch) for spec, batch in microbatches if spec.signature == of)
+        weight = [tf.constant(1.0) for _ in self._weight_signature]
+        if kind == "update":
+            self._update(spec).optimise(batch, rate, *weight)
+        else:
+            self._gradient(spec).optimise(batch, *weight)
 
     def evaluate(self, spec, batch):
         """Teacher-forced statistics of each target as `MultiModel.evaluate` gives them; numpy arrays."""

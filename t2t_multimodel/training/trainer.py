@@ -93,7 +93,7 @@ class Trainer:
             self.train_step.spread()
         seconds = seconds_logged(read_metrics(self.output_dir), self.step)
         self.clock = TrainingClock(seconds)
-        self.programs = Programs(self.train_step, self.stream, self.run_record.problems, ahead=few)
+        self.programs = Programs(self.train_step, self.stream, self.run_record.problems)
 
     def run(self, stop: StopSignals | None = None) -> int:
         """Trains, or evaluates, as `settings.schedule` says.
@@ -178,7 +178,7 @@ class Trainer:
             self.processes.stage(f"compiling program {there + 1} of {count}")
             progress.programs(there, count, show=there < count)
 
-        self.programs.compile_ahead(told, lambda: not self._status(stop))
+        self.programs.compile_ahead(told, lambda: not self._status(stop), self.backend.PREPARED_AT_ONCE)
 
     def _status(self, stop):
         """The exit status that this process was told; with several the one that all have heard of."""
