@@ -1,7 +1,7 @@
 """Where compiled programs are kept between processes: a private folder, of limited size.
 
-JAX has one by default: `T2T_COMPILE_CACHE=off` keeps none, `T2T_COMPILE_CACHE=DIR` names another folder. On both
-backends `--compile_cache=DIR` names one. A compiled program is code that is executed: a folder that others can use is
+By default it is in the user's cache: `T2T_COMPILE_CACHE=off` keeps none, `T2T_COMPILE_CACHE=DIR` or a command's
+`--compile_cache=DIR` names another. A compiled program is code that is executed: a folder that others can use is
 refused.
 
 On TensorFlow the folder holds traced programs (`training/tensorflow_kept.py`) and XLA's compiled ones, each file with
@@ -29,7 +29,7 @@ from t2t_multimodel.regular_files import open_regular
 
 VARIABLE = "T2T_COMPILE_CACHE"
 JAX_VARIABLE = "JAX_COMPILATION_CACHE_DIR"  # JAX reads it when it is imported
-KEPT_VARIABLE = "T2T_KEPT_PROGRAMS"  # the folder that `use` was given, for worker processes
+KEPT_VARIABLE = "T2T_KEPT_PROGRAMS"  # the folder of traced programs, for worker processes too
 XLA_VARIABLE = "TF_XLA_FLAGS"
 _XLA_FLAG = "--tf_xla_persistent_cache_directory"
 _XLA_ENDING = ".xla"
@@ -41,19 +41,42 @@ MOST_BYTES = 4 << 30  # in the folder; what was not used for longest goes first
 
 def set_compile_cache():
     """Has JAX, which is not imported yet, keep its compiled programs; a cache that can't be had stops nothing."""
-    wanted = os.environ.get(VARIABLE, "")
-    if wanted.lower() in ("off", "0", "no", "false") or os.environ.get(JAX_VARIABLE) or "jax" in sys.modules:
+    if os.environ.get(JAX_VARIABLE) or "jax" in sys.modules:
         return
-    try:
-        folder = _prepared(Path(wanted) if wanted else _users_cache() / "t2t-multimodel", "jax-")
-    except PermissionError as error:
-        if error.filename:  # of the system: a home folder that can't be written to, say
-            return
-        print(f"warning: compiled programs are not kept: {error}", file=sys.stderr)
-    except (OSError, RuntimeError, ValueError):  # RuntimeError: no home folder; ValueError: a NUL in the path
-        return
-    else:
+    folder = _usual_folder("jax-")
+    if folder is not None:
         os.environ[JAX_VARIABLE] = str(folder)
+
+
+def begin(folder: str | os.PathLike[str] | None = None) -> None:
+    """Has this process, a command that runs models, keep programs: in `folder`, or where that is not given on
+    TensorFlow in the user's cache. To be called before tensorflow or jax is imported.
+
+    Raises:
+      UserError: the folder can't be made, or is not the user's alone.
+    """
+    if folder:
+        use(folder)
+    elif os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        usual = kept_folder() or _usual_folder("tensorflow-")
+        if usual is not None:
+            os.environ[KEPT_VARIABLE] = str(usual)
+            _of_xla.begin()
+
+
+def _usual_folder(prefix):
+    """The folder where nothing names one, which is made; None: none is wanted, or can be had."""
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted.lower() in ("off", "0", "no", "false"):
+        return None
+    try:
+        return _prepared(Path(wanted) if wanted else _users_cache() / "t2t-multimodel", prefix)
+    except PermissionError as error:
+        if not error.filename:  # else of the system: a home folder that can't be written to, say
+            print(f"warning: compiled programs are not kept: {error}", file=sys.stderr)
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: no home folder; ValueError: a NUL in the path
+        pass
+    return None
 
 
 def use(folder: str | os.PathLike[str]) -> None:
@@ -74,7 +97,7 @@ def use(folder: str | os.PathLike[str]) -> None:
 
 
 def kept_folder() -> Path | None:
-    """The folder that `use` was given, in this process or the one that started it."""
+    """Where traced programs are kept, by this process or the one that started it; None: nowhere."""
     folder = os.environ.get(KEPT_VARIABLE)
     return Path(folder) if folder else None
 
@@ -113,8 +136,10 @@ class _OfXla:
 
     def begin(self):
         """Makes the folder, in that of the process that started this one if it has one; without space for it XLA keeps
-        nothing.
+        nothing. Once: XLA reads where it is when it starts.
         """
+        if self._folder is not None:
+            return
         flags = os.environ.get(XLA_VARIABLE, "").split()
         above = next((flag.partition("=")[2] for flag in flags if flag.startswith(_XLA_FLAG)), None)
         os.environ[XLA_VARIABLE] = " ".join(flag for flag in flags if not flag.startswith(_XLA_FLAG))

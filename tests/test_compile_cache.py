@@ -27,12 +27,22 @@ def no_jax_yet(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def chosen():
-    set_compile_cache()
-    return os.environ.get(JAX_VARIABLE)
+@pytest.fixture(params=["jax", "tensorflow"])
+def chosen(request, monkeypatch):
+    """chosen() → the folder that one more process of this backend would use, or None."""
+    variable = {"jax": JAX_VARIABLE, "tensorflow": KEPT_VARIABLE}[request.param]
+    monkeypatch.setattr(compile_cache._OfXla, "begin", lambda self: None)
+    monkeypatch.setenv("KERAS_BACKEND", request.param)
+
+    def choose():
+        monkeypatch.delenv(variable, raising=False)
+        set_compile_cache() if request.param == "jax" else compile_cache.begin()
+        return os.environ.get(variable)
+
+    return choose
 
 
-def test_it_is_in_the_users_cache_folder_and_private(tmp_path):
+def test_it_is_in_the_users_cache_folder_and_private(chosen, tmp_path):
     old_mask = os.umask(0)  # even where new folders are open to all
     try:
         folder = chosen()
@@ -41,30 +51,30 @@ def test_it_is_in_the_users_cache_folder_and_private(tmp_path):
     assert folder.startswith(str(tmp_path / "cache" / "t2t-multimodel"))
     for path in (folder, os.path.dirname(folder)):
         assert os.stat(path).st_mode & 0o777 == 0o700
-    del os.environ[JAX_VARIABLE]
     assert chosen() == folder  # the next process finds it
 
 
 @pytest.mark.parametrize("off", ["off", "0", "OFF"])
-def test_a_variable_switches_it_off(monkeypatch, tmp_path, off):
+def test_a_variable_switches_it_off(chosen, monkeypatch, tmp_path, off):
     monkeypatch.setenv(VARIABLE, off)
     assert chosen() is None
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_variable_names_another_folder(monkeypatch, tmp_path):
+def test_a_variable_names_another_folder(chosen, monkeypatch, tmp_path):
     monkeypatch.setenv(VARIABLE, str(tmp_path / "mine"))
     assert os.path.dirname(chosen()) == str(tmp_path / "mine")
 
 
 def test_jaxs_own_variable_goes_before_ours(monkeypatch, tmp_path):
     monkeypatch.setenv(JAX_VARIABLE, str(tmp_path / "jaxs"))
-    assert chosen() == str(tmp_path / "jaxs")
+    set_compile_cache()
+    assert os.environ[JAX_VARIABLE] == str(tmp_path / "jaxs")
     assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o750])
-def test_a_folder_that_others_can_use_is_not_used(capsys, tmp_path, mode):
+def test_a_folder_that_others_can_use_is_not_used(chosen, capsys, tmp_path, mode):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "t2t-multimodel").mkdir()
     (tmp_path / "cache" / "t2t-multimodel").chmod(mode)
@@ -73,7 +83,7 @@ def test_a_folder_that_others_can_use_is_not_used(capsys, tmp_path, mode):
     assert "not the user's alone" in line and VARIABLE in line
 
 
-def test_a_link_is_not_followed(capsys, tmp_path):
+def test_a_link_is_not_followed(chosen, capsys, tmp_path):
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "t2t-multimodel").symlink_to(tmp_path / "elsewhere")
@@ -81,14 +91,14 @@ def test_a_link_is_not_followed(capsys, tmp_path):
     assert "link" in capsys.readouterr().err
 
 
-def test_without_a_place_for_it_everything_else_works(monkeypatch, tmp_path, capsys):
+def test_without_a_place_for_it_everything_else_works(chosen, monkeypatch, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert chosen() is None
     assert capsys.readouterr().err == ""
 
 
-def test_what_was_not_used_for_longest_goes_first(monkeypatch):
+def test_what_was_not_used_for_longest_goes_first(chosen, monkeypatch):
     folder = chosen()
     for age, name in enumerate(("new", "middle", "old")):
         path = os.path.join(folder, name)
@@ -96,9 +106,19 @@ def test_what_was_not_used_for_longest_goes_first(monkeypatch):
             file.write(bytes(100))
         os.utime(path, (10_000 - age, 10_000 - age))
     monkeypatch.setattr(compile_cache, "MOST_BYTES", 250)
-    del os.environ[JAX_VARIABLE]
     assert chosen() == folder
     assert sorted(os.listdir(folder)) == ["middle", "new"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_command_keeps_programs_in_the_folder_that_it_is_given(process, monkeypatch, tmp_path, named):
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    compile_cache.begin(tmp_path / "named" if named else None)
+    folder = compile_cache.kept_folder()
+    assert folder.is_relative_to(tmp_path / ("named" if named else "cache"))
+    xla = folder_of_xla()
+    compile_cache.begin()  # another command in the same process: XLA stays where it is
+    assert folder_of_xla() == xla and compile_cache.kept_folder() == folder
 
 
 @pytest.fixture
@@ -107,6 +127,8 @@ def process(monkeypatch, tmp_path):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(compile_cache.tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.setattr(compile_cache.atexit, "register", lambda *_: None)
+
+    monkeypatch.setattr(compile_cache, "_of_xla", compile_cache._OfXla())
 
     def start():
         monkeypatch.setattr(compile_cache, "_of_xla", compile_cache._OfXla())

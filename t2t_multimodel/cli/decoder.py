@@ -41,7 +41,7 @@ command.text("problem", None, "a problem that the run was trained on", metavar="
 command.text("output_dir", None, "the run directory of t2t-trainer", metavar="DIR", required=True)
 command.text("data_dir", None, "folder of the data; if given, its vocabulary must be the run's", metavar="DIR")
 command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
-command.text("compile_cache", None, "folder that keeps compiled programs, so that later starts are fast", metavar="DIR")
+command.text("compile_cache", None, "folder that keeps compiled programs; default: in the user's cache", metavar="DIR")
 command.text("decode_hparams", "", DECODE_HPARAMS, metavar="SETTINGS")
 command.integer("workers", None, WORKERS.format("lines of a file"), at_least=1)
 
@@ -87,8 +87,7 @@ def _decode(flags):
     if source:
         check_output(source, flags.decode_to_file, name)
         total = count_lines(source, flags.max_line_length, name)
-    if flags.compile_cache:
-        compile_cache.use(flags.compile_cache)
+    compile_cache.begin(flags.compile_cache)
 
     startup.import_backend()
     from t2t_multimodel.decode_hparams import decode_settings

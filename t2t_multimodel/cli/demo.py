@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from t2t_multimodel import startup
+from t2t_multimodel import compile_cache, startup
 from t2t_multimodel.cli.command import Command
 
 MIXTURE, HPARAMS_SET = "tiny8", "multimodel_tiny"
@@ -36,6 +36,7 @@ def _demo(flags):
     folder = Path(flags.output_dir)
     data_dir, run = folder / "data", folder / "run"
     problems = mixture.parse(MIXTURE).problem_names
+    compile_cache.begin()  # before the data is made, which imports TensorFlow
     clock = _Clock()
 
     where = [f"--problem={MIXTURE}", f"--data_dir={data_dir}"]

@@ -13,7 +13,7 @@ import json
 import sys
 from pathlib import Path
 
-from t2t_multimodel import startup
+from t2t_multimodel import compile_cache, startup
 from t2t_multimodel.cli.command import DECODE_HPARAMS, WORKERS, Command
 
 command = Command("t2t-eval", __doc__)
@@ -42,6 +42,7 @@ def _evaluate(flags):
     problems = mixture.parse(flags.problem).problem_names
     decode_hparams = hyperparameters.parse(flags.decode_hparams)
 
+    compile_cache.begin()
     startup.import_backend()
     from t2t_multimodel.training import checkpoints
     from t2t_multimodel.training.evaluation import evaluate_run

@@ -4,7 +4,7 @@ It listens to programs on this machine alone unless --host says otherwise. SIGTE
 
 Examples:
   t2t-server --output_dir=run
-  t2t-server --output_dir=run --problems=tiny_ende,tiny_image --port=8080 --compile_cache=~/.cache/t2t
+  t2t-server --output_dir=run --problems=tiny_ende,tiny_image --port=8080
   t2t-server --output_dir=run --host=0.0.0.0 --token_file=token.txt
   curl -d '{"instances": ["the red circle sleeps"]}' http://127.0.0.1:8501/v1/models/tiny_ende:predict
 """
@@ -32,7 +32,7 @@ command.text("output_dir", None, "the run directory of t2t-trainer", metavar="DI
 command.text("problems", None, "names with commas between them; default: all of the run", metavar="NAMES")
 command.integer("step", None, "the checkpoint of this step; default: the newest", at_least=0)
 command.choice("quantize", QUANTIZE[0], QUANTIZE, "int8: matrices in a quarter of the memory; answers differ a little")
-command.text("compile_cache", None, "folder that keeps compiled programs, so that later starts are fast", metavar="DIR")
+command.text("compile_cache", None, "folder that keeps compiled programs; default: in the user's cache", metavar="DIR")
 
 command.group("Where")
 command.text("host", "127.0.0.1", "address to listen at; 0.0.0.0: all of this machine", metavar="ADDRESS")
@@ -76,8 +76,7 @@ def _serve(flags):
         raise UserError(
             f"--host={flags.host} lets others ask; give --token_file=FILE, or say --no_auth if anyone may ask"
         )
-    if flags.compile_cache:
-        compile_cache.use(flags.compile_cache)
+    compile_cache.begin(flags.compile_cache)
     with _bound(flags.host, flags.port) as listener:
         startup.import_tensorflow()
         from t2t_multimodel.predictor import load

@@ -58,7 +58,7 @@ command.text(
     metavar="DIR",
     required=True,
 )
-command.text("compile_cache", None, "folder that keeps compiled programs, so that later starts are fast", metavar="DIR")
+command.text("compile_cache", None, "folder that keeps compiled programs; default: in the user's cache", metavar="DIR")
 
 command.group("Before training")
 command.switch("dry_run", "count the memory of a step, say whether it fits, and exit; nothing is made or written")
@@ -119,8 +119,7 @@ def make_trainer(flags):
       UserError: what can't be trained, before anything of the run directory changes.
     """
     asked = _run_settings(flags)
-    if flags.compile_cache:
-        compile_cache.use(flags.compile_cache)
+    compile_cache.begin(flags.compile_cache)
     startup.import_backend()
     from t2t_multimodel.training.trainer import Trainer
 

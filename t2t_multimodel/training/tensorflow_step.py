@@ -100,7 +100,7 @@ class Step:
         key = function.__name__, spec.signature, tuple(signature)
         if key not in self._evaluations:
 
-            @self._program(key, signature)
+            @program(signature, keeper=keeper_of(self.model), called=key)  # the same with and without an optimizer
             def evaluation(batch):
                 return function(batch, spec)
 
