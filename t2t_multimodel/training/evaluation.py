@@ -32,7 +32,8 @@ class Evaluator:
         if model is not None:
             self._step = step or backend.Step(model, None, hparams)
             self._decoder = BatchDecoder(model, backend)
-        self._static_shapes = backend.STATIC_SHAPES
+        self._static_shapes, self._prepared_at_once = backend.STATIC_SHAPES, backend.PREPARED_AT_ONCE
+        self._prepared = set()
         self.check_stop = lambda: None  # called before each batch; what it raises ends an evaluation
 
     def evaluate(self, store, split, eval_batches=0, decode_hparams=None, examples=None, decoding=True):
@@ -119,6 +120,7 @@ class Evaluator:
             return self.evaluate(stores[name], splits[name], **options, **kept)
 
         if self.workers is None:
+            self._prepare(stores, splits, **options)
             return {name: scores(name) for name in stores}
         with ThreadPoolExecutor(self.workers.count) as threads:
             futures = {name: threads.submit(scores, name) for name in stores}
@@ -128,6 +130,35 @@ class Evaluator:
                 self.workers.close()  # which ends what the threads wait for
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
+
+    def _prepare(self, stores, splits, eval_batches=0, decode_hparams=None, decoding=True):
+        """Has the programs that problems need first made by as many threads as may prepare some at once."""
+        if self._prepared_at_once == 1:
+            return
+        new = {}  # one problem for all that have the same programs
+        for name in stores:
+            problem = self._run.problem(name)
+            settings = decode_settings(decode_hparams, problem.decode_hparams, name)
+            key = problem.spec.signature, decoding and repr(sorted(settings.items()))
+            if key not in self._prepared:
+                new.setdefault(key, (problem, stores[name], splits[name], settings))
+
+        def make(problem, store, split, settings):
+            most = eval_batches * self._hparams.batch_examples
+            batches = evaluation_batches(store, split, self._hparams, most, bucket=self._static_shapes)
+            if (batch := next(iter(batches), None)) is None:
+                return
+            if problem.spec.inputs.in_order and problem.spec.targets.is_text:
+                self._step.observe(problem.spec, batch.arrays)
+            self._step.evaluate(problem.spec, batch.arrays)
+            if decoding and metrics.decoded(problem.metrics):
+                self._decoder.compile(problem, batch.arrays, store.vocabulary(), settings)
+
+        if len(new) > 1:  # else there is nothing to do beside it
+            with ThreadPoolExecutor(self._prepared_at_once) as threads:
+                for made in [threads.submit(make, *each) for each in new.values()]:
+                    made.result()
+            self._prepared.update(new)
 
     def close(self):
         """Ends the workers, if there are any."""
