@@ -10,7 +10,8 @@ from t2t_multimodel.errors import UserError, unknown_name
 def adapter():
     """`Step`, `compiled`, `fused`, `to_host`, `seed` and more of the backend; `STATIC_SHAPES`: whether batches for the
     first two must come in few shapes; `UPDATES_UNDER_WAY`: how many updates may be under way while another one is
-    begun; and `PREPARED_AT_ONCE`: how many threads may prepare programs of a `Step`.
+    begun; `PREPARED_AT_ONCE`: how many threads may prepare programs of a `Step`; and `PREPARED_BESIDE`: whether one may
+    beside the updates.
     """
     name = keras.backend.backend()
     if name == "tensorflow":

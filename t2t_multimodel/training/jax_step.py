@@ -16,6 +16,7 @@ from t2t_multimodel.training.jax_update import UpdatePrograms
 STATIC_SHAPES = True  # every shape is compiled anew
 UPDATES_UNDER_WAY = 2
 PREPARED_AT_ONCE = 1  # program: XLA compiles it with all processors
+PREPARED_BESIDE = True  # an update waits for its own program alone
 
 
 class Step:

@@ -15,6 +15,7 @@ from t2t_multimodel.training.tensorflow_program import program, tracing
 STATIC_SHAPES = False  # one trace serves every length
 UPDATES_UNDER_WAY = 0  # an update ends with its call
 PREPARED_AT_ONCE = startup.processors()  # programs: TensorFlow optimises each by one thread
+PREPARED_BESIDE = False  # an update has no way to wait for its program alone
 REPORTED = ("cross_entropy", "weight", "load_balance_loss", "dropped_token_fraction")
 REPORTED_WHERE_THERE = ("ctc_loss", "ctc_too_long")  # of problems that have them
 
