@@ -132,7 +132,7 @@ class Evaluator:
                 raise
 
     def _prepare(self, stores, splits, eval_batches=0, decode_hparams=None, decoding=True):
-        """Has the programs that problems need first made by as many threads as may prepare some at once."""
+        """Has the programs of each problem's first batch made, by as many threads as may prepare some at once."""
         if self._prepared_at_once == 1:
             return
         new = {}  # one problem for all that have the same programs

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from t2t_multimodel import registry
 from t2t_multimodel.compile_cache import fill_xla, kept_folder, read_kept, write_kept
-from t2t_multimodel.training.tensorflow_program import Runtime, let_go_of_graph
+from t2t_multimodel.training.tensorflow_program import RuntimeFunction, let_go_of_graph
 
 FORMAT = 1
 ENDING = ".program"
@@ -159,7 +159,7 @@ class Keeper:
 
         inputs = lambda *trees: [*map(tf.convert_to_tensor, tf.nest.flatten(trees), dtypes), *taken]
         call = lambda tensors: _filled(skeleton, runtime.call_function(name, tensors, results))
-        return Runtime(name, inputs, call, results)
+        return RuntimeFunction(name, inputs, call, results)
 
 
 def _runtime():

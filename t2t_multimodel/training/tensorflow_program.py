@@ -56,12 +56,12 @@ class Program:
 
         Args: arguments: as of a call, of any sizes.
         """
-        if isinstance(self._runs, Runtime):
+        if isinstance(self._runs, RuntimeFunction):
             self._runs.optimise(*arguments)
             give_back_memory()
 
 
-class Runtime:
+class RuntimeFunction:
     """A function that TensorFlow's runtime knows by its name."""
 
     def __init__(self, name, inputs, call, outputs):
@@ -77,8 +77,9 @@ class Runtime:
 
     def optimise(self, *arguments):
         """See `Program.optimise`. Where a TensorFlow has other ways inside, the first call has this work to do."""
+        inputs = self._inputs(*arguments)
         with contextlib.suppress(tf.errors.CancelledError, ImportError, AttributeError):
-            _give_up(self._name, self._inputs(*arguments), self._outputs)
+            _give_up(self._name, inputs, self._outputs)
 
 
 def _give_up(name, inputs, outputs):
@@ -110,7 +111,7 @@ def _without_graph(concrete):
     except AttributeError:
         return concrete
     inputs = lambda *arguments: kind.unpack_inputs(kind.bind(*arguments)) + captured
-    return Runtime(name, inputs, call, outputs)
+    return RuntimeFunction(name, inputs, call, outputs)
 
 
 def let_go_of_graph(function):
