@@ -29,7 +29,7 @@ SIZES = {  # (train, dev), as the corpora's own README says; digits counted
 def real8():
     """The example folder, loaded as --t2t_usr_dir does; forgotten afterwards."""
     with pytest.MonkeyPatch.context() as patch:
-        for each in (registry.problems, registry.mixtures):
+        for each in (registry.problems, registry.mixtures, registry.hparams_sets):
             each.names()  # loads what ships, so that this stays
             patch.setattr(each, "_entries", dict(each._entries))
         patch.setattr(user_code, "_loaded", {})
@@ -48,8 +48,9 @@ def samples(real8):
     return {name: {s: list(registry.problem(name).samples(s)) for s in ("train", "dev")} for name in SIZES}
 
 
-def test_the_folder_registers_eight_problems_and_their_mixture(real8):
-    assert set(real8.added) == {f"problem {name}" for name in SIZES} | {"mixture real8"}
+def test_the_folder_registers_eight_problems_their_mixture_and_their_hparams(real8):
+    added = {f"problem {name}" for name in SIZES} | {"mixture real8", "hparams set multimodel_real8"}
+    assert set(real8.added) == added
     assert registry.mixtures.get("real8").problem_names == tuple(SIZES)
 
 
@@ -111,7 +112,10 @@ def test_both_orders_of_a_caption_are_right(samples):
         assert sorted(given.replace("left", "right").replace("above", "below").split()) == sorted(
             other.replace("left", "right").replace("above", "below").split()
         )
-    assert samples["real_captions"]["train"][0]["references"] == [
+    first, second = samples["real_captions"]["train"][:2]
+    assert [first["targets"], second["targets"]] == first["references"] == second["references"]
+    assert first["inputs"] == second["inputs"] and first["key"] != second["key"]
+    assert first["references"] == [
         "a blue three right of a red seven",
         "a red seven left of a blue three",
     ]

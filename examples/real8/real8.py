@@ -1,4 +1,5 @@
-"""Eight problems over small real corpora, in the forms in which people keep data; and `real8`, all of them together.
+"""Eight problems over small real corpora, in the forms in which people keep data; `real8`, all of them together; and
+`multimodel_real8`, the hparams set for them.
 
 The corpora lie in the folder that the environment variable REAL8_DIR names, or in `../shared/real8` beside the
 checkout. Each problem below is a data sheet and a few lines; the base classes of `t2t_multimodel.problems` read the
@@ -7,13 +8,15 @@ forms.
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.hparams.multimodel import multimodel_tiny
 from t2t_multimodel.mixture import Mixture
 from t2t_multimodel.modalities import Audio, Image
 from t2t_multimodel.problems import BracketedTrees, CaptionedImages, LabelledImages, SentencePairs, TranscribedSpeech
-from t2t_multimodel.registry import register_mixture, register_problem
+from t2t_multimodel.registry import register_hparams, register_mixture, register_problem
 
 # Digits and captions share the image net because their pictures have one size: that of the captioned ones.
 PICTURE = Image(32, 32, 3)
@@ -176,6 +179,34 @@ register_mixture(
         ),
     )
 )
+
+
+@register_hparams
+def multimodel_real8():
+    """multimodel_tiny for real8: digits of 8 pixels, sound up to 8 kHz, and few recordings."""
+    return replace(
+        multimodel_tiny(),
+        image_stem_stride=1,  # a digit in a captioned picture is only 8 pixels high
+        label_smoothing=0.1,
+        # Sound as multimodel_speech has it (docs/speech.md has the reasons), with shorter masks: so are the recordings.
+        audio_frame_milliseconds=25.0,
+        audio_hop_milliseconds=10.0,
+        audio_mel_bins=64,  # twice those of tiny8, whose recordings end at 4 kHz
+        audio_stack=2,
+        audio_strides=(2, 1),
+        audio_bin_strides=(2, 2),
+        audio_filter_multiplier=8,
+        audio_normalize="recording",
+        audio_preemphasis=0.97,
+        audio_dither=1.0,
+        audio_time_masks=1,
+        audio_time_mask_milliseconds=300.0,
+        audio_bin_masks=1,
+        audio_bin_mask_width=10,
+        audio_speeds=(0.9, 1.0, 1.1),
+        ctc_weight=0.7,  # sound is learnt by CTC; the decoder alone learns the sentences by heart
+        train_steps=16_000,
+    )
 
 
 def other_order(caption):
