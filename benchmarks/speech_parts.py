@@ -86,7 +86,9 @@ def main(argv=None):
             with open(scores_file, "a", encoding="utf-8") as file:
                 file.write(json.dumps(scores) + "\n")
             print(scores, flush=True)
-    rows = {part: [v for (p, _, updates), v in found.items() if p == part and updates == flags.updates] for part in PARTS}
+    rows = {
+        part: [v for (p, _, updates), v in found.items() if p == part and updates == flags.updates] for part in PARTS
+    }
     print(table(rows))
     figures = [
         figure(f"speech, {flags.updates} updates, {part}: character error rate", mean(scores, best_of(scores)), "")
@@ -158,7 +160,6 @@ def table(rows):
             rest = [f"{mean(scores, name):{how}}" for name, how in REST]
             lines.append(f"| {part} | {len(scores)} | {ctc} | {' | '.join(rest)} |")
     return "\n".join(lines)
-
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ class Layer(keras.layers.Layer):
         of `add_weight`.
         """
         if not is_making_int8():
-            return self.add_weight(shape=shape, initializer=initializer, name=name, **options)
+            weight = self.add_weight(shape=shape, initializer=initializer, name=name, **options)
+            return weight if name in getattr(self, "row_axes", {}) else as_matrix(weight)
         over %= len(shape)
         scales = (*shape[:over], 1, *shape[over + 1 :])
         codes = self.add_weight(shape=shape, initializer="zeros", dtype="int8", trainable=False, name=name)
@@ -31,6 +32,19 @@ class Layer(keras.layers.Layer):
         weight = Int8Weight(codes, scale, over)
         self.int8_weights = [*getattr(self, "int8_weights", ()), weight]
         return weight
+
+
+def as_matrix(weight):
+    """Marks a variable as one for which `is_matrix` is true; returns it."""
+    weight.is_matrix = True
+    return weight
+
+
+def is_matrix(variable):
+    """Whether a variable, or each expert's part of one, turns features into features: no vector, no table of ids or
+    classes, and no filter of a convolution. Optimizers may treat it as a whole.
+    """
+    return getattr(variable, "is_matrix", False)
 
 
 class ModalityNet(Layer):

@@ -13,7 +13,7 @@ from keras import ops
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.kernels.split_batch import split_batch
 from t2t_multimodel.layers.convolution import ConvRes, ConvStep2D
-from t2t_multimodel.layers.layer import ModalityNet
+from t2t_multimodel.layers.layer import ModalityNet, as_matrix
 from t2t_multimodel.layers.sound import Frames, Waveform
 
 POWER_FLOOR = 1e-5  # of the mel spectrogram; quieter is silence
@@ -61,6 +61,7 @@ class SpectrogramEncoder(ModalityNet):
                 bins = -(-bins // self.strides[i][1])
             self.project = keras.layers.Dense(h.hidden_size, name="project")
             self.project.build((None, None, bins * filters[-1]))
+            as_matrix(self.project.kernel)
 
     def call(self, arrays, training=False):
         """→ ([batch, positions, hidden], padding_mask [batch, positions], no grid)."""
@@ -102,6 +103,7 @@ class WaveformEncoder(ModalityNet):
             ]
             self.project = keras.layers.Dense(hparams.hidden_size, name="project")
             self.project.build((None, None, filters[-1]))
+            as_matrix(self.project.kernel)
 
     def call(self, arrays, training=False):
         """→ ([batch, positions, hidden], padding_mask [batch, positions], no grid)."""

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from t2t_multimodel.layers.layer import as_matrix
 from t2t_multimodel.modalities.heads import Head
 
 
@@ -18,6 +19,7 @@ class PooledHead(Head):
         with keras.name_scope(self.name):
             self.hidden = keras.layers.Dense(2 * size, activation="relu", name="hidden")
             self.hidden.build((None, 2 * size))
+            as_matrix(self.hidden.kernel)
             self.output_layer = keras.layers.Dense(outputs, name="output")
             self.output_layer.build((None, 2 * size))
 

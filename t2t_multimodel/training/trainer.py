@@ -168,8 +168,8 @@ class Trainer:
         return self._status(stop) if self.step < last or self._evaluation_due else 0
 
     def _compile_ahead(self, progress, stop):
-        """Has the programs of the updates compiled: on JAX with an accelerator beside them; on processors, which would do
-        both at once, before the first, and by several processes too, in one order.
+        """Has the programs of the updates compiled: on JAX with an accelerator beside them; on processors, which would
+        do both at once, before the first, and by several processes too, in one order.
         """
         if self.backend.PREPARED_BESIDE and self.backend.accelerated() and not self.processes.several:
             return self.programs.compile_beside()

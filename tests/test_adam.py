@@ -1,4 +1,4 @@
-"""LazyAdam leaves experts without a gradient as they are, and is Adam for all others; on either backend."""
+"""LazyAdam leaves experts without a gradient as they are, and is Adam for all others; Nadam; on either backend."""
 
 from dataclasses import replace
 
@@ -103,10 +103,30 @@ def test_an_expert_that_is_used_moves_as_adam_moves_it():
     assert not np.allclose(lazy[path][2], adam[path][2])  # Adam moves it on in the second step, where nobody used it
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_nadam_goes_along_the_next_average(decay):
+    """By hand, of Dozat 2016 without a schedule of β₁."""
+    weights, first, second = (np.full(3, start) for start in (1.0, 0.0, 0.0))
+    beta1, beta2 = HPARAMS.adam_beta1, HPARAMS.adam_beta2
+    for time, gradient in enumerate((*FEW, *ALL), 1):
+        gradient = np.array(gradient)
+        weights = weights * (1 - decay * RATE)
+        first = beta1 * first + (1 - beta1) * gradient
+        second = beta2 * second + (1 - beta2) * gradient**2
+        ahead = (beta1 * first + (1 - beta1) * gradient) / (1 - beta1**time)
+        weights = weights - RATE * ahead / (np.sqrt(second / (1 - beta2**time)) + HPARAMS.adam_epsilon)
+    found = trained("nadam", (*FEW, *ALL), weight_decay=decay)
+    for name, expected in (("experts/rows", weights), ("rows_momentum", first), ("rows_velocity", second)):
+        (array,) = (array for path, array in found.items() if path.endswith(name))
+        for value in array.reshape(3, -1).T:
+            np.testing.assert_allclose(value, expected, rtol=2e-5, err_msg=name)
+
+
 @pytest.mark.slow
-def test_a_model_trains_with_it():
+@pytest.mark.parametrize("optimizer", ["lazy_adam", "nadam"])
+def test_a_model_trains_with_it(optimizer):
     """As with Adam while every expert is used, and its weights by expert are found."""
-    hparams = replace(HPARAMS, optimizer="lazy_adam")
+    hparams = replace(HPARAMS, optimizer=optimizer)
     model = make_model(hparams, [TRANSLATION])
     assert sum(getattr(v, "by_expert", False) for v in model.trainable_variables) == 4
     step = adapter().Step(model, make_optimizer(hparams, model.trainable_variables), hparams)
