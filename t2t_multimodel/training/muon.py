@@ -70,8 +70,8 @@ class Muon(Matrices, Nadam):
 
 
 def orthogonal(x):
-    """The orthogonal matrix nearest to each of x [..., m, n] (U·Vᵀ of its singular value decomposition), roughly: of
-    singular values those above a twentieth of the root of the sum of their squares become values from 0.6 to 1.3.
+    """The orthogonal matrix nearest to each of x [..., m, n] (U·Vᵀ of its singular value decomposition), roughly:
+    its singular values above a twentieth of the root of the sum of their squares become values from 0.6 to 1.3.
     """
     wide = x.shape[-2] <= x.shape[-1]
     x = x if wide else ops.swapaxes(x, -1, -2)
