@@ -18,10 +18,10 @@ class SmallVocabulary:
 
     digest, size = "0123456789abcdef" * 4, 1000
 
-    def encode(self, text):
+    def encode(self, text, units="subwords"):
         return [ord(c) + 67 for c in text]
 
-    def encode_batch(self, texts):
+    def encode_batch(self, texts, units="subwords"):
         return [self.encode(text) for text in texts]
 
 

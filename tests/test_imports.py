@@ -78,6 +78,7 @@ ADAPTERS = tuple(
     f"t2t_multimodel/training/{name}.py"
     for name in (
         "tensorflow_step",
+        "tensorflow_adam",
         "tensorflow_program",
         "tensorflow_kept",
         "tensorflow_graph",
@@ -118,7 +119,7 @@ def module_of(name):
 def part_of(module):
     """ "t2t_multimodel.training.trainer" → "training"; the modules of the core are one part."""
     part = (module.split(".") + ["package"])[1]
-    if part == "modalities" and any(name.endswith(("_nets", "heads")) for name in module.split(".")[2:3]):
+    if part == "modalities" and any(name.endswith(("_nets", "_head", "heads")) for name in module.split(".")[2:3]):
         return "modality nets"
     return "core" if part in CORE else part
 
