@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import platform
+import subprocess
 import sys
 import time
 
@@ -119,6 +120,20 @@ def picture_batch(rows, side=64, classes=10, seed=0):
         "command": np.zeros(rows, "int32"),
         "example_weights": np.ones(rows, "float32"),
     }
+
+
+def command(log, module, **flags):
+    """Runs a command of the package with these flags; what it prints is added to the file `log`.
+
+    Raises:
+      SystemExit: it failed.
+    """
+    asked = [f"--{name}={value}" for name, value in flags.items()]
+    with open(log, "a", encoding="utf-8") as file:
+        called = [sys.executable, "-m", f"t2t_multimodel.cli.{module}", *asked]
+        status = subprocess.run(called, stdout=file, stderr=file, check=False).returncode
+    if status:
+        raise SystemExit(f"{module} failed with status {status}: see {log}")
 
 
 def seconds(function, runs):

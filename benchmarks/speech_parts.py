@@ -15,11 +15,9 @@ import argparse
 import json
 import pathlib
 import shutil
-import subprocess
-import sys
 import time
 
-from common import REPOSITORY, figure, not_run, report
+from common import REPOSITORY, command, figure, not_run, report
 
 SMALLEST = 400  # ids: letters and some fifty pairs of them
 # name: (what differs from the set, ids of the vocabulary)
@@ -110,11 +108,10 @@ def train(folder, corpora, part, seed, updates):
         (code / "spelt_speech.py").write_text(SPELT, encoding="utf-8")
     where = {"problem": problem, "data_dir": data, "t2t_usr_dir": code}
     size = SMALLEST if vocabulary == "characters" else vocabulary
-    command(folder, "datagen", **where, manual_dir=corpora, vocabulary_size=size)
+    command(folder / "log.txt", "datagen", **where, manual_dir=corpora, vocabulary_size=size)
     run = folder / "runs" / f"{part.replace(' ', '-').replace(',', '')}-{seed}-{updates}"
-    start = time.monotonic()
     command(
-        folder,
+        folder / "log.txt",
         "trainer",
         **where,
         output_dir=run,
@@ -124,22 +121,10 @@ def train(folder, corpora, part, seed, updates):
         seed=seed,
         eval_interval=updates,
     )
-    seconds = time.monotonic() - start
     logged = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     dev = [line for line in logged if line["split"] == "dev" and line["step"] == updates][-1]
     kept = {name: dev[name] for name in ("ctc_cer", "cer", "attention_monotonicity", "train_seconds") if name in dev}
-    return {"part": part, "seed": seed, "updates": updates, "seconds": seconds} | kept
-
-
-def command(folder, module, **flags):
-    """Runs a command with these flags; what it prints goes to a log."""
-    asked = [f"--{name}={value}" for name, value in flags.items()]
-    with open(folder / "log.txt", "a", encoding="utf-8") as log:
-        done = subprocess.run(
-            [sys.executable, "-m", f"t2t_multimodel.cli.{module}", *asked], stdout=log, stderr=log, check=False
-        )
-    if done.returncode:
-        raise SystemExit(f"{module} failed with status {done.returncode}: see {log.name}")
+    return {"part": part, "seed": seed, "updates": updates} | kept
 
 
 def best_of(scores):

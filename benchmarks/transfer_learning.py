@@ -18,11 +18,9 @@ scores are lines of `--scores`, with which another machine can go on.
 import argparse
 import json
 import pathlib
-import subprocess
-import sys
 import time
 
-from common import figure, not_run, report
+from common import command, figure, not_run, report
 
 SIZES = (50, 100, 200, 500)
 ARMS = ("warm", "scratch", "joint")
@@ -166,14 +164,7 @@ class Work:
             file.write(json.dumps(self.finished[name]) + "\n")
 
     def command(self, module, **flags):
-        """Runs a command with these flags; what it prints goes to a log."""
-        asked = [f"--{name}={value}" for name, value in flags.items()] + [f"--t2t_usr_dir={self.code}"]
-        with open(self.folder / "log.txt", "a", encoding="utf-8") as log:
-            done = subprocess.run(
-                [sys.executable, "-m", f"t2t_multimodel.cli.{module}", *asked], stdout=log, stderr=log, check=False
-            )
-        if done.returncode:
-            raise SystemExit(f"{module} failed with status {done.returncode}: see {log.name}")
+        command(self.folder / "log.txt", module, **flags, t2t_usr_dir=self.code)
 
     def score(self, name, problem, metric):
         """A score of a finished run; None where it is not finished."""

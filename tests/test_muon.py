@@ -82,9 +82,12 @@ def test_a_matrix_moves_along_its_average_by_a_size_that_its_gradient_does_not_c
         np.testing.assert_allclose(found[name], weights, atol=1e-5)
 
 
-def test_an_expert_without_a_gradient_stays_as_it_is():
-    once, _ = trained("muon", [[1, 0, 2]])
-    twice, variables = trained("muon", [[1, 0, 2], [0, 0, 3]])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_an_expert_without_a_gradient_stays_as_it_is(decay):
+    once, _ = trained("muon", [[1, 0, 2]], decay)
+    twice, variables = trained("muon", [[1, 0, 2], [0, 0, 3]], decay)
+    move = to_numpy(orthogonal(ops.convert_to_tensor((1 + MOMENTUM) * GOALS["experts"][0])))
+    np.testing.assert_allclose(once["experts"][0], 1 - decay * RATE - RATE * RATIO * 4**0.5 * move, atol=1e-5)
     assert np.all(once["experts"][1] == 1) and np.all(twice["experts"][1] == 1)
     assert np.array_equal(twice["experts"][0], once["experts"][0])
     assert np.all(twice["experts"][2] != once["experts"][2])

@@ -102,10 +102,9 @@ class RealCaptions(InReal8, CaptionedImages):
     """Two coloured handwritten digits: say which, and how they lie, as in "a red two above a blue seven".
 
     Source: composed of the digits of `real_digits`. Licence: CC BY 4.0.
-    Size: 1,200 / 150 pictures (train / dev) of 32 × 32 pixels, 6 MB; one caption each.
+    Size: 1,200 / 150 pictures (train / dev) of 32 × 32 pixels, 6 MB; a caption each, and in training its other order.
     Trap: which of the two comes first in a caption is a coin's toss; the picture does not show it. So both orders count
-    as right ("a blue seven below a red two"); against the given one alone a perfect model would reach 0.5. Training has
-    both, an example each.
+    as right ("a blue seven below a red two"); against the given one alone a perfect model would reach 0.5.
     Metric: exact match of either order.
     """
 

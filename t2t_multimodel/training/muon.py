@@ -24,7 +24,8 @@ _MOST_TOGETHER = 1 << 20  # entries of a matrix of which all of one shape are co
 class Matrices:
     """Has an Adam of Keras, the next class, update what is no matrix; see `layers.layer.is_matrix`.
 
-    Matrices have one average, not two. Of experts, a variable [E, m, n], those without a gradient stay as they are.
+    Matrices have one average, not two. Of experts, a variable [E, m, n], those without a gradient stay as they are, and
+    are not decayed.
     """
 
     def build(self, variables):
@@ -34,6 +35,9 @@ class Matrices:
         make = lambda v, name: self.add_variable_from_reference(v, name)
         self._momentums = [make(v, "momentum") for v in variables]
         self._velocities = [None if is_matrix(v) else make(v, "velocity") for v in variables]
+
+    def _apply_weight_decay(self, variables):
+        super()._apply_weight_decay([v for v in variables if not (is_matrix(v) and by_expert(v))])
 
     def _backend_update_step(self, gradients, variables, learning_rate):
         others, by_shape = [], {}
@@ -61,8 +65,10 @@ class Matrices:
         moves = ops.unstack(orthogonal(ops.stack(ahead)), len(ahead))
         rate = ops.cast(learning_rate, "float32") * (RATIO * max(matrices[0][1].shape[-2:]) ** 0.5)
         for move, (gradient, variable) in zip(moves, matrices):
-            move = ops.where(_used(gradient, variable), rate * move, 0.0)
-            self.assign_sub(variable, ops.cast(move, variable.dtype))
+            move = ops.cast(rate * move, variable.dtype)
+            if by_expert(variable) and self.weight_decay and self._use_weight_decay(variable):
+                move = move + variable * (self.weight_decay * ops.cast(learning_rate, variable.dtype))
+            self.assign_sub(variable, ops.where(_used(gradient, variable), move, 0.0))
 
 
 class Muon(Matrices, Nadam):

@@ -70,7 +70,7 @@ def lazy_adam(hparams, variables):
 
 @register_optimizer
 def muon(hparams, variables):
-    """Matrices move in all directions alike, all else as by Nadam: learns in a third of Adam's updates."""
+    """Matrices move as far in every direction, all else as by Nadam (docs/learning.md)."""
     return _adam("muon", hparams, variables)
 
 
