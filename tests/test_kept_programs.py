@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -59,11 +60,11 @@ def classes(model):
     return [BatchDecoder(model, tensorflow_step).predicted(PICTURES, make_batch(PICTURES))["scores"]]
 
 
-def trained(updates=3, prepared=False):
+def trained(updates=3, prepared=False, hparams=SMALL):
     """All variables after some updates, and the teacher-forced statistics then."""
     tensorflow_step.seed(3)
-    model = model_of()
-    step = tensorflow_step.Step(model, make_optimizer(SMALL, model.trainable_variables), SMALL)
+    model = model_of(hparams)
+    step = tensorflow_step.Step(model, make_optimizer(hparams, model.trainable_variables), hparams)
     if prepared:
         blank = [(PICTURES, make_batch(PICTURES, seed=99))]
         before = [np.asarray(v.value) for v in step.variables()]
@@ -157,6 +158,47 @@ def test_another_model_setting_version_or_device_has_other_programs(folder, monk
     paths.add(path_of(frozen))
     assert len(paths) == 10
     assert path_of(model_of()) in paths
+
+
+OTHER_TRAINING = {
+    "learning_rate": 0.5,
+    "learning_rate_schedule": "exponential",
+    "learning_rate_warmup_steps": 77,
+    "learning_rate_decay_rate": 0.1,
+    "learning_rate_decay_steps": 5,
+    "train_steps": 9,
+    "batch_tokens": 999,
+    "batch_examples": 3,
+    "length_window": 2,
+    "sorted_epochs": 4,
+    "mixture": "schedule",
+    "mixture_temperature": 3.0,
+    "mixture_schedule": "linear @0 1 2 @9 1 1",
+    "image_positions": 7,
+    "audio_positions_per_second": 3.0,
+}
+
+
+def graph_in(path):
+    """The functions of a kept program as text, without the numbers that a process counts on, in some order."""
+    graph = tensorflow_kept.Stored.of_content(compile_cache.read_kept(path)).graph
+    parts = [*map(str, graph.library.function), *map(str, graph.node)]
+    return sorted(re.sub(r"CustomGradient-\d+|kept_[0-9a-f]{32}_\d+", "", part) for part in parts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adam", "muon", "adafactor"])
+def test_what_only_the_trainer_reads_changes_no_graph(monkeypatch, tmp_path, optimizer):
+    assert set(OTHER_TRAINING) == set(tensorflow_kept.NOT_IN_GRAPHS)
+    hparams, programs = replace(SMALL, optimizer=optimizer), []
+    other = replace(hparams, **OTHER_TRAINING)
+    assert all(getattr(other, name) != getattr(hparams, name) for name in OTHER_TRAINING)
+    for number, each in enumerate((hparams, other)):
+        monkeypatch.setenv(KEPT_VARIABLE, str(tmp_path / str(number)))
+        (tmp_path / str(number)).mkdir()
+        trained(1, hparams=each)
+        programs.append({path.name: graph_in(path) for path in (tmp_path / str(number)).glob("*.program")})
+    assert len(programs[0]) == 2 and programs[0] == programs[1]
 
 
 def test_a_change_of_any_source_file_changes_the_digest(monkeypatch, tmp_path):

@@ -14,7 +14,7 @@ from t2t_multimodel import compile_cache, startup
 from t2t_multimodel.cli.command import Command
 
 MIXTURE, HPARAMS_SET = "tiny8", "multimodel_tiny"
-DEMO_STEPS = 6500  # at most 8 minutes on 2 cores
+DEMO_STEPS = 4500  # at most 6 minutes on 2 cores
 SHOWN = ("tiny_ende", "tiny_parse", "tiny_caption")  # problems with a printed example
 
 command = Command("demo", __doc__)

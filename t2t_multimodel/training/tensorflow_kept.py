@@ -33,6 +33,12 @@ _IN_GRAPHS = (registry.models, registry.modalities, registry.optimizers, registr
 # Variables of the environment that may select how something is computed, and those of them that don't.
 _THAT_SELECT = ("T2T_KERNELS", "TF_", "XLA_", "KERAS_")
 _THAT_DO_NOT = ("TF_CPP_", "TF_NUM_", "TF_XLA_FLAGS", "KERAS_HOME")
+# Hparams that no graph depends on: what batches are made of, how many updates, and the rate, which is an argument.
+NOT_IN_GRAPHS = (
+    *("learning_rate", "learning_rate_schedule", "learning_rate_warmup_steps", "learning_rate_decay_rate"),
+    *("learning_rate_decay_steps", "train_steps", "batch_tokens", "batch_examples", "length_window", "sorted_epochs"),
+    *("mixture", "mixture_temperature", "mixture_schedule", "image_positions", "audio_positions_per_second"),
+)
 _keepers: "weakref.WeakKeyDictionary[Any, Keeper]" = weakref.WeakKeyDictionary()
 
 
@@ -72,7 +78,8 @@ class Keeper:
     """The programs of one model in a folder.
 
     What tells a program apart: the sources of this package; versions; variables of the environment that select how it
-    computes; devices; the hparams, problems and variables of the model; what it is `called`, and its signature.
+    computes; devices; the hparams, problems and variables of the model, but for hparams `NOT_IN_GRAPHS`; what it is
+    `called`, and its signature.
     """
 
     def __init__(self, folder, model, optimizer=None):
@@ -89,7 +96,8 @@ class Keeper:
             "optimizer": optimizer and type(optimizer).__qualname__,
         }
         if self._keeps:
-            self._about["hparams"] = dataclasses.asdict(model.hparams)
+            hparams = dataclasses.asdict(model.hparams)
+            self._about["hparams"] = {name: value for name, value in hparams.items() if name not in NOT_IN_GRAPHS}
             self._about["specs"] = {name: spec.to_json() for name, spec in model.specs.items()}
         fill_xla(_digest(self._about)[:32])
 
