@@ -32,6 +32,8 @@ MODES = {  # → devices, expert_devices, shard_weights; None: one device
 # The same with the rows of a batch in groups, whose experts are often full.
 GROUPS = replace(SMALL, expert_groups=4, batch_rows_multiple=4, expert_capacity_factor=1.0)
 GROUPED = {"groups_one": None, "groups": (4, 2, False), "groups_weights": (4, 4, True)}
+MUON = replace(SMALL, optimizer="muon")
+OF_MUON = {"muon_one": None, "muon": (4, 4, False), "muon_weights": (4, 2, True)}
 ROWS, STEPS = 8, 3
 TRAINED_LAST = {}  # {path: array} of every variable of the mode that was trained last
 
@@ -126,6 +128,7 @@ def restored(places):
 
 if __name__ == "__main__":
     results = {mode: train(places, GROUPS) for mode, places in GROUPED.items()}
+    results |= {mode: train(places, MUON) for mode, places in OF_MUON.items()}
     results |= {mode: train(places) for mode, places in MODES.items()}
     results["restored"] = restored(MODES["expert"])  # of the last mode, in other places
     with open(sys.argv[1], "w") as file:

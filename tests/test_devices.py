@@ -54,6 +54,15 @@ def test_several_devices_train_as_one_does(trained, mode):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mode", ["muon", "muon_weights"])
+def test_muon_on_several_devices_is_that_on_one(trained, mode):
+    """Its products enlarge what rounding does to the small parts of a gradient."""
+    for values in ("losses", "norms"):
+        np.testing.assert_allclose(trained[mode][values], trained["muon_one"][values], rtol=1e-5)
+    assert trained[mode]["held"] == trained[mode]["counted"] < trained["muon_one"]["held"]
+
+
+@pytest.mark.slow
 def test_evaluation_and_decoding_on_several_devices_are_complete_and_in_order(trained):
     one, several = trained["one"], trained["weights"]
     assert several["decoded"] == one["decoded"]
