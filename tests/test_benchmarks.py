@@ -204,28 +204,35 @@ def test_top_kernels_of_a_device_and_of_a_processor():
     assert accelerator.top_kernels(host + device) == [["gemm", 0.75], ["copy", 0.25]]
 
 
-def test_the_gpu_benchmark_runs_where_tensorflow_can_not_be_imported(tmp_path):
-    """On a processor, with a TensorFlow in the way that fails: the JAX road must not touch it."""
-    (tmp_path / "tensorflow.py").write_text("raise ImportError('no tensorflow here')")
+def on_jax(script, *flags, **environment):
+    """The line that a benchmark prints in a process of its own."""
+    small = "--hparams=encoder_blocks=1,mixer_blocks=0,decoder_blocks=1,use_experts=False"
     done = subprocess.run(
-        [
-            sys.executable,
-            str(BENCHMARKS / "accelerator.py"),
-            "--hparams_set=multimodel_tiny",
-            "--rows=1",
-            "--length=4",
-            "--rounds=1",
-            "--decode_rows=",
-            "--hparams=encoder_blocks=1,mixer_blocks=0,decoder_blocks=1,use_experts=False,hidden_size=32",
-        ],
+        [sys.executable, str(BENCHMARKS / script), small + ",hidden_size=32", *flags],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(tmp_path), "JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     line = json.loads(done.stdout.splitlines()[0])
-    assert line["environment"]["backend"] == "jax" and line["matrix_teraflops"] > 0
+    assert line["environment"]["backend"] == "jax"
+    return line
+
+
+def test_the_gpu_benchmark_runs_where_tensorflow_can_not_be_imported(tmp_path):
+    """On a processor, with a TensorFlow in the way that fails: the JAX road must not touch it."""
+    pytest.importorskip("jax")
+    (tmp_path / "tensorflow.py").write_text("raise ImportError('no tensorflow here')")
+    flags = ("--hparams_set=multimodel_tiny", "--rows=1", "--length=4", "--rounds=1", "--decode_rows=")
+    line = on_jax("accelerator.py", *flags, PYTHONPATH=str(tmp_path))
+    assert line["matrix_teraflops"] > 0
     assert isinstance(line["kernels"], list) and 0 < len(line["kernels"]) <= 10
+
+
+def test_the_hosts_work_is_held_against_a_call_with_as_many_arrays():
+    pytest.importorskip("jax")
+    line = on_jax("host_work.py", "--hidden=32", "--experts=4", "--rows=1", "--length=4", "--steps=2")
+    assert 0 < line["call_ms"] < line["all_ms"] and 0 < line["empty_ms"] and line["arrays"] > 50
 
 
 # ---- The page
