@@ -144,7 +144,7 @@ class Work:
             "trainer",
             problem=",".join(f"{each}:{weight:g}" for each, weight in weights.items()),
             hparams_set="multimodel_tiny",
-            hparams=hparams,
+            hparams=",".join(filter(None, ("optimizer=adam", hparams))),
             data_dir=self.data,
             output_dir=run,
             train_steps=steps,
