@@ -181,9 +181,9 @@ OTHER_TRAINING = {
 
 def graph_in(path):
     """The functions of a kept program as text, without the numbers that a process counts on, in some order."""
-    graph = tensorflow_kept.Stored.of_content(compile_cache.read_kept(path)).graph
-    parts = [*map(str, graph.library.function), *map(str, graph.node)]
-    return sorted(re.sub(r"CustomGradient-\d+|kept_[0-9a-f]{32}_\d+", "", part) for part in parts)
+    graph = str(tensorflow_kept.Stored.of_content(compile_cache.read_kept(path)).graph)
+    parts = re.sub(r"CustomGradient-\d+|kept_[0-9a-f]{32}_\d+", "", graph).split("\n  function {")
+    return sorted(part.rstrip("\n }") for part in parts)  # behind the last one is the end of the whole
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ def test_what_only_the_trainer_reads_changes_no_graph(monkeypatch, tmp_path, opt
         (tmp_path / str(number)).mkdir()
         trained(1, hparams=each)
         programs.append({path.name: graph_in(path) for path in (tmp_path / str(number)).glob("*.program")})
-    assert len(programs[0]) == 2 and programs[0] == programs[1]
+    assert len(programs[0]) == 2 and min(map(len, programs[0].values())) > 1 and programs[0] == programs[1]
 
 
 def test_a_change_of_any_source_file_changes_the_digest(monkeypatch, tmp_path):
