@@ -81,7 +81,7 @@ class Training:
         rows, tokens = arrays["command"], arrays["inputs"].size
         self.batch = Batch(arrays, self.spec.name, 0, 0, len(rows), rows, tokens, tokens)
         self.window = LossWindow()
-        self.programs = Programs(self.train_step, None, {})
+        self.programs = Programs(self.train_step, None, {}, backend.STATIC_SHAPES)
         self.progress = Progress(10**6, [self.spec.name], stream=io.StringIO())
         self.pending = PendingUpdates(backend.UPDATES_UNDER_WAY, self.done)
         self.step = 0

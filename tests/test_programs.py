@@ -68,9 +68,9 @@ class Compiler:
         self.prepared.append(name)
 
 
-def programs(data, step, **more):
+def programs(data, step, static_shapes=True):
     there = mixed(data)
-    return Programs(step, there, {name: SimpleNamespace(spec=name) for name, _ in MIX}, **more), there
+    return Programs(step, there, {name: SimpleNamespace(spec=name) for name, _ in MIX}, static_shapes), there
 
 
 def test_all_are_compiled_once_in_the_order_of_need_and_counted(data, capsys):
@@ -90,6 +90,21 @@ def test_all_are_compiled_once_in_the_order_of_need_and_counted(data, capsys):
         needed += [] if name in needed else [name]
     assert needed == step.prepared
     there.close()
+
+
+def test_where_one_program_serves_all_shapes_one_batch_a_problem_is_made(data, monkeypatch):
+    """A long run on recordings has thousands of shapes: a batch of each is gigabytes."""
+    found, there = programs(data, Compiler(), static_shapes=False)
+    shapes_of = {name: set() for name, _ in MIX}
+    for ((problem, shape),) in there.shapes_ahead(0, 60):
+        shapes_of[problem].add(shape)
+    assert max(map(len, shapes_of.values())) > 1
+    made = []
+    for name, of_problem in there.streams.items():
+        blank = of_problem.blank
+        monkeypatch.setattr(of_problem, "blank", lambda shape, name=name, blank=blank: made.append(name) or blank(shape))
+    found.look_ahead(0, 60)
+    assert sorted(made) == sorted(name for name, _ in MIX)
 
 
 def test_several_threads_compile_each_once(data):

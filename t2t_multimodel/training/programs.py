@@ -13,12 +13,14 @@ LOOKED_AHEAD = 10_000  # updates of which the programs are known beforehand; lat
 class Programs:
     """Which programs the updates need, in the order in which they need them, and which are there."""
 
-    def __init__(self, train_step, stream, problems):
+    def __init__(self, train_step, stream, problems, static_shapes):
         """
         Args:
           train_step: the `Step`. stream: the `MixtureStream`. problems: {name: what has its `spec`}.
+          static_shapes: whether each shape of a batch has a program of its own.
         """
         self._step, self._stream, self._problems = train_step, stream, problems
+        self._static_shapes = static_shapes
         self._found = {}  # key → the microbatches, of blank arrays, that first need it
         self._there = set()
         self._thread, self._closing = None, threading.Event()
@@ -27,14 +29,16 @@ class Programs:
         """Finds the programs of the updates after `step`, up to `last` or as far as is looked; prints how many."""
         steps = max(0, min(last - step, LOOKED_AHEAD))
         blanks, seen = {}, set()
-        for drawn in map(tuple, self._stream.shapes_ahead(step, steps)):
-            if drawn in seen:
+        for drawn in self._stream.shapes_ahead(step, steps):
+            # Where one program serves all shapes, one of them will do: recordings have almost as many as batches.
+            kinds = tuple((problem, shape if self._static_shapes else None) for problem, shape in drawn)
+            if kinds in seen:
                 continue
-            seen.add(drawn)
-            for problem, shape in drawn:
-                if (problem, shape) not in blanks:
-                    blanks[problem, shape] = self._stream.streams[problem].blank(shape)
-            microbatches = [(self._problems[problem].spec, blanks[problem, shape]) for problem, shape in drawn]
+            seen.add(kinds)
+            for kind, (problem, shape) in zip(kinds, drawn):
+                if kind not in blanks:
+                    blanks[kind] = self._stream.streams[problem].blank(shape)
+            microbatches = [(self._problems[kind[0]].spec, blanks[kind]) for kind in kinds]
             for key in self._step.programs_of(microbatches):
                 self._found.setdefault(key, microbatches)
         count = len(self._found)

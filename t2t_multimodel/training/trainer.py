@@ -93,7 +93,7 @@ class Trainer:
             self.train_step.spread()
         seconds = seconds_logged(read_metrics(self.output_dir), self.step)
         self.clock = TrainingClock(seconds)
-        self.programs = Programs(self.train_step, self.stream, self.run_record.problems)
+        self.programs = Programs(self.train_step, self.stream, self.run_record.problems, few)
 
     def run(self, stop: StopSignals | None = None) -> int:
         """Trains, or evaluates, as `settings.schedule` says.
