@@ -58,9 +58,10 @@ def _evaluate(flags):
         decode_hparams=decode_hparams,
         workers=flags.workers,
     )
+    written = write_scores(scores, flags.output_dir, step)  # first: what may take hours is not lost for what follows
     trivial = {name: baselines(flags.data_dir, name, flags.split) for name in problems}
     print(score_table(scores, trivial))
-    print(f"step {step}: {write_scores(scores, flags.output_dir, step)}")
+    print(f"step {step}: {written}")
 
 
 def score_table(scores, trivial):

@@ -21,6 +21,11 @@ from t2t_multimodel.vocabulary import Vocabulary
 MOST_OPEN_FILES = 32  # shards of one split kept open
 _DIGEST_VERSION = 2  # of what `ExampleStore.digest` covers, which decides the order of training
 _KEYS_AT_ONCE = 1024  # records in memory while their keys are read
+_BYTES_AT_ONCE = (
+    2**24
+)  # of records that `Split.each` reads together: a recording has a megabyte, a sentence fifty bytes
+_EXAMPLES_AT_ONCE = 4096
+_SIDES = ("inputs", "targets")
 
 
 class ExampleStore:
@@ -194,20 +199,35 @@ class Split:
         parsed = self._parse(rows, self._features())
         return self._columns("inputs", parsed, rows), self._columns("targets", parsed, rows)
 
-    def examples(self, rows):
+    def examples(self, rows, sides=_SIDES):
         """The examples of `rows` as dicts: `inputs`, `targets` (stored samples: an array, for a class an int, for
-        modalities of several arrays a dict of them), `key` (str), `references` (list of str, where there are some)."""
+        modalities of several arrays a dict of them), `key` (str), `references` (list of str, where there are some).
+
+        Args: sides: the other one is left out.
+        """
         rows = np.asarray(rows, np.int64)
         if not len(rows):
             return []
-        parsed = self._parse(rows, self._features() | {"key": "texts", "references": "texts"})
-        inputs, targets = (_samples(self._columns(side, parsed, rows), len(rows)) for side in ("inputs", "targets"))
+        parsed = self._parse(rows, self._features(sides) | {"key": "texts", "references": "texts"})
+        samples = [_samples(self._columns(side, parsed, rows), len(rows)) for side in sides]
         keys = map(_key, parsed["key"])
-        examples = [{"inputs": i, "targets": t, "key": k} for i, t, k in zip(inputs, targets, keys)]
+        examples = [dict(zip((*sides, "key"), (*values, key))) for *values, key in zip(*samples, keys)]
         for example, references in zip(examples, parsed["references"]):
             if references:
                 example["references"] = [reference.decode("utf-8") for reference in references]
         return examples
+
+    def each(self, rows, sides=_SIDES):
+        """Yields what `examples` gives, and has few of them in memory at a time."""
+        rows = np.asarray(rows, np.int64)
+        ends = np.cumsum(self._size[rows], dtype=np.int64)
+        start = 0
+        while start < len(rows):
+            most = _BYTES_AT_ONCE + (ends[start - 1] if start else 0)
+            fitting = int(np.searchsorted(ends, most, side="right"))
+            end = min(max(start + 1, fitting), start + _EXAMPLES_AT_ONCE)
+            yield from self.examples(rows[start:end], sides)
+            start = end
 
     def keys(self):
         """The keys of all examples (str), in the order of the rows; reads the whole split."""
@@ -244,11 +264,11 @@ class Split:
         where = f"record {number} (row {first + number} of {self.name!r}) is damaged: {said}"
         return self.store.damaged(self.store.folder / self._shards[shard], where)
 
-    def _features(self):
-        """What `parse_records` needs to know of the two sides."""
+    def _features(self, sides=_SIDES):
+        """What `parse_records` needs to know of the sides."""
         return {
             stored_name(side, name): array.storage
-            for side in ("inputs", "targets")
+            for side in sides
             for name, array in getattr(self._spec, side).stored().items()
         }
 
