@@ -66,7 +66,8 @@ def _damage(files, manifest, vocabulary_folder, advance):
     for name, about in metadata_of(manifest).items():
         if fault := files.size_fault(name, about) or _digest_fault(files, name, about):
             yield f"{files.path / name}: {fault}"
-    members = len(Modality.from_json(manifest["inputs"]).members)
+    modalities = {side: Modality.from_json(manifest[side]) for side in examples.SIDES}
+    members = len(modalities["inputs"].members)
     for split, about in manifest["splits"].items():
         index = None
         try:
@@ -78,7 +79,7 @@ def _damage(files, manifest, vocabulary_folder, advance):
             rows = slice(first_row, first_row + file["examples"])
             first_row = rows.stop
             shard_index = index and {column: values[rows] for column, values in index.items()}
-            yield from _shard_damage(files, name, number, file, shard_index, manifest, size)
+            yield from _shard_damage(files, name, number, file, shard_index, modalities, size)
             advance(file["bytes"])
 
 
@@ -87,7 +88,7 @@ def _digest_fault(files, name, about):
         return "" if sha256_of_file(file) == about["sha256"] else "its sha256 differs from the manifest"
 
 
-def _shard_damage(files, name, number, about, index, manifest, vocabulary_size):
+def _shard_damage(files, name, number, about, index, modalities, vocabulary_size):
     """Yields the faults of one shard: of the whole file, or of the first faulty record."""
     path, count = files.path / name, 0
     if fault := files.size_fault(name, about):
@@ -107,7 +108,7 @@ def _shard_damage(files, name, number, about, index, manifest, vocabulary_size):
             wrong = (
                 "it is cut off or its checksum is wrong"
                 if content is None
-                else _record_damage(content, offset, number, row, manifest, vocabulary_size)
+                else _record_damage(content, offset, number, row, modalities, vocabulary_size)
             )
             if wrong:
                 yield f"{path}, record {count - 1}: {wrong}"
@@ -118,7 +119,7 @@ def _shard_damage(files, name, number, about, index, manifest, vocabulary_size):
         yield f"{path}: {fault}"
 
 
-def _record_damage(content, offset, number, row, manifest, vocabulary_size):
+def _record_damage(content, offset, number, row, modalities, vocabulary_size):
     """What is wrong with a record; None if nothing is."""
     from tensorflow_datasets.proto import tf_example_pb2
 
@@ -128,8 +129,7 @@ def _record_damage(content, offset, number, row, manifest, vocabulary_size):
         return f"it is no tf.train.Example ({error})"
     if row is not None and (row["shard"], row["offset"], row["size"]) != (number, offset, len(content)):
         return f"it lies at byte {offset}, {len(content)} bytes long; the index says {row['offset']}, {row['size']}"
-    for side in examples.SIDES:
-        modality = Modality.from_json(manifest[side])
+    for side, modality in modalities.items():
         arrays, wrong = _arrays(modality, side, fields)
         if not wrong:
             wrong = modality.stored_fault(arrays)

@@ -3,11 +3,14 @@
 import io
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 
 from t2t_multimodel.cli import decoder
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.hyperparameters import HParams
+from t2t_multimodel.modalities import Audio, Image, ProblemSpec, Text
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -106,6 +109,16 @@ def test_a_window_is_begun_before_the_one_before_ends_and_errors_keep_their_plac
         order = [("begun", 0), ("begun", 3), ("ended", 0), ("ended", 3)]
     ended = [event for event in events if event[1] < 6]
     assert ended == order
+
+
+def test_recordings_are_decoded_few_at_a_time():
+    """A line names a file of a megabyte."""
+    hparams = replace(HParams(), batch_examples=32)
+    spec = lambda inputs: ProblemSpec("any", inputs, Text(), 3)
+    assert decoder.window_of(spec(Text()), hparams, workers=1) == decoder.WINDOW
+    assert decoder.window_of(spec(Audio()), hparams, workers=1) == 64
+    assert decoder.window_of(spec(Audio()), hparams, workers=8) == 512
+    assert decoder.window_of(spec(Image(8, 8, 3)), replace(hparams, batch_examples=9999), workers=8) == decoder.WINDOW
 
 
 # ---- --decode_interactive

@@ -64,6 +64,7 @@ command.switch("decode_interactive", "decode lines typed on the terminal until e
 command.standard_flags()
 
 WINDOW = 4096  # lines that are decoded together, sorted by length; about what is in memory
+_COSTLY_BATCHES = 2  # for each worker, of recordings and pictures, of which 4,096 take gigabytes
 
 
 def main(argv=None):
@@ -135,7 +136,8 @@ def _decode_with(predictor, flags, decode_hparams, source, name, total, workers)
         return _interact(decode, blank, flags.max_line_length)
     lines = read_lines(source, flags.max_line_length, name)
     begin = score if flags.score_file else decode
-    outputs = decode_stream(begin, _with_progress(lines, total), blank, WINDOW, ahead=int(workers > 1))
+    window = window_of(spec, predictor.hparams, workers)
+    outputs = decode_stream(begin, _with_progress(lines, total), blank, window, ahead=int(workers > 1))
     if flags.decode_to_file:
         from t2t_multimodel.files import output_file
 
@@ -144,6 +146,11 @@ def _decode_with(predictor, flags, decode_hparams, source, name, total, workers)
     else:
         for line in outputs:
             terminal.write_data(line + "\n")
+
+
+def window_of(spec, hparams, workers):
+    """How many lines of a problem's inputs are decoded together."""
+    return min(WINDOW, _COSTLY_BATCHES * hparams.batch_examples * workers) if spec.inputs.costly else WINDOW
 
 
 def read_lines(path, max_line_length=MAX_LINE_LENGTH, flag="decode_from_file"):

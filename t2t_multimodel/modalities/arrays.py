@@ -77,6 +77,14 @@ def as_ragged(column: Any) -> Ragged:
     return column if isinstance(column, Ragged) else Ragged.of(column)
 
 
+def is_key(value: Any, mapping: Any) -> bool:
+    """Whether a mapping or set has this key; what can't be hashed, such as a list, is none."""
+    try:
+        return value in mapping
+    except TypeError:
+        return False
+
+
 def part_of(column: Any, rows: slice) -> Any:
     """The rows of a slice of a column."""
     return column.part(rows) if isinstance(column, Ragged) else column[rows]

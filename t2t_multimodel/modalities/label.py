@@ -1,15 +1,18 @@
 """Labels: one class of several; out."""
 
 import dataclasses
+import functools
 from typing import ClassVar
 
 import numpy as np
 
 from t2t_multimodel.modalities import operations
-from t2t_multimodel.modalities.arrays import ArraySpec
+from t2t_multimodel.modalities.arrays import ArraySpec, is_key
 from t2t_multimodel.modalities.base import Modality, counts_in_words, digest_of
 from t2t_multimodel.modalities.text import Text
 from t2t_multimodel.registry import register_modality
+
+MOST_RANKED = 1000  # classes that an answer names, the likeliest first
 
 
 @register_modality
@@ -31,10 +34,24 @@ class Label(Modality):
             return f"must have classes without line ends in their names, not {ends[0]!r:.60}"
         return ""
 
+    # What is as long as the names of all classes is made once: there may be a million.
+
+    @functools.cached_property
+    def _numbers(self):
+        return {name: i for i, name in enumerate(self.classes)}
+
+    @functools.cached_property
+    def _array(self):
+        return ArraySpec("int64", (), "class", tuple(map(str, self.classes)))
+
+    @functools.cached_property
+    def weights_name(self):
+        return f"label_{digest_of(self.classes)}"
+
     # ---- A sample
 
     def check(self, value):
-        if value not in self.classes:
+        if not is_key(value, self._numbers):
             some = ", ".join(map(str, self.classes[:5]))
             raise ValueError(f"{value!r} is not one of the {len(self.classes)} classes ({some}, …)")
 
@@ -56,11 +73,10 @@ class Label(Modality):
         return dataclasses.replace(self, classes=tuple(map(str, self.classes)))
 
     def stored(self):
-        return {"values": ArraySpec("int64", (), "class", tuple(map(str, self.classes)))}
+        return {"values": self._array}
 
     def encode(self, samples, vocabulary=None):
-        number = {name: i for i, name in enumerate(self.classes)}
-        return [{"values": number[name]} for name in samples]
+        return [{"values": self._numbers[name]} for name in samples]
 
     def stored_fault(self, arrays):
         if not 0 <= arrays["values"] < len(self.classes):
@@ -68,10 +84,6 @@ class Label(Modality):
         return ""
 
     # ---- Batches
-
-    @property
-    def weights_name(self):
-        return f"label_{digest_of(self.classes)}"
 
     def tensors(self):
         return {"values": ((), "int32")}
@@ -104,7 +116,7 @@ class Label(Modality):
         return tuple(map(str, self.classes))
 
     def answers(self, predicted):
-        """The names of the classes, likeliest first."""
+        """The names of the classes, likeliest first, `MOST_RANKED` at most."""
         return [[self.classes[i] for i in row] for row in predicted["order"]]
 
     def reference(self, stored, vocabulary=None):

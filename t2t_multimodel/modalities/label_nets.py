@@ -6,6 +6,7 @@ from keras import ops
 from t2t_multimodel.kernels.cross_entropy import cross_entropy
 from t2t_multimodel.layers.convolution import ConvStep2D, max_pool
 from t2t_multimodel.modalities.heads import Head
+from t2t_multimodel.modalities.label import MOST_RANKED
 
 
 class LabelHead(Head):
@@ -63,6 +64,7 @@ class LabelHead(Head):
         return total, statistics | {"logits": outputs}
 
     def predict(self, outputs):
-        """ "order" int32 [B, classes], the classes likeliest first; "scores" their log-probabilities."""
-        scores, order = ops.top_k(ops.log_softmax(outputs), outputs.shape[-1])
+        """ "order" int32 [B, classes], the classes likeliest first, `MOST_RANKED` at most; "scores" their
+        log-probabilities."""
+        scores, order = ops.top_k(ops.log_softmax(outputs), min(MOST_RANKED, outputs.shape[-1]))
         return {"order": ops.cast(order, "int32"), "scores": scores}

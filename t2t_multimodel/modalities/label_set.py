@@ -1,11 +1,12 @@
 """Label sets: any number of labels that hold at once; out."""
 
 import dataclasses
+import functools
 from typing import ClassVar
 
 import numpy as np
 
-from t2t_multimodel.modalities.arrays import ArraySpec
+from t2t_multimodel.modalities.arrays import ArraySpec, is_key
 from t2t_multimodel.modalities.base import Modality, counts_in_words, digest_of
 from t2t_multimodel.registry import register_modality
 
@@ -27,13 +28,23 @@ class LabelSet(Modality):
             return "must have labels, each with a name of its own: LabelSet(labels=(…))"
         return ""
 
+    # What is as long as the names of all labels is made once: there may be very many.
+
+    @functools.cached_property
+    def _numbers(self):
+        return {label: i for i, label in enumerate(self.labels)}
+
+    @functools.cached_property
+    def weights_name(self):
+        return f"label_set_{digest_of(self.labels)}"
+
     # ---- A sample
 
     def check(self, value):
         if not isinstance(value, set | frozenset | list | tuple):
             raise ValueError(f"a set, list or tuple of labels expected, got {type(value).__name__}")
         for label in value:
-            if label not in self.labels:
+            if not is_key(label, self._numbers):
                 some = ", ".join(map(str, self.labels[:5]))
                 raise ValueError(f"{label!r} is not one of the {len(self.labels)} labels ({some}, …)")
 
@@ -62,16 +73,15 @@ class LabelSet(Modality):
 
     def encode(self, samples, vocabulary=None):
         """For each label 1 where the sample has it, else 0."""
-        return [{"values": np.array([label in sample for label in self.labels], np.uint8)} for sample in samples]
+        encoded = np.zeros((len(samples), len(self.labels)), np.uint8)
+        for row, sample in zip(encoded, samples):
+            row[[self._numbers[label] for label in sample]] = 1
+        return [{"values": row} for row in encoded]
 
     def stored_fault(self, arrays):
         return "" if arrays["values"].max() <= 1 else "a label that is neither there (1) nor not (0)"
 
     # ---- Batches
-
-    @property
-    def weights_name(self):
-        return f"label_set_{digest_of(self.labels)}"
 
     def fixed_positions(self, hparams):
         return 0

@@ -7,6 +7,8 @@ the program of a shape is the same, whenever it is made, and whatever is made be
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 LOOKED_AHEAD = 10_000  # updates of which the programs are known beforehand; later ones are counted as they come
 
 
@@ -37,7 +39,7 @@ class Programs:
             seen.add(kinds)
             for kind, (problem, shape) in zip(kinds, drawn):
                 if kind not in blanks:
-                    blanks[kind] = self._stream.streams[problem].blank(shape)
+                    blanks[kind] = _without_memory(self._stream.streams[problem].blank(shape))
             microbatches = [(self._problems[kind[0]].spec, blanks[kind]) for kind in kinds]
             for key in self._step.programs_of(microbatches):
                 self._found.setdefault(key, microbatches)
@@ -104,3 +106,8 @@ class Programs:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+
+
+def _without_memory(arrays):
+    """Zeros of the same shapes and dtypes, of which there is one in memory for all places."""
+    return {name: np.broadcast_to(np.zeros((), array.dtype), array.shape) for name, array in arrays.items()}
