@@ -37,6 +37,8 @@ _OWN = "t2t-xla-"  # what the names of processes' folders begin with
 _YOUNG = 60.0  # seconds: a folder may not be locked yet
 _LEAST_FREE_BYTES = 256 << 20  # where XLA writes; with less it keeps nothing
 MOST_BYTES = 4 << 30  # in the folder; what was not used for longest goes first
+_UNUSED_SECONDS = 90 * 86_400.0  # after which the folder of other versions goes
+_FINGERPRINT = "[0-9a-f]" * 16  # what `_fingerprint` looks like
 
 
 def set_compile_cache():
@@ -247,6 +249,7 @@ def _prepared(above, prefix):
     for each in (above, folder):
         _make_private(each)
     _drop_oldest(folder, MOST_BYTES)
+    _drop_unused(above, prefix, folder)
     return folder
 
 
@@ -284,13 +287,7 @@ def _version(package):
 
 def _drop_oldest(folder, most_bytes):
     """Removes the files of a folder that were read and written longest ago, until the others keep to `most_bytes`."""
-    files = []
-    for entry in os.scandir(folder):
-        if not entry.is_file(follow_symlinks=False):
-            continue
-        with contextlib.suppress(FileNotFoundError):  # another process does the same
-            found = entry.stat(follow_symlinks=False)
-            files.append((max(found.st_atime, found.st_mtime), found.st_size, entry.path))
+    files = _files(folder)
     total = sum(size for _, size, _ in files)
     for _, size, path in sorted(files):
         if total <= most_bytes:
@@ -298,3 +295,29 @@ def _drop_oldest(folder, most_bytes):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         total -= size
+
+
+def _drop_unused(above, prefix, own):
+    """Removes the folders that were not used for a long time: mostly of versions that are no longer installed."""
+    for folder in above.glob(f"{prefix}{_FINGERPRINT}"):
+        with contextlib.suppress(OSError):  # another process does the same
+            about = folder.lstat()
+            if folder == own or not stat.S_ISDIR(about.st_mode):
+                continue
+            files = _files(folder)
+            if time.time() - max([about.st_mtime, *(used for used, *_ in files)]) > _UNUSED_SECONDS:
+                for _, _, path in files:
+                    os.unlink(path)
+                folder.rmdir()
+
+
+def _files(folder):
+    """[(when it was read or written last, its bytes, its path)] of the regular files of a folder."""
+    files = []
+    for entry in os.scandir(folder):
+        if not entry.is_file(follow_symlinks=False):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # another process removes some
+            found = entry.stat(follow_symlinks=False)
+            files.append((max(found.st_atime, found.st_mtime), found.st_size, entry.path))
+    return files

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import sys
+import time
 import types
 
 import pytest
@@ -101,13 +102,31 @@ def test_without_a_place_for_it_everything_else_works(chosen, monkeypatch, tmp_p
 def test_what_was_not_used_for_longest_goes_first(chosen, monkeypatch):
     folder = chosen()
     for age, name in enumerate(("new", "middle", "old")):
-        path = os.path.join(folder, name)
-        with open(path, "wb") as file:
-            file.write(bytes(100))
-        os.utime(path, (10_000 - age, 10_000 - age))
+        written(os.path.join(folder, name), hours_ago=age)
     monkeypatch.setattr(compile_cache, "MOST_BYTES", 250)
     assert chosen() == folder
     assert sorted(os.listdir(folder)) == ["middle", "new"]
+
+
+def test_what_was_not_used_for_months_goes_of_other_versions_too(chosen):
+    folder = pathlib.Path(chosen())
+    prefix = folder.name[:-16]
+    old, used, new, no_such = others = [folder.with_name(prefix + n) for n in ("0" * 16, "a" * 16, "b" * 16, "mine")]
+    for each in (folder, *others):
+        each.mkdir(mode=0o700, exist_ok=True)
+        written(each / "program", hours_ago=24 * 100)
+    written(used / "other", hours_ago=24)
+    for each in (folder, old, used, no_such):
+        os.utime(each, (0, 0))
+    assert pathlib.Path(chosen()) == folder
+    assert not old.exists()
+    assert [len(os.listdir(each)) for each in (folder, used, new, no_such)] == [1, 2, 1, 1]
+
+
+def written(path, hours_ago):
+    pathlib.Path(path).write_bytes(bytes(100))
+    when = time.time() - 3600 * hours_ago
+    os.utime(path, (when, when))
 
 
 @pytest.mark.parametrize("named", [True, False])
