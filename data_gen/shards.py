@@ -21,6 +21,7 @@ from t2t_multimodel.tfrecord import AFTER, BEFORE
 
 SHARD_BYTES = 256 << 20
 _ROWS_AT_ONCE = 1 << 18  # sorted together
+_MOST_MAPPED = 128  # tables that stay memory-mapped: each has an open file, of which a process may have 1,024 or 256
 
 
 class UnfitSamples(UserError):
@@ -86,7 +87,7 @@ def plan(problem_name, split, made, *, shard_bytes=SHARD_BYTES, open_partition=_
     Raises:
       UnfitSamples: two records have the same key.
     """
-    tables = [(columns_of or _mapped)(partition) for partition in made]
+    tables = _Tables(made, columns_of)
     rows = sum(partition.rows for partition in made)
     shapes = {name: (rows, *column.shape[1:]) for name, column in (tables[0] if tables else {}).items()}
     index = {name: np.empty(shapes.get(name, rows), dtype) for name, dtype in INDEX_COLUMNS.items()}
@@ -134,14 +135,52 @@ def write_index(path, index):
 def refuse_shared_keys(problem_name, splits, open_partition=_open):
     """Raises `UnfitSamples` if two of `splits`, {split: SplitPlan}, have a key in common."""
     for (a, one), (b, other) in itertools.combinations(splits.items(), 2):
-        _, rows, other_rows = np.intersect1d(one.hashes[:, 0], other.hashes[:, 0], return_indices=True)
-        same = one.hashes[rows, 1] == other.hashes[other_rows, 1]
-        if same.any():
-            key = one.key(int(rows[same][0]), open_partition)
+        rows = _rows_in_both(one.hashes, other.hashes)
+        if len(rows):
+            key = one.key(int(rows[0]), open_partition)
             raise UnfitSamples(
-                f"problem {problem_name}: the splits {a!r} and {b!r} share {int(same.sum())} keys, for instance "
+                f"problem {problem_name}: the splits {a!r} and {b!r} share {len(rows)} keys, for instance "
                 f"{key!r}: what is tested on must not be trained on"
             )
+
+
+def _rows_in_both(hashes, others):
+    """The rows of `hashes` that `others` has too, ascending.
+
+    Both are uint64 [rows, 2], ascending, with different first halves: 64 bits of a hash don't agree by chance.
+    """
+    found = [np.empty(0, np.intp)]
+    for first in range(0, len(others), _ROWS_AT_ONCE):
+        part = others[first : first + _ROWS_AT_ONCE]
+        rows = np.searchsorted(hashes[:, 0], part[:, 0])
+        inside = rows < len(hashes)
+        rows, part = rows[inside], part[inside]
+        found.append(rows[(hashes[rows] == part).all(1)])
+    return np.concatenate(found)
+
+
+class _Tables:
+    """The tables of partitions: those of `columns_of`, or memory-mapped files of this machine.
+
+    Thousands of mapped files would be more than a process may have open, so only the first stay mapped. Of the others
+    one at a time is mapped, for as long as it is used.
+    """
+
+    def __init__(self, made, columns_of=None):
+        self._made = made
+        self._kept = [(columns_of or _mapped)(partition) for partition in (made if columns_of else made[:_MOST_MAPPED])]
+
+    def __len__(self):
+        return len(self._made)
+
+    def __getitem__(self, number):
+        return self._kept[number] if number < len(self._kept) else _mapped(self._made[number])
+
+    def part(self, number, start, last):
+        """A copy of the rows of a partition from `start` on whose hashes begin with at most `last`."""
+        table = self[number]
+        end = start + int(np.searchsorted(table["high"][start:], last, "right"))
+        return {name: column[start:end].copy() for name, column in table.items()}  # a view would keep the file open
 
 
 def _mapped(partition):
@@ -154,13 +193,13 @@ def _mapped(partition):
 def _in_order(tables, rows):
     """Yields ({column: array}, partition number of each row) in ascending hash order, one part at a time."""
     parts = -(-rows // _ROWS_AT_ONCE)
-    starts = [0] * len(tables)
+    starts = np.zeros(len(tables), np.int64)
     for number in range(1, parts + 1):  # none if there are no rows
         last = np.uint64((number << 64) // parts - 1)  # hashes are uniformly distributed
-        ends = [start + int(np.searchsorted(t["high"][start:], last, "right")) for t, start in zip(tables, starts)]
-        cut = [{name: t[name][a:b] for name in t} for t, a, b in zip(tables, starts, ends)]
-        which = np.repeat(np.arange(len(tables)), np.subtract(ends, starts))
-        starts = ends
+        cut = [tables.part(which, int(start), last) for which, start in enumerate(starts)]
+        counts = [len(part["high"]) for part in cut]
+        starts += counts
+        which = np.repeat(np.arange(len(tables)), counts)
         if len(which):
             part = partitions.joined(cut)
             order = partitions.in_hash_order(part)

@@ -235,8 +235,9 @@ def test_many_small_shards_hold_the_same_records_in_the_same_order(data_dir, tmp
     cuts=st.lists(st.integers(0, 40), max_size=4),
     shard_bytes=st.sampled_from([1, 150, 400, 10**6]),
     rows_at_once=st.sampled_from([1, 7, 10**6]),
+    mapped=st.sampled_from([0, 2, 100]),
 )
-def test_shards_depend_on_the_keys_alone(tmp_path_factory, keys, order, cuts, shard_bytes, rows_at_once):
+def test_shards_depend_on_the_keys_alone(tmp_path_factory, keys, order, cuts, shard_bytes, rows_at_once, mapped):
     """However the samples were cut into partitions, the shards hold what sorting all of them in memory would give."""
     folder = tmp_path_factory.mktemp("partitions")
     records = [Record(key, key.encode() * (5 + len(key)), len(key), n) for n, key in enumerate(keys)]
@@ -255,7 +256,7 @@ def test_shards_depend_on_the_keys_alone(tmp_path_factory, keys, order, cuts, sh
         parts, about = builder.finished()
         made.append(partitions.Partition(str(folder / f"{len(made)}.records"), about))
         Path(made[-1].path).write_bytes(b"".join(parts))
-    with mock.patch.object(shards, "_ROWS_AT_ONCE", rows_at_once):
+    with mock.patch.multiple(shards, _ROWS_AT_ONCE=rows_at_once, _MOST_MAPPED=mapped):
         planned = shards.plan("p", "train", made, shard_bytes=shard_bytes)
     assert list(zip(*(planned.index[name].tolist() for name in INDEX_COLUMNS))) == index
     assert [shard.examples for shard in planned.shards] == list(map(len, files))
