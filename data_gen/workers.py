@@ -180,7 +180,7 @@ def batches_of(problem, split, size, first=0):
 
 # ---- Inside a worker
 
-_recipes, _made = [], {}
+_recipes, _made = [], {}  # `_made`: what the latest task needs
 
 
 def _start_worker(recipes, folders):
@@ -199,6 +199,7 @@ def _end_with_parent():
 def _run_task(task, start, sent):
     samples = sending.receive(sent)
     if task not in _made:
+        _made.clear()  # tasks come split by split; the words that a vocabulary remembers take 100 MB
         problem = _recipes[task.problem_number].make()
         vocabulary = Vocabulary.load(task.vocabulary_folder) if task.vocabulary_folder else None
         _made[task] = problem, examples.feature_names(problem, task.with_references), vocabulary
