@@ -28,7 +28,8 @@ from t2t_multimodel.startup import processors
 from t2t_multimodel.vocabulary import Vocabulary
 
 _MOST_WORKERS = 1024  # processes of this machine
-_CHUNK, _COSTLY_CHUNK = 1024, 32  # samples sent to a worker at once
+_CHUNK, _COSTLY_CHUNK = 1024, 32  # samples sent to a worker at once …
+_CHUNK_BYTES = 16 << 20  # … or fewer, whose records have this size
 
 
 class Workers:
@@ -64,17 +65,19 @@ class Workers:
         task = _Task(number, split, vocabulary_folder, with_references, seed)
         batches = batches_of(problem, split, chunk_size(problem), first)
         first_two = list(itertools.islice(batches, 2))
-        batches = itertools.chain(first_two, batches)
+        sizes = _Sizes()
+        batches = sizes.cut(itertools.chain(first_two, batches))
         if self.count == 1 or len(first_two) < 2 or self._recipes[number] is None:
             vocabulary = Vocabulary.load(vocabulary_folder) if vocabulary_folder else None
             features = examples.feature_names(problem, with_references)
             for start, samples in batches:
-                yield packed(problem, examples.make_records(problem, features, vocabulary, split, start, samples), seed)
+                chunk = examples.make_records(problem, features, vocabulary, split, start, samples)
+                yield sizes.learned(packed(problem, chunk, seed))
         else:
             with _own_folder(folder):
-                yield from self._in_order(task, batches, folder)
+                yield from self._in_order(task, batches, sizes, folder)
 
-    def _in_order(self, task, batches, folder):
+    def _in_order(self, task, batches, sizes, folder):
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
                 self.count,
@@ -88,7 +91,7 @@ class Workers:
                 sent = sending.send(samples, folder)
                 waiting.append(self._pool.submit(_run_task, task, start, sent))
                 if len(waiting) > 2 * self.count:
-                    yield waiting.popleft().result()
+                    yield sizes.learned(waiting.popleft().result())
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
@@ -99,6 +102,33 @@ class Workers:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+class _Sizes:
+    """Cuts batches of samples, so that neither a worker nor the first process holds many large records at once.
+
+    The size of records is known when they are made: the first pieces are single samples.
+    """
+
+    def __init__(self):
+        self._samples, self._bytes_each = 0, 1.0
+
+    def cut(self, batches):
+        """Yields (index of the first sample, samples) of the same samples in smaller pieces."""
+        for start, samples in batches:
+            first = 0
+            while first < len(samples):
+                last = first + max(1, min(self._samples, int(_CHUNK_BYTES / self._bytes_each)))
+                yield start + first, samples[first:last]
+                first = last
+
+    def learned(self, chunk):
+        """The `chunk`, which tells the size of records: a larger one counts at once, smaller ones slowly."""
+        samples = len(chunk.records) + len(chunk.bad)
+        each = len(chunk.records.content) / samples
+        self._samples += samples
+        self._bytes_each = max(each, (self._bytes_each + each) / 2, 1.0)
+        return chunk
 
 
 @contextlib.contextmanager
