@@ -124,7 +124,7 @@ class _Sizes:
 
     def learned(self, chunk):
         """The `chunk`, which tells the size of records: a larger one counts at once, smaller ones slowly."""
-        samples = len(chunk.records) + len(chunk.bad)
+        samples = max(1, len(chunk.records) + len(chunk.bad))
         each = len(chunk.records.content) / samples
         self._samples += samples
         self._bytes_each = max(each, (self._bytes_each + each) / 2, 1.0)
