@@ -16,11 +16,12 @@ from starlette.routing import Route
 
 from t2t_multimodel.serving import protocols
 from t2t_multimodel.serving.access import Access
-from t2t_multimodel.serving.bodies import read_json
+from t2t_multimodel.serving.bodies import Bodies, Place
 from t2t_multimodel.serving.explanations import explanation_response
 from t2t_multimodel.serving.metrics import CONTENT_TYPE
 from t2t_multimodel.serving.openapi import openapi
 from t2t_multimodel.serving.page import Page
+from t2t_multimodel.serving.protocols import Query
 from t2t_multimodel.serving.refusals import Refused
 from t2t_multimodel.serving.service import Service
 from t2t_multimodel.serving.streams import EventStream, Stream
@@ -44,6 +45,7 @@ def make_app(service: Service, access: Access, on_start: Callable[[], Awaitable[
         if task is not None:
             task.cancel()
         await service.stop()
+        routes.stop()
 
     def post(path: str, name: str) -> list[Route]:
         return [Route(path, getattr(routes, name), methods=["POST"])]
@@ -84,13 +86,22 @@ class _Routes:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._page = Page()
+        limits, metrics = service.limits, service.metrics
+        self._bodies = Bodies(limits.max_request_bytes, limits.max_queue, limits.timeout, metrics.bodies)
+        self._most = limits.max_queue  # inputs of a request
+
+    def stop(self) -> None:
+        self._bodies.stop()
 
     async def decode(self, request: Request) -> Response:
         start = time.perf_counter()
 
-        async def answered() -> Any:
-            spec, body = await self._named(request)
-            query = protocols.parse_decode(body, spec.inputs)
+        def read(body: Any) -> tuple[Any, Query]:
+            spec = self._named(request, body)
+            return spec, protocols.parse_decode(body, spec.inputs, self._most)
+
+        async def answered(place: Place) -> Any:
+            spec, query = await place.read(request, read)
             if query.stream:
                 return self._streamed(request, await self._service.stream(spec.name, query), start)
             return protocols.decode_response(query, *await self._service.answer(spec.name, query))
@@ -98,25 +109,29 @@ class _Routes:
         return await self._counted(request, answered)
 
     async def explain(self, request: Request) -> Response:
-        async def answered() -> Any:
-            spec, body = await self._named(request)
-            explanation, seconds = await self._service.explain(spec.name, protocols.parse_explain(body, spec.inputs))
+        def read(body: Any) -> tuple[Any, Query]:
+            spec = self._named(request, body)
+            return spec, protocols.parse_explain(body, spec.inputs)
+
+        async def answered(place: Place) -> Any:
+            spec, query = await place.read(request, read)
+            explanation, seconds = await self._service.explain(spec.name, query)
             return explanation_response(explanation, seconds)
 
         return await self._counted(request, answered)
 
     async def predict(self, request: Request) -> Response:
-        async def answered() -> Any:
+        async def answered(place: Place) -> Any:
             spec = self._of_path(request)
-            query = protocols.parse_predict(await self._body(request), spec.inputs)
+            query = await place.read(request, lambda body: protocols.parse_predict(body, spec.inputs, self._most))
             return protocols.predict_response(query, *await self._service.answer(spec.name, query))
 
         return await self._counted(request, answered)
 
     async def infer(self, request: Request) -> Response:
-        async def answered() -> Any:
+        async def answered(place: Place) -> Any:
             spec = self._of_path(request)
-            query = protocols.parse_infer(await self._body(request), spec.inputs)
+            query = await place.read(request, lambda body: protocols.parse_infer(body, spec.inputs, self._most))
             answers, scored = await self._service.answer(spec.name, query)
             return protocols.infer_response(query, answers, scored, spec.name, self._version)
 
@@ -131,12 +146,13 @@ class _Routes:
 
         return EventStream(stream, f"{request.method} {json.dumps(request.url.path)}", note)
 
-    async def _counted(self, request: Request, answered: Callable[[], Awaitable[Any]]) -> Response:
-        """The response that `answered()` makes, or the refusal that it raises, counted with its time."""
+    async def _counted(self, request: Request, answered: Callable[[Place], Awaitable[Any]]) -> Response:
+        """The response that `answered(place)` makes, or the refusal that it raises, counted with its time."""
         start = time.perf_counter()
         status: int | None = 500
         try:
-            answer = await answered()
+            with self._bodies.place() as place:
+                answer = await answered(place)
             if isinstance(answer, EventStream):  # is counted when it has ended
                 status = None
                 return answer
@@ -152,24 +168,14 @@ class _Routes:
                 self._service.metrics.request(problem, status, time.perf_counter() - start)
         return response
 
-    async def _named(self, request: Request) -> tuple[Any, dict]:
-        """(the `ProblemSpec` of the problem that the body names, the body); raises `Refused`."""
-        body = await self._body(request)
+    def _named(self, request: Request, body: Any) -> Any:
+        """The `ProblemSpec` of the problem that the body names; raises `Refused`."""
         problem = body.get("problem") if isinstance(body, dict) else None
         if not isinstance(problem, str):
             raise Refused(400, 'the body is {"problem": "…", "input": …}')
         spec = self._service.known(problem)
         request.scope["problem"] = problem
-        return spec, body
-
-    async def _body(self, request: Request) -> Any:
-        limits = self._service.limits
-        try:
-            async with asyncio.timeout(limits.timeout):  # one that never comes would also hold up the end of the server
-                return await read_json(request, limits.max_request_bytes)
-        except TimeoutError:
-            said = f"the request has not arrived within {limits.timeout:g} s"
-            raise Refused(408, said, {"Connection": "close"}) from None
+        return spec
 
     def _of_path(self, request: Request) -> Any:
         """The `ProblemSpec` that a path names; raises `Refused`."""

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from t2t_multimodel.serving.refusals import Refused
+from t2t_multimodel.serving.refusals import Refused, refuse_too_many
 
 _GATHER_SECONDS = 0.001  # waited behind a batch of several: the clients that it answered send their next ones
 
@@ -73,8 +73,7 @@ class Batcher:
         Raises:
           Refused: 429, too many wait already; 413, there are more than may ever wait.
         """
-        if len(samples) > self._max_queue:
-            raise Refused(413, f"a request has at most {self._max_queue} inputs; send them in parts")
+        refuse_too_many(len(samples), self._max_queue)
         if self.waiting + len(samples) > self._max_queue:
             raise Refused(429, "too many inputs are waiting; try again later", {"Retry-After": "1"})
         loop = asyncio.get_running_loop()

@@ -19,6 +19,7 @@ class Metrics:
         self._seconds = Histogram("t2t_request_seconds", "Time of a request", ["problem"], buckets=_SECONDS, **named)
         self._batches = Histogram("t2t_batch_inputs", "Inputs decoded together", buckets=_ROWS, **named)
         self._streams = Gauge("t2t_streams", "Answers that are being streamed", **named)
+        self._held = Gauge("t2t_request_bytes", "Bytes of requests under way, beyond the first 64 KiB of each", **named)
         self._waiting = Gauge("t2t_waiting_inputs", "Inputs that wait to be decoded", **named)
 
     def request(self, problem: str, status: int, seconds: float) -> None:
@@ -35,6 +36,10 @@ class Metrics:
     def streams(self, count: int) -> None:
         """Notes how many answers are being streamed."""
         self._streams.set(count)
+
+    def bodies(self, held: int) -> None:
+        """Notes how many bytes of the bodies of large requests are held."""
+        self._held.set(held)
 
     def text(self) -> bytes:
         return prometheus_client.generate_latest(self._registry)

@@ -38,7 +38,7 @@ _REFUSALS = {
     "408": "the request did not arrive within the time limit",
     "413": "a request that is too large",
     "415": "no JSON",
-    "429": "too many inputs wait; Retry-After says for how long to stay away",
+    "429": "too many requests are under way, or too many inputs wait; Retry-After says for how long to stay away",
     "504": "no answer within the time limit",
 }
 

@@ -1,6 +1,7 @@
 """The three forms that a request and its answers have: TensorFlow Serving's REST, the Open Inference Protocol, plain.
 
-Each form is a function from the JSON of a request to a `Query`, and one from its answers to the JSON of the response.
+Each form is a function from the JSON of a request to a `Query`, of at most `most` inputs, and one from its answers to
+the JSON of the response.
 """
 
 import base64
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from t2t_multimodel.serving.refusals import Refused
+from t2t_multimodel.serving.refusals import Refused, refuse_too_many
 
 _INTEGERS = {"UINT8": np.uint8, "INT16": np.int16}
 _FLOATS = {"FP32": np.float32, "FP64": np.float64}
@@ -120,7 +121,7 @@ def _rows(answers: list, scored: bool) -> list:
 # ---- TensorFlow Serving
 
 
-def parse_predict(body: Any, modality: Any) -> Query:
+def parse_predict(body: Any, modality: Any, most: int) -> Query:
     """The body of `:predict`: {"instances": [input, …]} or, for one array of all, {"inputs": [input, …]}."""
     what = '{"instances": [input, …]}'
     hparams = _object(body, ("instances", "inputs", "signature_name", "decode_hparams"), what)
@@ -130,6 +131,7 @@ def parse_predict(body: Any, modality: Any) -> Query:
     values = body.get("instances", body.get("inputs"))
     if ("instances" in body) == ("inputs" in body) or not isinstance(values, list) or not values:
         raise Refused(400, f"the body is {what}, with an input at least")
+    refuse_too_many(len(values), most)
     if not modality.members:  # a named tensor, as clients of exported models send it
         values = [v["inputs"] if isinstance(v, dict) and set(v) == {"inputs"} else v for v in values]
     return Query([input_of(modality, value) for value in values], hparams, form)
@@ -143,7 +145,7 @@ def predict_response(query: Query, answers: list, scored: bool) -> dict:
 # ---- The Open Inference Protocol
 
 
-def parse_infer(body: Any, modality: Any) -> Query:
+def parse_infer(body: Any, modality: Any, most: int) -> Query:
     """The body of `/infer`: {"inputs": [{"name", "shape", "datatype", "data"}]}, one tensor for each input's name.
 
     BYTES are text, or base64 where the problem reads pictures or sound; numbers are arrays with the rows first.
@@ -162,7 +164,7 @@ def parse_infer(body: Any, modality: Any) -> Query:
     given = {tensor["name"]: tensor for tensor in tensors}
     if set(given) != set(wanted) or len(tensors) != len(wanted):
         raise Refused(400, f"the input tensors are {', '.join(wanted)}")
-    columns = {name: _tensor_rows(given[name], member) for name, member in wanted.items()}
+    columns = {name: _tensor_rows(given[name], member, most) for name, member in wanted.items()}
     if len({len(column) for column in columns.values()}) != 1:
         raise Refused(400, "all tensors must have the same number of rows")
     if modality.members:
@@ -172,13 +174,14 @@ def parse_infer(body: Any, modality: Any) -> Query:
     return Query(values, hparams, id=body.get("id"))
 
 
-def _tensor_rows(tensor: dict, modality: Any) -> list:
+def _tensor_rows(tensor: dict, modality: Any, most: int) -> list:
     """The rows of a tensor, each as `Predictor.check` takes it."""
     shape, kind, data = tensor.get("shape"), tensor.get("datatype"), tensor.get("data")
     if not isinstance(shape, list) or not 0 < len(shape) <= _MOST_DIMENSIONS or not isinstance(data, list):
         raise Refused(400, f"a tensor has a shape, a list of 1 to {_MOST_DIMENSIONS} sizes, and data, a list")
     if not all(isinstance(size, int) and not isinstance(size, bool) and 0 < size < 2**31 for size in shape):
         raise Refused(400, f"the shape {shape!r:.60} must be of whole numbers above 0")
+    refuse_too_many(shape[0], most)
     if kind == "BYTES":
         if math.prod(shape) != len(data) or shape[0] != len(data) or not all(isinstance(v, str) for v in data):
             raise Refused(400, "a tensor of BYTES has the shape [rows] or [rows, 1], and a text for each")
@@ -222,7 +225,7 @@ def _as_tensor(name: str, rows: list) -> dict:
 # ---- Plain JSON
 
 
-def parse_decode(body: Any, modality: Any) -> Query:
+def parse_decode(body: Any, modality: Any, most: int) -> Query:
     """The body of `/decode`: {"problem": name, "input": input} or {"problem": name, "inputs": [input, …]}.
 
     With "stream": true it has one "input".
@@ -239,6 +242,7 @@ def parse_decode(body: Any, modality: Any) -> Query:
     values = [body["input"]] if "input" in body else body["inputs"]
     if not isinstance(values, list) or not values:
         raise Refused(400, f"the body is {what}, with an input at least")
+    refuse_too_many(len(values), most)
     form = "single" if "input" in body else "row"
     return Query([input_of(modality, value) for value in values], hparams, form, stream=stream)
 

@@ -11,7 +11,7 @@ from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.serving.batcher import Batcher
 from t2t_multimodel.serving.metrics import Metrics
 from t2t_multimodel.serving.protocols import Query
-from t2t_multimodel.serving.refusals import Refused
+from t2t_multimodel.serving.refusals import Refused, refuse_too_many
 from t2t_multimodel.serving.streams import Stream, Streams
 from t2t_multimodel.startup import processors
 
@@ -211,8 +211,7 @@ class Service:
 
     async def _checked(self, problem: str, values: list) -> list:
         """All inputs read and checked; the first that is wrong is named by its place."""
-        if len(values) > self.limits.max_queue:
-            raise Refused(413, f"a request has at most {self.limits.max_queue} inputs; send them in parts")
+        refuse_too_many(len(values), self.limits.max_queue)
         modality = self.predictor.spec(problem).inputs
         if modality.line_is_data:
             return [self._check(problem, place, len(values), value) for place, value in enumerate(values, 1)]

@@ -10,10 +10,9 @@ from typing import Any
 from starlette.responses import StreamingResponse
 
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.serving.refusals import Refused
+from t2t_multimodel.serving.refusals import CLIENT_GONE, Refused
 
 _ALONE, _SHARED = 1, 8  # ids written at once: where nothing else waits for the model, and where something does
-_CLIENT_GONE = 499  # what /metrics counts where a client did not wait for the end
 _log = logging.getLogger("t2t_multimodel.serving")
 
 
@@ -110,7 +109,7 @@ class EventStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:  # also where the client has gone
-            self._end(_CLIENT_GONE)
+            self._end(CLIENT_GONE)
             await self._events.aclose()
 
     def _end(self, status: int) -> None:
