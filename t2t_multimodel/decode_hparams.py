@@ -44,6 +44,7 @@ def decode_settings(
     """
     values = {**(of_problem or {}), **(asked or {})}
     where = f"problem {where}: " if where else ""
+    refuse_of_process(of_problem or {}, where)
     for name in values:
         if name not in DECODE_DEFAULTS:
             raise unknown_name(f"{where}decode hparam", name, DECODE_DEFAULTS)
@@ -92,17 +93,28 @@ def _check_sampling(settings: Mapping[str, Any], where: str, is_all: bool) -> No
         raise UserError(f"{where}decode hparam {changed[0]} is of sampling; set a temperature above 0 as well")
 
 
+def refuse_of_process(of_problem: Mapping[str, Any], where: str = "") -> None:
+    """Raises `UserError` where a problem has values that only a whole process can have."""
+    if "quantize" in of_problem:
+        raise UserError(f"{where}decode hparam quantize is of a process, so no problem has it; give it to the command")
+
+
+def beam_of(settings: Mapping[str, Any]) -> int:
+    """How many hypotheses are kept: at least as many as answers are asked for."""
+    return max(settings["beam_size"], settings["return_beams"])
+
+
 def describe(settings: Mapping[str, Any], grammar: str = "") -> str:
     """`settings` in words, for text with a `target_grammar`: "beam of 4, alpha 0.6, constrained by grammar tree"."""
-    beam = f"beam of {settings['beam_size']}, alpha {settings['alpha']}"
-    words = ["greedy" if settings["beam_size"] == 1 else beam]
+    beam = beam_of(settings)
+    words = ["greedy" if beam == 1 else f"beam of {beam}, alpha {settings['alpha']}"]
     if settings["temperature"]:
         words = [f"sampled at temperature {settings['temperature']}"]
         words += [f"top_k {settings['top_k']}"] if settings["top_k"] else []
         words += [f"top_p {settings['top_p']}"] if settings["top_p"] < 1 else []
         words.append(f"seed {settings['seed']}")
     if settings["ctc"]:
-        of_ctc = "likeliest path of CTC" if settings["beam_size"] == 1 else f"beam of {settings['beam_size']} by CTC"
+        of_ctc = "likeliest path of CTC" if beam == 1 else f"beam of {beam} by CTC"
         words = [of_ctc] if settings["ctc"] == 1 else [*words, f"CTC {settings['ctc']:g}"]
     if grammar and settings["constrained"]:
         words.append(f"constrained by grammar {grammar}")

@@ -213,6 +213,17 @@ def override(hparams: HParams, values: Mapping[str, Any], where: str) -> HParams
     return new
 
 
+def in_proportion(hparams: HParams, part: float, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The `changes` to `hparams` for a run of `part` of its length, and what the learning rate counts in steps at the
+    same part of it, unless `changes` names it.
+    """
+    counted = ["learning_rate_warmup_steps"]
+    if changes.get("learning_rate_schedule", hparams.learning_rate_schedule) == "exponential":
+        counted.append("learning_rate_decay_steps")
+    steps = {name: max(1, round(part * getattr(hparams, name))) for name in counted if part != 1}
+    return steps | dict(changes)
+
+
 def check(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """`values` ({name: value}) with each value brought to its field's type; raises `UserError` as `override` does."""
     names = field_types()

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from t2t_multimodel.decode_hparams import decode_settings
+from t2t_multimodel.decode_hparams import decode_settings, refuse_of_process
 from t2t_multimodel.errors import MustDefine, UserError
 from t2t_multimodel.modalities import Modality, as_modality
 from t2t_multimodel.modalities.base import fault_of
@@ -128,6 +128,7 @@ def declaration_faults(problem: Problem) -> list[str]:
     else:
         try:
             decode_settings(problem.decode_hparams)
+            refuse_of_process(problem.decode_hparams)
         except UserError as error:
             faults.append(f"its decode_hparams: {error}")
     if problem.target_grammar and not faults and not both_are_text(problem):

@@ -91,6 +91,20 @@ def test_an_expert_without_a_gradient_keeps_its_weights():
     assert np.any(found[0] != numbers((2, 4, 5), 7)[0])
 
 
+def test_an_expert_without_a_gradient_is_not_decayed():
+    values = numbers((2, 4, 5), 7)
+    experts, alone = variable("experts", values), variable("alone", values[0])
+    experts.by_expert = True
+    gradient = numbers((4, 5), 1)
+    (found, one), _ = updated(
+        [experts, alone], [[np.stack([gradient, np.zeros_like(gradient)]), gradient]], weight_decay=0.5
+    )
+    np.testing.assert_array_equal(found[1], values[1])
+    decayed = np.abs(found[0]).sum() < np.abs(updated([variable("none", values[0])], [[gradient]])[0][0]).sum()
+    assert decayed
+    np.testing.assert_allclose(found[0], one, rtol=0.05)  # Keras decays the others before it moves them
+
+
 def test_weight_decay_leaves_vectors_alone():
     variables = [variable("matrix", np.ones((4, 5))), variable("scale", np.ones(5))]
     optimizer = make_optimizer(replace(HPARAMS, optimizer="adafactor", learning_rate=0.5, weight_decay=0.2), variables)

@@ -40,15 +40,30 @@ def equal(small_run):
 
 def test_a_model_of_more_operations_has_fewer_updates(equal):
     rule, base = equal
-    assert rule.steps(base) == 1000 and rule.warmup(1000) == base.learning_rate_warmup_steps
+    assert rule.steps(base) == 1000
     deeper, without = replace(base, encoder_blocks=6), replace(base, use_attention=False, use_experts=False)
     assert rule.steps(deeper) < 1000 < rule.steps(without)
     for hparams in (deeper, without):
         total = rule.steps(hparams) * rule.operations(hparams)
         assert total == pytest.approx(1000 * rule.operations_of_base, rel=1e-3)
-    assert rule.warmup(500) == base.learning_rate_warmup_steps // 2
     twice = replace(base, gradient_accumulation_steps=2)
     assert rule.steps(twice) == 500
+
+
+@pytest.mark.parametrize(
+    "changes", [{"mixture": "adaptive"}, {"mixture": "schedule", "mixture_schedule": "linear @0 1 0"}]
+)
+def test_shares_that_change_on_the_way_can_not_be_counted_beforehand(equal, changes):
+    rule, base = equal
+    with pytest.raises(UserError, match=f"mixture={changes['mixture']} draws other shares"):
+        EqualArithmetic(replace(base, **changes), rule._mixture, {})
+
+
+def test_a_trial_counts_with_its_own_shares(equal):
+    rule, base = equal
+    even = replace(base, mixture="size", mixture_temperature=5.0)
+    by_size = replace(even, mixture_temperature=1.0)
+    assert rule.operations(even) != rule.operations(by_size)
 
 
 def test_evaluations_of_trials_of_other_lengths_are_reported_at_the_same_places(tmp_path):

@@ -144,9 +144,12 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
 
 
 def _how(settings):
+    from t2t_multimodel.decode_hparams import beam_of
+
     if settings["temperature"]:
         return "by sampling"
-    return "greedily" if settings["beam_size"] == 1 else f"with beams of {settings['beam_size']}"
+    beam = beam_of(settings)
+    return "greedily" if beam == 1 else f"with beams of {beam}"
 
 
 def _stores(flags, output_dir, run, names):

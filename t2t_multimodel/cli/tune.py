@@ -158,7 +158,7 @@ def _starter(flags, base, model, eval_interval, objective, names, equal):
             steps = equal.steps(hparams)
             interval = -(-steps * eval_interval // base.train_steps)
             intervals = (interval, eval_interval)
-            values = {"learning_rate_warmup_steps": equal.warmup(steps), **values}
+            values = hyperparameters.in_proportion(base, steps / base.train_steps, values)
         changes = ",".join(filter(None, [flags.hparams, *(f"{n}={value!r}" for n, value in values.items())]))
         arguments = [
             f"--problem={flags.problem}",

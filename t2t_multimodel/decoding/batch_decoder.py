@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from t2t_multimodel.decode_hparams import LONGEST
+from t2t_multimodel.decode_hparams import LONGEST, beam_of
 from t2t_multimodel.decoding import ctc
 from t2t_multimodel.decoding.decode import begin_text, continue_text, predict, read_source, write_text
 from t2t_multimodel.decoding.grammars import grammar_of
@@ -148,7 +148,6 @@ class BatchDecoder:
             ranked = zip(spec.targets.answers(predicted), predicted["scores"].tolist())
             return [[ScoredAnswer(*pair) for pair in zip(row[:most], scores)] for row, scores in ranked]
         how = self._how(problem, arrays, vocabulary, settings, rows)
-        how["beam_size"] = max(how["beam_size"], most)
         if settings["ctc"]:
             ids, scores = (array[:, :most] for array in self._with_ctc(spec, arrays, settings, how))
         else:
@@ -164,7 +163,6 @@ class BatchDecoder:
             self.predicted(problem.spec, arrays)
             return
         how = self._how(problem, arrays, vocabulary, settings, None)
-        how["beam_size"] = max(how["beam_size"], settings["return_beams"])
         if settings["ctc"]:
             self._with_ctc(problem.spec, arrays, settings, how)
         else:
@@ -194,7 +192,7 @@ class BatchDecoder:
             )
         return {
             "limit": limit_of(problem, settings),
-            "beam_size": settings["beam_size"],
+            "beam_size": beam_of(settings),
             "alpha": settings["alpha"],
             "grammar": grammar,
             "sampling": sampling,

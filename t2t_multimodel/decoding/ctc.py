@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from t2t_multimodel.decode_hparams import beam_of
 from t2t_multimodel.decoding.ctc_beams import as_array, likeliest_texts
 from t2t_multimodel.decoding.decode import POSITIONS_STEP
 from t2t_multimodel.decoding.search import POSSIBLE, length_penalty
@@ -20,7 +21,7 @@ def check_aligned(model, spec, settings):
         raise UserError(f"{spec.name}: decode hparam ctc={settings['ctc']:g} has nothing to ask: {why}; leave it out")
     if settings["temperature"]:
         raise UserError(f"{spec.name}: decode hparams ctc and temperature exclude each other; leave one out")
-    if settings["ctc"] < 1 and max(settings["beam_size"], settings["return_beams"]) < 2:
+    if settings["ctc"] < 1 and beam_of(settings) < 2:
         raise UserError(
             f"{spec.name}: decode hparam ctc={settings['ctc']:g} scores hypotheses by CTC and decoder; set beam_size "
             "above 1, or ctc=1 to leave the decoder out"

@@ -10,7 +10,7 @@ import math
 from t2t_multimodel import hyperparameters
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import stored
-from t2t_multimodel.input.batching import HPARAMS_OF_BATCHES
+from t2t_multimodel.input.batching import HPARAMS_OF_BATCHES, HPARAMS_OF_VARIATION
 from t2t_multimodel.metrics import get as get_metric
 
 SEED = 1_000_000  # of all tries
@@ -19,6 +19,7 @@ AS_GIVEN = "no change"  # besides the changes for all single-task runs
 HELD_EQUAL = (
     "train_steps",
     *HPARAMS_OF_BATCHES,
+    *HPARAMS_OF_VARIATION,
     "gradient_accumulation_steps",
     "mixture",
     "mixture_temperature",

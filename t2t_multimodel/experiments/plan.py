@@ -12,6 +12,7 @@ import math
 
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.experiments import roles as parts
+from t2t_multimodel.hyperparameters import in_proportion
 from t2t_multimodel.mixture import MixtureSchedule
 
 JOINT = "joint"
@@ -188,15 +189,12 @@ def fewest_steps(shares):
 
 
 def changes_of(kind, shares, joint_steps, resolved):
-    """{hparam: value} of a run of `kind` that differ from the set: the changes of the kind, and the warm-up.
+    """{hparam: value} of a run of `kind` that differ from the set: the changes of the kind, and what is in steps.
 
-    The warm-up is the same fraction of every run; 5 % of the joint run could be most of a short one.
+    Warm-up and decay are the same fraction of every run; 5 % of the joint run could be most of a short one.
     """
-    changes = dict(kind.changes)
     part = steps_of(kind, shares, joint_steps) / joint_steps
-    if part != 1 and "learning_rate_warmup_steps" not in changes:
-        changes["learning_rate_warmup_steps"] = max(1, round(part * resolved.learning_rate_warmup_steps))
-    return changes
+    return in_proportion(resolved, part, dict(kind.changes))
 
 
 def run_plans(kinds, seeds, joint_steps, mixture, shares, hparams, identity):

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from t2t_multimodel.decode_hparams import beam_of
 from t2t_multimodel.decoding.batch_decoder import BUFFER_STEP
 from t2t_multimodel.decoding.decode import predict, read_source, write_text
 from t2t_multimodel.exporting.graph_grammars import rows_in_graph
@@ -89,7 +90,7 @@ class Served:
                 command,
                 tf.constant(part.limit),
                 -(-part.limit // BUFFER_STEP) * BUFFER_STEP,
-                settings["beam_size"],
+                beam_of(settings),
                 tf.constant(settings["alpha"], tf.float32),
                 self._grammar,
                 wanted,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from t2t_multimodel.decode_hparams import beam_of
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.exporting import arrays
 from t2t_multimodel.exporting.slice import traced_with
@@ -71,7 +72,7 @@ def _written(part, batch):
         command,
         np.int32(part.limit),
         length,
-        settings["beam_size"],
+        beam_of(settings),
         np.float32(settings["alpha"]),
     )
     return {"ids": ids, "scores": scores}

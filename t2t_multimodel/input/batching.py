@@ -27,7 +27,7 @@ HPARAMS_OF_BATCHES = (
     "max_audio_seconds",
     "length_window",
 )
-_ADDED = ("audio_speeds", "audio_silence_seconds", "sorted_epochs")
+HPARAMS_OF_VARIATION = ("audio_speeds", "audio_silence_seconds", "sorted_epochs")
 WHOLE = (0, 1)  # the first of one part
 _READ_BYTES = 256 * 1024  # of stored examples that are parsed together: a call costs as much as 50 short sentences
 
@@ -92,7 +92,7 @@ class BatchStream:
         decides_the_order = [store.digest, split, seed, bucket, values]
         # Those that change nothing by default stand there only where they do.
         default = type(hparams)()
-        added = {n: getattr(hparams, n) for n in _ADDED if getattr(hparams, n) != getattr(default, n)}
+        added = {n: getattr(hparams, n) for n in HPARAMS_OF_VARIATION if getattr(hparams, n) != getattr(default, n)}
         decides_the_order += [added] if added else []
         is_varied = self._spec.inputs.longest_varied(self._split.input_length, hparams) is not None
         vary = (hparams, (seed, self._spec.name, split)) if is_varied else None

@@ -23,6 +23,7 @@ class MixtureStream:
         self.streams = {problem: streams[problem] for problem in schedule.problems}
         self._schedule = schedule
         self._seed = seed
+        self._mixture = [[problem, round(share, 9)] for problem, share in schedule.shares]
         self._losses = LossAverages(schedule.problems)
         self._balance = LossBalance(schedule.problems, schedule.hparams)
         self._planned = np.zeros(len(schedule.problems))  # sum over all draws of the probabilities
@@ -84,6 +85,7 @@ class MixtureStream:
     def state(self):
         """Positions, losses and counts, as plain values for JSON; small."""
         return {
+            "mixture": self._mixture,
             "streams": {problem: stream.state() for problem, stream in self.streams.items()},
             "losses": self._losses.state(),
             "planned": dict(zip(self._schedule.problems, self._planned.tolist())),
@@ -98,6 +100,13 @@ class MixtureStream:
             raise UserError(
                 f"the checkpoint was trained on {', '.join(before)}, this run is to train on {', '.join(now)}; name "
                 f"the same problems to continue it, or another --output_dir to start anew"
+            )
+        trained = [list(each) for each in state.get("mixture", self._mixture)]  # older checkpoints have none
+        if trained != self._mixture:
+            raise UserError(
+                f"the checkpoint was trained on the mixture {_in_words(trained)}, this run is to train on "
+                f"{_in_words(self._mixture)}; give the same --problem, with its weights and order, to continue it, or "
+                "another --output_dir to start anew"
             )
         for problem, stream in self.streams.items():
             stream.restore(state["streams"][problem])
@@ -115,3 +124,7 @@ class MixtureStream:
 
     def _probabilities(self, step):
         return self._schedule.probabilities(step, self._losses.relative())
+
+
+def _in_words(mixture):
+    return ", ".join(f"{problem} {share:.3g}" for problem, share in mixture)

@@ -34,6 +34,11 @@ class MixtureSchedule:
                 hparams.mixture_schedule, self.problems, hparams.train_steps
             )
 
+    @property
+    def shares(self):
+        """[(problem, its share by the weights of the mixture)] in the order of the mixture."""
+        return list(zip(self.problems, fixed(self._weights).tolist()))
+
     def probabilities(self, step, losses=None):
         """[problems] float64, summing to 1.
 

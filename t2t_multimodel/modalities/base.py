@@ -251,6 +251,10 @@ class Modality(Samples):
         encoder = self.make_encoder(hparams, name) if reads else None
         return encoder, self.make_head(hparams, f"{name}_head" if reads else name) if writes else None
 
+    @property
+    def aligned_name(self) -> str:
+        return f"{self.weights_name}_ctc"  # of the net of `make_aligned_net`
+
     def make_aligned_net(self, hparams: Any, name: str) -> Any:
         """As a target of inputs that are `in_order`: a layer that reads it off the encoded positions one after the
         other, such as `CtcNet`; None: there is none. Called with a `ctc_weight` above 0.

@@ -20,7 +20,7 @@ class InputsEncoder(ModalityNet):
 
     def __init__(self, modality, hparams, parts, **kwargs):
         """Args: modality: the `Inputs`. parts: the encoder of each member, which other problems may use too."""
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # each member casts its own arrays: numbers and sound stay float32
         self.members = modality.members
         self.parts = list(parts)
         # Padding between two members is moved to the end, so that no position depends on it.

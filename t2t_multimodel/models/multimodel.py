@@ -66,7 +66,7 @@ class MultiModel(Layer):
         """Makes the nets of `aligned_net`; {weights name of the targets: name of its net}."""
         names = {}
         for name, modality in sorted({s.targets.weights_name: s.targets for s in specs if s.inputs.in_order}.items()):
-            net = modality.make_aligned_net(self.hparams, f"{name}_ctc")
+            net = modality.make_aligned_net(self.hparams, modality.aligned_name)
             if net is not None:
                 self.nets[net.name] = net
                 names[name] = net.name

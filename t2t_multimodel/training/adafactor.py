@@ -20,7 +20,7 @@ class Adafactor(keras.optimizers.Optimizer):
     by about a hundredth of the root mean square of its variable.
 
     Experts are variables of their own: of a variable [E, ...] with `by_expert`, each expert's update is clipped and
-    scaled by itself. An expert without a gradient keeps its weights; its averages fade.
+    scaled by itself. An expert without a gradient keeps its weights, undecayed; its averages fade.
     """
 
     def __init__(
@@ -72,8 +72,15 @@ class Adafactor(keras.optimizers.Optimizer):
         update = gradient * self._inverse_root(index, ops.square(gradient) + self.square_floor)
         size = lambda x: self._root_mean_square(index, x)
         update = update / ops.maximum(1.0, size(update) / self.clip_threshold)  # eq. of §6
-        scale = ops.maximum(self.least_scale, size(ops.cast(ops.convert_to_tensor(variable), "float32")))  # §8
-        self.assign_sub(variable, ops.cast(ops.cast(learning_rate, "float32") * scale * update, variable.dtype))
+        weights = ops.cast(ops.convert_to_tensor(variable), "float32")
+        move = ops.maximum(self.least_scale, size(weights)) * update  # §8
+        if self._by_expert[index] and self.weight_decay and self._use_weight_decay(self._trainable_variables[index]):
+            used = ops.any(ops.not_equal(gradient, 0), axis=tuple(range(1, len(gradient.shape))), keepdims=True)
+            move = move + ops.where(used, self.weight_decay * weights, 0.0)
+        self.assign_sub(variable, ops.cast(ops.cast(learning_rate, "float32") * move, variable.dtype))
+
+    def _apply_weight_decay(self, variables):
+        super()._apply_weight_decay([v for v in variables if not by_expert(v)])
 
     def _inverse_root(self, index, square):
         """1/√V̂ of a variable, in factors that broadcast to it: its averages take in `square`, of the same shape."""

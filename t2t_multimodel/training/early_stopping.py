@@ -52,6 +52,7 @@ class EarlyStopping:
         return {"metric": self.metric, "best": self.best, "best_step": self.best_step, "waited": self.waited}
 
     def restore(self, state):
-        """Goes on waiting where `state` was taken; another metric starts anew."""
-        if state["metric"] == self.metric:
+        """Goes on waiting where `state` was taken, or has stopped already; another metric starts anew."""
+        if self.metric and state["metric"] == self.metric:
             self.best, self.best_step, self.waited = state["best"], state["best_step"], state["waited"]
+            self.stopped = self.waited >= self.patience

@@ -20,6 +20,16 @@ def weighed(loss, report, weight):
     return weight * (loss - balancing) + balancing
 
 
+def objective_of(report, ctc_weight):
+    """What an update descended for its problem, unweighed and without the balancing loss.
+
+    Args: report: of `Step.update`.
+    """
+    if "ctc_loss" not in report:
+        return report["cross_entropy"]
+    return (1.0 - ctc_weight) * float(report["cross_entropy"]) + ctc_weight * float(report["ctc_loss"])
+
+
 def by_variable(model, specs):
     """Where the gradients of several microbatches meet.
 

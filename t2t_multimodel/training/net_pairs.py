@@ -78,7 +78,7 @@ def pair_nets(model, specs, source, vocabulary, names):
         for side, modality, net in _nets_of(model, spec):
             uses.setdefault(net.name, (net, modality, []))[2].append((spec, side))
     for name, (net, modality, of) in uses.items():
-        found = _old_net(modality, of, source, names)
+        found = _old_net(modality, of, source, names, name == modality.aligned_name)
         if found:
             old, prefix, why = found
             pairs[name] = Pair(old, prefix, why, net.row_axes, _rows(modality, old, of, source, vocabulary, names))
@@ -92,6 +92,8 @@ def _nets_of(model, spec):
         yield f"inputs/{name}", member, part
     yield "inputs", spec.inputs, encoder
     yield "targets", spec.targets, model.head(spec)
+    if (aligned := model.aligned_net(spec)) is not None:
+        yield "targets", spec.targets, aligned
 
 
 def _side(spec, side):
@@ -100,23 +102,27 @@ def _side(spec, side):
     return dict(spec.inputs.members).get(member) if member else getattr(spec, whole)
 
 
-def _old_net(modality, of, source, names):
-    """(the modality, the prefix of its net's variables, why this one) in the trained run, or None."""
+def _old_net(modality, of, source, names, aligned):
+    """(the modality, the prefix of its net's variables, why this one) in the trained run, or None.
+
+    Args: aligned: whether it is the net of `MultiModel.aligned_net`.
+    """
+    prefix_of = source.aligned_prefix if aligned else source.prefix
     target = any(side == "targets" for _, side in of)
-    if prefix := source.prefix(modality, target):
+    if prefix := prefix_of(modality, target):
         return modality, prefix, ""
     problems = source.run.problems
     named = [(spec, side, names[spec.name]) for spec, side in of if spec.name in names]
     named += [(spec, side, spec.name) for spec, side in of if spec.name in problems]
     for _, side, name in named:
         old = _side(problems[name].spec, side)
-        if type(old) is type(modality) and (prefix := source.prefix(old, side == "targets")):
+        if type(old) is type(modality) and (prefix := prefix_of(old, side == "targets")):
             return old, prefix, f"from that of {name}"
     if modality.uses_vocabulary and not modality.members:
         for problem in problems.values():
             for side in ("inputs", "targets", *(f"inputs/{name}" for name, _ in problem.spec.inputs.members)):
                 old = _side(problem.spec, side)
-                if type(old) is type(modality) and (prefix := source.prefix(old, side == "targets")):
+                if type(old) is type(modality) and (prefix := prefix_of(old, side == "targets")):
                     return old, prefix, "from that of its vocabulary"
     return None
 

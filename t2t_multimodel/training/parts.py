@@ -68,8 +68,13 @@ def _nets_by_kind(model):
     """{name of a modality: the names of its nets}."""
     kinds = {}
     for spec in model.specs.values():
-        for modality, net in ((spec.inputs, model.input_encoder(spec)), (spec.targets, model.head(spec))):
-            kinds.setdefault(modality.modality_name, set()).add(net.name)
+        for modality, net in (
+            (spec.inputs, model.input_encoder(spec)),
+            (spec.targets, model.head(spec)),
+            (spec.targets, model.aligned_net(spec)),
+        ):
+            if net is not None:
+                kinds.setdefault(modality.modality_name, set()).add(net.name)
         for _, member in spec.inputs.members:
             kinds.setdefault(member.modality_name, set()).add(member.weights_name)
     return kinds

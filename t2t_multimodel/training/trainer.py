@@ -15,6 +15,7 @@ from t2t_multimodel.training.clock import TrainingClock, seconds_logged
 from t2t_multimodel.training.early_stopping import EarlyStopping
 from t2t_multimodel.training.evaluation import Evaluator
 from t2t_multimodel.training.forgetting import scores_before_and_after
+from t2t_multimodel.training.joint_loss import objective_of
 from t2t_multimodel.training.loss_window import LossWindow
 from t2t_multimodel.training.metrics_log import MetricsLog, NoLog, read_metrics
 from t2t_multimodel.training.optimizer import learning_rate, make_optimizer
@@ -197,7 +198,7 @@ class Trainer:
             self._agreed = max(self._agreed, int(reports[0].pop("stop", 0)))
             check_update(step, batches, reports)
             for batch, report in zip(batches, reports):
-                self.stream.record_loss(batch.problem, report["cross_entropy"])
+                self.stream.record_loss(batch.problem, objective_of(report, self.hparams.ctc_weight))
             self.window.add(batches, reports, norm)
             progress.programs(*self.programs.counts)
             progress.update(step, *self.window.latest)

@@ -99,6 +99,11 @@ class Source:
                 return f"{self.root}/{name}/"
         return ""
 
+    def aligned_prefix(self, modality, target=True):
+        """The same of the net that reads a target off its input's positions."""
+        name = f"{self.root}/{modality.aligned_name}"
+        return f"{name}/" if name in self.nets else ""
+
 
 @dataclasses.dataclass(frozen=True)
 class WarmStart:
