@@ -39,7 +39,7 @@ class Noted(keras.layers.Layer):
 
 
 def test_numbers_and_sound_of_several_inputs_stay_float32_in_16_bits():
-    modality = Inputs({"facts": Numbers(3), "recording": SPECTROGRAM})
+    modality = Inputs((("facts", Numbers((3,))), ("recording", SPECTROGRAM)))
     parts = [Noted(), Noted()]
     encoder = InputsEncoder(modality, replace(HParams(), hidden_size=8), parts, dtype="mixed_bfloat16")
     arrays = {

@@ -61,6 +61,7 @@ def test_shares_that_change_on_the_way_can_not_be_counted_beforehand(equal, chan
 
 def test_a_trial_counts_with_its_own_shares(equal):
     rule, base = equal
+    rule._sizes = {"report_words": 1000, "report_shades": 10}
     even = replace(base, mixture="size", mixture_temperature=5.0)
     by_size = replace(even, mixture_temperature=1.0)
     assert rule.operations(even) != rule.operations(by_size)
