@@ -124,10 +124,10 @@ class _Sizes:
 
     def learned(self, chunk):
         """The `chunk`, which tells the size of records: a larger one counts at once, smaller ones slowly."""
-        samples = max(1, len(chunk.records) + len(chunk.bad))
-        each = len(chunk.records.content) / samples
-        self._samples += samples
-        self._bytes_each = max(each, (self._bytes_each + each) / 2, 1.0)
+        self._samples += len(chunk.records) + len(chunk.bad)
+        if len(chunk.records):
+            each = len(chunk.records.content) / len(chunk.records)
+            self._bytes_each = max(each, (self._bytes_each + each) / 2, 1.0)
         return chunk
 
 

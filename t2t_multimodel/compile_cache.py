@@ -249,7 +249,8 @@ def _prepared(above, prefix):
     for each in (above, folder):
         _make_private(each)
     _drop_oldest(folder, MOST_BYTES)
-    _drop_unused(above, prefix, folder)
+    if prefix:  # else what else is there may be anybody's
+        _drop_unused(above, prefix, folder)
     return folder
 
 

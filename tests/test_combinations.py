@@ -1,6 +1,8 @@
 """Promise: settings that are right each alone are right together, and a run that goes on is the one that was begun."""
 
+import contextlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -16,13 +18,14 @@ from t2t_multimodel.experiments import choices
 from t2t_multimodel.hyperparameters import HParams, in_proportion
 from t2t_multimodel.input.mixture_stream import MixtureStream
 from t2t_multimodel.mixture import Mixture, MixtureSchedule
-from t2t_multimodel.modalities import Inputs, Numbers
+from t2t_multimodel.modalities import Inputs, Numbers, ProblemSpec
 from t2t_multimodel.modalities.several_nets import InputsEncoder
 from t2t_multimodel.training.early_stopping import EarlyStopping
 from t2t_multimodel.training.joint_loss import objective_of
 from t2t_multimodel.training.net_pairs import pair_nets
 from t2t_multimodel.training.optimizer import make_optimizer
 from t2t_multimodel.training.parts import set_parts
+from t2t_multimodel.training.warm_start import Source, go_on_with_data
 
 
 class Noted(keras.layers.Layer):
@@ -74,6 +77,11 @@ def test_a_run_does_not_go_on_with_other_weights_or_another_order(data, kind, no
     with pytest.raises(UserError, match="the mixture words 0.75, shapes 0.25, this run is to train on"):
         mixed(data, now, **changes).restore(begun.state())
     mixed(data, (("words", 6), ("shapes", 2)), **changes).restore(begun.state())  # the same shares
+    started = mixed(data, now, **changes)  # another run, with --keep_optimizer
+    state = begun.state() | {"examples_seen": {"words": 70, "shapes": 3}}
+    checkpoint = SimpleNamespace(state={"stream": state, "window": {}}, state_used=contextlib.nullcontext)
+    go_on_with_data(started, SimpleNamespace(restore=lambda window: None), SimpleNamespace(checkpoint=checkpoint))
+    assert started.examples_seen == {"words": 70, "shapes": 3}
     older = {name: value for name, value in begun.state().items() if name != "mixture"}
     mixed(data, now, **changes).restore(older)  # of a checkpoint that does not say
 
@@ -113,28 +121,20 @@ def test_the_net_of_ctc_is_frozen_and_slowed_with_its_modality():
     assert not {id(v) for v in of_text} & {id(v) for v in model.trainable_variables}
 
 
-def test_the_net_of_ctc_begins_from_that_of_the_trained_run():
+@pytest.mark.parametrize("of", ["the same text", "another vocabulary"])
+@pytest.mark.parametrize("has_ctc", [True, False])
+def test_the_net_of_ctc_begins_from_that_of_the_trained_run(of, has_ctc):
     model = make_model(JOINT, [SPEECH])
-
-    class Source:
-        """A trained run of the same problem, with or without CTC."""
-
-        vocabulary = None
-        run = type("Run", (), {"problems": {}})
-
-        def __init__(self, has_ctc):
-            self.has_ctc = has_ctc
-
-        def prefix(self, modality, target):
-            return f"model/{modality.weights_name}/"
-
-        def aligned_prefix(self, modality, target):
-            return f"model/{modality.aligned_name}/" if self.has_ctc else ""
-
-    name = TEXT.aligned_name
-    assert name in model.nets
-    assert pair_nets(model, [SPEECH], Source(True), None, {})[name].prefix == f"model/{name}/"
-    assert name not in pair_nets(model, [SPEECH], Source(False), None, {})
+    old = TEXT if of == "the same text" else replace(TEXT, vocabulary_digest="another", vocabulary_size=99)
+    arrays = {f"old/{name}/softmax": None for name in [old.weights_name] + [old.aligned_name] * has_ctc}
+    trained = SimpleNamespace(problems={"speech": SimpleNamespace(spec=ProblemSpec("speech", SPECTROGRAM, old, 3))})
+    source = Source("run", trained, JOINT, None, SimpleNamespace(arrays=arrays), "old")
+    pairs = pair_nets(model, [SPEECH], source, None, {})
+    assert pairs[TEXT.weights_name].prefix == f"old/{old.weights_name}/"
+    if has_ctc:
+        assert pairs[TEXT.aligned_name].prefix == f"old/{old.aligned_name}/"
+    else:
+        assert TEXT.aligned_name in model.nets and TEXT.aligned_name not in pairs
 
 
 def test_a_beam_is_as_wide_as_the_answers_asked_for():

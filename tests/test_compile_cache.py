@@ -123,6 +123,17 @@ def test_what_was_not_used_for_months_goes_of_other_versions_too(chosen):
     assert [len(os.listdir(each)) for each in (folder, used, new, no_such)] == [1, 2, 1, 1]
 
 
+def test_in_a_folder_that_a_command_names_nothing_of_others_is_removed(process, monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    other = tmp_path / "named" / ("0" * 16)
+    other.mkdir(mode=0o700, parents=True)
+    other.parent.chmod(0o700)
+    written(other / "photograph", hours_ago=24 * 100)
+    os.utime(other, (0, 0))
+    compile_cache.begin(tmp_path / "named")
+    assert os.listdir(other) == ["photograph"]
+
+
 def written(path, hours_ago):
     pathlib.Path(path).write_bytes(bytes(100))
     when = time.time() - 3600 * hours_ago

@@ -18,14 +18,14 @@ class Recordings(Problem):
     name = "test_large_recordings"
     inputs, targets = Audio(16000), Label(("a",))
     splits = ("train",)
-    size = MEBIBYTE // 2
+    size, bad = MEBIBYTE // 2, (3,)
 
     def samples(self, split):
         for number in range(150):
             yield {"inputs": number, "targets": "a"}
 
     def prepare(self, sample):
-        if sample["inputs"] == 3:
+        if sample["inputs"] in self.bad:
             raise ValueError("no sound")
         return {**sample, "inputs": np.full(self.size // 2, sample["inputs"], np.int16)}
 
@@ -53,6 +53,12 @@ def test_large_records_are_made_a_few_at_a_time(count, monkeypatch):
         for high, size in zip(chunk.records.columns["high"], chunk.records.columns["size"])
     ]
     assert len(set(keys)) == len(keys) == 149
+
+
+def test_samples_without_a_record_say_nothing_of_the_size(monkeypatch):
+    monkeypatch.setattr(workers, "_CHUNK_BYTES", 2 * MEBIBYTE)
+    monkeypatch.setattr(Recordings, "bad", range(40, 80))
+    assert max(len(chunk.records.content) for chunk in chunks_of(Recordings(), 1)) < 2.1 * MEBIBYTE
 
 
 def test_small_records_are_made_many_at_a_time():

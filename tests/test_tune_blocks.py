@@ -56,7 +56,7 @@ def test_a_model_of_more_operations_has_fewer_updates(equal):
 def test_shares_that_change_on_the_way_can_not_be_counted_beforehand(equal, changes):
     rule, base = equal
     with pytest.raises(UserError, match=f"mixture={changes['mixture']} draws other shares"):
-        EqualArithmetic(replace(base, **changes), rule._mixture, {})
+        rule.steps(replace(base, **changes))  # of a trial
 
 
 def test_a_trial_counts_with_its_own_shares(equal):

@@ -93,8 +93,14 @@ class MixtureStream:
             "examples_seen": dict(self.examples_seen),
         } | ({} if self._balance.kind == "none" else {"balance": self._balance.state()})
 
-    def restore(self, state):
-        """Goes on where `state()` was taken; raises `UserError` where that was another mixture or other data."""
+    def restore(self, state, same_mixture=True):
+        """Goes on where `state()` was taken.
+
+        Args: same_mixture: whether the problems must have the same shares, in the same order.
+
+        Raises:
+          UserError: that was another mixture, or other data.
+        """
         before, now = sorted(state["streams"]), sorted(self.streams)
         if before != now:
             raise UserError(
@@ -102,7 +108,7 @@ class MixtureStream:
                 f"the same problems to continue it, or another --output_dir to start anew"
             )
         trained = [list(each) for each in state.get("mixture", self._mixture)]  # older checkpoints have none
-        if trained != self._mixture:
+        if same_mixture and trained != self._mixture:
             raise UserError(
                 f"the checkpoint was trained on the mixture {_in_words(trained)}, this run is to train on "
                 f"{_in_words(self._mixture)}; give the same --problem, with its weights and order, to continue it, or "

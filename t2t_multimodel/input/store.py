@@ -21,9 +21,7 @@ from t2t_multimodel.vocabulary import Vocabulary
 MOST_OPEN_FILES = 32  # shards of one split kept open
 _DIGEST_VERSION = 2  # of what `ExampleStore.digest` covers, which decides the order of training
 _KEYS_AT_ONCE = 1024  # records in memory while their keys are read
-_BYTES_AT_ONCE = (
-    2**24
-)  # of records that `Split.each` reads together: a recording has a megabyte, a sentence fifty bytes
+_BYTES_AT_ONCE = 1 << 24  # of records that `Split.each` reads together
 _EXAMPLES_AT_ONCE = 4096
 _SIDES = ("inputs", "targets")
 

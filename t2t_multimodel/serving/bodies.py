@@ -144,7 +144,8 @@ def _counted(size: int) -> int:
 
 def _parsed(content: bytearray, read: Callable[[Any], Any]) -> Any:
     if content.count(b"[") > _MOST_LISTS or content.count(b"{") > _MOST_OBJECTS:
-        raise Refused(413, f"the request has more than {_MOST_LISTS:,} lists or {_MOST_OBJECTS:,} objects")
+        most = f"{_MOST_LISTS:,} of the mark [ or {_MOST_OBJECTS:,} of {{"
+        raise Refused(413, f"the request has more than {most}, inside or outside texts")
     try:
         return read(_value(content))
     except Refused as refused:

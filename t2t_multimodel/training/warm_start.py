@@ -227,7 +227,7 @@ def go_on_with_data(stream, window, source):
     with source.checkpoint.state_used():
         state = source.checkpoint.state
         try:
-            stream.restore(state["stream"])
+            stream.restore(state["stream"], same_mixture=False)
             window.restore(state["window"])
             return
         except UserError:  # other problems, other data or another seed

@@ -19,11 +19,6 @@ class EqualArithmetic:
         Raises:
           UserError: a problem whose arithmetic is not counted, or a mixture whose shares change while it is trained.
         """
-        if base.mixture in ("adaptive", "schedule"):
-            raise UserError(
-                f"mixture={base.mixture} draws other shares of the problems at each step, so equal arithmetic can't be "
-                "counted beforehand; leave out --equal_arithmetic, or set mixture=fixed or size"
-            )
         for store in stores.values():
             arithmetic.check(store.spec)
         self._base, self._mixture = base, mixture
@@ -32,7 +27,12 @@ class EqualArithmetic:
         self.operations_of_base = self.operations(base)
 
     def operations(self, hparams):
-        """Of an update, a mean over the draws."""
+        """Of an update, a mean over the draws; raises `UserError` where their shares change while it is trained."""
+        if hparams.mixture in ("adaptive", "schedule"):
+            raise UserError(
+                f"mixture={hparams.mixture} draws other shares of the problems at each step, so equal arithmetic can't "
+                "be counted beforehand; leave out --equal_arithmetic, or set mixture=fixed or size"
+            )
         each = {name: arithmetic.of_update(hparams, *where) for name, where in self._splits.items()}
         shares = MixtureSchedule(self._mixture, hparams, self._sizes).probabilities(0).tolist()
         drawn = zip(self._mixture.problem_names, shares)
