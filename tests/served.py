@@ -217,6 +217,20 @@ def wav(samples, rate):
     return file.getvalue()
 
 
+def numbers(client, url=""):
+    """{name with its labels: value} of what a server counts. Args: client: httpx, or a client of it for one server."""
+    lines = client.get(url + "/metrics").text.splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+
+def eventually(holds):
+    for _ in range(400):
+        if holds():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never came to hold")
+
+
 if __name__ == "__main__":
     from t2t_multimodel import predictor, startup
     from t2t_multimodel.cli.server import main

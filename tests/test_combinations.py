@@ -77,6 +77,7 @@ def test_a_run_does_not_go_on_with_other_weights_or_another_order(data, kind, no
     with pytest.raises(UserError, match="the mixture words 0.75, shapes 0.25, this run is to train on"):
         mixed(data, now, **changes).restore(begun.state())
     mixed(data, (("words", 6), ("shapes", 2)), **changes).restore(begun.state())  # the same shares
+    mixed(data, now, **changes).restore(begun.state(), same_mixture=False)  # to be scored, not trained
     started = mixed(data, now, **changes)  # another run, with --keep_optimizer
     state = begun.state() | {"examples_seen": {"words": 70, "shapes": 3}}
     checkpoint = SimpleNamespace(state={"stream": state, "window": {}}, state_used=contextlib.nullcontext)

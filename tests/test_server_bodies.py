@@ -8,10 +8,9 @@ import contextlib
 import json
 import socket
 import struct
-import time
 
 import pytest
-from served import refused, server
+from served import eventually, numbers, refused, server
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -202,19 +201,6 @@ def test_where_large_bodies_wait_too_long_the_server_is_busy():
 # ---- Of a server
 
 
-def numbers(url):
-    lines = httpx.get(url + "/metrics", timeout=30).text.splitlines()
-    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
-
-
-def eventually(holds):
-    for _ in range(400):
-        if holds():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came to hold")
-
-
 def upload(url, length, size):
     """A connection on which `size` of `length` bytes of a body are sent."""
     host, port = url.removeprefix("http://").split(":")
@@ -230,7 +216,7 @@ def test_a_server_answers_others_while_uploads_stall():
     with server(f"--max_request_bytes={most}") as process, contextlib.ExitStack() as connections:
         for _ in range(fit):
             connections.enter_context(upload(process.url, most, most - 1))
-        eventually(lambda: numbers(process.url)["t2t_request_bytes"] == fit * (most - 1 - SMALL))
+        eventually(lambda: numbers(httpx, process.url)["t2t_request_bytes"] == fit * (most - 1 - SMALL))
         large = json.dumps({"instances": ["x" * (most - 100)]}).encode()
         found = httpx.post(process.url + PREDICT, content=large, timeout=30)  # sends all before it reads
         refused(found, 429, "too many large requests")
@@ -239,7 +225,7 @@ def test_a_server_answers_others_while_uploads_stall():
         small = httpx.post(process.url + PREDICT, json={"instances": ["a"]}, timeout=30)
         assert small.json() == {"predictions": ["A"]}
         connections.close()
-        eventually(lambda: numbers(process.url)["t2t_request_bytes"] == 0)
+        eventually(lambda: numbers(httpx, process.url)["t2t_request_bytes"] == 0)
         assert httpx.post(process.url + PREDICT, content=large, timeout=30).status_code == 200
         assert not any("Traceback" in line for line in process.log), process.log
 
@@ -253,6 +239,6 @@ def test_a_client_that_goes_away_during_its_upload_is_no_error_of_the_server(res
                 if reset:  # closed with an error for the other side
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         counted = 't2t_requests_total{problem="words",status="499"}'
-        eventually(lambda: numbers(process.url).get(counted) == 3)
-        assert not any('status="500"' in name for name in numbers(process.url))
+        eventually(lambda: numbers(httpx, process.url).get(counted) == 3)
+        assert not any('status="500"' in name for name in numbers(httpx, process.url))
         assert not [line for line in process.log[said:] if not line.startswith(("ready", "streams"))], process.log

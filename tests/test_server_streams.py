@@ -4,10 +4,9 @@ import contextlib
 import json
 import signal
 import threading
-import time
 
 import pytest
-from served import SPECS, server
+from served import SPECS, eventually, numbers, server
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -49,19 +48,6 @@ def events(response):
             name = value
         elif field == "data":
             yield name, json.loads(value)
-
-
-def numbers(client):
-    lines = client.get("/metrics").text.splitlines()
-    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
-
-
-def eventually(holds):
-    for _ in range(200):
-        if holds():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came to hold")
 
 
 def test_an_answer_comes_word_by_word_then_whole(client):

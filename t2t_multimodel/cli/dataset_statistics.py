@@ -74,11 +74,8 @@ def targets_in_words(store):
     counted = min(len(split), _MOST_COUNTED)
     of = "" if counted == len(split) else f" of the first {counted:,} examples"
 
-    def stored():
-        for start in range(0, counted, 256):
-            yield from (e["targets"] for e in split.examples(np.arange(start, min(start + 256, counted))))
-
-    return store.spec.targets.distribution_in_words(stored(), of)
+    stored = (example["targets"] for example in split.each(np.arange(counted), ("targets",)))
+    return store.spec.targets.distribution_in_words(stored, of)
 
 
 def draw_lengths(lengths, title, path):

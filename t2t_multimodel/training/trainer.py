@@ -318,7 +318,7 @@ class Trainer:
             state = checkpoint.state
             if state["step"] != checkpoint.step:
                 raise ValueError(f"step is {state['step']!r}")
-            self.stream.restore(state["stream"])
+            self.stream.restore(state["stream"], same_mixture=self._trains)
             self.early_stopping.restore(state["early_stopping"])
             if "window" in state:  # older checkpoints have none
                 self.window.restore(state["window"])
