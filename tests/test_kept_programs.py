@@ -103,6 +103,25 @@ def test_training_is_that_of_traced_programs(monkeypatch, tmp_path, traced):
 
 
 @pytest.mark.slow
+def test_gradients_of_tables_are_whole(monkeypatch, tmp_path, traced):
+    """TensorFlow's gradient of an embedding is of the rows that were read, an array of another kind."""
+
+    def gradients():
+        model = model_of()
+        found = tensorflow_step.Step(model, None, SMALL).gradients(TRANSLATION, make_batch(TRANSLATION))
+        shapes = [tuple(v.shape) for v in model.trainable_variables_for(TRANSLATION)]
+        assert [gradient.shape for gradient in found] == shapes
+        return found
+
+    plain = gradients()
+    monkeypatch.setenv(KEPT_VARIABLE, str(tmp_path))
+    for _ in range(2):
+        for one, other in zip(gradients(), plain):
+            np.testing.assert_allclose(one, other, atol=1e-4)  # sums have no fixed order here
+        assert traced == ["gradients"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [False, True])
 def test_a_program_that_was_prepared_has_not_run_and_gives_the_same_bits(monkeypatch, tmp_path, kept):
     if kept:
@@ -279,15 +298,17 @@ def test_results_of_any_structure_come_back(folder):
     model = model_of()
 
     def function(x, more):
-        return {"b": [x + 1, None], "a": (more["y"] * 2, {"c": x})}
+        rows = tf.IndexedSlices(x[:1], tf.constant([1]), tf.constant([2]))
+        return {"b": [x + 1, None], "a": (more["y"] * 2, {"c": x}), "c": rows, "d": x}
 
     signature = (tf.TensorSpec([None], tf.float32), {"y": tf.TensorSpec([], tf.int32)})
     for _ in range(2):
         call = keeper_of(model).program(["structure"], function, signature)
         found = call(np.float32([1, 2]), {"y": np.int32(4)})
-        assert list(found) == ["a", "b"] and found["b"][1] is None and isinstance(found["a"], tuple)
+        assert list(found) == ["a", "b", "c", "d"] and found["b"][1] is None and isinstance(found["a"], tuple)
         assert found["b"][0].numpy().tolist() == [2, 3] and int(found["a"][0]) == 8
-        assert found["a"][1]["c"].numpy().tolist() == [1, 2]
+        assert found["a"][1]["c"].numpy().tolist() == found["d"].numpy().tolist() == [1, 2]
+        assert found["c"].numpy().tolist() == [0, 1]
 
 
 def test_constants_made_outside_are_kept_too(folder):

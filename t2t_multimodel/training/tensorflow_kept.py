@@ -134,7 +134,8 @@ class Keeper:
         def flat(*leaves):
             results = function(*tf.nest.pack_sequence_as(signature, leaves))
             skeletons.append(_skeleton(results))
-            return [tensor for tensor in tf.nest.flatten(results) if tensor is not None]
+            # One tensor for each number of the skeleton: an `IndexedSlices` would be three.
+            return [tf.convert_to_tensor(result) for result in tf.nest.flatten(results) if result is not None]
 
         traced = tf.function(flat, autograph=False, jit_compile=fused or None)
         concrete = traced.get_concrete_function(*tf.nest.flatten(signature))

@@ -119,10 +119,11 @@ class Step:
             def gradients(batch):
                 _, report = self.model.loss(batch, spec, training=False)
                 zero = tf.UnconnectedGradients.ZERO  # the noise's weights take no part
-                return tf.gradients(report["cross_entropy"], trained, unconnected_gradients=zero)
+                found = tf.gradients(report["cross_entropy"], trained, unconnected_gradients=zero)
+                return [tf.convert_to_tensor(gradient) for gradient in found]  # that of a table has rows alone
 
             self._plain_gradients[spec.signature] = gradients
-        return [tf.convert_to_tensor(g).numpy() for g in self._plain_gradients[spec.signature](batch)]
+        return [gradient.numpy() for gradient in self._plain_gradients[spec.signature](batch)]
 
     def planned_bytes(self, microbatches):
         """None: what a graph takes at once depends on which operations run first; see the twin."""
