@@ -44,6 +44,8 @@ def decode_settings(
     """
     values = {**(of_problem or {}), **(asked or {})}
     where = f"problem {where}: " if where else ""
+    if asked and asked.get("temperature") == 0:  # who turns sampling off turns off what the problem says of it
+        values = {name: v for name, v in values.items() if name not in ("top_k", "top_p") or name in asked}
     refuse_of_process(of_problem or {}, where)
     for name in values:
         if name not in DECODE_DEFAULTS:

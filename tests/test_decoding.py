@@ -33,7 +33,7 @@ from models import (
 
 from t2t_multimodel.decoding.batch_decoder import BatchDecoder
 from t2t_multimodel.decoding.decode import predict, read_source, write_text
-from t2t_multimodel.decoding.search import beam_search, greedy_search, length_penalty
+from t2t_multimodel.decoding.search import POSSIBLE, beam_search, greedy_search, length_penalty
 from t2t_multimodel.layers.convolution_cache import Position
 from t2t_multimodel.layers.layer import Layer
 from t2t_multimodel.training.backend import adapter
@@ -211,7 +211,7 @@ def test_classes_are_ranked():
 # ---- Searches over a table: logits of the next id = table[time, last id]
 
 
-def search_table(table, first_ids, limit, beam=None, alpha=0.0):
+def search_table(table, first_ids, limit, beam=None, alpha=0.0, needed=1):
     """Greedy search, or beam search where `beam` is given, as numpy."""
     table, length = ops.convert_to_tensor(table.astype("float32")), len(table)
 
@@ -221,7 +221,7 @@ def search_table(table, first_ids, limit, beam=None, alpha=0.0):
 
         if beam is None:
             return greedy_search(step, {}, first_ids, length, limit)
-        return beam_search(step, {}, first_ids, length, limit, beam, alpha, table.shape[-1])
+        return beam_search(step, {}, first_ids, length, limit, beam, alpha, table.shape[-1], needed)
 
     return program(Layer(name="no_variables"), search)(np.array(first_ids, np.int32))
 
@@ -237,6 +237,23 @@ def test_rows_that_ended_stay_zero_while_others_go_on():
     table[:, 0, 3] = table[:, EOS_ID, 3] = 5.0  # what would come behind the end, were it asked
     ids, _ = search_table(table, [2, 3], limit=5)
     assert ids.tolist() == [[2, EOS_ID, 0, 0, 0, 0], [3, 3, 3, 3, 3, 0]]
+
+
+@pytest.mark.parametrize("needed", [1, 3])
+def test_best_hypotheses_do_not_depend_on_other_rows(needed):
+    """A row whose best hypothesis ends at once, alone and beside one that never ends: so many best are the same, and
+    those of a search that goes on to the limit."""
+    table = np.random.default_rng(1).normal(size=(12, 6, 6))
+    table[:, 2:4, EOS_ID], table[:, 4:, EOS_ID] = 3.0, -20.0
+    table[:, 2:4, 4:], table[:, 4:, :4] = -20.0, -20.0  # 2 and 3 never meet 4 and 5
+    table[..., 0] = -20.0
+    search = lambda first, needed: search_table(table, first, 12, beam=3, alpha=0.6, needed=needed)
+    ids, scores = search([2], needed)
+    assert (scores[:, :needed] > POSSIBLE).all()
+    for others, more in (([2, 4], needed), ([2, 4], None)):
+        ids_beside, scores_beside = search(others, more)
+        np.testing.assert_array_equal(ids[0, :needed], ids_beside[0, :needed])
+        np.testing.assert_allclose(scores[0, :needed], scores_beside[0, :needed], rtol=1e-6)
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7])

@@ -305,7 +305,7 @@ def test_beam_search(case):
         def step(ids, state, time, beams):
             return ops.take(ops.take(table, time, axis=0), ids, axis=0), state
 
-        return beam_search(step, {}, first_ids, length, length, beam, alpha, 12, stop_early)
+        return beam_search(step, {}, first_ids, length, length, beam, alpha, 12, beam if stop_early else None)
 
     ids, scores = program(Layer(name="no_variables"), search)(numbers["initial_ids"])
     expected_ids, expected_scores = numbers[f"ids_{case}"][:, :, 1:], numbers[f"scores_{case}"]

@@ -130,7 +130,9 @@ def test_any_model_writes_trees(made, beam, length, alpha):
         first = ops.zeros_like(wanted[:, 0]) + 2
         if beam is None:
             return greedy_search(step, {}, first, LENGTH, length, grammar=grammar, wanted=wanted)
-        return beam_search(step, {}, first, LENGTH, length, beam, alpha, words.size, grammar=grammar, wanted=wanted)
+        return beam_search(
+            step, {}, first, LENGTH, length, beam, alpha, words.size, beam, grammar=grammar, wanted=wanted
+        )
 
     ids, scores = program(Layer(name="no_variables"), search)(wanted)
     ids, scores = ids.reshape(len(inputs), -1, LENGTH), scores.reshape(len(inputs), -1)

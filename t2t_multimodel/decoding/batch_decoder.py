@@ -66,6 +66,7 @@ class BatchDecoder:
             np.float32(alpha),
             wanted,
             draws,
+            np.int32(best or 1),
         )
         written = self._writer(spec.targets, length, beam_size, grammar, truncated)(*given)
         ids, scores = (array[:rows] for array in self._backend.to_host(written))  # of all hypotheses
@@ -205,15 +206,15 @@ class BatchDecoder:
         says and of CTC's own, each scored by both.
         """
         ctc.check_aligned(self._model, spec, settings)
-        rows, beam = len(arrays["command"]), how["beam_size"]
+        rows, beam, to_host = len(arrays["command"]), how["beam_size"], self._backend.to_host
         filled = self._filled(arrays, rows)
         if settings["ctc"] == 1 and beam == 1:
-            ids, scores = self._aligned_program(spec, ctc.read_ids)(filled)
-            ids = ctc.to_the_left(np.asarray(ids))[:, : how["limit"]]
-            return ids[:rows, None], np.asarray(scores)[:rows, None]
+            ids, scores = to_host(self._aligned_program(spec, ctc.read_ids)(filled))
+            ids = ctc.to_the_left(ids)[:, : how["limit"]]
+            return ids[:rows, None], scores[:rows, None]
         logits, padding_mask = self._aligned_program(spec, ctc.read_positions)(filled)
         limit = how["limit"]
-        own_ids, own_scores = ctc.likeliest(logits, padding_mask, beam, _buffer(limit), limit)
+        own_ids, own_scores = ctc.likeliest(*to_host((logits, padding_mask)), beam, _buffer(limit), limit)
         if settings["ctc"] == 1:
             return own_ids[:rows], own_scores[:rows]
         ids, scores = self.ids(spec, filled, best=beam, **how)
@@ -222,8 +223,8 @@ class BatchDecoder:
             lengths = (own_ids != 0).sum(axis=2)
             own_scores = np.where(lengths, by_decoder / ctc.penalty(lengths, how["alpha"]), -np.inf)
             ids, scores = ctc.pooled(ids, scores, own_ids, own_scores)
-        of_ctc = self._aligned_program(spec, ctc.log_probabilities)(logits, padding_mask, ids)
-        given = scores, np.asarray(of_ctc), (ids != 0).sum(axis=2), settings["ctc"], how["alpha"]
+        (of_ctc,) = to_host((self._aligned_program(spec, ctc.log_probabilities)(logits, padding_mask, ids),))
+        given = scores, of_ctc, (ids != 0).sum(axis=2), settings["ctc"], how["alpha"]
         order, scores = ctc.joint_order(*given)
         order, scores = order[:rows, :beam], scores[:rows, :beam]
         return np.take_along_axis(ids[:rows], order[..., None], axis=1), scores
@@ -252,7 +253,8 @@ class BatchDecoder:
                 self._aligned[key] = self._backend.compiled(
                     self._model, spec, run, called=("ctc", *key), with_targets=True
                 )
-        return np.asarray(self._aligned[key](filled | {"targets": ids.reshape(len(ids), -1)}))
+        found = self._aligned[key](filled | {"targets": ids.reshape(len(ids), -1)})
+        return self._backend.to_host((found,))[0]
 
     def predicted(self, spec, arrays):
         """What a head that is not autoregressive predicts: {name: numpy array [rows, …]}."""
@@ -284,7 +286,7 @@ class BatchDecoder:
     def _writer(self, targets, length, beam_size, grammar, truncated):
         """`truncated`: of `Sampling`; None: no sampling."""
 
-        def write(cross_attention_cache, command, limit, alpha, wanted, draws):
+        def write(cross_attention_cache, command, limit, alpha, wanted, draws, needed):
             return write_text(
                 self._model,
                 targets,
@@ -297,7 +299,7 @@ class BatchDecoder:
                 grammar,
                 wanted,
                 Sampling(**draws, truncated=truncated) if draws else None,
-                all_beams=True,
+                needed,
             )
 
         key = (targets.weights_name, length, beam_size, grammar and grammar.name, truncated)

@@ -66,8 +66,10 @@ def to_the_left(ids):
 def likeliest(logits, padding_mask, beams, length, limit):
     """The hypotheses of CTC alone, over all paths: ids int32 [B, beams, length] with end-of-sequence, and their
     log-probabilities [B, beams], -inf where there are fewer. No text has more than `limit` ids.
+
+    Args: logits, padding_mask: numpy arrays, of `read_positions`.
     """
-    frames = np.asarray(padding_mask).sum(axis=1).astype(int)
+    frames = padding_mask.sum(axis=1).astype(int)
     texts = likeliest_texts(np.asarray(ops.log_softmax(logits)), frames, beams)
     return as_array(texts, beams, length, limit, EOS_ID)
 

@@ -37,7 +37,7 @@ def write_text(
     grammar=None,
     wanted=None,
     sampling=None,
-    all_beams=False,
+    needed=None,
 ):
     """Decodes ids by greedy or beam search, or draws them.
 
@@ -47,11 +47,11 @@ def write_text(
       beam_size: 1 is greedy. alpha: exponent of the length penalty.
       grammar: the grammar of the text, see `grammars.py`. wanted: from its `rows`.
       sampling: a `Sampling`, with a beam_size of 1; None: nothing is drawn.
-      all_beams: False: the best text alone; True: all hypotheses of the beam, best first.
+      needed: int32 scalar: so many of the best hypotheses; None: the best alone.
 
     Returns:
-      ids int32 [batch, length], 0 after end-of-sequence; scores float32 [batch]. With `all_beams`, [batch, beam_size,
-      length] and [batch, beam_size].
+      ids int32 [batch, length], 0 after end-of-sequence; scores float32 [batch]. With `needed`, the whole beam, best
+      first, of which so many are sure: [batch, beam_size, length] and [batch, beam_size].
     """
     state = model.initial_state(ops.shape(command)[0], length, beam_size)
     step = _step_of(model, targets, model.constants(), cross_attention_cache)
@@ -61,10 +61,10 @@ def write_text(
             ids, scores = sample_search(step, state, command, length, limit, sampling, **constraint)
         else:
             ids, scores = greedy_search(step, state, command, length, limit, **constraint)
-        return (ids[:, None], scores[:, None]) if all_beams else (ids, scores)
-    vocabulary = targets.vocabulary_size
-    ids, scores = beam_search(step, state, command, length, limit, beam_size, alpha, vocabulary, **constraint)
-    return (ids, scores) if all_beams else (ids[:, 0], scores[:, 0])
+        return (ids, scores) if needed is None else (ids[:, None], scores[:, None])
+    vocabulary, least = targets.vocabulary_size, 1 if needed is None else needed
+    ids, scores = beam_search(step, state, command, length, limit, beam_size, alpha, vocabulary, least, **constraint)
+    return (ids[:, 0], scores[:, 0]) if needed is None else (ids, scores)
 
 
 def begin_text(model, command, length, grammar=None, wanted=None):

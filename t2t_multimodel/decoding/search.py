@@ -131,9 +131,7 @@ def length_penalty(length, alpha):
     return ops.power((5.0 + ops.cast(length, "float32")) / 6.0, alpha)
 
 
-def beam_search(
-    step, state, first_ids, length, limit, beam, alpha, vocabulary, stop_early=True, grammar=None, wanted=None
-):
+def beam_search(step, state, first_ids, length, limit, beam, alpha, vocabulary, needed=None, grammar=None, wanted=None):
     """Beam search with length penalty; finished and growing hypotheses are kept separately.
 
     Args:
@@ -141,12 +139,14 @@ def beam_search(
         int32 [batch].
       length: size of the output buffer. limit: most ids to write, scalar ≤ length.
       beam: hypotheses kept. alpha: exponent of the length penalty, 0 = none; scores are log P / penalty.
-      stop_early: stop when no growing hypothesis can beat the worst finished one.
+      needed: int32 scalar from 1 to beam: stop when no growing hypothesis can be one of so many best; None: never
+        before the limit.
       grammar: see `grammars.py`; None: no constraint. wanted: from its `rows`, [batch, …].
 
     Returns:
-      ids int32 [batch, beam, length], best first, 0 after the end; scores float32 [batch, beam]. If nothing has
-      finished, the growing hypotheses with their plain log-probabilities.
+      ids int32 [batch, beam, length], best first, 0 after the end; scores float32 [batch, beam], `EMPTY` where there is
+      no hypothesis. The `needed` best depend on nothing else in the batch; what stands behind them may. If nothing
+      has finished, the growing hypotheses with their plain log-probabilities.
     """
     batch = ops.shape(first_ids)[0]
     alpha = ops.cast(alpha, "float32")
@@ -157,12 +157,13 @@ def beam_search(
 
     def going_on(search):
         more = search.time < limit
-        if not stop_early:
+        if needed is None:
             return more
-        bound = search.growing_score[:, 0] / length_penalty(limit, alpha)
-        worst = ops.min(search.finished_score * ops.cast(search.done, "float32"), axis=1)
-        worst = ops.where(ops.any(search.done, axis=1), worst, EMPTY)
-        return ops.logical_and(more, ops.logical_not(ops.all(worst > bound)))
+        best = search.growing_score[:, 0]
+        last_needed = ops.take(search.finished_score, needed - 1, axis=1)
+        stays = last_needed > best / length_penalty(limit, alpha)  # nothing that grows can become better than this
+        ended = ops.logical_or(stays, best <= POSSIBLE)  # or nothing can go on
+        return ops.logical_and(more, ops.logical_not(ops.all(ended)))
 
     def grow(search):
         time = search.time
