@@ -9,6 +9,7 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.json_files import ANY, read_json
 
 _LIBRARY = "t2t-multimodel"
+_ABOUT = ("split", "examples", "decoding")  # beside the scores: what they are of
 # (what comes in: `Modality.file_kind`, whether the answer is text) → the Hub's name of the task.
 _TASKS = {
     ("text", True): "text-generation",
@@ -37,14 +38,16 @@ def card(part: Any) -> str:
 
 
 def scores_of(part: Any) -> dict[str, Any]:
-    """{"split", "examples", metric: value} of the problem at the step, as t2t-eval wrote them; {} where it did not."""
+    """{"split", "examples", "decoding", metric: value} of the problem at the step, as t2t-eval wrote them; {} where it
+    did not.
+    """
     try:
         found = read_json(part.directory.path / "eval" / f"step-{part.step}.json", {str: {str: ANY}})
     except UserError:
         return {}
     scores = found.get(part.spec.name, {})
-    known = {metric: value for metric, value in scores.items() if _is_score(value) and metric != "examples"}
-    return {"split": str(scores.get("split", "")), "examples": scores.get("examples")} | known if known else {}
+    known = {metric: value for metric, value in scores.items() if _is_score(value) and metric not in _ABOUT}
+    return {name: scores.get(name, "") for name in _ABOUT} | known if known else {}
 
 
 def _is_score(value):
@@ -52,7 +55,7 @@ def _is_score(value):
 
 
 def _metrics(scores):
-    return {name: value for name, value in scores.items() if name not in ("split", "examples")}
+    return {name: value for name, value in scores.items() if name not in _ABOUT}
 
 
 def _result(name, task, scores):
@@ -84,7 +87,9 @@ def _text(part, scores):
         f"Written by {_LIBRARY} {importlib.metadata.version(_LIBRARY)}.",
     ]
     if scores:
-        lines += ["", "## Scores", "", f"On {scores['examples']} examples of its {_plain(scores['split'])} split:", ""]
+        decoding = f", {_plain(scores['decoding'])}" if scores["decoding"] else ""
+        place = f"On {scores['examples']} examples of its {_plain(str(scores['split']))} split{decoding}:"
+        lines += ["", "## Scores", "", place, ""]
         lines += ["| metric | value |", "| --- | --- |"]
         lines += [f"| {_plain(metric)} | {value:.6g} |" for metric, value in _metrics(scores).items()]
     return "\n".join(lines) + "\n"

@@ -37,13 +37,15 @@ class Questions:
         return [range(first, end) for first, end in zip(cuts, cuts[1:])]
 
 
-def questions_for(part: Any, count: int) -> Questions:
+def questions_for(part: Any, count: int, any_length: bool = True) -> Questions:
     """Inputs of the dev split and, if these are too few, the test split of the data of a `Slice`; made-up ones where
     the data is not at hand, and where it is too little.
+
+    Args: any_length: False: none that is too long to be trained on.
     """
     inputs = part.spec.inputs
     readers = {name: reader_of(member, part.vocabulary) for name, member in inputs.members or (("inputs", inputs),)}
-    stored, origin = _stored(part, count)
+    stored, origin = _stored(part, count, any_length)
     samples = []
     for each in stored:
         made = {name: r.sample(each[name] if inputs.members else each) for name, r in readers.items()}
@@ -58,7 +60,7 @@ def questions_for(part: Any, count: int) -> Questions:
     return Questions(samples, sent, origin)
 
 
-def _stored(part, count):
+def _stored(part, count, any_length):
     from t2t_multimodel.input.store import ExampleStore
 
     try:
@@ -68,9 +70,13 @@ def _stored(part, count):
         examples, origins = [], []
         for name in dict.fromkeys(name for name in (store.dev_split, "test") if name in store.manifest["splits"]):
             split = store.split(name)
-            found = split.examples(range(min(count - len(examples), len(split))))
+            rows = np.arange(len(split))
+            if not any_length:
+                rows = np.flatnonzero(~part.spec.inputs.lengths(part.hparams, "inputs").too_long(split.input_length))
+            found = split.examples(rows[: count - len(examples)].tolist())
             if found:
-                origins.append(f"the first {len(found)} examples of {name}")
+                fitting = "" if len(rows) == len(split) else " that are short enough for training"
+                origins.append(f"the first {len(found)} examples of {name}{fitting}")
                 examples += found
     except UserError:
         return [], "made-up inputs, the data is not here"

@@ -94,7 +94,7 @@ def export(
         temporary.mkdir(parents=True)
         about = {"problem": problem, "step": part.step, "format": format, "decode_hparams": part.settings}
         about |= module.write(part, temporary, xla)
-        asked = questions_for(part, questions)
+        asked = questions_for(part, questions, any_length=not module.FIXED_LENGTH)
         compared = module.compare(part, temporary, about, asked)
         about |= {"compared": {"questions": asked.origin, "answers": compared}, "versions": _versions()}
         (temporary / module.ABOUT).parent.mkdir(exist_ok=True)

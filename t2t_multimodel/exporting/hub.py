@@ -8,6 +8,7 @@ from t2t_multimodel.exporting.card import card
 from t2t_multimodel.files import write_file
 
 BACKEND = None
+FIXED_LENGTH = False  # whether all inputs are padded to one length
 NEEDS: dict[str, str] = {}
 ABOUT = "export.json"
 
@@ -22,12 +23,12 @@ def write(part: Any, folder: Path, xla: bool = False) -> dict[str, Any]:
 
 
 def compare(part: Any, folder: Path, about: dict[str, Any], questions: Any) -> dict[str, Any]:
-    """Loads the folder and compares every answer; raises `UserError`."""
+    """Loads the folder as a user would and compares every answer; raises `UserError`."""
     import warnings
 
     from t2t_multimodel.predictor import load
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of long inputs
-        told = load(folder).decode(part.spec.name, questions.samples, long_inputs="warn", **part.asked)
+        told = load(folder).decode(part.spec.name, questions.samples, long_inputs="warn")
     return {"t2t_multimodel.load": comparison.check("t2t_multimodel.load", part.answers(questions.samples), told)}

@@ -10,6 +10,7 @@ from t2t_multimodel.exporting.slice import traced_with
 from t2t_multimodel.files import write_file
 
 BACKEND = "tensorflow"
+FIXED_LENGTH = False  # whether all inputs are padded to one length
 NEEDS: dict[str, str] = {}
 ABOUT = arrays.ABOUT
 FILE = "model.tflite"

@@ -8,6 +8,7 @@ from t2t_multimodel.exporting.slice import traced_with
 from t2t_multimodel.files import write_file
 
 BACKEND = "tensorflow"
+FIXED_LENGTH = False  # whether all inputs are padded to one length
 ABOUT = arrays.ABOUT
 FILE = "model.onnx"
 NEEDS = {"tf2onnx": "onnx", "onnxruntime": "onnx"}  # {package: our extra}

@@ -8,6 +8,7 @@ from t2t_multimodel.exporting.compact import compact
 from t2t_multimodel.exporting.slice import traced_with
 
 BACKEND = "tensorflow"
+FIXED_LENGTH = False  # whether all inputs are padded to one length
 NEEDS: dict[str, str] = {}
 ABOUT = "assets.extra/export.json"  # TensorFlow Serving passes the folder over
 DEFAULT, FUSED = "serving_default", "serving_xla"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from t2t_multimodel.decode_hparams import decode_settings
+from t2t_multimodel.decode_hparams import DECODE_DEFAULTS, decode_settings
 from t2t_multimodel.errors import UserError
 
 
@@ -18,7 +18,7 @@ class Slice:
 
     directory: Any  # the `RunDirectory` that it is of
     model: Any  # a model of this problem alone, with its weights
-    run: Any  # the `Run`, cut to the problem
+    run: Any  # the `Run`, cut to the problem, which has `settings` for its own
     hparams: Any
     vocabulary: Any  # a `Vocabulary`; None where there is no text
     step: int
@@ -52,11 +52,6 @@ class Slice:
         return grammar_of(self.spec, self.vocabulary) if self.settings["constrained"] and self.writes_ids else None
 
     @property
-    def asked(self) -> dict[str, Any]:
-        """`settings` as arguments of `Predictor.decode`."""
-        return {name: value for name, value in self.settings.items() if name not in ("top_k", "top_p", "seed")}
-
-    @property
     def weight_bytes(self) -> int:
         """The size of its weights."""
         variables = [v for v in self.model.variables if v.dtype != "uint32"]  # the state of random generators
@@ -70,7 +65,7 @@ class Slice:
         predictor = Predictor(*given, quantize=self.settings["quantize"])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return predictor.decode(self.spec.name, inputs, long_inputs="warn", **self.asked)
+            return predictor.decode(self.spec.name, inputs, long_inputs="warn")
 
 
 def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict[str, Any]) -> Slice:
@@ -90,6 +85,8 @@ def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict
             f"{name}: an export does not sample, its answers could not be compared; "
             "set temperature=0 in --decode_hparams"
         )
+    if settings["return_beams"]:
+        raise UserError(f"{name}: an export gives one answer; set return_beams=0, and beam_size to search for it")
     if settings["ctc"]:
         raise UserError(f"{name}: an export answers by its decoder alone; set ctc=0 in --decode_hparams")
     vocabulary = directory.vocabulary(run)
@@ -97,7 +94,9 @@ def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict
     checkpoint = checkpoints.load_latest(folder) if step is None else checkpoints.load(folder, step)
     if checkpoint is None:
         raise UserError(f"{directory.path} holds no checkpoint yet; train with t2t-trainer first")
-    one = dataclasses.replace(run, problems={name: known})
+    # What an input is answered by, without being asked for again. int8 is in the weights.
+    own = {n: v for n, v in settings.items() if v != DECODE_DEFAULTS[n] and n != "quantize"}
+    one = dataclasses.replace(run, problems={name: dataclasses.replace(known, decode_hparams=own)})
     model = build_model(one, hparams, quantize=settings["quantize"])
     load_weights(model, checkpoint.arrays, folder)
     return Slice(directory, model, one, hparams, vocabulary, checkpoint.step, settings)

@@ -15,6 +15,7 @@ from t2t_multimodel.exporting.slice import traced_with
 from t2t_multimodel.files import write_file
 
 BACKEND = "jax"
+FIXED_LENGTH = True  # whether all inputs are padded to one length
 ABOUT = arrays.ABOUT
 FILE = "model.stablehlo"
 NEEDS = {"jax": "jax"}  # {package: our extra}
