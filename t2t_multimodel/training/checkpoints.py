@@ -40,7 +40,7 @@ _MANIFEST = {
     "step": Whole(0),
     "files": {str: _FACTS},
 }
-_TRIES = 5  # at finding the newest, while a trainer makes and removes some
+TRIES = 5  # at finding the newest, while a trainer makes and removes some
 _CLOCK_TICK = 20_000_000  # nanoseconds; two changes of a file further apart have different times
 
 
@@ -150,7 +150,7 @@ def latest(folder, warn=None):
     Raises:
       UserError: there are checkpoints, and all of them are damaged.
     """
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         damaged, gone = [], False
         for step in reversed(steps(folder)):
             reason = damage(folder, step)
@@ -175,7 +175,7 @@ def load_latest(folder, warn=None):
 
     A trainer may remove checkpoints meanwhile.
     """
-    for tries_left in reversed(range(_TRIES)):
+    for tries_left in reversed(range(TRIES)):
         step = latest(folder, warn)
         if step is None:
             return None

@@ -9,6 +9,7 @@ arXiv 2105.04663). The devices may be those of several processes: each puts its 
 import contextlib
 import functools
 import math
+import re
 
 import jax
 import keras
@@ -136,7 +137,8 @@ class Devices:
         """The mesh's axes that each axis of a variable is cut by."""
         axes, left = [None] * len(shape), (DATA, EXPERT)
         experts = self.num_experts and len(shape) == 3 and shape[0] == self.num_experts
-        if experts and path.split("/")[-2:-1] == ["experts"]:  # first and second of `MixtureOfExperts`
+        # First and second of `MixtureOfExperts`, and what an optimizer keeps of them: "adam/…_experts_first_momentum".
+        if experts and "experts" in re.split("[/_]", path):
             axes[0], left = EXPERT, (DATA,)
         if self.shard_weights and math.prod(shape) >= LEAST_SHARDED:
             parts = math.prod(self.mesh.shape[name] for name in left)

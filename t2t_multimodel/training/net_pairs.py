@@ -7,6 +7,8 @@ import dataclasses
 
 import numpy as np
 
+from t2t_multimodel.vocabulary import COMMAND_PIECES
+
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
@@ -135,6 +137,10 @@ def _rows(modality, old, of, source, vocabulary, names):
         return None
     place = {name: i for i, name in enumerate(before)}
     sources = [[place[n]] if n in place else list(old.row_parts(n, source.vocabulary)) for n in now]
+    if len(now) == len(before):  # control symbols that got a name since, of problems that are not these
+        own = {spec.command_id for spec, _ in of}
+        free = [i for i, name in enumerate(before) if name in COMMAND_PIECES and i not in own and now[i] not in place]
+        sources = [[i] if i in free else source for i, source in enumerate(sources)]
     for spec, side in of:
         origin = source.run.problems.get(names.get(spec.name, ""))
         if side == "targets" and origin and spec.command_id and 0 < origin.spec.command_id < len(before):

@@ -1,5 +1,7 @@
 """A checkpoint of a run in training, saved and found: by one process, or by several together."""
 
+import os
+
 import keras
 
 from t2t_multimodel.errors import UserError
@@ -53,9 +55,23 @@ def newest(folder, processes):
     """
     if not processes.several:
         return checkpoints.load_latest(folder)
-    step = checkpoints.latest(folder) if processes.first else None
-    step = processes.told("looking for the newest checkpoint", step)
-    return None if step is None else checkpoints.load(folder, step, verify=not processes.first)
+    doing = "looking for the newest checkpoint"
+    for tries_left in reversed(range(checkpoints.TRIES)):
+        step = processes.told(doing, checkpoints.latest(folder) if processes.first else None)
+        if step is None:
+            return None
+        found = failed = None
+        try:
+            found = checkpoints.load(folder, step, verify=not processes.first)
+        except UserError as error:
+            failed = error
+            if not tries_left or os.path.lexists(checkpoints.folder_of(folder, step)):
+                raise
+        # A trainer may have removed it meanwhile, for some of the processes; then all look again.
+        missed = processes.gathered(doing, failed is not None)
+        if not processes.told(doing, processes.first and any(missed)):
+            return found
+    return None
 
 
 def _written_by_all(folder, step, variables, weights, processes, doing):

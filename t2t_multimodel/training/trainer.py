@@ -361,7 +361,7 @@ class Trainer:
                 f"{self.output_dir} is to start from {before.source}, and has no checkpoint yet; give "
                 "--warm_start_from again, or another --output_dir"
             )
-        return open_source(self.settings, self.run_record) if asked else None
+        return open_source(self.settings, self.run_record, self.processes) if asked else None
 
     def _start_from(self, source, optimizer):
         """Takes over the weights of another run; the problems are scored before the first update."""

@@ -8,6 +8,7 @@ With `keep_optimizer` everything else goes on as well: step, moments, random sta
 
 import dataclasses
 import functools
+import hashlib
 import json
 import math
 import os
@@ -21,8 +22,10 @@ from t2t_multimodel.files import user_path, write_file
 from t2t_multimodel.hyperparameters import HParams
 from t2t_multimodel.json_files import ANY, MissingFile, Whole, read_json
 from t2t_multimodel.training import checkpoints, published
+from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.net_pairs import pair_nets
 from t2t_multimodel.training.parts import part_of
+from t2t_multimodel.training.processes import ALONE
 from t2t_multimodel.training.run import Run, load_variables
 from t2t_multimodel.training.run_directory import RunDirectory
 from t2t_multimodel.vocabulary import Vocabulary
@@ -91,6 +94,13 @@ class Source:
     def nets(self):
         """{the first two names of a path}: model and part of every array."""
         return {"/".join(path.split("/")[:2]) for path in self.checkpoint.arrays}
+
+    def digest(self):
+        """sha256 of the step and of all arrays."""
+        found = hashlib.sha256(str(self.checkpoint.step).encode())
+        for path, array in sorted(self.checkpoint.arrays.items()):
+            found.update(f"{path} {array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
 
     def prefix(self, modality, target):
         """What the paths of the variables of a modality's net begin with; "" where there is no such net."""
@@ -162,11 +172,12 @@ class WarmStart:
         )
 
 
-def open_source(settings, run):
+def open_source(settings, run, processes=ALONE):
     """The `Source` that `settings.warm_start_from` names, checked as far as that takes no model.
 
     Args:
       settings: the `RunSettings`. run: the new `Run`.
+      processes: `Alone` or `Group`; the first one finds the newest step, and all must find the same weights.
 
     Raises:
       UserError: there is no such run, or the new one can't start from it.
@@ -176,7 +187,11 @@ def open_source(settings, run):
             f"--warm_start_from={settings.warm_start_from} is the run itself; to go on with it leave that out, to "
             "start from it give another --output_dir"
         )
-    source = Source.open(settings.warm_start_from)
+    source = Source.open(settings.warm_start_from) if processes.first else None
+    step = processes.told("looking for the trained run", source and source.checkpoint.step)
+    source = source or Source.open(f"{_path_and_step(settings.warm_start_from)[0]}@{step}")
+    if processes.several:
+        processes.same("comparing the trained run", {"trained run to start from": source.digest()})
     if source.run.model != run.model:
         raise UserError(
             f"{source.path} is of model {source.run.model}, this run of {run.model}; give --model={source.run.model}"
@@ -311,7 +326,8 @@ def _take_over(model, pairs, arrays, where):
         if old is None:
             what, why = NEW, "the trained run has no such part"
         elif by_name and pair.rows.fits(shape, old, pair.axes[inside]):
-            old = pair.rows.taken(keras.ops.convert_to_numpy(variable), old, pair.axes[inside])
+            (own,) = adapter().to_host((variable.value,))  # of several processes each has a part
+            old = pair.rows.taken(own, old, pair.axes[inside])
             what, why = RESIZED, "; ".join(filter(None, (str(pair.rows), pair.why)))
         elif by_name or tuple(old.shape) != shape:
             what, why = NEW, f"{_sizes(old.shape)} there, {_sizes(shape)} here"
