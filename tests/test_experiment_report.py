@@ -153,6 +153,13 @@ def test_harm_on_one_of_many_tasks_is_held_against_the_number_looked_at():
     (found,) = claims.paper_claims(Results(setup, scores, [], []))
     assert found.verdict == claims.UNSURE
     assert "harm without the correction for several tasks on task0" in found.evidence
+    # The claim fails with one task, so few seeds tell, whatever the other tasks would take.
+    assert "About 5 seeds would tell, if the loss on task0 is what it seems." in found.evidence
+    nobody_knows = {seed: score("exact_match", 2) for seed in range(3)}
+    for kind in rights:
+        scores[kind]["task7"] = {"exact_match": nobody_knows}
+    (found,) = claims.paper_claims(Results(setup, scores, [], []))
+    assert "About 5 seeds would tell" in found.evidence
     alone = {kind: {"task0": by_problem["task0"]} for kind, by_problem in scores.items()}
     (found,) = claims.paper_claims(Results(setup | {"metrics": {"task0": ["exact_match"]}}, alone, [], []))
     assert found.verdict == claims.FAILS and "harm on task0" in found.evidence
@@ -203,6 +210,38 @@ def test_a_folder_holds_one_suite_and_reads_compressed_results(tmp_path, run_com
         "--report_only",
     )
     assert status == 2 and "holds suite transfer of my_trees, my_birds; give another --output_dir" in error
+
+
+def test_missing_runs_are_named():
+    results = measured("transfer", ("my_trees", "my_birds"), {})
+    for metrics in results.scores["joint"].values():
+        for by_seed in metrics.values():
+            del by_seed[1]
+    said = report.build(results).markdown()
+    assert "1 of 9 runs are missing (joint: seed 1)." in said
+
+
+def test_at_equal_time_all_columns_are_of_the_same_seeds():
+    """Of seed 0 the joint run has no score yet where the single runs end; its single run counts in no column."""
+    problems = ("my_trees", "my_birds")
+    results = measured("transfer", problems, {})
+    results.curves.clear()
+    for problem in problems:
+        for kind, first, score_of in (("joint", 5.0, 0.1), (plan.alone(problem), 1.0, 0.5)):
+            for seed in range(3):
+                begins = 30.0 if (kind, seed) == ("joint", 0) else first
+                for at, value in ((begins, score_of), (begins + 20.0, score_of + 0.1 * (seed == 0))):
+                    line = {"kind": kind, "seed": seed, "problem": problem, "split": "dev", "step": int(at)}
+                    line |= {"train_seconds": at, "examples_seen": 10, METRICS[problem][0]: value}
+                    results.curves.append(line)
+    lines = report.build(results).markdown().replace("\u00a0", " ").splitlines()
+    row = next(line for line in lines if line.startswith("| my_birds | accuracy_top1 | 21"))
+    assert [cell.strip() for cell in row.strip("|").split("|")][3:7] == [
+        "2",
+        "10.0 ± 0.0 %",
+        "50.0 ± 0.0 %",
+        "-40.0 ± 0.0 %",
+    ]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -221,6 +222,14 @@ def test_a_suite_goes_on_after_a_kill_repeats_nothing_and_reports(data, tmp_path
     status, out, error = run_command(experiment.main, *argv)
     assert status == 0 and written == {path: path.stat().st_mtime_ns for path in exp.glob("runs/*/result.json")}
     assert "for the 0 runs that are to do" in out
+    files = [exp / f"{name}.jsonl" for name in ("results", "curves", "probes")]
+    lines = {path: sorted(path.read_text().splitlines()) for path in files}
+    for gone in (["tiny_image alone"], ["joint", "tiny_ende alone"]):  # the runs may be removed, one or all
+        for kind in gone:
+            shutil.rmtree(runs[kind])
+        status, _, error = run_command(experiment.main, *argv, "--report_only")
+        assert status == 0, error
+        assert lines == {path: sorted(path.read_text().splitlines()) for path in files}
     status, _, error = run_command(experiment.main, *flags_of(data, exp, folder, "--budget=31s"))
     assert status == 2 and len(error.splitlines()) == 2 and "too small: one update of every problem" in error
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from t2t_multimodel.experiments import plan
 from t2t_multimodel.experiments.paper import TOKEN_ACCURACY, WHOLE
-from t2t_multimodel.experiments.statistics import compare, p_text, seeds_that_tell
+from t2t_multimodel.experiments.statistics import LEVEL, compare, p_text, seeds_that_tell
 from t2t_multimodel.metrics import get as get_metric
 
 HOLDS, FAILS, UNSURE = "holds", "does not hold", "can't tell at this size"
@@ -156,7 +156,8 @@ def _gain(results, claim, ours, theirs, problem, metric, numbers=None):
     if numbers and gain.half is not None and points(metric, gain.high) < numbers[1] - numbers[0]:
         note += f" A gain as large as the paper's ({numbers[1] - numbers[0]:+.1f}) lies outside the interval."
     verdict = gains(comparison)
-    note += _would_tell([comparison], 0.0) if verdict == UNSURE and not saturated(comparison) else ""
+    if verdict == UNSURE and not saturated(comparison):
+        note += _would_tell({problem: comparison}, 0.0)
     said = _evidence(comparison, ours, theirs, numbers) + note
     return Verdict(claim, verdict, said, _in_points({problem: comparison}))
 
@@ -166,26 +167,43 @@ def _harmless(results, claim, ours, theirs, problem, metric, numbers):
     if comparison is None:
         return None
     verdict = harmless(comparison)
-    note = _would_tell([comparison], -TOLERANCE) if verdict == UNSURE else ""
+    note = _would_tell({problem: comparison}, -TOLERANCE) if verdict == UNSURE else ""
     said = _evidence(comparison, ours, theirs, numbers) + note
     return Verdict(claim, verdict, said, _in_points({problem: comparison}))
 
 
 def _would_tell(comparisons, mark):
-    """What would tell on comparisons that are undecided against a mark (points), as a sentence."""
-    comparisons = [c for c in comparisons if get_metric(c.metric).scale is not None]
-    if any(untaught(c) for c in comparisons):
-        return " Longer runs would tell: neither side has learned the task."
-    if any(c.gain.half is None for c in comparisons):
+    """What would tell on comparisons, {problem: comparison}, that are undecided against a mark (points), as a sentence:
+    on all of them.
+    """
+    comparisons = {p: c for p, c in comparisons.items() if get_metric(c.metric).scale is not None}
+    if names := [p for p, c in comparisons.items() if untaught(c)]:
+        return f" Longer runs would tell: neither side has learned {', '.join(names)}."
+    if any(c.gain.half is None for c in comparisons.values()):
         return " Two more seeds would give an interval."
-    needed = [seeds_that_tell(c.gain, mark * get_metric(c.metric).scale / 100) for c in comparisons]
+    needed = [_seeds(c, mark) for c in comparisons.values()]
     if not needed:
         return ""
     if None in needed:
         return " Not even 1,000 seeds would tell, if the gain is what it seems."
-    if max(needed) <= max(c.gain.count for c in comparisons):
-        return " More scored examples would tell."
+    if max(needed) <= max(c.gain.count for c in comparisons.values()):
+        return " More scored examples would tell."  # the bootstrap over them alone is undecided
     return f" About {max(needed)} seeds would tell, if the gain is what it seems."
+
+
+def _one_would_tell(comparisons, mark, looks):
+    """The same of a claim that fails with one of `looks` comparisons, by its widened interval."""
+    able = {p: c for p, c in comparisons.items() if get_metric(c.metric).scale is not None and not untaught(c)}
+    able = {p: c for p, c in able.items() if c.gain.half is not None and points(c.metric, c.gain.mean) < mark}
+    needed = {p: n for p, c in able.items() if (n := _seeds(c, mark, 1 - ALPHA / looks)) is not None}
+    if not needed:
+        return _would_tell(comparisons, mark)
+    first = min(needed, key=needed.__getitem__)
+    return f" About {needed[first]} seeds would tell, if the loss on {first} is what it seems."
+
+
+def _seeds(c, mark, level=LEVEL):
+    return seeds_that_tell(c.gain, mark * get_metric(c.metric).scale / 100, level)
 
 
 def _in_points(comparisons):
@@ -215,8 +233,8 @@ def _block(results, without, label, with_numbers):
     parts = [f"{said} {', '.join(names)}" for said, names in groups.items() if names]
     parts.append(f"a gain on {', '.join(better)}" if better else "a significant gain on none")
     numbers = ", ".join(f"{p} {signed(c)}" for p, c in each.items())
-    unsure = [each[p] for p, outcome in outcomes.items() if outcome == UNSURE]
-    note = _would_tell(unsure, -TOLERANCE) if verdict == UNSURE else ""
+    unsure = {p: each[p] for p, outcome in outcomes.items() if outcome == UNSURE}
+    note = _one_would_tell(unsure, -TOLERANCE, len(each)) if verdict == UNSURE else ""
     gained = f" Gain of the headline metric with the block, in points, mean ± 95 %: {numbers}." if with_numbers else ""
     said = f"{'; '.join(parts)}.{gained}{note}"
     return Verdict(f"{label} helps or does no harm on every task", verdict, said, _in_points(each))

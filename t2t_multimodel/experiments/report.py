@@ -33,17 +33,23 @@ def write(output_dir):
 def build(measured):
     """The `Page` of a suite's `Results`."""
     setup = measured.plan
-    done = len(
-        {(kind, seed) for kind, by in measured.scores.items() for p in by.values() for m in p.values() for seed in m}
-    )
+    done = {(kind, seed) for kind, by in measured.scores.items() for p in by.values() for m in p.values() for seed in m}
+    missing = {}
+    for run in setup["runs"]:
+        if (run["kind"], run["seed"]) not in done:
+            missing.setdefault(run["kind"], []).append(str(run["seed"]))
+    count = sum(map(len, missing.values()))
     subtitle = (
         f"{', '.join(setup['problems'])}; {setup['joint_steps']:,} updates of the joint run, {setup['seeds']} "
-        f"seeds, {done} of {len(setup['runs'])} runs"
+        f"seeds, {len(setup['runs']) - count} of {len(setup['runs'])} runs"
     )
     page = Page(f"Suite {setup['suite']}", subtitle)
-    if done < len(setup["runs"]):
+    if missing:
+        which = "; ".join(f"{kind}: seed {', '.join(seeds)}" for kind, seeds in missing.items())
         page.section("Not complete").note(
-            f"{len(setup['runs']) - done} runs are missing; the report is about the others.", "bad"
+            f"{count} of {len(setup['runs'])} runs are missing ({which}). The report is about the others. A run that "
+            "diverged has no result, so where one is among them the others may be the lucky ones.",
+            "bad",
         )
     PAGES[setup["suite"]](page, measured)
     _runs(page, measured)
@@ -232,7 +238,8 @@ def _equal_time(page, measured):
         "all problems and its learning rate is still high; the single-task run is at its end. The seconds exclude "
         "start-up, tracing, evaluations and checkpoints."
     )
-    rows = [("problem", "metric", "seconds", "joint", "alone", "gain", "examples seen jointly", "examples seen alone")]
+    seen_columns = ("examples seen jointly", "examples seen alone")
+    rows = [("problem", "metric", "seconds", "seeds", "joint", "alone", "gain", *seen_columns)]
     for problem, metrics in measured.plan["metrics"].items():
         kinds = (plan.JOINT, plan.alone(problem))
         curves = [measured.curve(kind, problem, metrics[0], "train_seconds") for kind in kinds]
@@ -241,12 +248,16 @@ def _equal_time(page, measured):
         ends = [min(max(xs) for xs, _ in curve.values()) for curve in curves]
         values = [at_seconds(curve, min(ends)) for curve in curves]
         seen = [at_seconds(_seen(measured, kind, problem), min(ends)) for kind in kinds]
+        # Of the seeds that both have at that time, where there are some: every column is of the same ones.
+        common = values[0].keys() & values[1].keys()
+        values = [{seed: v[seed] for seed in common} if common else v for v in values]
         cells = [shown(metrics[0], _mean(v)) if v else "before the first evaluation" for v in values]
         sign = 1 if get_metric(metrics[0]).higher_is_better else -1
-        both = {seed: sign * (values[0][seed] - values[1][seed]) for seed in values[0].keys() & values[1].keys()}
-        gain = shown(metrics[0], _mean(both), sign=True) if both else None
+        gain = None
+        if common:
+            gain = shown(metrics[0], _mean({s: sign * (values[0][s] - values[1][s]) for s in common}), sign=True)
         examples = [round(_mean(s).mean) if s else None for s in seen]
-        rows.append((problem, metrics[0], round(min(ends), 1), *cells, gain, *examples))
+        rows.append((problem, metrics[0], round(min(ends), 1), len(common), *cells, gain, *examples))
     section.table(rows)
     together = _training_seconds(measured, [plan.JOINT])
     apart = _training_seconds(measured, [plan.alone(problem) for problem in measured.plan["problems"]])

@@ -89,23 +89,28 @@ class Results:
 def collect(output_dir):
     """Writes the three files from the finished runs of the plan.
 
-    Without any runs (in a copy of a suite's results) the files are not changed.
+    Without any finished run (in a copy of a suite's results) the files are not changed; the lines of a finished run
+    that is no longer there stay.
 
     Raises:
       UserError: `output_dir` holds no suite, or a run's result.json is damaged.
     """
     output_dir = Path(output_dir)
     plan = _plan(output_dir)
-    if not (output_dir / "runs").is_dir():
+    is_there = [(output_dir / "runs" / run["digest"] / "result.json").exists() for run in plan["runs"]]
+    if not any(is_there):
         return
+    before = {} if all(is_there) else _lines_of_runs(output_dir)
     results, curves, probes, machines = [], [], [], []
     for run in plan["runs"]:
         folder = output_dir / "runs" / run["digest"]
+        name = {"kind": run["kind"], "seed": run["seed"]}
         try:
             result = stored.opened(folder / "result.json", stored.RESULT)
         except MissingFile:
+            kept = before.get((run["kind"], run["seed"], run["digest"]), ([], [], []))
+            results, curves, probes = results + kept[0], curves + kept[1], probes + kept[2]
             continue
-        name = {"kind": run["kind"], "seed": run["seed"]}
         for problem, measured in result["scores"].items():
             common = {"suite": plan["suite"], "run": run["digest"], **name, "steps": run["steps"], "problem": problem}
             if problem not in result["examples_seen"] or not measured["sums"].keys() <= measured["scores"].keys():
@@ -132,6 +137,18 @@ def collect(output_dir):
         probes += [{**name, **probe} for probe in result.get("probes", [])]
     stored.write_lines(output_dir, {RESULTS_FILE: results, CURVES_FILE: curves, PROBES_FILE: probes})
     write_file(output_dir / ENVIRONMENT_FILE, json.dumps(machines, ensure_ascii=False).encode())
+
+
+def _lines_of_runs(output_dir):
+    """{(kind, seed, digest): its lines of each of the three files}; {} where they can't be read."""
+    schemas = {RESULTS_FILE: stored.RESULT_LINE, CURVES_FILE: stored.CURVE_LINE, PROBES_FILE: stored.PROBE_LINE}
+    try:
+        files = [stored.read_lines(output_dir / name, schema) for name, schema in schemas.items()]
+    except UserError:
+        return {}
+    digests = {(line["kind"], line["seed"]): line.get("run") for line in files[0]}
+    of = lambda lines, *name: [line for line in lines if (line["kind"], line["seed"]) == name]
+    return {(*name, digest): [of(lines, *name) for lines in files] for name, digest in digests.items()}
 
 
 def read(output_dir):

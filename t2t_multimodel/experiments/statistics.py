@@ -63,16 +63,16 @@ def interval(values):
     return Interval(mean, _quantile(LEVEL, values.size) * error, int(values.size))
 
 
-def seeds_that_tell(value, mark, most=1000):
-    """How many seeds would put `mark` outside the interval if mean and spread stay: int; None: more than `most`, or one
-    seed, which has no spread.
+def seeds_that_tell(value, mark, level=LEVEL, most=1000):
+    """How many seeds would put `mark` outside the interval of a level if mean and spread stay: int; None: more than
+    `most`, or one seed, which has no spread.
     """
     if value.half is None:
         return None
     spread = value.half * math.sqrt(value.count) / _quantile(LEVEL, value.count)
     far = abs(value.mean - mark)
-    wide = lambda count: _quantile(LEVEL, count) * spread / math.sqrt(count) >= far
-    if wide(most):
+    wide = lambda count: _quantile(level, count) * spread / math.sqrt(count) >= far
+    if not math.isfinite(far) or wide(most):
         return None
     low, high = 1, most  # the width falls with the number of seeds
     while high - low > 1:
