@@ -56,7 +56,7 @@ MAY_IMPORT = {
     "decoding": {"core", "kernels", "layers", "models", "modalities"},
     "metrics": {"core"},
     "input": {"core"},
-    "training": {"core", "layers", "models", "modalities", "input", "decoding", "metrics"},
+    "training": {"core", "kernels", "layers", "models", "modalities", "input", "decoding", "metrics"},
     "data_gen": {"core"},
     "problems": {"core", "data_gen"},
     "hparams": {"core"},
@@ -77,6 +77,7 @@ KERAS_ONLY = tuple(
 ADAPTERS = tuple(
     f"t2t_multimodel/training/{name}.py"
     for name in (
+        "tensorflow_kernels",
         "tensorflow_step",
         "tensorflow_adam",
         "tensorflow_program",

@@ -14,7 +14,7 @@ import t2t_multimodel
 from t2t_multimodel import registry
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.kernels import select
-from t2t_multimodel.kernels.cross_entropy import cross_entropy_split, entropies
+from t2t_multimodel.kernels.cross_entropy import cross_entropy_split, entropies, put_along_last_axis
 from t2t_multimodel.kernels.ctc import nats_that_fit
 from t2t_multimodel.kernels.custom_vjp import custom_vjp
 from t2t_multimodel.kernels.dense import dense, reshape_known, residual_add
@@ -64,6 +64,12 @@ def gathered(rows, copies, gaps):
     return Pair(gather_rows, lambda f, x: f(x, rows, copies, gaps) ** 2, ((4, 3),))
 
 
+def put(shape):
+    index = np.arange(np.prod(shape), dtype="int32").reshape(*shape, 1) % 7
+    call = lambda f, x, values: f(x + 1.0, index, values)  # of a sum, which nothing else reads
+    return Pair(put_along_last_axis, call, ((*shape, 7), (*shape, 1)), differentiated=False)
+
+
 def entropy(smoothing, shape):
     targets = np.arange(np.prod(shape), dtype="int32").reshape(shape) % 7
     return Pair(entropies, lambda f, logits: f(8.0 * logits, targets, smoothing), ((*shape, 7),))
@@ -97,6 +103,7 @@ PAIRS = {
         for length in (1, 4, 10)
         for masked in (True, False)
     },
+    **{f"put along last axis {shape}": put(shape) for shape in ((5,), (2, 3))},
     **{
         f"depthwise 2d {height} x {width}": Pair(
             depthwise_2d, lambda f, x, kernel: f(x, kernel), ((2, height, width, 3), (3, 3, 3))
@@ -194,6 +201,7 @@ PAIRS = {
 
 def variants():
     """Every variant that may run on this backend, with each pair that uses it."""
+    adapter()  # which has some
     for name, pair in PAIRS.items():
         for where, variant in pair.kernel.variants.items():
             if where.split("_")[0] in (BACKEND, select.EVERYWHERE) and BACKEND in pair.backends:

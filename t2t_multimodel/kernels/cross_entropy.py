@@ -107,7 +107,7 @@ def _written_entropies(smoothing):
         everywhere = probabilities * both
         if smoothing:
             everywhere = everywhere - low * of_loss[..., None]
-        return _put_along_last_axis(everywhere, here, right), None
+        return put_along_last_axis(everywhere, here, right), None
 
     return custom_vjp(forward, backward)
 
@@ -126,9 +126,15 @@ def _at(x, index):
 
 
 def _put_along_last_axis(array, index, values):
-    """`array` [..., n] with `values` [..., 1] at `index` [..., 1]."""
+    """`array` [..., n] with `values` [..., 1] at `index` [..., 1].
+
+    A variant may write into `array`: a caller has just made it and reads it no more.
+    """
     size = array.shape[-1]
     rows = ops.reshape(array, [-1, size])
     places = ops.reshape(index, [-1])
     places = ops.stack([ops.arange(ops.shape(rows)[0], dtype="int32"), places], axis=1)
     return ops.reshape(ops.scatter_update(rows, places, ops.reshape(values, [-1])), ops.shape(array))
+
+
+put_along_last_axis = Kernel(_put_along_last_axis)  # training/tensorflow_kernels.py has a variant

@@ -30,6 +30,10 @@ class Kernel:
     def __call__(self, *arguments, **options):
         return self.selected()(*arguments, **options)
 
+    def add(self, where, variant):
+        """One more variant: of operations that `keras.ops` lacks, which the trainer's adapter of a backend has."""
+        self.variants[where] = variant
+
     def selected(self):
         """The function that a call runs."""
         chosen = setting()

@@ -44,11 +44,10 @@ class Program:
         give_back_memory()  # that of tracing, before what runs takes its own
 
     def __call__(self, *arguments):
-        results = self._runs(*arguments)
         if not self._has_run:
             self._has_run = True
-            give_back_memory()  # that of optimising
-        return results
+            self.optimise(*arguments)  # its memory is free again when the call takes its own
+        return self._runs(*arguments)
 
     def optimise(self, *arguments):
         """Does what TensorFlow does at a first call, for a training step seconds of optimising its graph, and runs

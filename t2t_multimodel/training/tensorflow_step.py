@@ -7,9 +7,12 @@ import tensorflow as tf
 from t2t_multimodel import startup
 from t2t_multimodel.modalities.arrays import joined_name
 from t2t_multimodel.models.observation import by_kind
+from t2t_multimodel.training import tensorflow_kernels
 from t2t_multimodel.training.joint_loss import by_variable, shared, surgery, weighed
 from t2t_multimodel.training.tensorflow_kept import keeper_of
 from t2t_multimodel.training.tensorflow_program import program, tracing
+
+tensorflow_kernels.add()
 
 STATIC_SHAPES = False  # one trace serves every length
 UPDATES_UNDER_WAY = 0  # an update ends with its call
