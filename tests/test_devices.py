@@ -84,6 +84,18 @@ def test_each_device_holds_its_part_of_the_weights_and_of_the_optimizer(trained)
     assert held["weights"]["dense"] == [8, 32]
 
 
+@pytest.mark.parametrize("of", ["", "_first_momentum", "_average_of_squares"])
+def test_what_an_optimizer_keeps_of_experts_is_where_the_experts_are(of):
+    """By its name too: of several processes each makes the averages whole, without the place of the weight."""
+    pytest.importorskip("jax")
+    from t2t_multimodel.training.devices import EXPERT, Devices
+
+    devices = Devices(1, num_experts=8)
+    path = f"adam/multimodel_encoder_experts_first{of}" if of else "multimodel/encoder/experts/first"
+    assert devices._axes(path, (8, 32, 24)) == [EXPERT, None, None]
+    assert devices._axes(path.replace("experts", "block0"), (8, 32, 24)) == [None, None, None]
+
+
 @pytest.mark.slow
 def test_what_a_device_will_hold_is_counted_before_it_is_made(trained):
     """`t2t-trainer --dry_run`; the most is held where all is on every device, a quarter where all is shared."""

@@ -327,6 +327,17 @@ def test_a_published_folder_answers_as_the_run_does(published_folder, predictor,
 
 
 @pytest.mark.slow
+def test_a_published_folder_answers_by_what_it_was_exported_with(exported_run, tmp_path):
+    asked = {"beam_size": 2, "max_length": 12}
+    done = export(exported_run, "tiny_ende", tmp_path, format="hub", decode_hparams=asked, questions=4)
+    assert done.compared == {"t2t_multimodel.load": {"questions": 4, "equal": 4}}
+    settings = load(done.folder).decode_settings("tiny_ende")
+    assert asked.items() <= settings.items()
+    with pytest.raises(UserError, match="an export gives one answer; set return_beams=0"):
+        export(exported_run, "tiny_ende", tmp_path / "more", format="hub", decode_hparams={"return_beams": 2})
+
+
+@pytest.mark.slow
 def test_the_card_is_read_by_the_hubs_own_library(published_folder):
     hub = pytest.importorskip("huggingface_hub", reason="pip install huggingface_hub")
     read = hub.ModelCard.load(published_folder / "README.md")

@@ -195,3 +195,11 @@ def test_a_description_says_how_answers_were_drawn():
     assert describe(settings) == "sampled at temperature 0.8, top_k 50, top_p 0.9, seed 3"
     assert describe(decode_settings({"temperature": 1})) == "sampled at temperature 1, seed 0"
     assert describe(decode_settings()) == "greedy"
+
+
+def test_who_turns_sampling_off_turns_off_what_the_problem_says_of_it():
+    of_problem = {"temperature": 0.8, "top_k": 10, "top_p": 0.9}
+    settings = decode_settings({"temperature": 0}, of_problem, "words")
+    assert (settings["top_k"], settings["top_p"]) == (0, 1.0)
+    with pytest.raises(UserError, match="top_k is of sampling; set a temperature above 0"):
+        decode_settings({"temperature": 0, "top_k": 10}, of_problem, "words")

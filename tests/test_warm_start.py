@@ -252,6 +252,67 @@ def test_a_new_row_is_the_mean_of_its_parts():
     assert not rows.fits((5, 3), old, 0) and not rows.fits((5, 2), old[:2], 0) and not rows.fits((5, 2), old[0], 0)
 
 
+def test_a_control_symbol_that_got_a_name_since_is_the_same_row():
+    """Data of another problem was made into the folder after the training."""
+    from types import SimpleNamespace as Some
+
+    from t2t_multimodel.modalities import Text
+    from t2t_multimodel.training.net_pairs import _rows
+    from t2t_multimodel.vocabulary import COMMAND_PIECES
+
+    class Words:
+        size = 6
+
+        def __init__(self, **commands):
+            self.commands = commands
+
+        def pieces(self, ids):
+            return ["<pad>", "</s>", "<unk>", *COMMAND_PIECES[:2], "a"]
+
+        encode = None  # no part of a piece is asked for
+
+    text, of = Text(vocabulary_size=6), [(Some(name="old", command_id=3), "targets")]
+    source = Some(vocabulary=Words(old=3), run=Some(problems={}))
+    assert _rows(text, text, of, source, Words(old=3, another=4), {}).same
+    new = [(Some(name="another", command_id=4), "targets")]
+    assert str(_rows(text, text, new, source, Words(old=3, another=4), {})) == "5 of 6 rows by name, 1 new"
+
+
+class Second:
+    """The second of two processes; the first one says `steps`, and that it missed none."""
+
+    several, first = True, False
+
+    def __init__(self, *steps):
+        self.steps, self.compared = list(steps), {}
+
+    def told(self, doing, value):
+        return self.steps.pop(0)
+
+    def gathered(self, doing, value):
+        self.missed = value
+
+    def same(self, doing, values):
+        self.compared |= values
+
+
+@pytest.mark.slow
+def test_processes_start_from_the_same_step_of_a_run_that_is_in_training(trained, tmp_path):
+    from t2t_multimodel.training.saving import newest
+    from t2t_multimodel.training.warm_start import open_source
+
+    data, run = trained
+    trainer = make(data, tmp_path / "run", warm_start_from=str(run))
+    digests = set()
+    for step in (3, 4):
+        second = Second(step)
+        assert open_source(trainer.settings, trainer.run_record, second).checkpoint.step == step
+        digests |= {*second.compared.values()}
+    assert len(digests) == 2
+    second = Second(1, True, 4, False)  # that of step 1 was removed meanwhile
+    assert newest(run / "checkpoints", second).step == 4
+
+
 @pytest.mark.slow
 def test_a_published_folder_or_a_strangers_run_is_a_start_too(trained, tmp_path):
     from t2t_multimodel.exporting.slice import load_slice
