@@ -77,6 +77,26 @@ def test_each_kind_of_block_is_left_out_of_the_joint_run():
     assert len(plan.kinds_of("blocks", PROBLEMS[:1])) == 4, "one problem has blocks too"
 
 
+def test_no_run_is_compared_with_itself():
+    """A block that the model lacks anyway can't be left out of it."""
+    kinds_of = lambda suite, **changes: plan.with_own_blocks(
+        suite,
+        plan.kinds_of(suite, PROBLEMS, {"parsing": "my_trees", "images": "my_words"}),
+        replace(HPARAMS, **changes),
+    )
+    names = lambda **changes: [kind.name for kind in kinds_of("blocks", **changes)]
+    without_experts = [plan.JOINT, plan.NO_ATTENTION, plan.NO_CONVOLUTIONS]
+    assert names() == [plan.JOINT, *plan.LEFT_OUT]
+    assert names(use_experts=False) == names(encoder_experts=0, decoder_experts=0) == without_experts
+    assert names(use_attention=False, use_convolutions=False) == [plan.JOINT, plan.NO_EXPERTS]
+    assert plan.NO_EXPERTS in names(encoder_experts=0), "those of the decoder are left"
+    with pytest.raises(UserError, match="suite blocks compares with runs of no experts, no attention, no convolutions"):
+        kinds_of("blocks", use_experts=False, use_attention=False, use_convolutions=False)
+    with pytest.raises(UserError, match=r"has no attention itself; .* in --hparams \(use_attention\)"):
+        kinds_of("paper_tables", use_attention=False)
+    assert len(kinds_of("paper_tables", use_convolutions=False)) == len(kinds_of("paper_tables"))
+
+
 @pytest.mark.slow
 def test_the_page_of_blocks_says_what_is_lost_without_each():
     kinds = plan.kinds_of("blocks", PROBLEMS)
@@ -242,6 +262,7 @@ def test_the_page_of_balancing_compares_each_way_with_the_joint_run():
         (["--suite=efficiency", "--single_hparams=dropout=0.1"], "suite efficiency has no single-task runs"),
         (["--suite=efficiency", "--grid=num_heads=5"], "a multiple of num_heads=5"),
         (["--suite=block"], "did you mean 'blocks'"),
+        (["--suite=paper_tables", "--hparams=use_experts=False", "--roles=parsing=tiny_ende"], "no experts itself"),
     ],
 )
 def test_what_a_suite_can_not_do_is_one_line(flags, said, data, tmp_path, run_command):

@@ -277,7 +277,7 @@ def open_suite(
 
     Raises:
       UserError: an unknown suite, a problem without data, a role without a problem, a metric that can't be
-        compared, a grid with impossible values.
+        compared, blocks to leave out that the model lacks, a grid with impossible values.
     """
     plan.check_suite(name)
     stores = {problem: ExampleStore(data_dir, problem) for problem in mixture.problem_names}
@@ -297,7 +297,7 @@ def open_suite(
                 raise UserError(f"{problem} has no {split} examples; a suite trains and scores every problem")
     hparams = resolved.hparams
     played = roles.find_roles(stores, roles.parse_roles(named_roles, stores))
-    kinds = plan.kinds_of(name, mixture.problem_names, played, single_changes)
+    kinds = plan.with_own_blocks(name, plan.kinds_of(name, mixture.problem_names, played, single_changes), hparams)
     sizes, points = {}, {}
     if hparams.mixture == "size" or name == "balancing":
         for problem, store in stores.items():
