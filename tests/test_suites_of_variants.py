@@ -160,6 +160,58 @@ def test_a_grid_without_a_possible_point_is_one_line():
         grid.kinds(grid.parse(f"num_experts={'|'.join(map(str, range(2001)))}"), HPARAMS, JOINT)
 
 
+@pytest.mark.parametrize(
+    "text, changes, names",
+    [
+        (
+            "use_experts=True|False,num_experts=4|8",
+            {},
+            ["use_experts=True, num_experts=8", "use_experts=True, num_experts=4", "use_experts=False"],
+        ),
+        (
+            "use_experts=True|False,num_experts=4|8",
+            {"use_experts": False},
+            ["use_experts=True, num_experts=8", "use_experts=True, num_experts=4"],
+        ),
+        ("experts_per_token=1|2,num_heads=1|2", {"use_experts": False}, ["num_heads=1"]),
+        ("num_experts=4|8", {"use_experts": False}, ["num_experts=4", "num_experts=8"]),
+        ("use_attention=False|True,num_heads=1|2", {}, ["use_attention=False", "use_attention=True, num_heads=1"]),
+        (
+            "use_convolutions=False,encoder_blocks=1|2,decoder_blocks=1|2",
+            {},
+            ["use_convolutions=False, decoder_blocks=2", "use_convolutions=False, decoder_blocks=1"],
+        ),
+        (
+            "use_convolutions=False,dropout=0.1|0.2,decoder_blocks=1|2",
+            {"decoder_attentions": 2},
+            ["use_convolutions=False"],
+        ),
+        (
+            "encoder_experts=0|1,num_experts=2|3",
+            {"decoder_experts": 0},
+            ["encoder_experts=0", "encoder_experts=1, num_experts=2"],
+        ),
+        (
+            "num_experts=0|2,encoder_experts=0|1",
+            {"decoder_experts": 0},
+            ["num_experts=0", "num_experts=2, encoder_experts=1"],
+        ),
+        ("decoder_attentions=0|1|2", {}, ["decoder_attentions=1"]),
+    ],
+)
+def test_no_two_points_are_of_equal_models(text, changes, names):
+    """What is switched off has no other values: each model is trained once, under a name of its own."""
+    points, kinds = grid.kinds(grid.parse(text), replace(HPARAMS, **changes), JOINT)
+    found = [kind.name for kind in kinds]
+    assert len(set(found)) == len(found) == len(points) - 1 and all(found)
+    assert found == names
+
+
+def test_a_grid_of_what_is_switched_off_is_one_line():
+    with pytest.raises(UserError, match="no point is another than the joint run"):
+        grid.kinds(grid.parse("experts_per_token=1|2"), replace(HPARAMS, use_experts=False), JOINT)
+
+
 def test_none_is_better_for_as_little_on_the_frontier():
     costs, qualities = [1.0, 2.0, 2.0, 3.0, 4.0], [10.0, 12.0, 15.0, 15.0, 20.0]
     assert quality.frontier(costs, qualities) == [0, 2, 4]
