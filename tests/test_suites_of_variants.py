@@ -228,11 +228,10 @@ def test_the_page_of_a_grid_finds_what_pays():
     page = report.build(measured("efficiency", kinds, rights, arithmetic=counted, grid=points))
     text = page.markdown().replace("\u00a0", " ")
     assert (
-        "Another number of experts is worth something: holds. The best of the others is 2 against 0: +10.0 ± 0.0 points"
-        in text
+        "The number of experts matters: holds. 2 is better than 0: +10.0 ± 0.0 points for × 2.00 the arithmetic" in text
     )
     assert "× 2.00 the arithmetic" in text
-    assert "Another number of heads is worth something: does not hold" in text
+    assert "The number of heads matters: does not hold" in text
     assert "6 points, best first" in text and "my_sounds" in text
     assert page.html().count("data:image/svg+xml") == 1
     nothing = measured("efficiency", kinds, rights, arithmetic=counted, grid=points)
@@ -363,13 +362,41 @@ def test_a_grid_is_trained_weighed_and_repeated_never(data, tmp_path, user_folde
     assert "2 kinds of runs × 1 seed" in out and "num_experts=0" in out
     (exp / "report.html").read_text()
     text = (exp / "report.md").read_text()
-    assert "Another number of experts is worth something: can't tell" in text and "2 points, best first" in text
+    assert "The number of experts matters: can't tell" in text and "2 points, best first" in text
     written = {path: path.stat().st_mtime_ns for path in exp.glob("runs/*/result.json")}
     status, out, error = run_command(experiment.main, *argv)
     assert status == 0 and "for the 0 runs that are to do" in out, error
     assert written == {path: path.stat().st_mtime_ns for path in exp.glob("runs/*/result.json")}
     status, _, error = run_command(experiment.main, *argv, "--report_only")
     assert status == 0 and (exp / "report.md").read_text() == text
+
+
+def test_a_value_that_does_harm_matters():
+    from t2t_multimodel.experiments.efficiency import _verdict
+    from t2t_multimodel.experiments.statistics import interval
+
+    found = lambda *gains: [(8 + i, 0, interval(gain), [2.0, None, None], 1) for i, gain in enumerate(gains)]
+    harm, gain, nothing, wide = [-12.0, -12.1, -11.9], [2.0, 2.1, 1.9], [0.0, 0.1, -0.1], [-9.0, 8.0, 0.5]
+    verdict = _verdict("num_experts", found(harm, nothing))
+    assert verdict.verdict == claims.HOLDS and "0 is better than 8, which has -12.0" in verdict.evidence
+    verdict = _verdict("num_experts", found(harm, gain))
+    assert verdict.verdict == claims.HOLDS and verdict.evidence.startswith("9 is better than 0: +2.0")
+    assert _verdict("num_experts", found(nothing, nothing)).verdict == claims.FAILS
+    assert _verdict("num_experts", found(nothing, wide)).verdict == claims.UNSURE
+    assert _verdict("num_experts", found([-3.0, 0.1, -0.1])).verdict == claims.UNSURE, "a large loss is not ruled out"
+
+
+def test_effects_are_against_the_first_value_of_the_grid():
+    from t2t_multimodel.experiments.efficiency import _effects, _points
+
+    values = grid.parse("use_experts=True|False,num_heads=4|1|2")
+    points, kinds = grid.kinds(values, HPARAMS, JOINT)
+    rights = {name: 200 + 40 * point["use_experts"] for name, point in points.items()}
+    found = measured("efficiency", [JOINT, *kinds], rights, grid=points, grid_values=values)
+    effects = {name: _effects(found, _points(found), name) for name in values}
+    ((value, reference, gain, *_),) = effects["use_experts"]
+    assert (value, reference) == (False, True) and gain.mean == pytest.approx(-10)
+    assert [effect[:2] for effect in effects["num_heads"]] == [(1, 4), (2, 4)]
 
 
 def test_verdicts_of_one_seed_can_not_be_told():

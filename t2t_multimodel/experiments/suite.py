@@ -34,6 +34,7 @@ class Suite:
     identity: dict  # what determines a result besides hparams and seed
     places: list  # of the queue
     grid: dict = dataclasses.field(default_factory=dict)  # {name of a kind: {hparam: value}}, see grid.py
+    grid_values: dict = dataclasses.field(default_factory=dict)  # {hparam: its values, in the order of --grid}
     tries: tuple = ()  # `Try`s, see choices.py
     found: dict = dataclasses.field(default_factory=dict)  # the outcome of the tries
 
@@ -186,7 +187,7 @@ class Suite:
             "threads": [len(c) if c else 0 for _, c in self.places],
             "metrics": self.metrics,
             "choices": self.found,
-            **({"grid": self.grid} if self.grid else {}),
+            **({"grid": self.grid, "grid_values": self.grid_values} if self.grid else {}),
             **({"arithmetic": counted} if (counted := self._arithmetic()) else {}),
             "train_examples": {n: s.manifest["splits"]["train"]["examples"] for n, s in self.stores.items()},
             "identity": self._public_identity,
@@ -298,14 +299,15 @@ def open_suite(
     hparams = resolved.hparams
     played = roles.find_roles(stores, roles.parse_roles(named_roles, stores))
     kinds = plan.with_own_blocks(name, plan.kinds_of(name, mixture.problem_names, played, single_changes), hparams)
-    sizes, points = {}, {}
+    sizes, points, values = {}, {}, {}
     if hparams.mixture == "size" or name == "balancing":
         for problem, store in stores.items():
             split = store.split("train")
             sizes[problem] = len(split) - BatchPlan(split, store.spec, hparams, 0).left_out
     shares = plan.shares_of(mixture, hparams, sizes)
     if name == "efficiency":
-        points, more = grids.kinds(grids.parse(grid), hparams, kinds[0])
+        values = grids.parse(grid)
+        points, more = grids.kinds(values, hparams, kinds[0])
         kinds += more
     elif name == "balancing":
         kinds += balancing.kinds(kinds[0], mixture, hparams, sizes)
@@ -325,6 +327,7 @@ def open_suite(
         identity,
         places,
         points,
+        values,
         tuple(choices.tries(kinds, single_choices)),
     )
 
