@@ -1,6 +1,8 @@
 """Suites blocks, efficiency and balancing: which runs they have, and what their pages say of made-up results."""
 
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,10 +10,11 @@ from small_world import HPARAMS
 
 from t2t_multimodel.cli import experiment
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.experiments import balancing, claims, estimate, grid, plan, quality, report
+from t2t_multimodel.experiments import balancing, blocks, claims, estimate, grid, plan, quality, report
 from t2t_multimodel.experiments.results import Results, Score
 from t2t_multimodel.metrics import value_of
 from t2t_multimodel.mixture import parse
+from t2t_multimodel.report.page import Page, Section
 
 PROBLEMS = ("my_trees", "my_words", "my_sounds")
 METRICS = {"my_trees": ["exact_match"], "my_words": ["exact_match"], "my_sounds": ["cer"]}
@@ -112,6 +115,45 @@ def test_the_page_of_blocks_says_what_is_lost_without_each():
     assert lost[2:] == ["59.8", "+0.00 ± 0.00", "+10.00 ± 0.00", "-10.00 ± 0.00"]
     assert "3.00" in text and "200.0" in text and "1,024" in text and "1,000,000" in text
     assert page.html().count("data:image/svg+xml") == 1 + len(PROBLEMS)
+
+
+def test_a_metric_with_a_unit_of_its_own_is_in_no_figure_of_points(monkeypatch):
+    monkeypatch.setitem(METRICS, "my_words", ["mae"])
+    drawn = []
+    monkeypatch.setattr(report.figures, "heat_map", lambda values, *names, **_: drawn.append((values, names)))
+    monkeypatch.setattr(Section, "figure", lambda *_, **__: None)
+    kinds = plan.kinds_of("blocks", PROBLEMS)
+    page = Page("blocks")
+    blocks.add(page, measured("blocks", kinds, {plan.JOINT: 240}))
+    ((values, names),) = drawn
+    assert values == pytest.approx(np.full((3, 2), 10.0)) and names[1] == ["trees", "sounds"]
+    text = page.markdown()
+    assert "my_words: in the unit of the metric" in text and "points lost" not in text
+
+
+def test_a_seed_whose_metric_is_not_a_number_is_left_out():
+    assert math.isnan(quality.goodness("exact_match", math.nan)) and math.isnan(quality.goodness("cer", math.nan))
+    assert quality.goodness("cer", 1.5) == 0
+    found = measured("balancing", [JOINT], {plan.JOINT: 240})
+    scores = found.scores[plan.JOINT]["my_sounds"]["cer"]
+    scores[1] = replace(scores[1], value=math.nan)
+    assert list(quality.by_problem(found, plan.JOINT, "my_sounds")) == [0, 2]
+    assert list(quality.mean_quality(found, plan.JOINT)) == [0, 2]
+    lines = [line for line in found.curves if line["seed"] == 2 and "cer" in line]
+    for line in lines:
+        line["cer"] = math.nan
+    assert list(quality.mean_at(found, plan.JOINT, 12.0)) == [0, 1]
+
+
+def test_a_suite_of_means_needs_a_metric_that_can_be_averaged():
+    from t2t_multimodel.experiments.suite import _check_mean
+
+    stores = {"ages": SimpleNamespace(metrics=["mae", "r2"]), "words": SimpleNamespace(metrics=["teacher_forced_loss"])}
+    for suite in ("efficiency", "balancing"):
+        with pytest.raises(UserError, match=r"have units of their own \(ages mae, words .*\); add a problem"):
+            _check_mean(suite, stores)
+        _check_mean(suite, stores | {"trees": SimpleNamespace(metrics=["exact_match"])})
+    _check_mean("blocks", stores)
 
 
 # ---- Efficiency

@@ -150,6 +150,7 @@ SUITES = {
     "balancing": joint_alone,
 }
 AT_EQUAL_TIME = ("balancing",)  # their runs are as long as take the time of the joint run
+OF_THE_MEAN = ("efficiency", "balancing")  # are about the mean of all problems
 WEIGHED = ("blocks", "efficiency")  # weigh quality against arithmetic
 WITH_SINGLES = ("paper_tables", "transfer")  # have runs of one problem, and compare the joint run with them
 

@@ -8,6 +8,7 @@ from t2t_multimodel import metrics
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import balancing, choices, estimate, plan, queue, roles, stored
 from t2t_multimodel.experiments import grid as grids
+from t2t_multimodel.experiments.quality import in_points
 from t2t_multimodel.files import write_file
 from t2t_multimodel.input.plan import BatchPlan
 from t2t_multimodel.input.store import ExampleStore
@@ -277,7 +278,7 @@ def open_suite(
     """The `Suite`; everything is checked before anything starts.
 
     Raises:
-      UserError: an unknown suite, a problem without data, a role without a problem, a metric that can't be
+      UserError: an unknown suite, a problem without data, a role without a problem, metrics that can't be
         compared, blocks to leave out that the model lacks, a grid with impossible values.
     """
     plan.check_suite(name)
@@ -296,6 +297,7 @@ def open_suite(
         for split in ("train", store.evaluation_split):
             if not store.manifest["splits"].get(split, {}).get("examples"):
                 raise UserError(f"{problem} has no {split} examples; a suite trains and scores every problem")
+    _check_mean(name, stores)
     hparams = resolved.hparams
     played = roles.find_roles(stores, roles.parse_roles(named_roles, stores))
     kinds = plan.with_own_blocks(name, plan.kinds_of(name, mixture.problem_names, played, single_changes), hparams)
@@ -330,6 +332,17 @@ def open_suite(
         values,
         tuple(choices.tries(kinds, single_choices)),
     )
+
+
+def _check_mean(suite, stores):
+    """Raises `UserError` for a suite of the mean of all problems, where no headline metric can be averaged."""
+    named = {problem: list(metrics.comparable(store.metrics)) for problem, store in stores.items()}
+    if suite in plan.OF_THE_MEAN and not in_points(named):
+        each = ", ".join(f"{problem} {names[0]}" for problem, names in named.items())
+        raise UserError(
+            f"suite {suite} compares the mean of the problems' first metrics, and these have units of their own "
+            f"({each}); add a problem whose first metric is a rate or a score, or use --suite=blocks"
+        )
 
 
 def _digest(store):
