@@ -1,5 +1,6 @@
 """Suites blocks, efficiency and balancing: which runs they have, and what their pages say of made-up results."""
 
+import json
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,6 +13,8 @@ from t2t_multimodel.cli import experiment
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import balancing, blocks, claims, estimate, grid, plan, quality, report
 from t2t_multimodel.experiments.results import Results, Score
+from t2t_multimodel.experiments.suite import open_suite
+from t2t_multimodel.hyperparameters import Resolved
 from t2t_multimodel.metrics import value_of
 from t2t_multimodel.mixture import parse
 from t2t_multimodel.report.page import Page, Section
@@ -329,6 +332,40 @@ def test_runs_are_as_long_as_take_the_time_of_the_joint_run():
     assert plan.changes_of(shorter, shares, 100, replace(HPARAMS, learning_rate_warmup_steps=10)) == {
         "learning_rate_warmup_steps": 5
     }
+
+
+def small_suite(name, data, tmp_path, seeds=1, workers=1, **changes):
+    """A suite of two problems, as the command opens it."""
+    return open_suite(
+        name,
+        parse("tiny_ende,tiny_image"),
+        Resolved(replace(HPARAMS, **changes)),
+        data_dir=data,
+        output_dir=tmp_path,
+        flags=["--model=multimodel"],
+        settings="",
+        seeds=seeds,
+        places=[({}, (0,))] * workers,
+        identity={"model": "multimodel", "backend": "tensorflow", "version": "0"},
+    )
+
+
+@pytest.mark.parametrize("budget", [None, 600.0])
+def test_runs_at_equal_time_stay_as_long_with_other_workers(data, tmp_path, budget):
+    def planned(seeds, workers, factor, steps, earlier=None):
+        parts = lambda step: {name: {"step": step} for name in ("tiny_ende", "tiny_image")}
+        timings = {"": {"problems": parts(0.1)}, "gradient surgery": {"problems": parts(0.1 * factor)}}
+        suite = small_suite("balancing", data, tmp_path, seeds, workers).at_equal_time(timings)
+        suite = suite.as_long_as(earlier, budget, steps)
+        runs, _ = suite.runs(steps, {})
+        return suite.store_plan(runs, steps, budget)
+
+    digests = lambda stored: {run["digest"] for run in stored["runs"]}
+    first = planned(1, 1, 1.7, 101)
+    again = planned(2, 2, 2.4, 101, json.loads(json.dumps(first)))
+    assert digests(first) < digests(again) and len(digests(again)) == 2 * len(digests(first))
+    lengths = {run["kind"]: run["steps"] for run in planned(1, 2, 2.4, 200, first)["runs"]}
+    assert lengths["gradient surgery"] == round(200 / 2.4), "other steps need new runs, as long as measured"
 
 
 @pytest.mark.slow

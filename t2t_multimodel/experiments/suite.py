@@ -126,6 +126,22 @@ class Suite:
         """The steps of the joint run in an earlier plan that differs only in seeds or parallel runs, so that its
         finished runs are reused; None without such a plan.
         """
+        return earlier["joint_steps"] if budget and self._continues(earlier, budget) else None
+
+    def as_long_as(self, earlier, budget, joint_steps):
+        """The suite with runs as long as in such an earlier plan, where it compares runs at equal time: speed measured
+        beside another number of runs would give other lengths, and so other runs.
+        """
+        if self.name not in plan.AT_EQUAL_TIME or not self._continues(earlier, budget):
+            return self
+        if earlier["joint_steps"] != joint_steps:
+            return self
+        lengths = {run["kind"]: run["steps"] / joint_steps for run in earlier["runs"]}
+        kinds = [dataclasses.replace(kind, length=lengths.get(kind.name, kind.length)) for kind in self.kinds]
+        return dataclasses.replace(self, kinds=kinds)
+
+    def _continues(self, earlier, budget):
+        """Whether an earlier plan differs only in seeds, parallel runs or, if they are given, steps."""
         mine = {
             "suite": self.name,
             "budget_seconds": budget,
@@ -134,8 +150,7 @@ class Suite:
             "shares": self.shares,
             "identity": self._public_identity,
         }
-        same = earlier and budget and all(earlier.get(name) == value for name, value in mine.items())
-        return earlier["joint_steps"] if same else None
+        return bool(earlier) and all(earlier.get(name) == value for name, value in mine.items())
 
     @property
     def _public_identity(self):
