@@ -159,6 +159,13 @@ def test_a_suite_of_means_needs_a_metric_that_can_be_averaged():
     _check_mean("blocks", stores)
 
 
+def test_arithmetic_of_an_update_is_of_all_its_draws(data, tmp_path):
+    one, four = (
+        small_suite("blocks", data, tmp_path, gradient_accumulation_steps=draws)._arithmetic() for draws in (1, 4)
+    )
+    assert {kind: {p: 4 * operations for p, operations in each.items()} for kind, each in one.items()} == four
+
+
 # ---- Efficiency
 
 

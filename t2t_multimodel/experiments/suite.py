@@ -223,16 +223,17 @@ class Suite:
         return values
 
     def _arithmetic(self):
-        """{kind: {problem: operations of an update from one of its batches}}, for suites that weigh quality against it;
-        without problems whose arithmetic is not counted.
+        """{kind: {problem: operations of an update if all its draws are of that problem}}, for suites that weigh
+        quality against it; without problems whose arithmetic is not counted.
         """
         if self.name not in plan.WEIGHED:
             return {}
         counted = {}
         for kind in self.kinds:
             hparams = dataclasses.replace(self.resolved.hparams, **dict(kind.changes))
+            draws = hparams.gradient_accumulation_steps
             counted[kind.name] = {
-                name: arithmetic.of_update(hparams, store.spec, store.split("train"))
+                name: draws * arithmetic.of_update(hparams, store.spec, store.split("train"))
                 for name, store in self.stores.items()
                 if arithmetic.is_counted(store.spec)
             }
