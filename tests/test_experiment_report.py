@@ -10,6 +10,7 @@ from t2t_multimodel.cli import experiment
 from t2t_multimodel.experiments import claims, plan, report, suite_figures
 from t2t_multimodel.experiments.results import Results, Score, read
 from t2t_multimodel.metrics import value_of
+from t2t_multimodel.report.page import Section
 
 METRICS = {
     "my_trees": ("exact_match", "teacher_forced_accuracy"),
@@ -94,6 +95,19 @@ def cells(page, caption):
     """The rows of the table below a caption's figure, in the page's Markdown."""
     text = page.markdown().partition(caption)[2]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_a_metric_with_a_unit_of_its_own_is_in_no_figure_of_points(monkeypatch):
+    monkeypatch.setitem(METRICS, "my_birds", ("mae",))
+    problems, drawn = tuple(METRICS), {}
+    for name in ("heat_map", "verdicts", "curves"):
+        monkeypatch.setattr(report.figures, name, lambda *given, name=name, **_: drawn.setdefault(name, given))
+    monkeypatch.setattr(Section, "figure", lambda *_, **__: None)
+    rights = {kind: {"my_birds": right} for kind, right in ((plan.JOINT, 240), (plan.without("my_trees"), 200))}
+    text = report.build(measured("transfer", problems, rights)).markdown()
+    assert np.isnan(drawn["heat_map"][0][:, problems.index("my_birds")]).all(), "it is the first of the heat maps"
+    assert len(drawn["verdicts"][0]) == 2 and "my_birds gains" not in str(drawn["verdicts"])
+    assert "in points; my_birds: in the unit of the metric" in text
 
 
 @pytest.mark.slow

@@ -1,65 +1,22 @@
-"""Suites blocks, efficiency and balancing: which runs they have, and what their pages say of made-up results."""
+"""Suites blocks and balancing: which runs they have, what their pages say of made-up results, and the command."""
 
+import json
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from small_world import HPARAMS
+from variant_results import JOINT, METRICS, PROBLEMS, measured
 
 from t2t_multimodel.cli import experiment
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.experiments import balancing, claims, estimate, grid, plan, quality, report
-from t2t_multimodel.experiments.results import Results, Score
-from t2t_multimodel.metrics import value_of
+from t2t_multimodel.experiments import balancing, blocks, estimate, plan, quality, report
+from t2t_multimodel.experiments.suite import open_suite
+from t2t_multimodel.hyperparameters import Resolved
 from t2t_multimodel.mixture import parse
-
-PROBLEMS = ("my_trees", "my_words", "my_sounds")
-METRICS = {"my_trees": ["exact_match"], "my_words": ["exact_match"], "my_sounds": ["cer"]}
-JOINT = plan.Kind(plan.JOINT, PROBLEMS)
-EXAMPLES = 400
-
-
-def score(metric, right, memory=2**30):
-    """`right` of 400 examples; of an error rate so many wrong."""
-    sums = np.array([[int(i < right), 1] for i in range(EXAMPLES)], float)
-    value = value_of(metric, sums.sum(axis=0))
-    return Score(value, sums, "keys", 640, 20.0, "test", "greedy", 1_000_000, memory)
-
-
-def measured(suite, kinds, rights, **more):
-    """`Results` of three seeds. rights: {kind: examples right of 400}; my_sounds has as many errors in 400."""
-    scores, curves = {}, []
-    for kind in kinds:
-        for place, (problem, (metric,)) in enumerate(METRICS.items()):
-            right = rights.get(kind.name, 200)
-            amount = EXAMPLES - right if metric == "cer" else right
-            by_seed = {seed: score(metric, amount + seed * (place - 1)) for seed in range(3)}
-            scores.setdefault(kind.name, {})[problem] = {metric: by_seed}
-            for seed in range(3):
-                for point in (1, 2, 3):
-                    value = by_seed[seed].value * (point if metric != "cer" else 1) / 3
-                    line = {"kind": kind.name, "seed": seed, "problem": problem, "split": "dev", "step": point}
-                    curves.append(line | {"train_seconds": 6.0 * point, "examples_seen": 99 * point, metric: value})
-    run = {"problems": list(PROBLEMS), "digest": "d", "changes": {}, "steps": 100}
-    setup = {
-        "suite": suite,
-        "problems": list(PROBLEMS),
-        "roles": {},
-        "metrics": METRICS,
-        "joint_steps": 100,
-        "seeds": 3,
-        "workers": 2,
-        "budget_seconds": None,
-        "flags": [],
-        "hparams": "",
-        "identity": {"backend": "tensorflow"},
-        "shares": {p: 1 / 3 for p in PROBLEMS},
-        "train_examples": {p: 500 for p in PROBLEMS},
-        "runs": [{**run, "kind": kind.name, "seed": seed} for seed in range(3) for kind in kinds],
-        **more,
-    }
-    return Results(setup, scores, curves, [], {})
-
+from t2t_multimodel.report.page import Page, Section
 
 # ---- Blocks
 
@@ -75,6 +32,26 @@ def test_each_kind_of_block_is_left_out_of_the_joint_run():
     }
     assert all(kind.problems == PROBLEMS for kind in kinds)
     assert len(plan.kinds_of("blocks", PROBLEMS[:1])) == 4, "one problem has blocks too"
+
+
+def test_no_run_is_compared_with_itself():
+    """A block that the model lacks anyway can't be left out of it."""
+    kinds_of = lambda suite, **changes: plan.with_own_blocks(
+        suite,
+        plan.kinds_of(suite, PROBLEMS, {"parsing": "my_trees", "images": "my_words"}),
+        replace(HPARAMS, **changes),
+    )
+    names = lambda **changes: [kind.name for kind in kinds_of("blocks", **changes)]
+    without_experts = [plan.JOINT, plan.NO_ATTENTION, plan.NO_CONVOLUTIONS]
+    assert names() == [plan.JOINT, *plan.LEFT_OUT]
+    assert names(use_experts=False) == names(encoder_experts=0, decoder_experts=0) == without_experts
+    assert names(use_attention=False, use_convolutions=False) == [plan.JOINT, plan.NO_EXPERTS]
+    assert plan.NO_EXPERTS in names(encoder_experts=0), "those of the decoder are left"
+    with pytest.raises(UserError, match="suite blocks compares with runs of no experts, no attention, no convolutions"):
+        kinds_of("blocks", use_experts=False, use_attention=False, use_convolutions=False)
+    with pytest.raises(UserError, match=r"has no attention itself; .* in --hparams \(use_attention\)"):
+        kinds_of("paper_tables", use_attention=False)
+    assert len(kinds_of("paper_tables", use_convolutions=False)) == len(kinds_of("paper_tables"))
 
 
 @pytest.mark.slow
@@ -94,88 +71,50 @@ def test_the_page_of_blocks_says_what_is_lost_without_each():
     assert page.html().count("data:image/svg+xml") == 1 + len(PROBLEMS)
 
 
-# ---- Efficiency
+def test_a_metric_with_a_unit_of_its_own_is_in_no_figure_of_points(monkeypatch):
+    monkeypatch.setitem(METRICS, "my_words", ["mae"])
+    drawn = []
+    monkeypatch.setattr(report.figures, "heat_map", lambda values, *names, **_: drawn.append((values, names)))
+    monkeypatch.setattr(Section, "figure", lambda *_, **__: None)
+    kinds = plan.kinds_of("blocks", PROBLEMS)
+    page = Page("blocks")
+    blocks.add(page, measured("blocks", kinds, {plan.JOINT: 240}))
+    ((values, names),) = drawn
+    assert values == pytest.approx(np.full((3, 2), 10.0)) and names[1] == ["trees", "sounds"]
+    text = page.markdown()
+    assert "my_words: in the unit of the metric" in text and "points lost" not in text
 
 
-def test_a_grid_has_every_combination_once():
-    base = replace(HPARAMS, num_heads=2)
-    points, kinds = grid.kinds(grid.parse("num_experts=0|2|3,experts_per_token=1|2|4,num_heads=1|2|3"), base, JOINT)
-    # 0 experts: heads 1 and 2 (3 do not divide the hidden size of 8); 2 and 3 experts: k 1 and 2, 2 heads, less joint.
-    assert len(kinds) == 2 + 2 * 2 * 2 - 1 and len(points) == len(kinds) + 1
-    assert points[plan.JOINT] == {"num_experts": 3, "experts_per_token": 2, "num_heads": 2}
-    without = next(kind for kind in kinds if kind.name == "num_experts=0, num_heads=1")
-    assert dict(without.changes) == {"use_experts": False, "num_heads": 1}
-    assert points[without.name] == {"num_experts": 0, "experts_per_token": None, "num_heads": 1}
-    timed = {kind.structure: kind for kind in reversed(kinds)}
-    assert timed["grid: num_experts=2"].name == "num_experts=2, experts_per_token=2, num_heads=2"
-    assert len(timed) == 3 and all(kind.of_grid for kind in kinds)
-    everything = grid.kinds(grid.parse(""), replace(HPARAMS, hidden_size=96, num_experts=7), JOINT)[1]
-    assert len(everything) == 5 * 3 * 4 + 4
+def test_a_seed_whose_metric_is_not_a_number_is_left_out():
+    assert math.isnan(quality.goodness("exact_match", math.nan)) and math.isnan(quality.goodness("cer", math.nan))
+    assert quality.goodness("cer", 1.5) == 0
+    found = measured("balancing", [JOINT], {plan.JOINT: 240})
+    scores = found.scores[plan.JOINT]["my_sounds"]["cer"]
+    scores[1] = replace(scores[1], value=math.nan)
+    assert list(quality.by_problem(found, plan.JOINT, "my_sounds")) == [0, 2]
+    assert list(quality.mean_quality(found, plan.JOINT)) == [0, 2]
+    lines = [line for line in found.curves if line["seed"] == 2 and "cer" in line]
+    for line in lines:
+        line["cer"] = math.nan
+    assert list(quality.mean_at(found, plan.JOINT, 12.0)) == [0, 1]
 
 
-@pytest.mark.parametrize(
-    "text, said",
-    [
-        ("num_expert=1|2", "did you mean 'num_experts'"),
-        ("num_heads", "is not name=value"),
-        ("num_heads=1||2", "is not name=value"),
-        ("num_heads=1|1", "names a value twice"),
-        ("num_heads=1,num_heads=2", "given twice"),
-        ("num_heads=big", "wants a int"),
-        ("batch_examples=4|8", "is equal in all compared runs"),
-        (",", "is empty"),
-    ],
-)
-def test_a_malformed_grid_is_one_line(text, said):
-    with pytest.raises(UserError, match=said):
-        grid.parse(text)
+def test_a_suite_of_means_needs_a_metric_that_can_be_averaged():
+    from t2t_multimodel.experiments.suite import _check_mean
+
+    stores = {"ages": SimpleNamespace(metrics=["mae", "r2"]), "words": SimpleNamespace(metrics=["teacher_forced_loss"])}
+    for suite in ("efficiency", "balancing"):
+        with pytest.raises(UserError, match=r"have units of their own \(ages mae, words .*\); add a problem"):
+            _check_mean(suite, stores)
+        _check_mean(suite, stores | {"trees": SimpleNamespace(metrics=["exact_match"])})
+    _check_mean("blocks", stores)
 
 
-def test_a_grid_without_a_possible_point_is_one_line():
-    with pytest.raises(UserError, match="must be even and a multiple of num_heads=3"):
-        grid.kinds(grid.parse("num_heads=3|5"), HPARAMS, JOINT)
-    with pytest.raises(UserError, match="no point is another than the joint run"):
-        grid.kinds(grid.parse("num_heads=2"), HPARAMS, JOINT)
-    with pytest.raises(UserError, match="2,001 points; 2,000 are the most"):
-        grid.kinds(grid.parse(f"num_experts={'|'.join(map(str, range(2001)))}"), HPARAMS, JOINT)
-
-
-def test_none_is_better_for_as_little_on_the_frontier():
-    costs, qualities = [1.0, 2.0, 2.0, 3.0, 4.0], [10.0, 12.0, 15.0, 15.0, 20.0]
-    assert quality.frontier(costs, qualities) == [0, 2, 4]
-    assert quality.frontier([3, 1, 2], [1, 1, 0]) == [1]
-
-
-@pytest.mark.slow
-def test_the_page_of_a_grid_finds_what_pays():
-    """Experts gain 10 points at twice the arithmetic, heads nothing."""
-    points, kinds = grid.kinds(grid.parse("num_experts=0|2|3,num_heads=1|2"), HPARAMS, JOINT)
-    kinds = [JOINT, *kinds]
-    rights = {name: 200 + 40 * bool(values["num_experts"]) for name, values in points.items()}
-    counted = {n: dict.fromkeys(PROBLEMS, 2e9 if v["num_experts"] else 1e9) for n, v in points.items()}
-    page = report.build(measured("efficiency", kinds, rights, arithmetic=counted, grid=points))
-    text = page.markdown().replace("\u00a0", " ")
-    assert (
-        "Another number of experts is worth something: holds. The best of the others is 2 against 0: +10.0 ± 0.0 points"
-        in text
+def test_arithmetic_of_an_update_is_of_all_its_draws(data, tmp_path):
+    one, four = (
+        small_suite("blocks", data, tmp_path, gradient_accumulation_steps=draws)._arithmetic() for draws in (1, 4)
     )
-    assert "× 2.00 the arithmetic" in text
-    assert "Another number of heads is worth something: does not hold" in text
-    assert "6 points, best first" in text and "my_sounds" in text
-    assert page.html().count("data:image/svg+xml") == 1
-    nothing = measured("efficiency", kinds, rights, arithmetic=counted, grid=points)
-    text = report.build(
-        replace(nothing, scores={"joint": {"my_trees": nothing.scores["joint"]["my_trees"]}})
-    ).markdown()
-    assert "No point of the grid has been trained and scored" in text
-
-
-def test_points_are_matched_with_those_that_are_alike():
-    one = {"num_experts": 0, "experts_per_token": None, "num_heads": 2}
-    from t2t_multimodel.experiments.efficiency import _alike
-
-    assert _alike(one, {"num_experts": 8, "experts_per_token": 4, "num_heads": 2}, "num_experts")
-    assert not _alike(one, {"num_experts": 8, "experts_per_token": 4, "num_heads": 1}, "num_experts")
+    assert {kind: {p: 4 * operations for p, operations in each.items()} for kind, each in one.items()} == four
 
 
 # ---- Balancing
@@ -218,6 +157,40 @@ def test_runs_are_as_long_as_take_the_time_of_the_joint_run():
     }
 
 
+def small_suite(name, data, tmp_path, seeds=1, workers=1, **changes):
+    """A suite of two problems, as the command opens it."""
+    return open_suite(
+        name,
+        parse("tiny_ende,tiny_image"),
+        Resolved(replace(HPARAMS, **changes)),
+        data_dir=data,
+        output_dir=tmp_path,
+        flags=["--model=multimodel"],
+        settings="",
+        seeds=seeds,
+        places=[({}, (0,))] * workers,
+        identity={"model": "multimodel", "backend": "tensorflow", "version": "0"},
+    )
+
+
+@pytest.mark.parametrize("budget", [None, 600.0])
+def test_runs_at_equal_time_stay_as_long_with_other_workers(data, tmp_path, budget):
+    def planned(seeds, workers, factor, steps, earlier=None):
+        parts = lambda step: {name: {"step": step} for name in ("tiny_ende", "tiny_image")}
+        timings = {"": {"problems": parts(0.1)}, "gradient surgery": {"problems": parts(0.1 * factor)}}
+        suite = small_suite("balancing", data, tmp_path, seeds, workers).at_equal_time(timings)
+        suite = suite.as_long_as(earlier, budget, steps)
+        runs, _ = suite.runs(steps, {})
+        return suite.store_plan(runs, steps, budget)
+
+    digests = lambda stored: {run["digest"] for run in stored["runs"]}
+    first = planned(1, 1, 1.7, 101)
+    again = planned(2, 2, 2.4, 101, json.loads(json.dumps(first)))
+    assert digests(first) < digests(again) and len(digests(again)) == 2 * len(digests(first))
+    lengths = {run["kind"]: run["steps"] for run in planned(1, 2, 2.4, 200, first)["runs"]}
+    assert lengths["gradient surgery"] == round(200 / 2.4), "other steps need new runs, as long as measured"
+
+
 @pytest.mark.slow
 def test_the_page_of_balancing_compares_each_way_with_the_joint_run():
     kinds = [JOINT, *(replace(JOINT, name=name) for name in balancing.WORDS)]
@@ -242,6 +215,7 @@ def test_the_page_of_balancing_compares_each_way_with_the_joint_run():
         (["--suite=efficiency", "--single_hparams=dropout=0.1"], "suite efficiency has no single-task runs"),
         (["--suite=efficiency", "--grid=num_heads=5"], "a multiple of num_heads=5"),
         (["--suite=block"], "did you mean 'blocks'"),
+        (["--suite=paper_tables", "--hparams=use_experts=False", "--roles=parsing=tiny_ende"], "no experts itself"),
     ],
 )
 def test_what_a_suite_can_not_do_is_one_line(flags, said, data, tmp_path, run_command):
@@ -290,18 +264,10 @@ def test_a_grid_is_trained_weighed_and_repeated_never(data, tmp_path, user_folde
     assert "2 kinds of runs × 1 seed" in out and "num_experts=0" in out
     (exp / "report.html").read_text()
     text = (exp / "report.md").read_text()
-    assert "Another number of experts is worth something: can't tell" in text and "2 points, best first" in text
+    assert "The number of experts matters: can't tell" in text and "2 points, best first" in text
     written = {path: path.stat().st_mtime_ns for path in exp.glob("runs/*/result.json")}
     status, out, error = run_command(experiment.main, *argv)
     assert status == 0 and "for the 0 runs that are to do" in out, error
     assert written == {path: path.stat().st_mtime_ns for path in exp.glob("runs/*/result.json")}
     status, _, error = run_command(experiment.main, *argv, "--report_only")
     assert status == 0 and (exp / "report.md").read_text() == text
-
-
-def test_verdicts_of_one_seed_can_not_be_told():
-    from t2t_multimodel.experiments.efficiency import _verdict
-    from t2t_multimodel.experiments.statistics import interval
-
-    found = [(8, 0, interval([5.0]), [2.0, None, None], 1)]
-    assert _verdict("num_experts", found).verdict == claims.UNSURE

@@ -140,6 +140,7 @@ def _experiment(flags):
         timings = suite.timings()
         suite = suite.at_equal_time(timings)
         steps = flags.train_steps or kept or suite.steps_for(budget, timings)
+        suite = suite.as_long_as(earlier, budget, steps)
         seconds = suite.seconds(steps, timings)
         tries, tried_jobs = suite.tried(steps, seconds[1])
         suite = suite.settled(tries, tried_jobs)

@@ -22,11 +22,10 @@ def add(page, measured):
         for p in problems
         for kind in kinds
     }
-    values = np.array([[_points(lost[p, kind]) for p in problems] for kind in kinds], np.float64).reshape(
-        len(kinds), -1
-    )
+    scaled = averaged(measured)  # alone have points to lose
+    values = np.array([[_points(lost[p, kind]) for p in scaled] for kind in kinds], np.float64).reshape(len(kinds), -1)
     if np.isfinite(values).any():
-        names = list(short_names(problems).values())
+        names = list(short_names(scaled).values())
         section.figure(
             figures.heat_map(values, kinds, names, label="points lost", digits=1, centre=0.0),
             "Points that each problem loses without each kind of block",
@@ -42,7 +41,7 @@ def _points(comparison):
 
 def _table(section, measured, lost, kinds):
     """What is lost, with intervals over seeds, and the mean of all problems."""
-    rows, moods = [("problem", "metric", "all blocks", *(f"{kind}: points lost" for kind in kinds))], {}
+    rows, moods = [("problem", "metric", "all blocks", *(f"{kind}: lost" for kind in kinds))], {}
     for problem in measured.plan["problems"]:
         metric = measured.plan["metrics"][problem][0]
         found = [lost[problem, kind] for kind in kinds]
@@ -58,7 +57,11 @@ def _table(section, measured, lost, kinds):
     if joint and averaged(measured):
         mean = f"{np.mean(list(joint.values())):.1f}"
         rows.append((MEAN, "points", mean, *("" if g is None else shown(g, True, 2) for g in gains)))
-    section.table(rows, moods=moods, caption="Mean ± half the width of the 95 % interval over seeds, in points of 100")
+    caption = "Mean ± half the width of the 95 % interval over seeds, in points of 100"
+    own = [p for p in measured.plan["problems"] if p not in averaged(measured)]
+    if own:
+        caption += f"; {', '.join(own)}: in the unit of the metric"
+    section.table(rows, moods=moods, caption=caption)
 
 
 def _costs(section, measured, kinds):

@@ -18,9 +18,10 @@ _SHOWN = 8  # points of the frontiers
 _OF = {"arithmetic": "an update", "seconds": "an update", "memory": "in training"}
 RULE = (
     "Quality is the mean of the problems' headline metrics in points of 100 (error rates count from 100 down), ± the "
-    "95 % interval over seeds. The effect of a value is its mean difference to the first value over the points that "
-    "are alike in all else, for each seed. It holds if the interval, widened for the number of values looked at "
-    f"(Bonferroni), lies above 0; it does not hold if all lie below +{TOLERANCE:g} point; else it can't be told. "
+    "95 % interval over seeds. The effect of a value is its mean difference to the first value of --grid over the "
+    "points that are alike in all else, for each seed. An hparam matters if such an interval, widened for the number "
+    "of values looked at (Bonferroni), excludes 0 on either side; it does not if all lie within "
+    f"±{TOLERANCE:g} point; else it can't be told. "
     "Arithmetic is counted as the model is written: products at two operations each, an expert for its own tokens "
     "alone. A program may compute more: few experts are computed for every token."
 )
@@ -63,10 +64,21 @@ def _points(measured):
     found = []
     for kind, values in measured.plan["grid"].items():
         quality = mean_quality(measured, kind)
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         if quality:
-            found.append((values, quality, cost(measured, kind)))
-    return sorted(found, key=lambda point: [(v is None, str(type(v)), v) for v in point[0].values()])
+            found.append(({name: _plain(value) for name, value in values.items()}, quality, cost(measured, kind)))
+    order = {name: [*_order(measured, found, name), None] for name in _dimensions(measured)}
+    return sorted(found, key=lambda point: [order[name].index(value) for name, value in point[0].items()])
+
+
+def _plain(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _order(measured, points, name):
+    """The values of an hparam that points have: those of --grid in its order, then others, as of the joint run."""
+    given = [_plain(value) for value in measured.plan.get("grid_values", {}).get(name, ())]
+    place = lambda value: (given.index(value), "", 0) if value in given else (len(given), str(type(value)), value)
+    return sorted({values[name] for values, *_ in points} - {None}, key=place)
 
 
 def _alike(one, other, name):
@@ -75,8 +87,8 @@ def _alike(one, other, name):
 
 
 def _effects(measured, points, name):
-    """[(value, the first value, the `Interval` of the gain, ratios of the costs, pairs of points)]."""
-    values = [v for v in dict.fromkeys(values[name] for values, *_ in points) if v is not None]
+    """[(value, the first value of the grid, the `Interval` of the gain, ratios of the costs, pairs of points)]."""
+    values = _order(measured, points, name)
     found = []
     for value in values[1:]:
         pairs = [
@@ -101,25 +113,26 @@ def _effects(measured, points, name):
 
 
 def _verdict(name, found):
-    """Whether any value gains against the first: a `Verdict`."""
-    best = max(found, key=lambda effect: effect[2].mean)
+    """Whether any value is better or worse than the first, and which: a `Verdict`."""
     level = 1 - claims.ALPHA / len(found)
-    wide = [gain.at(level) for _, _, gain, *_ in found]
-    if any(gain.half is None for gain in wide):
-        verdict = UNSURE
-    elif any(gain.low > 0 for gain in wide):
-        verdict = HOLDS
+    wide = [(effect, effect[2].at(level)) for effect in found]
+    told = all(gain.half is not None for _, gain in wide)
+    gain_of = lambda effect: effect[2].mean
+    if told and (better := [effect for effect, gain in wide if gain.low > 0]):
+        verdict, words, most = HOLDS, "{value} is better than {reference}:", max(better, key=gain_of)
+    elif told and (worse := [effect for effect, gain in wide if gain.high < 0]):
+        verdict, words, most = HOLDS, "{reference} is better than {value}, which has", min(worse, key=gain_of)
     else:
-        verdict = FAILS if all(gain.high < TOLERANCE for gain in wide) else UNSURE
-    value, reference, gain, ratios, _ = best
+        small = told and all(-TOLERANCE < gain.low and gain.high < TOLERANCE for _, gain in wide)
+        verdict, words = FAILS if small else UNSURE, "The largest difference is of {value} to {reference}:"
+        most = max(found, key=lambda effect: abs(gain_of(effect)))
+    value, reference, gain, ratios, _ = most
     times = [f"{_times(ratio)} the {what}" for ratio, (what, *_) in zip(ratios, _COSTS) if ratio is not None]
-    label = SHORT.get(name, name)
-    evidence = f"The best of the others is {value} against {reference}: {shown(gain, sign=True)} points" + (
+    evidence = f"{words.format(value=value, reference=reference)} {shown(gain, sign=True)} points" + (
         f" for {', '.join(times)}." if times else "."
     )
-    return Verdict(
-        f"Another number of {label} is worth something" if name in SHORT else f"{name} matters", verdict, evidence
-    )
+    label = f"The number of {SHORT[name]}" if name in SHORT else name
+    return Verdict(f"{label} matters", verdict, evidence)
 
 
 def _times(ratio):

@@ -13,7 +13,19 @@ from t2t_multimodel.experiments.choices import HELD_EQUAL
 
 DEFAULT = "num_experts=0|4|8|16|32|60,experts_per_token=1|2|4,num_heads=1|2|4|8"
 _FLAG = "--grid"
-_OF_EXPERTS = "num_experts experts_per_token expert_filter_size expert_capacity_factor expert_balance_weight".split()
+_NUMBERS_OF_EXPERTS = ("encoder_experts", "decoder_experts")  # mixtures; without any there are no experts either
+# Switch → the hparams that decide nothing where it is off; see `_silenced` for decoder_blocks.
+SILENCED = {
+    "use_experts": (
+        *("num_experts", "experts_per_token", "expert_filter_size", "expert_capacity_factor", "expert_groups"),
+        *("expert_balance_weight", *_NUMBERS_OF_EXPERTS),
+    ),
+    "use_attention": ("num_heads",),
+    "use_convolutions": (
+        *("encoder_blocks", "attention_blocks", "mixer_blocks", "small_kernel", "large_kernel", "large_dilation"),
+        "dropout",
+    ),
+}
 _MOST = 2000  # points
 
 
@@ -45,13 +57,13 @@ def kinds(grid, base, joint):
     """The kinds of joint runs of a grid.
 
     Args:
-      grid: of `parse`. base: the `HParams` of the joint run. joint: its `Kind`, which is a point too if its values are
-        of the grid.
+      grid: of `parse`. base: the `HParams` of the joint run. joint: its `Kind`, which is a point too, with values of
+        its own.
 
     Returns:
       {name of a kind: {hparam of the grid: its value, or None where it decides nothing}}, of the joint run too; and the
-      `Kind`s besides the joint run. Runs with the same first value have the same structure; the first kind of each
-      structure, which is timed for all, has the last values of the others.
+      `Kind`s besides the joint run, no two of equal models. Runs with the same first value have the same structure; the
+      first kind of each structure, which is timed for all, has the last values of the others.
 
     Raises:
       UserError: too many points, or none that is possible.
@@ -60,20 +72,18 @@ def kinds(grid, base, joint):
     if (count := _count(grid)) > _MOST:
         raise UserError(f"{_FLAG} has {count:,} points; {_MOST:,} are the most")
     points = {joint.name: _values(grid, base)}
-    found, seen, refused = [], {base}, None
+    found, seen, refused = [], {_model(base)}, None
     for value in grid[first]:
         for rest in itertools.product(*(reversed(grid[name]) for name in others)):
-            changes = _effective({first: value, **dict(zip(others, rest))})
-            if changes.get("num_experts") and not base.use_experts:
-                changes["use_experts"] = True
+            changes = _effective({first: value, **dict(zip(others, rest))}, base)
             try:
                 hparams = hyperparameters.override(base, changes, _FLAG)
             except UserError as error:  # more experts a token than there are, heads that do not divide, …
                 refused = refused or error
                 continue
-            if hparams in seen:
+            if _model(hparams) in seen:
                 continue
-            seen.add(hparams)
+            seen.add(_model(hparams))
             point = _values(grid, hparams)
             name = ", ".join(f"{name}={value}" for name, value in point.items() if value is not None)
             points[name] = point
@@ -91,16 +101,53 @@ def _count(grid):
     return count
 
 
-def _effective(changes):
-    """The changes that decide anything: no experts are `use_experts=False`, whatever they would be like."""
-    if changes.get("num_experts") != 0:
-        return changes
-    return {name: value for name, value in changes.items() if name not in _OF_EXPERTS} | {"use_experts": False}
+def _effective(changes, base):
+    """The changes that decide anything: 0 experts are `use_experts=False`, and other numbers switch them on, unless the
+    grid has the switch.
+    """
+    if changes.get("num_experts") == 0:
+        changes = {n: value for n, value in changes.items() if n != "num_experts"} | {"use_experts": False}
+    elif "num_experts" in changes and not base.use_experts and "use_experts" not in changes:
+        changes = changes | {"use_experts": True}
+    hparams = dataclasses.replace(base, **changes)
+    stays = _NUMBERS_OF_EXPERTS if hparams.use_experts else ()  # two zeros are the switch
+    return {name: value for name, value in changes.items() if name in stays or name not in _silenced(hparams)}
+
+
+def _has_experts(hparams):
+    return hparams.use_experts and any(getattr(hparams, name) for name in _NUMBERS_OF_EXPERTS)
+
+
+def _silenced(hparams):
+    """The hparams that decide nothing, since what they are of is switched off."""
+    on = {switch: getattr(hparams, switch) for switch in SILENCED} | {"use_experts": _has_experts(hparams)}
+    names = {name for switch in SILENCED if not on[switch] for name in SILENCED[switch]}
+    if not hparams.use_convolutions and hparams.decoder_attentions:  # else there are as many attentions
+        names.add("decoder_blocks")
+    return names
+
+
+def _model(hparams):
+    """The `HParams` with the defaults of what decides nothing: equal for equal models."""
+    default, silenced = type(hparams)(), _silenced(hparams)
+    hparams = dataclasses.replace(hparams, decoder_attentions=hparams.decoder_attentions or hparams.decoder_blocks)
+    if not _has_experts(hparams):
+        hparams = dataclasses.replace(hparams, use_experts=False)
+    return dataclasses.replace(hparams, **{name: getattr(default, name) for name in silenced})
 
 
 def _values(grid, hparams):
-    """{hparam of the grid: its value}; 0 experts where there are none, and None for what they would be like."""
-    if hparams.use_experts:
-        return {name: getattr(hparams, name) for name in grid}
-    without = {name: None for name in _OF_EXPERTS} | {"num_experts": 0}
-    return {name: without.get(name, getattr(hparams, name)) for name in grid}
+    """{hparam of the grid: its value, or None where it decides nothing}.
+
+    That there are no experts is the value of one hparam which can say so, or 0 in both parts of the body.
+    """
+    values = {name: getattr(hparams, name) for name in grid}
+    values |= {name: None for name in _silenced(hparams) if name in grid}
+    if not _has_experts(hparams):
+        if "use_experts" in grid:
+            values["use_experts"] = False
+        elif "num_experts" in grid and (0 in grid["num_experts"] or not hparams.use_experts):
+            values["num_experts"] = 0
+        else:
+            values |= {name: 0 for name in _NUMBERS_OF_EXPERTS if name in grid}
+    return values

@@ -18,6 +18,10 @@ from t2t_multimodel.mixture import MixtureSchedule
 JOINT = "joint"
 NO_EXPERTS, NO_ATTENTION, NO_CONVOLUTIONS = "no experts", "no attention", "no convolutions"
 LEFT_OUT = {NO_EXPERTS: "use_experts", NO_ATTENTION: "use_attention", NO_CONVOLUTIONS: "use_convolutions"}
+BLOCKS_OF = {  # hparams with numbers of blocks; without any, the model lacks the kind whatever its switch says
+    NO_EXPERTS: ("encoder_experts", "decoder_experts"),
+    NO_CONVOLUTIONS: ("encoder_blocks", "attention_blocks", "mixer_blocks", "decoder_blocks"),
+}
 GRID = "grid: "  # begins the structure of a point of a grid, see grid.py
 ALONE = "changed for the single-task runs"  # a structure, see `Kind`
 EVALUATIONS = 5, 20  # points of a learning curve, minimum and maximum
@@ -110,6 +114,29 @@ def blocks(problems, roles, single_changes):
     return [_joint(problems), *(_without_block(problems, name) for name in LEFT_OUT)]
 
 
+def with_own_blocks(suite, kinds, hparams):
+    """The kinds but for those without a kind of block that the model of `hparams` lacks anyway, which would be compared
+    with themselves.
+
+    Raises:
+      UserError: the suite's claims need such a block, or no kind of block is left.
+    """
+    lacking = [kind.name for kind in kinds if kind.name in LEFT_OUT and not _has_block(hparams, kind.name)]
+    left = [kind for kind in kinds if kind.name not in lacking]
+    if lacking and (suite == "paper_tables" or len(left) < 2):
+        raise UserError(
+            f"suite {suite} compares with runs of {', '.join(lacking)}, and the model of the hparams has "
+            f"{' and '.join(lacking)} itself; choose a set with these blocks, or put them back in --hparams "
+            f"({', '.join(LEFT_OUT[name] for name in lacking)})"
+        )
+    return left
+
+
+def _has_block(hparams, name):
+    numbers = [getattr(hparams, each) for each in BLOCKS_OF.get(name, ())]
+    return getattr(hparams, LEFT_OUT[name]) and (not numbers or any(numbers))
+
+
 def joint_alone(problems, roles, single_changes):
     """The joint run; a suite adds its variants, see grid.py and balancing.py."""
     return [_joint(problems)]
@@ -123,6 +150,7 @@ SUITES = {
     "balancing": joint_alone,
 }
 AT_EQUAL_TIME = ("balancing",)  # their runs are as long as take the time of the joint run
+OF_THE_MEAN = ("efficiency", "balancing")  # are about the mean of all problems
 WEIGHED = ("blocks", "efficiency")  # weigh quality against arithmetic
 WITH_SINGLES = ("paper_tables", "transfer")  # have runs of one problem, and compare the joint run with them
 

@@ -24,27 +24,36 @@ class Cost:
 
 def averaged(measured):
     """The problems that the mean is of: all whose headline metric has a scale, and not a unit of its own."""
-    return [p for p, metrics in measured.plan["metrics"].items() if get_metric(metrics[0]).scale is not None]
+    return in_points(measured.plan["metrics"])
+
+
+def in_points(metrics):
+    """The problems of {problem: its metrics, the headline one first} whose headline metric is in points of 100."""
+    return [problem for problem, names in metrics.items() if get_metric(names[0]).scale is not None]
 
 
 def goodness(metric, value):
-    """A value in points from 0 to 100, more is better: error rates count from 100 down, and below 0 as 0."""
+    """A value in points from 0 to 100, more is better: error rates count from 100 down, and below 0 as 0; NaN stays."""
     scaled = points(metric, value)
-    return max(0.0, scaled if get_metric(metric).higher_is_better else 100.0 - scaled)
+    good = scaled if get_metric(metric).higher_is_better else 100.0 - scaled
+    return good if math.isnan(good) else max(0.0, good)
 
 
 def by_problem(measured, kind, problem):
-    """{seed: goodness} of the problem's headline metric."""
+    """{seed: goodness} of the problem's headline metric, of seeds where it is a finite number."""
     metric = measured.plan["metrics"][problem][0]
-    return {seed: goodness(metric, score.value) for seed, score in measured.of(kind, problem, metric).items()}
+    return _finite({seed: goodness(metric, score.value) for seed, score in measured.of(kind, problem, metric).items()})
+
+
+def _finite(by_seed):
+    return {seed: value for seed, value in by_seed.items() if math.isfinite(value)}
 
 
 def mean_quality(measured, kind):
     """{seed: mean goodness of the problems}, of seeds that have all of them, each a finite number."""
     each = [by_problem(measured, kind, problem) for problem in averaged(measured)]
     seeds = set.intersection(*map(set, each)) if each else set()
-    means = {seed: float(np.mean([one[seed] for one in each])) for seed in sorted(seeds)}
-    return {seed: mean for seed, mean in means.items() if math.isfinite(mean)}
+    return {seed: float(np.mean([one[seed] for one in each])) for seed in sorted(seeds)}
 
 
 def difference(ours, theirs):
@@ -59,7 +68,7 @@ def mean_at(measured, kind, seconds):
     for problem in averaged(measured):
         metric = measured.plan["metrics"][problem][0]
         values = at_seconds(measured.curve(kind, problem, metric, "train_seconds"), seconds)
-        each.append({seed: goodness(metric, value) for seed, value in values.items()})
+        each.append(_finite({seed: goodness(metric, value) for seed, value in values.items()}))
     seeds = set.intersection(*map(set, each)) if each else set()
     return {seed: float(np.mean([one[seed] for one in each])) for seed in sorted(seeds)}
 

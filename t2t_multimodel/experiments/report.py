@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from t2t_multimodel.experiments import balancing_page, blocks, claims, efficiency, paper, plan, results, suite_figures
+from t2t_multimodel.experiments.quality import averaged
 from t2t_multimodel.experiments.statistics import at_seconds, compare, interval, p_text
 from t2t_multimodel.metrics import get as get_metric
 from t2t_multimodel.report import figures
@@ -96,14 +97,16 @@ def _claims(page, measured):
     of_the_paper = measured.plan["suite"] == "paper_tables"
     section = page.section("The paper's claims" if of_the_paper else "Gains from joint training")
     found = claims.paper_claims(measured) if of_the_paper else claims.transfer_claims(measured)
-    drawn = [v for v in found if v.gains and all(math.isfinite(mean) for _, mean, _ in v.gains)]
+    scaled = averaged(measured)
+    drawn = [(v, [(mean, half) for problem, mean, half in v.gains if problem in scaled]) for v in found]
+    drawn = [(v, gains) for v, gains in drawn if gains and all(math.isfinite(mean) for mean, _ in gains)]
     if drawn:  # all of them in one screen
-        rows = [(v.claim, v.verdict, v.mood, [(mean, half) for _, mean, half in v.gains]) for v in drawn]
+        rows = [(v.claim, v.verdict, v.mood, gains) for v, gains in drawn]
         section.figure(
             figures.verdicts(rows, "gain in points of 100, with its 95 % interval over seeds"),
-            "; ".join(f"{v.claim}: {v.verdict}" for v in drawn),
+            "; ".join(f"{v.claim}: {v.verdict}" for v, _ in drawn),
             "A claim on every task has a point for each, in the order above."
-            if any(len(v.gains) > 1 for v in drawn)
+            if any(len(gains) > 1 for _, gains in drawn)
             else "",
         )
     section = section.details("The verdicts in words, with their numbers, and how they are decided")
@@ -302,14 +305,7 @@ def _curves(page, measured):
 
 def _transfer(page, measured):
     section = page.section("Transfer between problems")
-    figure = suite_figures.left_out(measured)
-    if figure is not None:
-        section.text(
-            "The effect of leaving out a problem: the loss in points of the column's problem (positive: the left-out "
-            "problem helped it) when the row's problem is not in the mixture, by its headline metric."
-        )
-        section.figure(figure, "Loss of each problem for each left-out problem", "Leaving one out")
-        section.table(suite_figures.left_out_table(measured), caption="The same with intervals over seeds, in points")
+    suite_figures.add_left_out(section, measured)
     cosines = list(suite_figures.cosines(measured))
     if cosines:
         section.text(

@@ -49,6 +49,7 @@ PLAN = {
     "metrics": {str: [str]},
     "choices?": {str: _TRIES},
     "grid?": {str: {str: (int, float, str, bool, [ANY], None)}},
+    "grid_values?": {str: [(int, float, str, bool, [ANY])]},
     "arithmetic?": {str: {str: Number(0)}},
     "train_examples": {str: _COUNT},
     "identity": {str: ANY},

@@ -8,6 +8,7 @@ from t2t_multimodel import metrics
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import balancing, choices, estimate, plan, queue, roles, stored
 from t2t_multimodel.experiments import grid as grids
+from t2t_multimodel.experiments.quality import in_points
 from t2t_multimodel.files import write_file
 from t2t_multimodel.input.plan import BatchPlan
 from t2t_multimodel.input.store import ExampleStore
@@ -34,6 +35,7 @@ class Suite:
     identity: dict  # what determines a result besides hparams and seed
     places: list  # of the queue
     grid: dict = dataclasses.field(default_factory=dict)  # {name of a kind: {hparam: value}}, see grid.py
+    grid_values: dict = dataclasses.field(default_factory=dict)  # {hparam: its values, in the order of --grid}
     tries: tuple = ()  # `Try`s, see choices.py
     found: dict = dataclasses.field(default_factory=dict)  # the outcome of the tries
 
@@ -124,6 +126,22 @@ class Suite:
         """The steps of the joint run in an earlier plan that differs only in seeds or parallel runs, so that its
         finished runs are reused; None without such a plan.
         """
+        return earlier["joint_steps"] if budget and self._continues(earlier, budget) else None
+
+    def as_long_as(self, earlier, budget, joint_steps):
+        """The suite with runs as long as in such an earlier plan, where it compares runs at equal time: speed measured
+        beside another number of runs would give other lengths, and so other runs.
+        """
+        if self.name not in plan.AT_EQUAL_TIME or not self._continues(earlier, budget):
+            return self
+        if earlier["joint_steps"] != joint_steps:
+            return self
+        lengths = {run["kind"]: run["steps"] / joint_steps for run in earlier["runs"]}
+        kinds = [dataclasses.replace(kind, length=lengths.get(kind.name, kind.length)) for kind in self.kinds]
+        return dataclasses.replace(self, kinds=kinds)
+
+    def _continues(self, earlier, budget):
+        """Whether an earlier plan differs only in seeds, parallel runs or, if they are given, steps."""
         mine = {
             "suite": self.name,
             "budget_seconds": budget,
@@ -132,8 +150,7 @@ class Suite:
             "shares": self.shares,
             "identity": self._public_identity,
         }
-        same = earlier and budget and all(earlier.get(name) == value for name, value in mine.items())
-        return earlier["joint_steps"] if same else None
+        return bool(earlier) and all(earlier.get(name) == value for name, value in mine.items())
 
     @property
     def _public_identity(self):
@@ -186,7 +203,7 @@ class Suite:
             "threads": [len(c) if c else 0 for _, c in self.places],
             "metrics": self.metrics,
             "choices": self.found,
-            **({"grid": self.grid} if self.grid else {}),
+            **({"grid": self.grid, "grid_values": self.grid_values} if self.grid else {}),
             **({"arithmetic": counted} if (counted := self._arithmetic()) else {}),
             "train_examples": {n: s.manifest["splits"]["train"]["examples"] for n, s in self.stores.items()},
             "identity": self._public_identity,
@@ -206,16 +223,17 @@ class Suite:
         return values
 
     def _arithmetic(self):
-        """{kind: {problem: operations of an update from one of its batches}}, for suites that weigh quality against it;
-        without problems whose arithmetic is not counted.
+        """{kind: {problem: operations of an update if all its draws are of that problem}}, for suites that weigh
+        quality against it; without problems whose arithmetic is not counted.
         """
         if self.name not in plan.WEIGHED:
             return {}
         counted = {}
         for kind in self.kinds:
             hparams = dataclasses.replace(self.resolved.hparams, **dict(kind.changes))
+            draws = hparams.gradient_accumulation_steps
             counted[kind.name] = {
-                name: arithmetic.of_update(hparams, store.spec, store.split("train"))
+                name: draws * arithmetic.of_update(hparams, store.spec, store.split("train"))
                 for name, store in self.stores.items()
                 if arithmetic.is_counted(store.spec)
             }
@@ -276,8 +294,8 @@ def open_suite(
     """The `Suite`; everything is checked before anything starts.
 
     Raises:
-      UserError: an unknown suite, a problem without data, a role without a problem, a metric that can't be
-        compared, a grid with impossible values.
+      UserError: an unknown suite, a problem without data, a role without a problem, metrics that can't be
+        compared, blocks to leave out that the model lacks, a grid with impossible values.
     """
     plan.check_suite(name)
     stores = {problem: ExampleStore(data_dir, problem) for problem in mixture.problem_names}
@@ -295,17 +313,19 @@ def open_suite(
         for split in ("train", store.evaluation_split):
             if not store.manifest["splits"].get(split, {}).get("examples"):
                 raise UserError(f"{problem} has no {split} examples; a suite trains and scores every problem")
+    _check_mean(name, stores)
     hparams = resolved.hparams
     played = roles.find_roles(stores, roles.parse_roles(named_roles, stores))
-    kinds = plan.kinds_of(name, mixture.problem_names, played, single_changes)
-    sizes, points = {}, {}
+    kinds = plan.with_own_blocks(name, plan.kinds_of(name, mixture.problem_names, played, single_changes), hparams)
+    sizes, points, values = {}, {}, {}
     if hparams.mixture == "size" or name == "balancing":
         for problem, store in stores.items():
             split = store.split("train")
             sizes[problem] = len(split) - BatchPlan(split, store.spec, hparams, 0).left_out
     shares = plan.shares_of(mixture, hparams, sizes)
     if name == "efficiency":
-        points, more = grids.kinds(grids.parse(grid), hparams, kinds[0])
+        values = grids.parse(grid)
+        points, more = grids.kinds(values, hparams, kinds[0])
         kinds += more
     elif name == "balancing":
         kinds += balancing.kinds(kinds[0], mixture, hparams, sizes)
@@ -325,8 +345,20 @@ def open_suite(
         identity,
         places,
         points,
+        values,
         tuple(choices.tries(kinds, single_choices)),
     )
+
+
+def _check_mean(suite, stores):
+    """Raises `UserError` for a suite of the mean of all problems, where no headline metric can be averaged."""
+    named = {problem: list(metrics.comparable(store.metrics)) for problem, store in stores.items()}
+    if suite in plan.OF_THE_MEAN and not in_points(named):
+        each = ", ".join(f"{problem} {names[0]}" for problem, names in named.items())
+        raise UserError(
+            f"suite {suite} compares the mean of the problems' first metrics, and these have units of their own "
+            f"({each}); add a problem whose first metric is a rate or a score, or use --suite=blocks"
+        )
 
 
 def _digest(store):

@@ -6,6 +6,7 @@ import numpy as np
 
 from t2t_multimodel.experiments import plan
 from t2t_multimodel.experiments.claims import points
+from t2t_multimodel.experiments.quality import averaged
 from t2t_multimodel.experiments.statistics import compare
 from t2t_multimodel.metrics import get as get_metric
 from t2t_multimodel.report import figures
@@ -72,14 +73,32 @@ def _range(metric, lines):
     return (lowest, 1.05 * max(1e-6, max(float(np.max(line.high)) for line in lines)))
 
 
+def add_left_out(section, measured):
+    """Adds what each problem loses when another one is left out, if there are such runs: a heat map and its numbers."""
+    rows, figure = left_out_table(measured), left_out(measured)
+    if not any(cell for _, *cells in rows[1:] for cell in cells):
+        return
+    section.text(
+        "The effect of leaving out a problem: the loss in points of the column's problem (positive: the left-out "
+        "problem helped it) when the row's problem is not in the mixture, by its headline metric."
+    )
+    if figure is not None:
+        section.figure(figure, "Loss of each problem for each left-out problem", "Leaving one out")
+    own = [problem for problem in measured.plan["problems"] if problem not in averaged(measured)]
+    units = f"; {', '.join(own)}: in the unit of the metric" if own else ""
+    section.table(rows, caption=f"The same with intervals over seeds, in points{units}")
+
+
 def left_out(measured):
-    """The heat map of the loss of each problem when another one is left out; None without such runs."""
+    """The heat map of the loss of each problem when another one is left out; None without such runs of metrics in
+    points.
+    """
     problems = measured.plan["problems"]
     values = np.full((len(problems), len(problems)), np.nan)
     for row, missing in enumerate(problems):
         for column, problem in enumerate(problems):
             c = _loss(measured, missing, problem)
-            if c is not None:
+            if c is not None and get_metric(c.metric).scale is not None:
                 values[row, column] = points(c.metric, c.gain.mean)
     if not np.isfinite(values).any():
         return None
@@ -90,7 +109,9 @@ def left_out(measured):
 
 
 def left_out_table(measured):
-    """The same as table rows: the loss in points with its interval over seeds, for each pair of problems."""
+    """The same as table rows, with intervals over seeds, for each pair of problems; a metric with a unit of its own is
+    in that.
+    """
     problems = measured.plan["problems"]
     rows = [("left out", *problems)]
     for missing in problems:
