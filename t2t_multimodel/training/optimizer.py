@@ -106,7 +106,9 @@ def cosine(hparams, step, train_steps):
 
 @register_schedule
 def exponential(hparams, step, train_steps):
-    """× learning_rate_decay_rate every learning_rate_decay_steps, after the warm-up."""
+    """× learning_rate_decay_rate every learning_rate_decay_steps, from the first update on: the warm-up ends below the
+    peak by what has decayed until then.
+    """
     decay = hparams.learning_rate_decay_rate ** (step / hparams.learning_rate_decay_steps)
     return hparams.learning_rate * _warm_up(hparams, step) * decay
 
