@@ -169,9 +169,9 @@ def test_harm_on_one_of_many_tasks_is_held_against_the_number_looked_at():
     assert "harm without the correction for several tasks on task0" in found.evidence
     # The claim fails with one task, so few seeds tell, whatever the other tasks would take.
     assert "About 5 seeds would tell, if the loss on task0 is what it seems." in found.evidence
-    nobody_knows = {seed: score("exact_match", 2) for seed in range(3)}
+    untaught = {seed: score("exact_match", 2) for seed in range(3)}
     for kind in rights:
-        scores[kind]["task7"] = {"exact_match": nobody_knows}
+        scores[kind]["task7"] = {"exact_match": untaught}
     (found,) = claims.paper_claims(Results(setup, scores, [], []))
     assert "About 5 seeds would tell" in found.evidence
     alone = {kind: {"task0": by_problem["task0"]} for kind, by_problem in scores.items()}

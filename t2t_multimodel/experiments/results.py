@@ -140,7 +140,9 @@ def collect(output_dir):
 
 
 def _lines_of_runs(output_dir):
-    """{(kind, seed, digest): its lines of each of the three files}; {} where they can't be read."""
+    """{(kind, seed, digest): its lines of each of the three files}; {} where they can't be read: the page names
+    the runs that are missing then.
+    """
     schemas = {RESULTS_FILE: stored.RESULT_LINE, CURVES_FILE: stored.CURVE_LINE, PROBES_FILE: stored.PROBE_LINE}
     try:
         files = [stored.read_lines(output_dir / name, schema) for name, schema in schemas.items()]
