@@ -13,6 +13,7 @@ import collections
 import functools
 import gzip
 import json
+import math
 import os
 import pathlib
 import sys
@@ -93,7 +94,8 @@ def train(model, hparams, spec, flags, device):
     tokens = 2 * flags.rows * flags.length
     memory = (device.memory_stats() or {}).get("peak_bytes_in_use")
     name = f"{flags.hparams_set}, {flags.rows} × ({flags.length} + {flags.length}) ids"
-    counted = (16 * model.count_params()) / 2**30  # weights, gradients and Adam's averages in 32 bits
+    of_optimizer = sum(math.prod(each.shape) for each in step.optimizer.variables)
+    counted = 4 * (2 * model.count_params() + of_optimizer) / 2**30  # weights, gradients, averages, in 32 bits
     figures = [
         figure(
             f"{name}: training",

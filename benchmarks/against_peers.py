@@ -4,8 +4,9 @@
 
 DIR is the folder with the peers' scripts (peer_step.py, peer_decode.py, other_step.py, other_decode.py, tuned.sh), VENV
 an environment for them: `python3 -m venv VENV && VENV/bin/pip install torch numpy transformers ctranslate2
-sentencepiece`. Each side is a process of its own on all processors, made ready first; then one short block of each in
-turn while the others wait. Only blocks that nothing else on the machine disturbed count (`peers/turns.py`).
+sentencepiece`. Each side is a process of its own, made ready first; steps are on all processors, decoding is by two
+workers. Then one short block of each in turn while the others wait. Only blocks that nothing else on the machine
+disturbed count (`peers/turns.py`).
 
 "PyTorch" is the same model with the same parameters, as it is installed; "tuned" is told to use AVX-512 (MKL does not
 on AMD), keeps large arrays, and computes its dilated convolutions by hand; "compiled" is torch.compile of that.
@@ -13,6 +14,7 @@ MarianMT and CTranslate2 are another model, a Transformer of about as many param
 """
 
 import argparse
+import os
 import pathlib
 import shutil
 import sys
@@ -21,8 +23,11 @@ import tempfile
 from common import figure, not_run, report
 from peers.turns import Side, take_turns
 
+from t2t_multimodel.startup import processors
+
 PRODUCT = pathlib.Path(__file__).parent / "peers" / "product.py"
-THREADS = "2"
+THREADS = str(processors())  # of a step
+WORKERS = "2"  # that decode, each on a processor
 SECONDS = "6"  # of a peer that is not served; it takes the place of the argument
 # part → (kind, hidden size, precision, beam)
 PARTS = {
@@ -61,6 +66,8 @@ def main(argv=None):
             "give --peers=DIR, the folder of the peers' scripts (peer_step.py, peer_decode.py, …), and "
             "--environment=VENV, an environment with torch, transformers and ctranslate2"
         )
+    if not os.access(flags.peers / "tuned.sh", os.X_OK):
+        not_run(f"{flags.peers} has no tuned.sh that can be executed")
     python = flags.environment.absolute() / "bin" / "python" if flags.environment else None
     if not python or not python.exists():
         not_run(
@@ -76,7 +83,7 @@ def commands(part, folder, python):
     """{side: its command}; this project's is the first."""
     kind, hidden, precision, beam = PARTS[part]
     tuned = folder / "tuned.sh"
-    with_workers = [str(beam), THREADS] if beam else []
+    with_workers = [str(beam), WORKERS] if beam else []
     found = {"product": [sys.executable, PRODUCT, kind, hidden, precision, *with_workers]}
     if not beam:
         step = [python, "peer_step.py", kind, hidden]
@@ -89,11 +96,11 @@ def commands(part, folder, python):
         return found
     if beam == 1:
         decode = [python, "peer_decode.py", hidden]
-        found["PyTorch"] = [*decode, "eager", THREADS, SECONDS]
-        found["PyTorch, tuned"] = [tuned, *decode, "eager", THREADS, SECONDS]
-        found["PyTorch, compiled"] = [tuned, *decode, "compile", THREADS, SECONDS]
+        found["PyTorch"] = [*decode, "eager", WORKERS, SECONDS]
+        found["PyTorch, tuned"] = [tuned, *decode, "eager", WORKERS, SECONDS]
+        found["PyTorch, compiled"] = [tuned, *decode, "compile", WORKERS, SECONDS]
     for weights in ("float32", "int8"):
-        other = [python, "other_decode.py", hidden, str(beam), weights, THREADS, SECONDS]
+        other = [python, "other_decode.py", hidden, str(beam), weights, WORKERS, SECONDS]
         found[f"CTranslate2, {weights}"] = other
     return found
 

@@ -5,7 +5,7 @@
 
 VENV is an environment for MarianMT: `python3 -m venv VENV && VENV/bin/pip install torch transformers`. DIR, if given,
 has a script `tuned.sh` that runs a command as PyTorch's tuning guides have it; MarianMT is run by it then. The real
-translations are in the folder REAL8_DIR, or beside the checkout (examples/real8); without them they are passed over.
+translations are in the folder REAL8_DIR, else ../shared/real8 beside the checkout; without it they are passed over.
 
 Both sides read the same ids of one vocabulary, and their greedy answers on dev are scored by the same sacrebleu. For
 each number of minutes there is a training of each side, one after the other, each a process of its own, of as many
@@ -190,11 +190,13 @@ class Work:
 
 
 def publish(problem, found, folder):
-    """Writes data, table and figure, beside what is there of other problems, and reports which side is ahead."""
+    """Writes data, table and figure, beside what is there of other trainings, and reports which side is ahead."""
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "quality_a_minute.json"
     problems = json.loads(data.read_text(encoding="utf-8")) if data.exists() else {}
-    problems[problem] = found
+    is_made = {_key(curve) for curve in found}
+    kept = [curve for curve in problems.get(problem, []) if _key(curve) not in is_made]
+    problems[problem] = found = sorted([*kept, *found], key=_key)
     data.write_text(json.dumps(problems, indent=1) + "\n", encoding="utf-8")
     (folder / "quality_a_minute.md").write_text(curves.page(problems, SIDES, MARKS), encoding="utf-8")
     curves.draw(problems, SIDES, folder / "quality_a_minute.png")
@@ -204,6 +206,10 @@ def publish(problem, found, folder):
     ]
     if figures:
         report("quality_a_minute", figures)
+
+
+def _key(curve):
+    return curve["seed"], curve["length"], SIDES.index(curve["side"])
 
 
 def own_seconds():

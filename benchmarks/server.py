@@ -17,27 +17,34 @@ import sys
 import tempfile
 import time
 
+from common import not_run
+
 WORDS = "the a red blue green small big circle star ring cross is above below beside sleeps shines hangs".split()
 CLIENTS = (1, 8, 32)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output_dir", required=True)
+    parser.add_argument("--output_dir", help="a run directory with the problem")
     parser.add_argument("--compile_cache", default="")
     parser.add_argument("--problem", default="tiny_ende")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--starts", type=int, default=2)
     flags = parser.parse_args()
+    if not flags.output_dir:
+        not_run("needs a trained run; give --output_dir=RUN")
     with tempfile.TemporaryDirectory() as temporary:
         cache = flags.compile_cache or os.path.join(temporary, "cache")
         for start in range(flags.starts):
             process, port, seconds = started(flags, cache)
             print(json.dumps({"start": start + 1, "seconds to ready": round(seconds, 1)}), flush=True)
-            if start + 1 == flags.starts:
-                asyncio.run(measure(flags, port))
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
+            try:
+                if start + 1 == flags.starts:
+                    asyncio.run(measure(flags, port))
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(60) == 0
+            finally:
+                process.kill()
 
 
 def started(flags, cache):

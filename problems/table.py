@@ -219,8 +219,12 @@ class _WithClassesOfTrain:
         if problem is None:
             return self.modality
         if "targets" not in problem.__dict__:
-            values = [sample["targets"] for sample in problem.read_samples("train") if "bad" not in sample]
+            values, bad = [], ""
+            for sample in problem.read_samples("train"):
+                if "bad" not in sample:
+                    values.append(sample["targets"])
+                bad = bad or f"; {sample['bad']}" if "bad" in sample else bad
             if not values:
-                raise UserError(f"problem {problem._called}: train has no rows that tell the classes")
+                raise UserError(f"problem {problem._called}: train has no rows that tell the classes{bad}")
             problem.__dict__["targets"] = self.modality.with_classes(values)
         return problem.__dict__["targets"]

@@ -1,7 +1,6 @@
 """How answers are decoded: the defaults, then the problem's values, then what was asked for; and all of it in words."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from t2t_multimodel.errors import UserError, unknown_name
@@ -31,6 +30,7 @@ _BOUNDS = {
     "seed": (0, 2**31 - 1),
     "return_beams": (0, 1000),
 }
+_MOST = {"alpha": 10, "temperature": 1000, "top_p": 1, "ctc": 1}  # more has no meaning, or no float
 
 
 def decode_settings(
@@ -60,15 +60,15 @@ def decode_settings(
         raise UserError(f"{where}decode hparam quantize={settings['quantize']!r} must be one of {', '.join(QUANTIZE)}")
     if not isinstance(settings["constrained"], int) or settings["constrained"] not in (0, 1):
         raise UserError(f"{where}decode hparam constrained={settings['constrained']!r} must be 0 or 1")
-    for name in ("alpha", "temperature", "top_p", "ctc"):
-        value, most = settings[name], 1 if name in ("top_p", "ctc") else math.inf
+    for name, most in _MOST.items():
+        value = settings[name]
         if (
             not isinstance(value, (int, float))
             or isinstance(value, bool)
             or not 0 <= value <= most
             or (name == "top_p" and not value)
         ):
-            valid = {"top_p": "above 0 and at most 1", "ctc": "from 0 to 1"}.get(name, "of at least 0")
+            valid = "above 0 and at most 1" if name == "top_p" else f"from 0 to {most:,}"
             raise UserError(f"{where}decode hparam {name}={value!r} must be a number {valid}")
     _check_sampling(settings, where, of_problem is not None)
     return settings
@@ -99,6 +99,35 @@ def refuse_of_process(of_problem: Mapping[str, Any], where: str = "") -> None:
     """Raises `UserError` where a problem has values that only a whole process can have."""
     if "quantize" in of_problem:
         raise UserError(f"{where}decode hparam quantize is of a process, so no problem has it; give it to the command")
+
+
+def check_ctc(settings: Mapping[str, Any], spec: Any, trained_with_ctc: bool) -> None:
+    """Raises `UserError` where the decode hparam ctc asks for what a model lacks, or does not go with the others.
+
+    Args: spec: the `ProblemSpec`; where it writes no text there is nothing to ask. trained_with_ctc: the model.
+    """
+    if not settings["ctc"] or not spec.targets.is_text:
+        return
+    if not trained_with_ctc or not spec.inputs.in_order:
+        why = "it was trained with ctc_weight=0" if spec.inputs.in_order else "its inputs are not in order"
+        raise UserError(f"{spec.name}: decode hparam ctc={settings['ctc']:g} has nothing to ask: {why}; leave it out")
+    if settings["temperature"]:
+        raise UserError(f"{spec.name}: decode hparams ctc and temperature exclude each other; leave one out")
+    if settings["ctc"] < 1 and beam_of(settings) < 2:
+        raise UserError(
+            f"{spec.name}: decode hparam ctc={settings['ctc']:g} scores hypotheses by CTC and decoder; set beam_size "
+            "above 1, or ctc=1 to leave the decoder out"
+        )
+
+
+def of_stream(settings_of: Callable[..., dict[str, Any]], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """How an answer is decoded while it is shown: without a beam, and so by the decoder alone where a problem of its
+    own has hypotheses scored by CTC and decoder.
+
+    Args: settings_of: function of the decode hparams that are `asked` for to all of them.
+    """
+    settings = settings_of({"beam_size": 1} | dict(asked))
+    return settings | {"ctc": 0.0} if 0 < settings["ctc"] < 1 and "ctc" not in asked else settings
 
 
 def beam_of(settings: Mapping[str, Any]) -> int:

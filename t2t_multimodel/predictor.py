@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from t2t_multimodel.arguments import COUNT, POSITIVE, OneOf, check_arguments
+from t2t_multimodel.decode_hparams import QUANTIZE, decode_settings, of_stream
 from t2t_multimodel.errors import UserError
 
 if TYPE_CHECKING:
     from t2t_multimodel.decoding.explanation import Explanation
     from t2t_multimodel.modalities import ProblemSpec
     from t2t_multimodel.training.workers import Workers
+
+_LONG_INPUTS = OneOf("error", "warn")
 
 
 def load(
@@ -26,15 +30,12 @@ def load(
       step: which checkpoint; None: the newest whole one.
       workers: processes that decode and score beside each other, each on one processor; what is fewer batches than
         workers is done by this process. A script that sets it needs `if __name__ == "__main__":`.
-
       quantize: "int8": matrices are held as int8, in a quarter of the memory; answers may differ a little.
 
     Raises:
       UserError: no run or checkpoint, or a damaged one; several workers where a GPU or another device computes.
     """
     from t2t_multimodel import startup
-    from t2t_multimodel.arguments import COUNT, POSITIVE, OneOf, check_arguments
-    from t2t_multimodel.decode_hparams import QUANTIZE
     from t2t_multimodel.files import user_path
 
     check_arguments(
@@ -112,14 +113,12 @@ class Predictor:
         """The `ProblemSpec` of a problem: what it reads and writes."""
         return self._run.problem(problem).spec
 
-    def decode_settings(self, problem: str, **decode_hparams: float) -> dict[str, Any]:
+    def decode_settings(self, problem: str, /, **decode_hparams: float) -> dict[str, Any]:
         """All decode hparams of a problem: the defaults, then its own, then those given.
 
         Raises:
           UserError: unknown problem or setting.
         """
-        from t2t_multimodel.decode_hparams import decode_settings
-
         asked = {"quantize": self.quantize} | decode_hparams
         settings = decode_settings(asked, self._run.problem(problem).decode_hparams, problem)
         if settings["quantize"] != self.quantize:
@@ -127,7 +126,10 @@ class Predictor:
             raise UserError(f"{said}; leave it out, or load the run with it")
         return settings
 
-    def longest_answer(self, problem: str, **decode_hparams: float) -> int:
+    def _of_stream(self, problem, decode_hparams):
+        return of_stream(lambda asked: self.decode_settings(problem, **asked), decode_hparams)
+
+    def longest_answer(self, problem: str, /, **decode_hparams: float) -> int:
         """The most ids that an answer of a problem with text targets has."""
         from t2t_multimodel.decoding.batch_decoder import limit_of
 
@@ -173,7 +175,6 @@ class Predictor:
         Raises:
           UserError: unknown problem or setting.
         """
-        from t2t_multimodel.arguments import COUNT, check_arguments
         from t2t_multimodel.input.given import made_up
         from t2t_multimodel.input.padding import make_batch
 
@@ -191,7 +192,7 @@ class Predictor:
             arrays = make_batch(known.spec, columns, input_length=length)
             self._decoder.compile(known, arrays, self._vocabulary, settings)
             if stream and size == 1 and self.writes_text(problem):
-                self._decoder.compile_parts(known, arrays, self._vocabulary, settings)
+                self._decoder.compile_parts(known, arrays, self._vocabulary, self._of_stream(problem, decode_hparams))
 
     def decode(
         self,
@@ -240,17 +241,15 @@ class Predictor:
         """Begins what `decode` does, with the same arguments and errors, so that workers go on with it while this
         process reads further inputs; returns a function that waits for the answers. Without workers that makes them.
         """
-        from t2t_multimodel.arguments import COUNT, OneOf, check_arguments
-        from t2t_multimodel.input.given import batches_by_length, check_is_list
+        from t2t_multimodel.input.given import batches_by_length, check_is_list, numbers_of
         from t2t_multimodel.input.padding import make_batch
         from t2t_multimodel.training.answerer import Task
 
-        one_of = OneOf("error", "warn")
-        check_arguments(problem=(problem, str), long_inputs=(long_inputs, one_of), first_row=(first_row, COUNT))
+        check_arguments(problem=(problem, str), long_inputs=(long_inputs, _LONG_INPUTS), first_row=(first_row, COUNT))
         check_is_list(inputs)
         known, settings = self._run.problem(problem), self.decode_settings(problem, **decode_hparams)
         columns, stored, lengths = self._columns(known.spec, inputs, long_inputs, first_row)
-        numbers = range(first_row, first_row + len(stored)) if row_numbers is None else row_numbers
+        numbers = numbers_of(row_numbers, first_row, len(stored))
         several = settings["return_beams"] > 0
 
         def task(rows):
@@ -271,14 +270,15 @@ class Predictor:
         return finish
 
     def stream(
-        self, problem: str, value: Any, pace: Callable[[], int] = lambda: 1, **decode_hparams: float
+        self, problem: str, value: Any, pace: Callable[[], int] = lambda: 1, first_row: int = 0, **decode_hparams: float
     ) -> Iterator[str]:
         """The model's answer to one input as it is written; the problem must have text as target.
 
         Args:
           problem: its name. value: one of the inputs of `decode`.
-          pace: is asked before each part how many ids to write next.
-          decode_hparams: as of `decode`; there is no beam search here, even where a problem has one of its own.
+          pace: is asked before each part how many ids to write next. first_row: the number of the input, see `decode`.
+          decode_hparams: as of `decode`; there is no beam search here, even where a problem has one of its own, and
+            no CTC beside it.
 
         Returns:
           An iterator over the text so far, each text an extension of the one before; the last one is the answer, equal
@@ -292,12 +292,12 @@ class Predictor:
         known = self._run.problem(problem)
         if not self.writes_text(problem):
             raise UserError(f"{problem}: its answers are not written word by word; use decode")
-        settings = self.decode_settings(problem, **({"beam_size": 1} | decode_hparams))
+        settings = self._of_stream(problem, decode_hparams)
         if settings["beam_size"] > 1 or settings["return_beams"]:
             raise UserError(f"{problem}: a stream has one answer; leave out beam_size and return_beams")
         columns, stored, lengths = self._columns(known.spec, [value], "error", 0)
         arrays = make_batch(known.spec, columns, input_length=lengths.padded(stored).max(axis=0))
-        return self._decoder.text_parts(known, arrays, self._vocabulary, settings, pace)
+        return self._decoder.text_parts(known, arrays, self._vocabulary, settings, pace, [first_row])
 
     def explain(self, problem: str, value: Any, **decode_hparams: float) -> "Explanation":
         """The model's answer to one input, what it looked at while writing it, and the experts that it used.
@@ -340,12 +340,15 @@ class Predictor:
         from t2t_multimodel.input.padding import make_batch
         from t2t_multimodel.training.answerer import Task
 
+        check_arguments(problem=(problem, str), long_inputs=(long_inputs, _LONG_INPUTS), first_row=(first_row, COUNT))
         check_is_list(inputs)
+        check_is_list(targets, "targets")
+        inputs, targets = list(inputs), list(targets)
         known = self._run.problem(problem)
         spec = known.spec
         if "log_probability" not in self.model.head(spec).statistics:
             raise UserError(f"{problem}: its targets have no probabilities, so nothing can be scored")
-        if isinstance(targets, str) or len(targets) != len(inputs):
+        if len(targets) != len(inputs):
             raise UserError(f"targets must be a list of {len(inputs)}, one for each input")
         columns, stored, lengths = self._columns(spec, inputs, long_inputs, first_row)
         for place, target in enumerate(targets, first_row + 1):
@@ -353,7 +356,7 @@ class Predictor:
                 spec.targets.check(target)
             except ValueError as error:
                 raise UserError(f"{problem}: target {place}: {error}") from None
-        target_columns, target_lengths = spec.targets.columns(list(targets), self._vocabulary)
+        target_columns, target_lengths = spec.targets.columns(targets, self._vocabulary)
         of_targets = spec.targets.lengths(self.hparams, "targets", self._static_shapes)
         padded_targets = of_targets.padded(np.array(target_lengths, np.int64))
 

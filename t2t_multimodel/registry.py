@@ -14,6 +14,7 @@ The name is the class's name in snake_case (`city_birds`) unless the class says 
 import dataclasses
 import importlib
 import inspect
+import os
 import re
 import reprlib
 import sys
@@ -112,7 +113,8 @@ class Registry(Generic[T]):
             )
         shipped_aliases = [old for old, new in self._aliases.items() if new in self._entries]
         failed = "; ".join(f"package {p.distribution} is left out: {p.failure}" for p in _packages if p.failure)
-        raise unknown_name(self.kind, name, [*self._entries, *shipped_aliases], failed)
+        own = "" if os.environ.get("T2T_USR_DIR") else "one of your own is found by --t2t_usr_dir=FOLDER"
+        raise unknown_name(self.kind, name, [*self._entries, *shipped_aliases], "; ".join(filter(None, (own, failed))))
 
     def __contains__(self, name: str) -> bool:
         load()

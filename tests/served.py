@@ -36,7 +36,7 @@ NOTES = {"do": 500, "re": 800, "mi": 1100, "fa": 1400, "so": 1700}  # Hz
 class MadeUp:
     """Answers as a `Predictor` does, after `delay` seconds a batch."""
 
-    hparams = HParams(max_audio_seconds=4.0)
+    hparams = HParams(max_audio_seconds=4.0, batch_examples=64)
     problems = sorted(SPECS)
     step = 7
 
@@ -46,7 +46,7 @@ class MadeUp:
     def spec(self, problem):
         return ProblemSpec(problem, *SPECS[problem])
 
-    def decode_settings(self, problem, **decode_hparams):
+    def decode_settings(self, problem, /, **decode_hparams):
         return decode_settings(decode_hparams, {}, problem)
 
     def longest_answer(self, problem, **decode_hparams):
@@ -64,13 +64,13 @@ class MadeUp:
         return sample
 
     def warm(self, problem, sizes, stream=False, **decode_hparams):
-        pass
+        assert all(0 < size <= self.hparams.batch_examples for size in sizes)
 
     def writes_text(self, problem):
         return SPECS[problem][1].is_text
 
-    def stream(self, problem, sample, pace=lambda: 1, **settings):
-        words = answer_to(problem, sample).split(" ")
+    def stream(self, problem, sample, pace=lambda: 1, first_row=0, **settings):
+        words = numbered(answer_to(problem, sample), first_row, settings).split(" ")
         for count in range(1, len(words) + 1):
             time.sleep(self._delay)
             if words[count - 1] == "BREAK":
@@ -97,7 +97,7 @@ class MadeUp:
         time.sleep(self._delay)
         if any(isinstance(sample, str) and "break the model" in sample for sample in samples):
             raise RuntimeError("the model is broken")
-        answers = [answer_to(problem, sample) for sample in samples]
+        answers = [numbered(answer_to(problem, sample), row, settings) for sample, row in zip(samples, row_numbers)]
         count = settings["return_beams"]
         return [[(f"{a} {i}" if i else a, float(-i)) for i in range(count)] for a in answers] if count else answers
 
@@ -106,6 +106,11 @@ def refused(response, status, words):
     assert response.status_code == status, response.text
     said = response.json()["error"]
     assert words in said and "\n" not in said, said
+
+
+def numbered(answer, row, settings):
+    """With a seed an answer says its number, as sampled ones differ by it."""
+    return f"{answer} {row}" if settings["seed"] else answer
 
 
 def answer_to(problem, sample):

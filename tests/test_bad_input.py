@@ -50,7 +50,7 @@ def test_data_beside_another_vocabulary_is_refused(tmp_path):
     shutil.copytree(tmp_path / "data_other" / "vocabulary", tmp_path / "data_one" / "vocabulary")
     store = ExampleStore(tmp_path / "data_one", "mine")
     with pytest.raises(UserError, match=r"is written in \w{8}; put that one back, or make the data again: t2t-datagen"):
-        Run.of("multimodel", 0, "tensorflow", {"mine": store})
+        Run.of("multimodel", 0, "tensorflow", {"mine": store}, HParams())
 
 
 def test_checkpoints_without_their_run_are_not_continued(tmp_path):

@@ -79,6 +79,15 @@ def test_eval_prints_a_table_and_writes_the_scores(where, run_command):
     assert scores["examples"] == 8 and 0 <= scores["exact_match"] <= 1 and "teacher_forced_accuracy" in scores
 
 
+def test_scores_of_other_problems_stay(tmp_path):
+    for scores in ({"a": {"bleu": 1.0}, "b": {"bleu": 2.0}}, {"b": {"bleu": 3.0}}):
+        path = evaluate.write_scores(scores, tmp_path, 3)
+    assert json.loads(path.read_text()) == {"a": {"bleu": 1.0}, "b": {"bleu": 3.0}}
+    path.write_text("{")
+    evaluate.write_scores({"b": {"bleu": 3.0}}, tmp_path, 3)
+    assert json.loads(path.read_text()) == {"b": {"bleu": 3.0}}, "a damaged file is written again"
+
+
 def test_the_decoder_answers_line_by_line_and_keeps_blank_ones(where, run_command, tmp_path):
     (tmp_path / "in.txt").write_text("1 2\n\n3 4\n1 2\n")
     flags = arguments(where, f"--decode_from_file={tmp_path / 'in.txt'}", "--decode_hparams=beam_size=2")

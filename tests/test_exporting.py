@@ -1,10 +1,12 @@
 """Exports answer as the run does: strings, encoded pictures and recordings in, the run's own answers out."""
 
+import dataclasses
 import importlib
 import io
 import json
 import os
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -13,12 +15,14 @@ from PIL import Image as PillowImage
 from small_exports import TEXTS, make
 
 from t2t_multimodel import load
-from t2t_multimodel.cli import exporter
+from t2t_multimodel.cli import evaluate, exporter
 from t2t_multimodel.data_gen.readers.pictures import read_picture
 from t2t_multimodel.data_gen.readers.recordings import read_recording
+from t2t_multimodel.decode_hparams import decode_settings, describe
 from t2t_multimodel.decoding.grammars import PunctuatedTree, Tree
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.exporting import comparison
+from t2t_multimodel.exporting.card import card
 from t2t_multimodel.exporting.export import export
 from t2t_multimodel.exporting.graph_grammars import rows_in_graph
 from t2t_multimodel.exporting.readers import reader_of
@@ -335,6 +339,22 @@ def test_a_published_folder_answers_by_what_it_was_exported_with(exported_run, t
     assert asked.items() <= settings.items()
     with pytest.raises(UserError, match="an export gives one answer; set return_beams=0"):
         export(exported_run, "tiny_ende", tmp_path / "more", format="hub", decode_hparams={"return_beams": 2})
+
+
+def test_a_card_says_where_its_scores_are_of_other_settings(exported_run, tmp_path):
+    asked = {"beam_size": 2, "max_length": 12}
+    scores = {"bleu": 12.5, "split": "test", "examples": 6, "decoding": describe(decode_settings(asked))}
+    evaluate.write_scores({"tiny_ende": scores}, tmp_path, 12)
+    directory = RunDirectory(exported_run)
+    there = types.SimpleNamespace(path=tmp_path, run=directory.run)
+    as_scored, greedy = (
+        card(dataclasses.replace(load_slice(directory, "tiny_ende", None, settings), directory=there))
+        for settings in (asked, {})
+    )
+    assert all("split, beam of 2, alpha 0.6, at most 12 ids:" in text for text in (as_scored, greedy))
+    assert "model-index" in as_scored and "other settings" not in as_scored
+    assert "model-index" not in greedy
+    assert "This folder answers by other settings, which have other scores: greedy." in greedy
 
 
 @pytest.mark.slow

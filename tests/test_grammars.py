@@ -199,7 +199,7 @@ def test_shipped_trees_declare_it():
 def test_a_change_of_it_makes_no_data_anew(tmp_path):
     """A manifest takes over what a problem now says, and what it does not say any more; the run with it."""
     data, problem = small_trees(tmp_path), small_problem()
-    run = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
+    run = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")}, HPARAMS)
     assert run.problem("tiny_parse").decoding == {"beam_size": 4, "grammar": "punctuated_tree"}
     directory = RunDirectory(tmp_path / "run")
     directory.write(run, Resolved(HPARAMS), {"tiny_parse": ExampleStore(data, "tiny_parse")}, data, step=0)
@@ -210,7 +210,7 @@ def test_a_change_of_it_makes_no_data_anew(tmp_path):
     values = json.loads((data / "tiny_parse" / "manifest.json").read_text())
     del values["target_grammar"], values["decode_hparams"]  # as stores were before there were such
     (data / "tiny_parse" / "manifest.json").write_bytes(sealed(values))
-    old = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
+    old = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")}, HPARAMS)
     assert old.problem("tiny_parse").decoding == {}
     lines = []
     generate([problem], data, workers=1, log=lines.append, progress=False)
@@ -245,12 +245,12 @@ def test_a_model_that_knows_nothing_writes_trees(tmp_path):
 def test_a_form_that_the_data_lack_is_left_out_with_a_line(tmp_path, capsys):
     data = small_trees(tmp_path)
     edit_manifest(data / "tiny_parse", target_grammar="tree")  # but commas are leaves
-    run = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
+    run = Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")}, HPARAMS)
     assert run.problem("tiny_parse").spec.grammar == ""
     assert "tiny_parse: its answers are decoded freely: the grammar 'tree'" in capsys.readouterr().err
     edit_manifest(data / "tiny_parse", target_grammar="puncuated_tree")
     with pytest.raises(UserError, match="tiny_parse: target_grammar.*puncuated_tree.*punctuated_tree"):
-        Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")})
+        Run.of("multimodel", 1, BACKEND, {"tiny_parse": ExampleStore(data, "tiny_parse")}, HPARAMS)
 
 
 def small_problem():

@@ -8,6 +8,7 @@ from models import BACKEND
 from small_world import HPARAMS, make_data, make_trainer
 
 from t2t_multimodel.cli import trainer as command
+from t2t_multimodel.errors import UserError
 from t2t_multimodel.hyperparameters import Resolved
 from t2t_multimodel.input.batching import BatchStream
 from t2t_multimodel.input.store import ExampleStore
@@ -45,6 +46,24 @@ def test_it_counts_what_the_trainer_makes(data, tmp_path, optimizer):
     assert 0 < plan.gradients <= 4 * plan.count
     assert (plan.activations is None) == (BACKEND == "tensorflow")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_frozen_weights_have_no_gradients(data, tmp_path):
+    whole, frozen = (plan_memory(settings(data, tmp_path, freeze=parts)) for parts in ("", "body"))
+    assert 0 < frozen.gradients < whole.gradients and frozen.weights == whole.weights
+    with pytest.raises(UserError, match="nonsense"):
+        plan_memory(settings(data, tmp_path, freeze="nonsense"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow does not say what a program takes")
+def test_gradient_surgery_has_the_gradients_of_all_batches(data, tmp_path):
+    counted = {}
+    for operated in (False, True):
+        changes = {"gradient_accumulation_steps": 3, "gradient_surgery": operated}
+        counted[operated] = plan_memory(settings(data, tmp_path, **changes))
+    assert counted[True].activations - counted[False].activations == 2 * 4 * counted[True].count
 
 
 @pytest.mark.slow

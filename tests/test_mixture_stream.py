@@ -72,6 +72,25 @@ def test_adaptive_moves_draws_to_the_slow_learner(data):
     assert after["words"] > 0.8 > 0.2 > after["shapes"] > 0.1
 
 
+def test_counts_go_on_where_the_streams_can_not(data):
+    trained = mixture_stream(data, mixture="adaptive", loss_balance="uncertainty")
+    play(trained, range(20))
+    for problem in trained.streams:
+        trained.record_loss(problem, 2.0)
+    state = json.loads(json.dumps(trained.state()))
+    other = mixture_stream(data, mixture="adaptive", loss_balance="uncertainty")
+    other.restore_counts(state)
+    found = other.state()
+    assert {name: found[name] for name in found if name != "streams"} == {n: state[n] for n in state if n != "streams"}
+    assert found["streams"] != state["streams"]
+    fewer = mixture_stream(data, problems=(("words", 1), ("shapes", 1)), mixture="adaptive")
+    before = fewer.state()
+    fewer.restore_counts(state)  # of other problems: nothing of it holds
+    assert fewer.state() == before
+    for each in (trained, other, fewer):
+        each.close()
+
+
 def test_a_checkpoint_of_other_problems_is_refused(data):
     other = mixture_stream(data, problems=(("words", 1), ("shapes", 1)))
     with pytest.raises(UserError, match="speech"):

@@ -34,6 +34,13 @@ def without_a_name(hparams, variables):
 
 
 @register_optimizer
+def with_a_schedule(hparams, variables):
+    '''Sets its own learning rate.'''
+    rate = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+    return keras.optimizers.SGD(rate, name="with_a_schedule")
+
+
+@register_optimizer
 def nothing_at_all(hparams, variables):
     '''Returns nothing.'''
 
@@ -65,6 +72,7 @@ def test_what_a_folder_registers_is_reported(own):
         "modality branched_thing",
         "optimizer nothing_at_all",
         "optimizer plain_descent",
+        "optimizer with_a_schedule",
         "optimizer without_a_name",
         "learning rate schedule to_zero",
         "grammar digits",
@@ -94,6 +102,7 @@ def test_a_model_trains_with_an_optimizer_and_a_schedule_of_ones_own(own):
     "name, said",
     [
         ("without_a_name", "returns one named '(SGD|sgd).*': make it with name='without_a_name'"),
+        ("with_a_schedule", "has a schedule of its own: give it hparams.learning_rate"),
         ("nothing_at_all", "must return a Keras optimizer, not None"),
     ],
 )

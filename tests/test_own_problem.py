@@ -6,13 +6,16 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import pytest
 
-from t2t_multimodel import packages, registry
+from t2t_multimodel import metrics, packages, registry
 from t2t_multimodel.cli import build_vocab, datagen, inspect_data, trainer
+from t2t_multimodel.cli.user_code import load_user_code
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.metrics import score
 from t2t_multimodel.modalities import Text
 from t2t_multimodel.problem import Problem
 from t2t_multimodel.registry import Registry, register_problem
@@ -75,6 +78,27 @@ def test_a_class_in_a_folder_and_its_checks(sections, tmp_path, monkeypatch, use
     assert "added problem ask_corners, problem count_dots, problem menu_german" in said.err
     assert "equal    yes" in said.out and (tmp_path / "data" / "inspect" / "count_dots-train-inputs.png").exists()
     assert registry.problem("menu_german_rev").inputs.language == "German"
+
+
+def test_a_metric_of_ones_own(sections, user_folder):
+    block = r"```\w+\n# my_problems/(\S+)\n(.*?)```"
+    ((name, content),) = re.findall(block, sections["A metric of your own"], flags=re.DOTALL)
+    load_user_code(user_folder({name: content}))
+    found = score(("within_one",), [["3", "1"], ["5", "1"], ["1", "2"]], [["4"], ["1"], ["1"]])
+    assert found["within_one"] == pytest.approx(2 / 3)
+
+
+def test_the_example_in_the_code_of_metrics_works(user_folder):
+    text = metrics.base.__doc__.partition("is a class with three lines:")[2].partition("It is called")[0]
+    imports = "import numpy as np\nfrom t2t_multimodel.metrics.answers import NUMBERS\n"
+    imports += "from t2t_multimodel.metrics.base import Metric\nfrom t2t_multimodel.registry import register_metric\n"
+    right = imports + textwrap.dedent(text)
+    wrong = right.replace("np.all(", "(").replace("WithinTen", "WithinWrong")
+    load_user_code(user_folder({"right.py": right, "wrong.py": wrong}))
+    said, numbers = [np.array([3.0]), np.array([30.0])], [[np.array([4.0])], [np.array([4.0])]]
+    assert score(("within_ten",), said, numbers)["within_ten"] == 0.5
+    with pytest.raises(UserError, match="metric within_wrong: per_example gives array.* no single number"):
+        score(("within_wrong",), [np.array([3.0, 4.0])], [[np.array([4.0, 3.0])]])
 
 
 @pytest.mark.slow

@@ -28,6 +28,14 @@ def test_a_file_line_by_line_in_order(url, tmp_path, run_command):
     assert (tmp_path / "out.txt").read_text() == "".join(line.upper() + "\n" for line in lines)
 
 
+@pytest.mark.parametrize("how", [["--batch=2"], ["--batch=2", "--connections=1"], ["--stream"]])
+def test_sampled_answers_differ_by_the_number_of_the_input_in_the_file(how, url, tmp_path, run_command):
+    (tmp_path / "in.txt").write_text("a\n\nb\nc\nd\ne\n")
+    asked = [f"--server={url}", "--problem=words", f"--decode_from_file={tmp_path}/in.txt", *how]
+    status, output, error = run_command(query.main, *asked, "--decode_hparams=temperature=0.5,seed=1")
+    assert (status, output) == (0, "A 0\n\nB 1\nC 2\nD 3\nE 4\n"), error
+
+
 def test_scores_pictures_and_several_inputs(url, tmp_path, run_command):
     (tmp_path / "light.png").write_bytes(picture(255))
     for problem, line, flags, wanted in (

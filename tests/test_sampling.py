@@ -170,8 +170,11 @@ def test_compiled_sampling_equals_eager():
 
 def test_settings_that_make_no_sense_are_refused():
     for wrong, said in (
-        ({"temperature": -1}, "temperature=-1 must be a number of at least 0"),
+        ({"temperature": -1}, "temperature=-1 must be a number from 0 to 1,000"),
         ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": float("inf")}, "temperature"),
+        ({"alpha": 40}, "alpha=40 must be a number from 0 to 10"),
+        ({"alpha": 10**400}, "alpha"),
         ({"temperature": "warm"}, "temperature"),
         ({"top_p": 0}, "top_p=0 must be a number above 0 and at most 1"),
         ({"top_p": 1.5}, "top_p"),

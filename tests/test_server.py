@@ -158,6 +158,8 @@ def test_the_description_names_every_route(client):
         (b'{"instances": ["a"], "decode_hparams": {"return_beams": 5}}', "return_beams is at most 4"),
         (b'{"instances": ["a"], "decode_hparams": {"max_length": 65}}', "max_length is at most 64"),
         (b'{"instances": ["a"], "decode_hparams": {"alpha": NaN}}', "alpha=nan"),
+        (b'{"instances": ["a"], "decode_hparams": {"problem": "x"}}', "decode hparam 'problem'"),
+        (b'{"instances": ["a"], "decode_hparams": {"self": 1}}', "decode hparam 'self'"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(body, words, client):

@@ -71,6 +71,7 @@ def test_what_is_known_before_the_first_word_is_a_status(client):
         (body("a", decode_hparams={"return_beams": 2}), 400, "leave out beam_size and return_beams"),
         (body("a", decode_hparams={"beam_size": 4}), 400, "leave out beam_size and return_beams"),
         (body("a" * 3, stream=1), 400, "true or false"),
+        (body("a", first_row=-1), 400, "first_row is a whole number"),
         ({"problem": "words", "inputs": ["a"], "stream": True}, 400, "one input"),
         (body(" "), 400, "the text is empty"),
         (body("x " * 51), 400, "longer (51)"),

@@ -4,9 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from models import HPARAMS, SPECTROGRAM, TEXT, TRANSLATION, differentiate, make_batch, make_model, to_numpy
+from models import (
+    HPARAMS,
+    IMAGE,
+    LABEL,
+    SPECTROGRAM,
+    TEXT,
+    TRANSLATION,
+    differentiate,
+    make_batch,
+    make_model,
+    to_numpy,
+)
 
-from t2t_multimodel.decode_hparams import decode_settings
+from t2t_multimodel.decode_hparams import check_ctc, decode_settings, of_stream
 from t2t_multimodel.decoding import ctc
 from t2t_multimodel.decoding.batch_decoder import BatchDecoder
 from t2t_multimodel.errors import UserError
@@ -169,3 +180,25 @@ def test_hypotheses_are_ordered_by_both_scores():
 def test_settings_that_do_not_go_together_are_refused(settings, said):
     with pytest.raises(UserError, match=said):
         answers(make_model(JOINT, [SPEECH]), tones(1), **settings)
+
+
+def test_a_stream_is_by_the_decoder_alone_where_a_problem_has_both():
+    own = {"ctc": 0.5, "beam_size": 4}
+    settings = of_stream(lambda asked: decode_settings(asked, own, "speech"), {})
+    assert (settings["ctc"], settings["beam_size"]) == (0, 1)
+    check_ctc(settings, SPEECH, trained_with_ctc=True)
+    asked = of_stream(lambda asked: decode_settings(asked, own, "speech"), {"ctc": 1})
+    assert asked["ctc"] == 1, "what is asked for stays"
+    asked = of_stream(lambda asked: decode_settings(asked, {"ctc": 1}, "speech"), {})
+    assert asked["ctc"] == 1, "CTC alone needs no beam"
+
+
+def test_what_a_model_lacks_is_known_before_it_decodes():
+    """Of texts alone: a class is read off as ever."""
+    both = decode_settings({"ctc": 0.5, "beam_size": 2})
+    check_ctc(both, SPEECH, trained_with_ctc=True)
+    check_ctc(both, replace(SPEECH, targets=LABEL), trained_with_ctc=False)
+    with pytest.raises(UserError, match="speech: .*trained with ctc_weight=0"):
+        check_ctc(both, SPEECH, trained_with_ctc=False)
+    with pytest.raises(UserError, match="its inputs are not in order"):
+        check_ctc(both, replace(SPEECH, inputs=IMAGE), trained_with_ctc=True)

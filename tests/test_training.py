@@ -2,6 +2,7 @@
 
 import json
 import math
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from small_world import HPARAMS, PROBLEMS, make_data, make_trainer, weights
 
 from t2t_multimodel.errors import DivergedError, UserError
 from t2t_multimodel.training import checkpoints
+from t2t_multimodel.training.checks import check_update
 
 pytestmark = pytest.mark.slow  # its runs of a dozen updates each compile their programs
 
@@ -139,6 +141,19 @@ def test_learning_from_nothing_does_not_go_unnoticed(data, tmp_path, values, sai
     trainer.train_step.update = lambda *given: ([r | values for r in update(*given)[0]], 1.0)
     with pytest.raises(UserError, match=said):
         trainer.run()
+
+
+def test_a_loss_of_zero_is_no_error_where_a_problem_may_have_been_learnt():
+    batch = types.SimpleNamespace(problem="easy", epoch=3, position=400)
+    check_update(500, [batch], [{"loss": 0.0, "weight": 8.0}])
+    batch.position = 4
+    with pytest.raises(UserError, match="exactly 0"):
+        check_update(5, [batch], [{"loss": 0.0, "weight": 8.0}])
+
+
+def test_what_finds_the_best_needs_evaluations(data, tmp_path):
+    with pytest.raises(UserError, match="--schedule=train scores nothing"):
+        make_trainer(data, tmp_path, schedule="train", keep_best="tiny_image/accuracy_top1")
 
 
 def test_early_stopping_works_in_the_default_schedule(data, tmp_path):

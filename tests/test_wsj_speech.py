@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from own_files import prepared
@@ -193,6 +194,27 @@ def test_sphere_is_read_sample_by_sample(coding, byte_format, samples, tmp_path)
     path = write(tmp_path / "a.wv1", sphere_bytes(sound(0, samples), coding=coding, byte_format=byte_format))
     assert (read_recording(path, 16000) == sound(0, samples)).all()
     assert len(read_recording(path, 8000)) == pytest.approx(samples / 2, abs=1)
+
+
+def test_a_header_may_have_an_empty_text_and_a_rate_that_is_real(tmp_path):
+    for coding, more in (("pcm", ["prompt -s0 "]), (SHORTEN, ["prompt -s0 ", "sample_rate -r 16000.0"])):
+        path = write(tmp_path / "a.wv1", sphere_bytes(sound(0), coding=coding, more=more))
+        assert (read_recording(path, 16000) == sound(0)).all()
+
+
+@pytest.mark.parametrize("form", ["sph", "mp3", "flac"])
+def test_a_part_may_be_of_a_recording_that_is_longer_than_a_sample(form, tmp_path):
+    long = sound(0, 64000)
+    path = write(tmp_path / f"a.{form}", sphere_bytes(long)) if form == "sph" else str(tmp_path / f"a.{form}")
+    if form != "sph":
+        soundfile.write(path, long, 16000)
+    part = read_recording(path, 16000, max_seconds=2, seconds=(1, 2.5))
+    assert len(part) == 24000
+    if form != "mp3":
+        assert (part == long[16000:40000]).all()
+    for seconds in (None, (0.5, 3)):
+        with pytest.raises(ValueError, match="of sound or more, more than max_seconds = 2 allows"):
+            read_recording(path, 16000, max_seconds=2, seconds=seconds)
 
 
 def test_shorten_without_pyav_says_what_to_do(tmp_path, monkeypatch):

@@ -40,8 +40,12 @@ class Side:
         raise RuntimeError(f"{self.name} ended with status {self.process.wait()}: {said[-1] if said else 'no output'}")
 
     def say(self, word):
-        self.process.stdin.write(word + "\n")
-        self.process.stdin.flush()
+        """Raises: `RuntimeError` where the process has ended."""
+        try:
+            self.process.stdin.write(word + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            self.wait("\0")  # which nothing says: raises
 
     def block(self):
         self.say("run")

@@ -13,7 +13,7 @@ from t2t_multimodel.regular_files import open_regular
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".sph", ".wv1")
 MAX_SECONDS = 3600.0  # the default of `Audio.max_seconds`
-_HIGHEST_RATE = 96_000  # Hz; a recording has no more samples than the longest one at this rate
+_HIGHEST_RATE = 192_000  # Hz; a recording has no more samples than the longest one at this rate
 _BLOCK = 1 << 18  # frames decoded at once
 _OF_BYTES = re.compile(r"Error opening <_io\.BytesIO[^>]*>: ")  # what soundfile calls a recording that is no file
 # Forms of soundfile that do not say how long a recording is, so that a cut one could not be told from a whole one.
@@ -26,7 +26,8 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS, *, content=None, seconds
 
     Args:
       path: the file; with `content`, the name of the recording in errors.
-      max_seconds: a longer recording, or part of one, is refused, by its header and while it is decoded.
+      max_seconds: a longer recording, or part of one, is refused, by its header and while it is decoded. Of MP3 and
+        SPHERE, which are always decoded as a whole, the whole of a part may have an hour, or `max_seconds`.
       content: the bytes of the recording, if it is not a file.
       seconds: (start, end) of the part that is read, in seconds; an end of None is the recording's.
 
@@ -53,11 +54,11 @@ def read_recording(path, rate, max_seconds=MAX_SECONDS, *, content=None, seconds
     if head == sphere.MAGIC:
         with _as_file(path, content) as there:
             try:
-                check_length(path, sphere.read_header(there), max_seconds)
+                check_length(path, sphere.read_header(there), _of_whole(max_seconds, seconds))
                 samples, file_rate = sphere.read_sphere(there)  # [samples, channels]
             except ValueError as error:
                 raise ValueError(str(error).replace(there, path)) from error
-        mono = _part(path, samples.mean(axis=1), file_rate, seconds)
+        mono = _part(path, samples.mean(axis=1), file_rate, max_seconds, seconds)
     else:
         mono, file_rate = _read(path, content, max_seconds, seconds)
     if not len(mono):
@@ -89,11 +90,18 @@ def _as_file(path, content):
         yield file.name
 
 
-def _part(path, mono, rate, seconds):
+def _of_whole(max_seconds, seconds):
+    """The most seconds of a recording that is decoded as a whole, for the part `seconds` of it."""
+    return max_seconds if seconds is None else max(max_seconds, MAX_SECONDS)
+
+
+def _part(path, mono, rate, max_seconds, seconds):
     """The samples from `seconds[0]` to `seconds[1]`; a part may end one frame of MP3 after the recording."""
     if seconds is None:
         return mono
     start, end = _frames(path, seconds, rate, len(mono))
+    if too_long := _too_long(end - start, rate, max_seconds):
+        raise ValueError(f"{path}: {too_long}")
     return mono[start:end]
 
 
@@ -122,7 +130,8 @@ def _read(path, content, max_seconds, seconds):
                 raise ValueError(f"{sound.format} does not say how long it is; convert it to WAV or FLAC")
             if seconds is not None and sound.format != "MP3" and promised < 1 << 60:
                 return _read_part(path, sound, max_seconds, seconds), rate
-            too_long = _too_long(promised if promised < 1 << 60 else 0, rate, max_seconds)
+            most = _of_whole(max_seconds, seconds)
+            too_long = _too_long(promised if promised < 1 << 60 else 0, rate, most)
             size = _BLOCK
             if sound.format == "MP3":  # its decoder does not go on just where a block ended
                 sound.seek(0)  # as `soundfile.read` does; the first samples differ without it
@@ -130,7 +139,7 @@ def _read(path, content, max_seconds, seconds):
             while not too_long and len(block := sound.read(size, dtype="float32", always_2d=True)):
                 blocks.append(block.mean(axis=1))
                 frames += len(block)
-                too_long = _too_long(frames, rate, max_seconds)
+                too_long = _too_long(frames, rate, most)
     except Exception as error:  # soundfile also raises TypeError, for a suffix of raw audio
         if isinstance(error, ValueError) and str(error).startswith(f"{path}: "):
             raise
@@ -142,7 +151,7 @@ def _read(path, content, max_seconds, seconds):
     if frames + _FRAME < promised < 1 << 60:
         raise ValueError(f"{path}: cut short: its header says {promised:,} samples, {frames:,} are there")
     mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    return _part(path, mono, rate, seconds), rate
+    return _part(path, mono, rate, max_seconds, seconds), rate
 
 
 def _read_part(path, sound, max_seconds, seconds):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from t2t_multimodel.regular_files import open_regular
 
 MAGIC = b"NIST_1A\n"
-_LINE = re.compile(r"(\S+)\s+-(?:i|r|s\d+)\s+(.*)")
+_LINE = re.compile(r"(\S+)\s+-(?:i|r|s\d+)(?:\s+(.*))?")  # a text may be empty
 _RATES = range(1000, 400_001)  # Hz; a wrong rate in a damaged header would be resampled to gigabytes
 
 
@@ -73,7 +73,7 @@ def read_header(path):
                 "digits, a value"
             )
         if field:
-            fields[field[1]] = field[2]
+            fields[field[1]] = field[2] or ""
     else:
         raise ValueError(f"{path}: damaged SPHERE header: no end_head in its {size} bytes")
     return SphereHeader(
@@ -90,10 +90,11 @@ def _number(path, fields, name, default=None, valid=range(2**48)):
     value = fields.get(name, default)
     if value is None:
         raise ValueError(f"{path}: damaged SPHERE header: it lacks {name}")
-    if not str(value).isdecimal() or int(value) not in valid:
+    whole = re.sub(r"\.0*$", "", str(value))  # a rate may be a real number
+    if not whole.isdecimal() or int(whole) not in valid:
         expected = f"a whole number from {valid[0]} to {valid[-1]}" if valid == _RATES else "a whole number"
         raise ValueError(f"{path}: damaged SPHERE header: {name} is {value!r}, {expected} expected")
-    return int(value)
+    return int(whole)
 
 
 def _plain(path, header):

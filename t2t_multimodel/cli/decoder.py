@@ -79,7 +79,7 @@ def _decode(flags):
         raise UserError("give either --decode_from_file=FILE, --score_file=FILE or --decode_interactive")
     if flags.decode_to_file and flags.decode_interactive:
         raise UserError("--decode_to_file goes with --decode_from_file; --decode_interactive answers on the terminal")
-    decode_hparams = hyperparameters.parse(flags.decode_hparams)
+    decode_hparams = hyperparameters.parse(flags.decode_hparams, "--decode_hparams")
     if flags.score_file:
         name = "score_file"
         if decode_hparams or flags.write_scores:
@@ -198,9 +198,10 @@ def decode_stream(begin, lines, blank=False, window=WINDOW, ahead=0):
     lines, inputs, begun, last = iter(lines), 0, collections.deque(), []
     while not last:
         try:
-            part = list(itertools.islice(lines, window))
-        except UserError as error:  # after what stands before it
-            part, last = [], [error]
+            part = []
+            part.extend(itertools.islice(lines, window))
+        except UserError as error:  # after what stands before it, which `part` has
+            last = [error]
         if part:
             begun.append(begin_lines(functools.partial(begin, first_row=inputs), part, blank))
             inputs += sum(1 for line in part if blank or line.strip())

@@ -1,7 +1,7 @@
 """Scores a trained model: each problem's metrics, on decoded output and teacher-forced.
 
 Prints a table with the trivial baselines beside the scores, and writes OUTPUT_DIR/eval/step-N.json:
-{problem: {metric: value}}. Rates are fractions of 1; BLEU and bracket F1 run to 100.
+{problem: {metric: value}}, the last scores of each problem. Rates are fractions of 1; BLEU and bracket F1 run to 100.
 
 Examples:
   t2t-eval --problem=tiny8 --data_dir=data --output_dir=run
@@ -9,6 +9,7 @@ Examples:
   t2t-eval --problem=tiny_ende --data_dir=data --output_dir=run --decode_hparams="beam_size=4,alpha=0.6"
 """
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def _evaluate(flags):
     from t2t_multimodel.cli.baselines import baselines
 
     problems = mixture.parse(flags.problem).problem_names
-    decode_hparams = hyperparameters.parse(flags.decode_hparams)
+    decode_hparams = hyperparameters.parse(flags.decode_hparams, "--decode_hparams")
 
     compile_cache.begin()
     startup.import_backend()
@@ -100,11 +101,17 @@ def headline_table(scores, trivial):
 
 
 def write_scores(scores, output_dir, step):
-    """Writes `scores` to OUTPUT_DIR/eval/step-N.json, whole or not at all; returns the path."""
+    """Writes `scores` to OUTPUT_DIR/eval/step-N.json, whole or not at all, beside those of other problems that are
+    there; returns the path.
+    """
+    from t2t_multimodel.errors import UserError
     from t2t_multimodel.files import write_file
+    from t2t_multimodel.json_files import ANY, read_json
 
     path = Path(output_dir) / "eval" / f"step-{step}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(UserError):  # none is there, or a damaged one
+        scores = read_json(path, {str: {str: ANY}}) | scores
     write_file(path, (json.dumps(scores, indent=1, ensure_ascii=False) + "\n").encode())
     return path
 

@@ -42,7 +42,7 @@ def main(argv=None):
 def _export(flags):
     from t2t_multimodel import hyperparameters
 
-    decode_hparams = hyperparameters.parse(flags.decode_hparams)
+    decode_hparams = hyperparameters.parse(flags.decode_hparams, "--decode_hparams")
     startup.set_environment(backend_of(flags.format))
     startup.import_backend()
     done = export(

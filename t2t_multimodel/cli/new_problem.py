@@ -232,8 +232,9 @@ def _write_and_check(flags, file, text, faults):
     write_file(file, text)
     print(f"\nwrote {file}:\n\n" + "\n".join(f"    {line}" if line else "" for line in text.splitlines()) + "\n")
     try:
+        _load(file)
         _check(flags, file)
-    except KeyboardInterrupt:  # so that the same command can be given again
+    except (KeyboardInterrupt, _NotLoadedError):  # so that the same command can be given again
         if is_new:
             file.unlink()
         raise
@@ -248,15 +249,26 @@ def _write_and_check(flags, file, text, faults):
     return 0
 
 
-def _check(flags, file):
-    """Raises `UserError` if the problem in `file` has faults, after they are listed."""
-    from t2t_multimodel import registry, startup
+class _NotLoadedError(UserError):
+    """The folder can't be loaded with the new file in it."""
+
+
+def _load(file):
+    from t2t_multimodel import startup
     from t2t_multimodel.cli.user_code import load_user_code
 
     startup.import_tensorflow()
+    try:
+        load_user_code(file.parent)
+    except UserError as error:
+        raise _NotLoadedError(f"{error}; {file} was not kept") from None
+
+
+def _check(flags, file):
+    """Raises `UserError` if the problem in `file` has faults, after they are listed."""
+    from t2t_multimodel import registry
     from t2t_multimodel.testing import find_faults
 
-    load_user_code(file.parent)
     problem = registry.problem(flags.name)
     _print_splits(problem)
     findings = find_faults(problem)

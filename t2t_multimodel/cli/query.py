@@ -2,6 +2,7 @@
 
 A line is the input text, or the path of a picture or recording on this machine, depending on the problem; several
 inputs stand in one line with tabs between them. Output line n is the answer to input line n; blank lines stay blank.
+Sampled answers are those of t2t-decoder too: what comes of a line depends on the seed, the line and its number.
 
 Examples:
   t2t-query --server=http://127.0.0.1:8501 --problem=tiny_ende --decode_from_file=in.txt --decode_to_file=out.txt
@@ -59,7 +60,7 @@ def _query(flags):
 
     if not flags.decode_from_file:
         raise UserError("give --decode_from_file=FILE; - is standard input")
-    hparams = hyperparameters.parse(flags.decode_hparams)
+    hparams = hyperparameters.parse(flags.decode_hparams, "--decode_hparams")
     if flags.write_scores and not hparams.get("return_beams"):
         hparams["return_beams"] = 1
     if flags.stream and (flags.decode_to_file or hparams.get("return_beams")):
@@ -82,14 +83,16 @@ def _query(flags):
 
 def _stream(server, about, path, hparams):
     """Writes the answer to each line of the input as it comes."""
+    row = 0
     for number, line in enumerate(read_lines(path), 1):
         written = ""
         if _asks(about, line):
-            for text in server.stream(about["name"], _input_of(about, line, number), hparams):
+            for text in server.stream(about["name"], _input_of(about, line, number), hparams, row):
                 text = _plain(text)
                 terminal.write_data(text[len(written) :])
                 sys.stdout.flush()
                 written = text
+            row += 1
         terminal.write_data("\n")
         sys.stdout.flush()
 
@@ -108,24 +111,26 @@ def _outputs(server, about, flags, hparams):
         with places:
             return _answered(server, about, *arguments)
 
-    first = 1
+    first, row = 1, 0
     while part := list(itertools.islice(lines, flags.batch)):
-        under_way.append(in_thread(answered, part, first, hparams, flags.write_scores))
+        under_way.append(in_thread(answered, part, first, row, hparams, flags.write_scores))
         first += len(part)
+        row += sum(_asks(about, line) for line in part)
         if len(under_way) > 2 * flags.connections:
             yield from under_way.popleft().result()
     while under_way:
         yield from under_way.popleft().result()
 
 
-def _answered(server, about, lines, first, hparams, write_scores):
-    """The output lines of a part of the input."""
+def _answered(server, about, lines, first, row, hparams, write_scores):
+    """The output lines of a part of the input, whose first line has the number `first`, its first input `row`."""
     places = [i for i, line in enumerate(lines) if _asks(about, line)]
     outputs = [""] * len(lines)
     if places:
         inputs = [_input_of(about, lines[i], first + i) for i in places]
         scored = bool(hparams.get("return_beams"))
-        for place, answer in zip(places, server.decode(about["name"], inputs, hparams, scored), strict=True):
+        answers = server.decode(about["name"], inputs, hparams, scored, row)
+        for place, answer in zip(places, answers, strict=True):
             outputs[place] = _line_of(answer, scored, write_scores)
     return outputs
 

@@ -86,7 +86,7 @@ def _report(flags):
     startup.import_backend()
     from t2t_multimodel.decode_hparams import decode_settings
 
-    decode = hyperparameters.parse(flags.decode_hparams)
+    decode = hyperparameters.parse(flags.decode_hparams, "--decode_hparams")
     decode_settings(decode)  # raises
     page = _page(flags, output_dir, run, resolved, names, step, decode)
     page.write(path)
@@ -96,7 +96,7 @@ def _report(flags):
 
 def _page(flags, output_dir, run, resolved, names, step, decode):
     from t2t_multimodel.cli import model_report
-    from t2t_multimodel.decode_hparams import decode_settings
+    from t2t_multimodel.decode_hparams import check_ctc, decode_settings, describe
     from t2t_multimodel.report import run_page
     from t2t_multimodel.report.page import Page
     from t2t_multimodel.training import environment
@@ -108,6 +108,13 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     stores, missing = _stores(flags, output_dir, run, names)
     for store in stores.values():
         store.split(flags.split or store.evaluation_split)
+    how = set()
+    for name in names:
+        known = run.problem(name)
+        settings = decode_settings(decode, known.decode_hparams, name)
+        check_ctc(settings, known.spec, resolved.hparams.ctc_weight > 0)
+        if known.spec.targets.uses_vocabulary:
+            how.add(describe(settings, known.spec.grammar))
     keys = list(dict.fromkeys(filter(None, map(str.strip, flags.attention_keys.split(",")))))
     rows = model_report.rows_of(keys, resolved.hparams, stores, flags.split) if keys else None
     model, run, hparams, step = RunDirectory(output_dir).load_model(step)
@@ -119,14 +126,9 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
         collected = model_report.collect(
             model, run, hparams, stores, flags.split, flags.eval_batches, decode, flags.examples, flags.attention, rows
         )
-        settings = [
-            decode_settings(decode, run.problem(name).decode_hparams, name)
-            for name in names
-            if run.problem(name).spec.targets.uses_vocabulary
-        ]
-        how = " or ".join(sorted({_how(of) for of in settings})) or "greedily"
         some = f", the first {flags.eval_batches} batches of each problem" if flags.eval_batches else ""
-        run_page.add_scores(page, collected.scores, collected.trivial, f"Decoded {how} at step {step:,}{some}.")
+        texts = f" Text: {' or '.join(sorted(how))}." if how else ""
+        run_page.add_scores(page, collected.scores, collected.trivial, f"Decoded at step {step:,}{some}.{texts}")
     else:
         run_page.add_scores(page, *_known_scores(output_dir, run, names, step, records))
     headlines = {name: run.problem(name).metrics[0] for name in names}
@@ -141,15 +143,6 @@ def _page(flags, output_dir, run, resolved, names, step, decode):
     run_page.add_configuration(page, resolved, _about(run), _gin_file(output_dir))
     run_page.add_environment(page, RunDirectory(output_dir).environments(), environment.describe())
     return page
-
-
-def _how(settings):
-    from t2t_multimodel.decode_hparams import beam_of
-
-    if settings["temperature"]:
-        return "by sampling"
-    beam = beam_of(settings)
-    return "greedily" if beam == 1 else f"with beams of {beam}"
 
 
 def _stores(flags, output_dir, run, names):

@@ -78,7 +78,7 @@ def _serve(flags):
         )
     compile_cache.begin(flags.compile_cache)
     with _bound(flags.host, flags.port) as listener:
-        startup.import_tensorflow()
+        startup.import_backend()
         from t2t_multimodel.predictor import load
 
         predictor = load(flags.output_dir, step=flags.step, quantize=flags.quantize)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from t2t_multimodel.decode_hparams import LONGEST, beam_of
+from t2t_multimodel.decode_hparams import LONGEST, beam_of, check_ctc
 from t2t_multimodel.decoding import ctc
 from t2t_multimodel.decoding.decode import begin_text, continue_text, predict, read_source, write_text
 from t2t_multimodel.decoding.grammars import grammar_of
@@ -205,7 +205,7 @@ class BatchDecoder:
         With ctc=1 those of CTC, and for a beam_size of 1 its likeliest path; else those of the beam search that `how`
         says and of CTC's own, each scored by both.
         """
-        ctc.check_aligned(self._model, spec, settings)
+        check_ctc(settings, spec, self._model.aligned_net(spec) is not None)
         rows, beam, to_host = len(arrays["command"]), how["beam_size"], self._backend.to_host
         filled = self._filled(arrays, rows)
         if settings["ctc"] == 1 and beam == 1:

@@ -3,29 +3,11 @@
 import numpy as np
 from keras import ops
 
-from t2t_multimodel.decode_hparams import beam_of
 from t2t_multimodel.decoding.ctc_beams import as_array, likeliest_texts
 from t2t_multimodel.decoding.decode import POSITIONS_STEP
 from t2t_multimodel.decoding.search import POSSIBLE, length_penalty
-from t2t_multimodel.errors import UserError
 from t2t_multimodel.kernels.ctc import best_path
 from t2t_multimodel.vocabulary import EOS_ID
-
-
-def check_aligned(model, spec, settings):
-    """Raises `UserError` where `settings` ask for what the model lacks, or what does not go together."""
-    if not settings["ctc"]:
-        return
-    if model.aligned_net(spec) is None:
-        why = "its inputs are not in order" if not spec.inputs.in_order else "it was trained with ctc_weight=0"
-        raise UserError(f"{spec.name}: decode hparam ctc={settings['ctc']:g} has nothing to ask: {why}; leave it out")
-    if settings["temperature"]:
-        raise UserError(f"{spec.name}: decode hparams ctc and temperature exclude each other; leave one out")
-    if settings["ctc"] < 1 and beam_of(settings) < 2:
-        raise UserError(
-            f"{spec.name}: decode hparam ctc={settings['ctc']:g} scores hypotheses by CTC and decoder; set beam_size "
-            "above 1, or ctc=1 to leave the decoder out"
-        )
 
 
 def read_positions(model, spec, batch):

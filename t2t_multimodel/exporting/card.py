@@ -5,6 +5,7 @@ import json
 import re
 from typing import Any
 
+from t2t_multimodel.decode_hparams import describe
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.json_files import ANY, read_json
 
@@ -30,7 +31,7 @@ def card(part: Any) -> str:
     metadata: dict[str, Any] = {"library_name": _LIBRARY, "tags": ["multimodel", "multi-task", "keras"]}
     if task:
         metadata["pipeline_tag"] = task
-    if scores:
+    if scores and _as_scored(part, scores):
         metadata["model-index"] = [{"name": name, "results": [_result(name, task or "other", scores)]}]
     # JSON is YAML.
     head = "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in metadata.items())
@@ -48,6 +49,11 @@ def scores_of(part: Any) -> dict[str, Any]:
     scores = found.get(part.spec.name, {})
     known = {metric: value for metric, value in scores.items() if _is_score(value) and metric not in _ABOUT}
     return {name: scores.get(name, "") for name in _ABOUT} | known if known else {}
+
+
+def _as_scored(part, scores):
+    """Whether the folder decodes as the answers were that the scores are of."""
+    return not scores["decoding"] or scores["decoding"] == describe(part.settings, part.spec.grammar)
 
 
 def _is_score(value):
@@ -90,6 +96,9 @@ def _text(part, scores):
         decoding = f", {_plain(scores['decoding'])}" if scores["decoding"] else ""
         place = f"On {scores['examples']} examples of its {_plain(str(scores['split']))} split{decoding}:"
         lines += ["", "## Scores", "", place, ""]
+        if not _as_scored(part, scores):
+            own = _plain(describe(part.settings, spec.grammar))
+            lines += [f"This folder answers by other settings, which have other scores: {own}.", ""]
         lines += ["| metric | value |", "| --- | --- |"]
         lines += [f"| {_plain(metric)} | {value:.6g} |" for metric, value in _metrics(scores).items()]
     return "\n".join(lines) + "\n"

@@ -85,7 +85,7 @@ def export(
     if format in FLOATS and (decode_hparams or {}).get("quantize", "none") != "none":
         raise UserError(f"--format={format} has floats only; leave out quantize, or use {' or '.join(WITH_INT8)}")
     directory = RunDirectory(output_dir)
-    part = load_slice(directory, problem, step, decode_hparams or {})
+    part = load_slice(directory, problem, step, decode_hparams or {}, with_ctc=format == "hub")
     final = Path(export_dir) / str(part.step)
     _check_free(final)
     temporary = final.with_name(f".unfinished-{final.name}-{os.getpid()}-{secrets.token_hex(4)}")

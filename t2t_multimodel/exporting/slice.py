@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from t2t_multimodel.decode_hparams import DECODE_DEFAULTS, decode_settings
+from t2t_multimodel.decode_hparams import DECODE_DEFAULTS, check_ctc, decode_settings
 from t2t_multimodel.errors import UserError
 
 
@@ -68,8 +68,12 @@ class Slice:
             return predictor.decode(self.spec.name, inputs, long_inputs="warn")
 
 
-def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict[str, Any]) -> Slice:
+def load_slice(
+    directory: Any, name: str, step: int | None, decode_hparams: dict[str, Any], with_ctc: bool = False
+) -> Slice:
     """The slice of the problem `name` of a `RunDirectory`; on the backend that Keras runs on, whichever trained it.
+
+    Args: with_ctc: whether the export can answer by CTC, as the whole model does.
 
     Raises:
       UserError: no such run, problem or checkpoint; settings that an export can't have.
@@ -87,8 +91,12 @@ def load_slice(directory: Any, name: str, step: int | None, decode_hparams: dict
         )
     if settings["return_beams"]:
         raise UserError(f"{name}: an export gives one answer; set return_beams=0, and beam_size to search for it")
-    if settings["ctc"]:
-        raise UserError(f"{name}: an export answers by its decoder alone; set ctc=0 in --decode_hparams")
+    if settings["ctc"] and not with_ctc:
+        raise UserError(
+            f"{name}: an export of this format answers by its decoder alone; set ctc=0 in --decode_hparams, or give "
+            "--format=hub"
+        )
+    check_ctc(settings, known.spec, hparams.ctc_weight > 0)
     vocabulary = directory.vocabulary(run)
     folder = directory.checkpoints
     checkpoint = checkpoints.load_latest(folder) if step is None else checkpoints.load(folder, step)

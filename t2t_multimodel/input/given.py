@@ -3,7 +3,7 @@
 import os
 import reprlib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,25 @@ import numpy as np
 from t2t_multimodel.errors import UserError
 
 
-def check_is_list(inputs: Any) -> None:
-    """Raises `UserError` where one input stands in the place of a list of them."""
-    if isinstance(inputs, (str, bytes, Mapping, os.PathLike)) or not isinstance(inputs, Iterable):
-        raise UserError(f"inputs must be a list of inputs, not {reprlib.repr(inputs)}; put one input into a list")
+def check_is_list(values: Any, name: str = "inputs") -> None:
+    """Raises `UserError` where one input (or what else is named) stands in the place of a list of them."""
+    if isinstance(values, (str, bytes, Mapping, os.PathLike)) or not isinstance(values, Iterable):
+        raise UserError(f"{name} must be a list of {name}, not {reprlib.repr(values)}; put a single one into a list")
+
+
+def numbers_of(row_numbers: Sequence[int] | None, first_row: int, count: int) -> Sequence[int]:
+    """The numbers of so many inputs, by which random numbers differ: those given, or one after the other.
+
+    Raises:
+      UserError: not one for each input, or one that does not fit 32 bits.
+    """
+    numbers = range(first_row, first_row + count) if row_numbers is None else list(row_numbers)
+    if len(numbers) != count:
+        raise UserError(f"row_numbers must have a number for each of {count:,} inputs, not {len(numbers):,}")
+    wrong = next((number for number in numbers if not 0 <= number < 2**31), None)
+    if wrong is not None:
+        raise UserError(f"inputs have numbers of at least 0 and below 2,147,483,648, not {reprlib.repr(wrong)}")
+    return numbers
 
 
 def check_lengths(problem: str, stored: np.ndarray, lengths: Any, long_inputs: str, first_row: int) -> None:

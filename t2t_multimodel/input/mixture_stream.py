@@ -116,6 +116,12 @@ class MixtureStream:
             )
         for problem, stream in self.streams.items():
             stream.restore(state["streams"][problem])
+        self.restore_counts(state)
+
+    def restore_counts(self, state):
+        """Goes on with what is known of the problems' losses and draws, if they are those of `state`."""
+        if sorted(state["streams"]) != sorted(self.streams):
+            return
         self._losses.restore(state["losses"])
         self._balance.restore(state.get("balance", {}))  # a run that others were started from may have another rule
         self._planned = np.array([state["planned"][problem] for problem in self._schedule.problems])

@@ -8,13 +8,16 @@ A metric of your own, in a `--t2t_usr_dir` folder or an installed package, is a 
         answers = NUMBERS  # of metrics/answers.py
 
         def per_example(self, predictions, references):
-            return [abs(said - right[0]) <= 10 for said, right in zip(predictions, references)]
+            return [np.all(abs(said - right[0]) <= 10) for said, right in zip(predictions, references)]
 
 It is called `within_ten`, unless it says `name = "..."`. A problem asks for it with `metrics = ("within_ten",)`.
+docs/own_problem.md has a whole example.
 """
 
 import numpy as np
 
+from t2t_multimodel.arguments import in_short
+from t2t_multimodel.errors import UserError
 from t2t_multimodel.metrics.answers import TEXT
 
 
@@ -40,7 +43,12 @@ class Metric:
 
     def example_sums(self, predictions, references):
         """For each example a list of numbers, of equal lengths, that add up over examples."""
-        return [[value, 1] for value in self.per_example(predictions, references)]
+        return [[self._number(value), 1] for value in self.per_example(predictions, references)]
+
+    def _number(self, value):
+        if np.size(value) != 1:
+            raise UserError(f"metric {self.name}: per_example gives {in_short(value)} for an example, no single number")
+        return np.asarray(value, np.float64).item()
 
     def value_of(self, total):
         """The metric of a sum of `example_sums`' lists."""

@@ -21,7 +21,7 @@ class _Waiting:
 
     number: int  # of its arrival
     sample: Any
-    row: int  # its place in its request, by which random numbers differ
+    row: int  # its number, by which random numbers differ
     future: asyncio.Future
 
 
@@ -67,8 +67,8 @@ class Batcher:
         """Whether an input waits or is decoded."""
         return self._decoding or self.waiting > 0
 
-    def put(self, group: Any, samples: list) -> list[asyncio.Future]:
-        """Queues inputs; the future of each gives its answer.
+    def put(self, group: Any, samples: list, first_row: int = 0) -> list[asyncio.Future]:
+        """Queues inputs, numbered from `first_row` on; the future of each gives its answer.
 
         Raises:
           Refused: 429, too many wait already; 413, there are more than may ever wait.
@@ -79,7 +79,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future] = [loop.create_future() for _ in samples]
         queue = self._queues.setdefault(group, collections.deque())
-        for row, (sample, future) in enumerate(zip(samples, futures)):
+        for row, (sample, future) in enumerate(zip(samples, futures), first_row):
             queue.append(_Waiting(self._arrived, sample, row, future))
             self._arrived += 1
         self.waiting += len(samples)

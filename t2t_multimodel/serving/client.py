@@ -62,17 +62,22 @@ class Client:
             raise unknown_name(f"problem of {self._url}", name, known)
         return known[name]
 
-    def decode(self, problem: str, inputs: list, decode_hparams: dict, scored: bool) -> list:
-        """The answer to each of `inputs`: a text, number or list; if `scored` a list of {"answer", "score"}."""
-        body = json.dumps({"problem": problem, "inputs": inputs, "decode_hparams": decode_hparams}).encode()
+    def decode(self, problem: str, inputs: list, decode_hparams: dict, scored: bool, first_row: int = 0) -> list:
+        """The answer to each of `inputs`: a text, number or list; if `scored` a list of {"answer", "score"}.
+
+        Args: first_row: the number of the first input; sampled answers differ by it.
+        """
+        asked = {"problem": problem, "inputs": inputs, "decode_hparams": decode_hparams, "first_row": first_row}
+        body = json.dumps(asked).encode()
         answers = self._ask("/decode", body, {"answers": [_SCORED if scored else ANY]})["answers"]
         if len(answers) != len(inputs):
             raise UserError(f"{self._url} gave {len(answers):,} answers to {len(inputs):,} inputs; ask another server")
         return answers
 
-    def stream(self, problem: str, value: Any, decode_hparams: dict) -> Iterator[str]:
+    def stream(self, problem: str, value: Any, decode_hparams: dict, first_row: int = 0) -> Iterator[str]:
         """Yields the answer to one input so far, each time that there is more of it; at last the whole."""
-        asked = {"problem": problem, "input": value, "decode_hparams": decode_hparams, "stream": True}
+        asked = {"problem": problem, "input": value, "decode_hparams": decode_hparams, "first_row": first_row}
+        asked["stream"] = True
         end = time.monotonic() + self._timeout
         events: queue.SimpleQueue = queue.SimpleQueue()
         in_thread(self._read_events, "/decode", json.dumps(asked).encode(), end, events.put)

@@ -60,6 +60,7 @@ def openapi(service: Service) -> dict[str, Any]:
             "inputs": {"type": "array", "items": _INPUT},
             "decode_hparams": _HPARAMS,
             "stream": {"type": "boolean", "description": "send the answer to `input` while it is written"},
+            "first_row": {"type": "integer", "description": "number of the first input; sampled answers differ by it"},
         },
     }
     given = decode["properties"]

@@ -55,7 +55,9 @@ async function asRecording(bytes) {
   const context = new AudioContext();  // what only the browser can play becomes WAV here
   try {
     const sound = await context.decodeAudioData(bytes.buffer.slice(0));
-    return wav(sound.getChannelData(0), sound.sampleRate);
+    const channels = [...Array(sound.numberOfChannels).keys()].map(i => sound.getChannelData(i));
+    const mean = channels[0].map((_, i) => channels.reduce((sum, each) => sum + each[i], 0) / channels.length);
+    return wav(mean, sound.sampleRate);
   } catch { return bytes; } finally { context.close(); }
 }
 

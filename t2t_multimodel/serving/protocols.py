@@ -18,6 +18,7 @@ from t2t_multimodel.serving.refusals import Refused, refuse_too_many
 _INTEGERS = {"UINT8": np.uint8, "INT16": np.int16}
 _FLOATS = {"FP32": np.float32, "FP64": np.float64}
 _MOST_DIMENSIONS = 8
+_MOST_ROW = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Query:
     form: str = "row"  # how they were given: "row", "column" or "single"
     id: str | None = None  # of the Open Inference Protocol, given back
     stream: bool = False  # whether the answer is sent while it is written
+    first_row: int = 0  # the number of the first input, by which random numbers differ
 
 
 def input_of(modality: Any, value: Any) -> Any:
@@ -228,10 +230,10 @@ def _as_tensor(name: str, rows: list) -> dict:
 def parse_decode(body: Any, modality: Any, most: int) -> Query:
     """The body of `/decode`: {"problem": name, "input": input} or {"problem": name, "inputs": [input, …]}.
 
-    With "stream": true it has one "input".
+    With "stream": true it has one "input". "first_row" is the number of the first input.
     """
     what = '{"problem": "…", "input": …}, or with "inputs", a list'
-    hparams = _object(body, ("problem", "input", "inputs", "decode_hparams", "stream"), what)
+    hparams = _object(body, ("problem", "input", "inputs", "decode_hparams", "stream", "first_row"), what)
     if ("input" in body) == ("inputs" in body):
         raise Refused(400, f"the body is {what}")
     stream = body.get("stream", False)
@@ -239,12 +241,15 @@ def parse_decode(body: Any, modality: Any, most: int) -> Query:
         raise Refused(400, "stream is true or false")
     if stream and "inputs" in body:
         raise Refused(400, 'a stream has one input; send {"problem": "…", "input": …, "stream": true}')
+    first_row = body.get("first_row", 0)
+    if not isinstance(first_row, int) or isinstance(first_row, bool) or not 0 <= first_row <= _MOST_ROW:
+        raise Refused(400, f"first_row is a whole number from 0 to {_MOST_ROW:,}")
     values = [body["input"]] if "input" in body else body["inputs"]
     if not isinstance(values, list) or not values:
         raise Refused(400, f"the body is {what}, with an input at least")
     refuse_too_many(len(values), most)
     form = "single" if "input" in body else "row"
-    return Query([input_of(modality, value) for value in values], hparams, form, stream=stream)
+    return Query([input_of(modality, value) for value in values], hparams, form, stream=stream, first_row=first_row)
 
 
 def parse_explain(body: Any, modality: Any) -> Query:

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from t2t_multimodel.decode_hparams import of_stream
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.serving.batcher import Batcher
 from t2t_multimodel.serving.metrics import Metrics
@@ -73,7 +74,8 @@ class Service:
 
     async def warm(self) -> None:
         """Compiles what the first requests need; then the service is ready."""
-        sizes = [size for size in WARM_SIZES if size <= self.limits.max_batch] or [self.limits.max_batch]
+        most = min(self.limits.max_batch, self.predictor.hparams.batch_examples)
+        sizes = [*(size for size in WARM_SIZES if size < most), most]
         threads = ThreadPoolExecutor(processors(), "warm")
         try:
             for size in sizes:  # the smallest of all problems first: inputs are filled up to a size that is there
@@ -89,7 +91,7 @@ class Service:
             for problem in self.problems:
                 if self.predictor.writes_text(problem):
                     await self._compiled(thread, problem, (1,), stream=True)
-                if self._scored(problem):
+                if self._beams(problem):
                     await self._compiled(thread, problem, (1,), return_beams=self.limits.beams)
         finally:
             thread.shutdown(wait=False, cancel_futures=True)
@@ -145,7 +147,8 @@ class Service:
         scored = settings["return_beams"] > 0
         if scored and not self._scored(problem):
             raise Refused(400, f"{problem}: its answers have no scores; leave out return_beams")
-        return await self._answers(Group(problem, tuple(sorted(settings.items()))), query.inputs), scored
+        group = Group(problem, tuple(sorted(settings.items())))
+        return await self._answers(group, query.inputs, query.first_row), scored
 
     async def explain(self, problem: str, query: Query) -> Any:
         """(the `Explanation` of the answer to the one input of a query, seconds that it took).
@@ -159,11 +162,11 @@ class Service:
         (found,) = await self._answers(Group(problem, tuple(sorted(settings.items())), explained=True), query.inputs)
         return found
 
-    async def _answers(self, group: Group, inputs: list) -> list:
+    async def _answers(self, group: Group, inputs: list, first_row: int = 0) -> list:
         try:
             async with asyncio.timeout(self.limits.timeout):
                 samples = await self._checked(group.problem, inputs)
-                return list(await asyncio.gather(*self._batcher.put(group, samples)))
+                return list(await asyncio.gather(*self._batcher.put(group, samples, first_row)))
         except TimeoutError:
             raise Refused(504, f"no answer within {self.limits.timeout:g} s; the server is busy") from None
         except UserError as error:
@@ -180,7 +183,7 @@ class Service:
         asked = query.decode_hparams
         if asked.get("beam_size", 1) != 1 or asked.get("return_beams", 0) != 0:
             raise Refused(400, f"{problem}: a stream has one answer; leave out beam_size and return_beams")
-        settings = self.settings(problem, {"beam_size": 1} | asked)
+        settings = of_stream(functools.partial(self.settings, problem), asked)
         try:
             async with asyncio.timeout(self.limits.timeout):
                 (sample,) = await self._checked(problem, query.inputs)
@@ -188,7 +191,8 @@ class Service:
             raise Refused(504, f"not read within {self.limits.timeout:g} s; the server is busy") from None
         except UserError as error:
             raise Refused(400, str(error)) from None
-        return self._streams.begin(functools.partial(self.predictor.stream, problem, sample, **settings))
+        write = functools.partial(self.predictor.stream, problem, sample, first_row=query.first_row, **settings)
+        return self._streams.begin(write)
 
     def about(self, problem: str) -> dict[str, Any]:
         """What a problem reads and writes, for clients and the web page."""
@@ -201,13 +205,18 @@ class Service:
             ],
             "several_inputs": bool(spec.inputs.members),
             "targets": {"modality": spec.targets.modality_name},
-            "beams": self.limits.beams if self._scored(problem) else 0,
+            "beams": self._beams(problem),
             "streams": self.predictor.writes_text(problem),
         }
 
     def _scored(self, problem: str) -> bool:
         targets = self.predictor.spec(problem).targets
         return targets.is_text or targets.ranked
+
+    def _beams(self, problem: str) -> int:
+        """How many answers with scores may be asked for where nothing else is: none of a problem that samples."""
+        samples = self.predictor.decode_settings(problem)["temperature"]
+        return self.limits.beams if self._scored(problem) and not samples else 0
 
     async def _checked(self, problem: str, values: list) -> list:
         """All inputs read and checked; the first that is wrong is named by its place."""

@@ -20,7 +20,7 @@ def faults(modality, samples, stores, hparams):
 
     backend = adapter()
     by_name = {store.name: store for store in stores.values()}
-    run = Run.of("multimodel", 0, "", by_name)
+    run = Run.of("multimodel", 0, "", by_name, hparams)
     model = MultiModel(hparams, run.specs)
     _disturb(model)
     step, decoder = backend.Step(model, None, hparams), BatchDecoder(model, backend)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from t2t_multimodel import metrics
-from t2t_multimodel.decode_hparams import decode_settings, describe
+from t2t_multimodel.decode_hparams import check_ctc, decode_settings, describe
 from t2t_multimodel.decoding.batch_decoder import BatchDecoder
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.input.batching import evaluation_batches
@@ -40,7 +40,7 @@ class Evaluator:
         """All metrics of one problem.
 
         Args:
-          store: its `ExampleStore`. split: name.
+          store: its `ExampleStore`, whose metrics they are. split: name.
           eval_batches: only the first so many batches; 0 = all.
           decode_hparams: what differs from the problem's own, see `decode_hparams.py`.
           examples: a list to which {"key", "row" (in the split), "input", "prediction", "references", "teacher_forced"}
@@ -55,9 +55,9 @@ class Evaluator:
         problem = self._run.problem(store.name)
         decode = decode_settings(decode_hparams, problem.decode_hparams, store.name)
         targets = problem.spec.targets
-        decoded = metrics.decoded(problem.metrics)
+        decoded = metrics.decoded(store.metrics)
         decoding = decoding and bool(decoded)  # a language model has teacher-forced metrics only
-        own = [name for name in problem.metrics if name not in decoded]
+        own = [name for name in store.metrics if name not in decoded]
         teacher_forced = metrics.TeacherForced()
         predictions, references = [], []
         # Of written targets, whether the model reads its input in order.
@@ -263,7 +263,8 @@ def evaluate_run(
     stored = RunDirectory(output_dir).stored(step, report).quantized(quantize)
     run, hparams = stored.run, stored.hparams
     for name in problem_names:
-        decode_settings(decode_hparams, run.problem(name).decode_hparams, name)  # raises
+        known = run.problem(name)
+        check_ctc(decode_settings(decode_hparams, known.decode_hparams, name), known.spec, hparams.ctc_weight > 0)
     stores = open_stores(data_dir, run, problem_names)
     splits = {name: split or store.evaluation_split for name, store in stores.items()}
     options = {"eval_batches": eval_batches, "decode_hparams": decode_hparams, "examples": examples}

@@ -133,11 +133,13 @@ class Step:
         """
         name, *more = self.programs_of(microbatches)
         found = self.prepare(name, microbatches).memory_analysis()
-        sums = [v for v in self.model.trainable_variables if more]  # which the next batch's gradients are added to
+        # The sum that the next batch's gradients are added to; surgery has those of all batches.
+        kept = (len(microbatches) if self.hparams.gradient_surgery else 1) if more else 0
         held = self.devices.held if self.devices else lambda v: v.shape
         return {
             "arguments": found.argument_size_in_bytes,
-            "temporary": found.temp_size_in_bytes + sum(4 * math.prod(held(v)) for v in sums),
+            "temporary": found.temp_size_in_bytes
+            + kept * sum(4 * math.prod(held(v)) for v in self.model.trainable_variables),
             "results": found.output_size_in_bytes - found.alias_size_in_bytes,
         }
 

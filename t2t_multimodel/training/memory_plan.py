@@ -12,6 +12,7 @@ from t2t_multimodel.input.batching import BatchStream
 from t2t_multimodel.input.store import ExampleStore
 from t2t_multimodel.training.backend import adapter, chosen_devices, scope
 from t2t_multimodel.training.optimizer import make_optimizer
+from t2t_multimodel.training.parts import set_parts
 from t2t_multimodel.training.run import Run, build_model
 
 GIB = 2**30
@@ -71,11 +72,13 @@ def plan_memory(settings):
     devices = chosen_devices(settings, hparams)
     held = size_of if devices is None else lambda variables: size_of(variables, devices.held)
     stores = {name: ExampleStore(settings.data_dir, name) for name in settings.mixture.problem_names}
-    run = Run.of(settings.model, settings.seed, keras.backend.backend(), stores)
+    run = Run.of(settings.model, settings.seed, keras.backend.backend(), stores, hparams)
 
     def make():
         model = build_model(run, hparams, within_memory=False)
-        return model, make_optimizer(hparams, model.trainable_variables)
+        optimizer = make_optimizer(hparams, model.trainable_variables)
+        set_parts(model, optimizer, hparams)
+        return model, optimizer
 
     with scope(devices):
         model, optimizer = backend.abstractly(make)

@@ -45,6 +45,11 @@ def make_optimizer(hparams, variables):
             f"optimizer {entry.name!r} of {entry.source} returns one named {optimizer.name!r}: make it with "
             f"name={entry.name!r}, which is part of the names in a checkpoint"
         )
+    if not isinstance(optimizer.learning_rate, keras.Variable):
+        raise UserError(
+            f"optimizer {entry.name!r} of {entry.source} has a schedule of its own: give it hparams.learning_rate, and "
+            "register the schedule with @register_schedule"
+        )
     if not optimizer.built:
         optimizer.build(variables)
     return optimizer

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from t2t_multimodel import registry
-from t2t_multimodel.decode_hparams import decode_settings
+from t2t_multimodel.decode_hparams import check_ctc, decode_settings
 from t2t_multimodel.errors import UserError, unknown_name
 from t2t_multimodel.json_files import ANY, Whole, check
 from t2t_multimodel.modalities import ProblemSpec
@@ -71,14 +71,14 @@ class Run:
     vocabulary: dict | None = None  # {"digest", "size"} of that of its texts
 
     @classmethod
-    def of(cls, model, seed, backend, stores):
+    def of(cls, model, seed, backend, stores, hparams):
         problems, vocabulary = {}, None
         for name, store in stores.items():
             found = store.vocabulary()  # raises, where the data folder holds another one
             if found is not None:
                 vocabulary = {"digest": found.digest, "size": found.size}
             longest = int(store.split("train").target_length.max()) + store.spec.targets.end_of_sequence
-            decode_settings(store.decode_hparams, where=name)  # raises
+            check_ctc(decode_settings(store.decode_hparams, where=name), store.spec, hparams.ctc_weight > 0)  # raises
             problems[name] = RunProblem(
                 _with_grammar(store), store.digest, store.metrics, longest, store.decode_hparams
             )
@@ -123,9 +123,12 @@ class Run:
         if set(old.problems) != set(self.problems):
             changes.append(f"problems: {', '.join(sorted(old.problems))} → {', '.join(sorted(self.problems))}")
         for name, before, now in self._in_both(old):
-            if (before.spec.inputs, before.spec.targets) != (now.spec.inputs, now.spec.targets):
-                changes.append(f"{name}: its vocabulary, shape or classes changed")
-            elif before.digest != now.digest:
+            sides = [side for side in ("inputs", "targets") if getattr(before.spec, side) != getattr(now.spec, side)]
+            for side in sides:
+                old_side, new_side = (getattr(each.spec, side).weights_name for each in (before, now))
+                changed = f"{old_side} → {new_side}" if old_side != new_side else "another vocabulary, shape or classes"
+                changes.append(f"{name}: its {side}: {changed}")
+            if not sides and before.digest != now.digest:
                 changes.append(f"{name}: its data was made anew with other content")
         return changes
 

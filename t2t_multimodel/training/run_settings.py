@@ -72,6 +72,11 @@ class RunSettings:
                 f"--skip_decoding leaves no {self.keep_best} to keep the best by; give --keep_best one of "
                 f"{', '.join(forced)}"
             )
+        if self.schedule == "train" and (self.early_stopping_metric or self.keep_best):
+            raise UserError(
+                "--schedule=train scores nothing, so it finds no best checkpoint and never stops early; leave out "
+                "--early_stopping_metric and --keep_best, or give --schedule=train_and_evaluate"
+            )
         if not self.warm_start_from and (self.warm_start_map or self.keep_optimizer):
             raise UserError("--warm_start_map and --keep_optimizer go with --warm_start_from=RUN; give that too")
         if self.warm_start_from and self.schedule == "evaluate":

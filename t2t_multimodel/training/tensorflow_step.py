@@ -57,12 +57,12 @@ class Step:
             spec, batch = microbatches[0]
             norm, reports = self._update(spec)(batch, rate, *of_losses[0])
             return [_floats(reports)], float(norm)
-        results = [self._gradient(spec)(batch, *weight) for (spec, batch), weight in zip(microbatches, of_losses)]
+        results = (self._gradient(spec)(batch, *weight) for (spec, batch), weight in zip(microbatches, of_losses))
         specs = tuple(spec for spec, _ in microbatches)
         combined = self._operated if self.hparams.gradient_surgery else self._mean
-        gradients, trained = combined(specs, [gradients for gradients, _ in results])
+        gradients, trained, reports = combined(specs, results)
         norm = self._apply(trained)(gradients, rate)
-        return [_floats(reports) for _, reports in results], float(norm)
+        return list(map(_floats, reports)), float(norm)
 
     def programs_of(self, microbatches):
         """The names of the graphs that an update from `microbatches` runs; each is traced when it is first needed."""
@@ -136,17 +136,22 @@ class Step:
         return program(*signature, keeper=keeper_of(self.model, self.optimizer), called=called)
 
     def _mean(self, specs, results):
-        """(the mean of gradients of several microbatches, the variables that they are of)."""
-        total = {}
-        for spec, gradients in zip(specs, results):
-            for variable, gradient in zip(self.model.trainable_variables_for(spec), gradients):
-                before = total.get(id(variable))
+        """(the mean of gradients of several microbatches, the variables that they are of, the reports).
+
+        Args: results: an iterator over (gradients, report) of each, which are added up as they come.
+        """
+        total, reports = {}, []
+        for spec, (gradients, report) in zip(specs, results):
+            reports.append(report)
+            for variable in reversed(self.model.trainable_variables_for(spec)):
+                before, gradient = total.get(id(variable)), gradients.pop()
                 total[id(variable)] = gradient if before is None else before + gradient
         trained = [v for v in self.model.trainable_variables if id(v) in total]
-        return [total[id(v)] / len(specs) for v in trained], trained
+        return [total.pop(id(v)) / len(specs) for v in trained], trained, reports
 
     def _operated(self, specs, results):
-        """The same after gradient surgery."""
+        """The same after gradient surgery, which takes the gradients of all at once."""
+        found, reports = zip(*results)
         key = tuple(spec.signature for spec in specs)
         if key not in self._surgeries:
             owners, trained = by_variable(self.model, specs)
@@ -160,7 +165,7 @@ class Step:
 
             self._surgeries[key] = (operate, trained)
         operate, trained = self._surgeries[key]
-        return operate(results), trained
+        return operate(list(found)), trained, reports
 
     def _loss_and_gradients(self, spec, batch, trained, weight=None):
         loss, report = self.model.loss(batch, spec, training=True)

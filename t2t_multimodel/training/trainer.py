@@ -58,7 +58,7 @@ class Trainer:
         if self._trains and self.processes.first:
             self.directory.check_free()
         self.stores = {name: ExampleStore(settings.data_dir, name) for name in settings.mixture.problem_names}
-        self.run_record = Run.of(settings.model, settings.seed, keras.backend.backend(), self.stores)
+        self.run_record = Run.of(settings.model, settings.seed, keras.backend.backend(), self.stores, self.hparams)
         self.directory.check_continuation(self.run_record, settings.resolved)
         self.early_stopping = EarlyStopping(
             settings.early_stopping_metric, settings.early_stopping_patience, self.run_record.problems

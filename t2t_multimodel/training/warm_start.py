@@ -252,6 +252,7 @@ def go_on_with_data(stream, window, source):
                 own.restore(state["stream"]["streams"][problem])
             except (KeyError, UserError):
                 anew.append(problem)
+        stream.restore_counts(state["stream"])
     if anew:
         print(f"the data of {', '.join(anew)} begins anew: it is not that of the trained run, or in another order")
 
