@@ -221,11 +221,11 @@ def test_names_that_are_python_s_own(name, run_command):
 
 
 def test_ctrl_c_leaves_no_file_that_stops_the_same_command(tmp_path, run_command, monkeypatch):
-    def interrupted(flags, file):
+    def interrupted(file):
         assert file.exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(new_problem, "_check", interrupted)
+    monkeypatch.setattr(new_problem, "_load", interrupted)  # what is loaded stays so in this process
     (tmp_path / "corpus.csv").write_text("en,de\n" + "".join(f"{text},{text[::-1]}\n" for text in SENTENCES))
     for _ in range(2):
         assert run_command(new_problem.main, "corpus.csv", "--name=mine", "--t2t_usr_dir=mine")[0] == 130
