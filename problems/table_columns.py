@@ -87,9 +87,8 @@ class Columns:
         if not isinstance(sample["targets"], _Several) and "references" not in self._columns:
             return [sample]
         texts = sample["targets"] if isinstance(sample["targets"], _Several) else [sample["targets"]]
-        references = self._references(row)
-        if len(texts) > 1 or references:
-            sample["references"] = list(dict.fromkeys([*texts, *references]))
+        # Also of a row with one text only: a store has references of all examples or of none.
+        sample["references"] = list(dict.fromkeys([*texts, *self._references(row)]))
         if split != "train" or len(texts) == 1:
             return [sample | {"targets": texts[0]}]
         return [sample | {"targets": text, "key": f"{key}#{i}"} for i, text in enumerate(texts)]

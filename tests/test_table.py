@@ -9,6 +9,7 @@ import pytest
 from own_files import prepared
 from table_files import PAIRS, ROWS, TMX, pairs, quoted, table
 
+from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Label, LabelSet, Numbers, Text
 
@@ -178,6 +179,23 @@ def test_several_right_answers(tmp_path):
     ]
     (dev,) = problem.samples("dev")
     assert (dev["targets"], dev["references"]) == ("x y", ["x y", "z", "w"])
+
+
+@pytest.mark.parametrize(
+    "columns, rows",
+    [
+        ({"targets": "a"}, [{"a": ["x"]}, {"a": ["y", "z"]}]),
+        ({"targets": "a", "references": "r"}, [{"a": "x", "r": None}, {"a": "y", "r": "z"}]),
+    ],
+)
+def test_the_first_row_may_have_fewer_right_answers_than_a_later_one(columns, rows, tmp_path):
+    for split in ("train", "dev"):
+        lines = [json.dumps(row | {"q": f"{split} {i}"}) for i, row in enumerate(rows)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
+    problem = table(tmp_path, columns=columns | {"inputs": "q"}, inputs=Text(), targets=Text())
+    (result,) = generate([problem], tmp_path / "data", workers=1, log=lambda line: None)
+    assert result.manifest["splits"]["dev"]["examples"] == 2
+    assert [sample["references"] for sample in problem.samples("dev")] == [["x"], ["y", "z"]]
 
 
 # ---- Splits
