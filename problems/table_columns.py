@@ -103,7 +103,7 @@ class Columns:
         if "group" in self._columns:
             name = str(self._cell(row, self._columns["group"]))
         elif "key" in self._columns:
-            name = sample["key"].partition("#")[0]
+            name = str(self._cell(row, self._columns["key"]))
         else:
             name = self._named(sample)
         return made_split(name, percent)

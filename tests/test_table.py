@@ -214,6 +214,10 @@ def test_splits_by_hash_are_disjoint_complete_and_keep_groups_together(tmp_path,
     (tmp_path / "copy" / "corpus.jsonl").write_text("\n".join(map(json.dumps, reversed(rows))))
     again = table(tmp_path / "copy", dev_percent=10, test_percent=5.5, **PAIRS)
     assert {s["targets"] for s in again.samples("dev")} == {s["targets"] for s in found["dev"]}
+    numbered = "\n".join(json.dumps(row | {"id": f"#{i}"}) for i, row in enumerate(rows))
+    (tmp_path / "corpus.jsonl").write_text(numbered)
+    problem = table(tmp_path, dev_percent=20, **PAIRS | {"columns": PAIRS["columns"] | {"key": "id"}})
+    assert 80 < len(list(problem.samples("dev"))) < 160, "a key is hashed whole"
     grouped = PAIRS | {"columns": PAIRS["columns"] | {"group": "who"}}
     problem = table(tmp_path, dev_percent=20, **grouped)
     speakers = [{int(s["targets"].split()[1]) % 30 for s in problem.samples(split)} for split in ("train", "dev")]
