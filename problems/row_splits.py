@@ -5,7 +5,6 @@ import os
 from t2t_multimodel.data_gen.readers.members import version_of
 
 _CODES = {"train": 0, "dev": 1, "test": 2}
-EVERY = 3  # of a row that can't be read: each split reports it
 
 
 class RowSplits:
@@ -22,8 +21,7 @@ class RowSplits:
         state, codes = self._known.get(os.fspath(table), (None, b""))
         if state is None or state != state_of(table):
             return None
-        own = (_CODES[split], EVERY)
-        return codes.translate(bytes(code in own for code in range(256)))
+        return codes.translate(bytes(code == _CODES[split] for code in range(256)))
 
     def learn(self, table, state, codes):
         """Keeps the `codes` of all rows of `table`, which was in `state` before they were read."""

@@ -68,22 +68,26 @@ class Table(FileProblem):
             if os.path.isdir(table) and (others := folder_rows.others(table)):
                 self.say_once(split, f"passed over: {len(others):,} × no picture or recording ({few_names(others)})")
             for row, key in self._rows(table, wanted):
-                if row.fault:
-                    codes.append(row_splits.EVERY)
-                    yield bad_sample(row.fault) | {"key": key}
-                    continue
-                try:
-                    samples = self._columns.samples(table, row, key, split)
-                    own = self._columns.made_split(samples[0], row, made) if to_learn else split
-                except ValueError as error:
-                    codes.append(row_splits.EVERY)
-                    yield {"key": key, "bad": f"{os.path.join(os.path.dirname(table), row.place)}: {error}"}
-                    continue
+                samples, own = self._samples_of_row(table, row, key, split, made if to_learn else {})
                 codes.append(row_splits.code_of(own))
                 if own == split:
                     yield from samples
             if to_learn:
                 self._row_splits.learn(table, state, codes)
+
+    def _samples_of_row(self, table, row, key, split, made):
+        """(the samples of a row, its split, one of `made` or train); where none are made, `split`.
+
+        A row that can't be read is a bad sample, of train where splits are made.
+        """
+        try:
+            if row.fault:
+                return [bad_sample(row.fault) | {"key": key}], "train" if made else split
+            samples = self._columns.samples(table, row, key, split)
+            return samples, self._columns.made_split(samples[0], row, made) if made else split
+        except ValueError as error:
+            place = os.path.join(os.path.dirname(table), row.place)
+            return [{"key": key, "bad": f"{place}: {error}"}], "train" if made else split
 
     def _splits_to_compare(self):
         splits = super()._splits_to_compare()

@@ -87,9 +87,8 @@ class Columns:
         if not isinstance(sample["targets"], _Several) and "references" not in self._columns:
             return [sample]
         texts = sample["targets"] if isinstance(sample["targets"], _Several) else [sample["targets"]]
-        references = self._references(row)
-        if len(texts) > 1 or references:
-            sample["references"] = list(dict.fromkeys([*texts, *references]))
+        # Also of a row with one text only: a store has references of all examples or of none.
+        sample["references"] = list(dict.fromkeys([*texts, *self._references(row)]))
         if split != "train" or len(texts) == 1:
             return [sample | {"targets": texts[0]}]
         return [sample | {"targets": text, "key": f"{key}#{i}"} for i, text in enumerate(texts)]
@@ -104,7 +103,7 @@ class Columns:
         if "group" in self._columns:
             name = str(self._cell(row, self._columns["group"]))
         elif "key" in self._columns:
-            name = sample["key"].partition("#")[0]
+            name = str(self._cell(row, self._columns["key"]))
         else:
             name = self._named(sample)
         return made_split(name, percent)

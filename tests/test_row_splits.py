@@ -73,7 +73,7 @@ def test_a_later_pass_yields_the_same_samples(tmp_path, form):
         assert problem._row_splits.wanted(table, "dev") is not None, "nothing was learned"
         assert {split: list(problem.read_samples(split)) for split in first} == first
     bad = [[sample["key"] for sample in samples if "bad" in sample] for samples in first.values()]
-    assert bad[0] == bad[1] == bad[2], "what can't be read is reported in every split"
+    assert bad[1] == bad[2] == [], "what can't be read is reported once, in train"
     assert len(bad[0]) == {as_jsonl: 2, as_parquet: 0}.get(form, 1)
     assert all(len(samples) > len(bad[0]) for samples in first.values())
 

@@ -9,6 +9,7 @@ import pytest
 from own_files import prepared
 from table_files import PAIRS, ROWS, TMX, pairs, quoted, table
 
+from t2t_multimodel.data_gen.generate import generate
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.modalities import Label, LabelSet, Numbers, Text
 
@@ -180,6 +181,23 @@ def test_several_right_answers(tmp_path):
     assert (dev["targets"], dev["references"]) == ("x y", ["x y", "z", "w"])
 
 
+@pytest.mark.parametrize(
+    "columns, rows",
+    [
+        ({"targets": "a"}, [{"a": ["x"]}, {"a": ["y", "z"]}]),
+        ({"targets": "a", "references": "r"}, [{"a": "x", "r": None}, {"a": "y", "r": "z"}]),
+    ],
+)
+def test_the_first_row_may_have_fewer_right_answers_than_a_later_one(columns, rows, tmp_path):
+    for split in ("train", "dev"):
+        lines = [json.dumps(row | {"q": f"{split} {i}"}) for i, row in enumerate(rows)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
+    problem = table(tmp_path, columns=columns | {"inputs": "q"}, inputs=Text(), targets=Text())
+    (result,) = generate([problem], tmp_path / "data", workers=1, log=lambda line: None)
+    assert result.manifest["splits"]["dev"]["examples"] == 2
+    assert [sample["references"] for sample in problem.samples("dev")] == [["x"], ["y", "z"]]
+
+
 # ---- Splits
 
 
@@ -196,6 +214,10 @@ def test_splits_by_hash_are_disjoint_complete_and_keep_groups_together(tmp_path,
     (tmp_path / "copy" / "corpus.jsonl").write_text("\n".join(map(json.dumps, reversed(rows))))
     again = table(tmp_path / "copy", dev_percent=10, test_percent=5.5, **PAIRS)
     assert {s["targets"] for s in again.samples("dev")} == {s["targets"] for s in found["dev"]}
+    numbered = "\n".join(json.dumps(row | {"id": f"#{i}"}) for i, row in enumerate(rows))
+    (tmp_path / "corpus.jsonl").write_text(numbered)
+    problem = table(tmp_path, dev_percent=20, **PAIRS | {"columns": PAIRS["columns"] | {"key": "id"}})
+    assert 80 < len(list(problem.samples("dev"))) < 160, "a key is hashed whole"
     grouped = PAIRS | {"columns": PAIRS["columns"] | {"group": "who"}}
     problem = table(tmp_path, dev_percent=20, **grouped)
     speakers = [{int(s["targets"].split()[1]) % 30 for s in problem.samples(split)} for split in ("train", "dev")]
