@@ -21,9 +21,17 @@ def check_update(step, batches, reports):
         if not math.isfinite(report["loss"]):
             raise DivergedError(f"the loss is {report['loss']} ({place}); {_HINT}, or look at that batch")
         if report["weight"] == 0:
+            if _unknown(batch):
+                continue
             raise UserError(f"a batch without targets ({place}); look at the data: t2t-datagen --verify")
         if report["loss"] == 0.0 and batch.position < _EARLY:  # later an easy problem may be learnt to the last bit
             raise UserError(f"the loss is exactly 0 ({place}): nothing is left to learn, or the targets are wrong")
+
+
+def _unknown(batch):
+    """Whether targets of the batch are NaN, which are not counted: it may be that none of them is known."""
+    targets = (array for name, array in batch.arrays.items() if name.startswith("targets"))
+    return any(array.dtype.kind == "f" and np.isnan(array).any() for array in map(np.asarray, targets))
 
 
 def check_scores(step, problem, scores):
