@@ -94,6 +94,11 @@ def validate_values(h: Any) -> None:
         raise UserError(f"image_shift={h.image_shift} must lie in [0, 0.5]: a share of a picture's height and width")
 
 
+def frozen_parts(h: Any) -> list[str]:
+    """The names in `freeze`, which stand between spaces or commas."""
+    return h.freeze.replace(",", " ").split()
+
+
 def scales_by_part(text: str) -> dict[str, float]:
     """ "body=0.1 text=0.5" → {"body": 0.1, "text": 0.5}; raises `UserError` where it is not that."""
     scales = {}

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from t2t_multimodel import registry
 from t2t_multimodel.errors import UserError, unknown_name
-from t2t_multimodel.hyperparameter_limits import MOST, validate_values
+from t2t_multimodel.hyperparameter_limits import MOST, frozen_parts, validate_values
 from t2t_multimodel.json_files import ANY
 from t2t_multimodel.json_files import check as check_json
 
@@ -257,6 +257,11 @@ def validate(hparams: HParams) -> None:
         raise UserError(
             f"mixture_schedule is set, and mixture={hparams.mixture} does not use it; set mixture=schedule, or "
             "mixture_schedule='' too"
+        )
+    if hparams.gradient_surgery and "body" in frozen_parts(hparams):
+        raise UserError(
+            f"gradient_surgery is of the gradients of the body, and freeze={hparams.freeze!r} leaves the body as it is; set "
+            "gradient_surgery=False, or freeze less"
         )
     for name, known in (("optimizer", registry.optimizers), ("learning_rate_schedule", registry.schedules)):
         if getattr(hparams, name) not in known:
