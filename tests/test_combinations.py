@@ -62,7 +62,8 @@ def test_numbers_alone_are_read_in_16_bits():
     years = np.array([[1985.0], [1986.0], [np.nan]], np.float32)
     x, _, _ = encoder({"values": years})
     assert keras.backend.standardize_dtype(x.dtype) == "bfloat16"
-    weight, offset, unknown = (keras.ops.convert_to_numpy(w)[0] for w in (encoder.weight, encoder.offset, encoder.unknown))
+    weights = (encoder.weight, encoder.offset, encoder.unknown)
+    weight, offset, unknown = (keras.ops.convert_to_numpy(w)[0] for w in weights)
     found = keras.ops.convert_to_numpy(keras.ops.cast(x, "float32"))[:, 0]
     expected = np.stack([1985.0 * weight + offset, 1986.0 * weight + offset, unknown])
     np.testing.assert_allclose(found, expected, rtol=1e-2, atol=5e-2)
