@@ -119,7 +119,7 @@ def test_surgery_of_one_draw_is_refused():
 def test_surgery_of_a_frozen_body_is_refused():
     """Nothing else has its gradients projected."""
     changes = {"gradient_surgery": True, "gradient_accumulation_steps": 2}
-    with pytest.raises(UserError, match="freeze='text,body' leaves the body as it is; set gradient_surgery=False"):
+    with pytest.raises(UserError, match="freeze='text,body' leaves that as it is; set gradient_surgery=False"):
         hyperparameters.override(HParams(), changes | {"freeze": "text,body"}, "here")
     hparams = replace(NO_EXPERTS, **changes, freeze="encoder,mixer,decoder")
     hyperparameters.validate(hparams)  # by names of its pieces it is known with the model
