@@ -260,8 +260,8 @@ def validate(hparams: HParams) -> None:
         )
     if hparams.gradient_surgery and "body" in frozen_parts(hparams):
         raise UserError(
-            f"gradient_surgery is of the gradients of the body, and freeze={hparams.freeze!r} leaves that as it is; set "
-            "gradient_surgery=False, or freeze less"
+            f"gradient_surgery is of the gradients of the body, and freeze={hparams.freeze!r} leaves that as it is; "
+            "set gradient_surgery=False, or freeze less"
         )
     for name, known in (("optimizer", registry.optimizers), ("learning_rate_schedule", registry.schedules)):
         if getattr(hparams, name) not in known:
