@@ -279,9 +279,12 @@ def check_backend(hparams: HParams, backend: str | None) -> None:
 
 
 def split(text: str) -> list[str]:
-    """Splits at commas that stand outside brackets."""
-    parts, depth, start = [], 0, 0
+    """Splits at commas that stand outside brackets and of quoted values."""
+    parts, depth, start, quote = [], 0, 0, ""
     for i, c in enumerate(text):
+        if quote or (c in "\"'" and text[:i].rstrip()[-1:] in tuple("=|([,") and c in text[i + 1 :]):
+            quote = "" if c == quote else quote or c
+            continue
         depth += (c in "([") - (c in ")]")
         if c == "," and depth == 0:
             parts.append(text[start:i])

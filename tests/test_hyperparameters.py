@@ -96,6 +96,18 @@ def test_a_mistake_is_one_line_that_names_it(arguments, words):
     assert "\n" not in str(error.value)
 
 
+def test_a_comma_in_quotes_separates_nothing():
+    """Parts of a model may be named with commas between them, as by --freeze."""
+    text = """freeze="encoder,text",hidden_size=8,learning_rate_scale='body=0.1, text=0.5',optimizer=o'neil,dropout=0"""
+    assert hyperparameters.parse(text) == {
+        "freeze": "encoder,text",
+        "hidden_size": 8,
+        "learning_rate_scale": "body=0.1, text=0.5",
+        "optimizer": "o'neil",
+        "dropout": 0,
+    }
+
+
 def test_an_unknown_set_shows_the_nearest():
     with pytest.raises(UserError, match="multimodel_tiny"):
         settings.resolve("multimodel_tinny")

@@ -70,6 +70,7 @@ def search(folder, **more):
         ("use_experts=true|False", "use_experts=True|False"),
         ("image_stem_filters=(16,32)|(32,64)", "image_stem_filters=(16, 32)|(32, 64)"),
         ("dropout", "dropout=0:0.5"),
+        ("freeze='encoder,text'|''", "freeze='encoder,text'|''"),
     ],
 )
 def test_a_range_is_read(text, written):
@@ -147,7 +148,7 @@ def test_what_is_suggested_is_valid_and_prints_as_it_was_tried(data):
 
 def test_every_declared_range_is_one_that_its_field_can_have():
     for name, declared in hyperparameters.declared_ranges().items():
-        assert space.parse(name, HParams())[0].range == declared
+        assert space.parse(name, replace(HParams(), mixture="size", loss_balance="uncertainty"))[0].range == declared
 
 
 # ---- The objective
