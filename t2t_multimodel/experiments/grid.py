@@ -10,22 +10,10 @@ from t2t_multimodel import hyperparameters
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import plan
 from t2t_multimodel.experiments.choices import HELD_EQUAL
+from t2t_multimodel.hyperparameter_effects import NUMBERS_OF_EXPERTS, SILENCED
 
 DEFAULT = "num_experts=0|4|8|16|32|60,experts_per_token=1|2|4,num_heads=1|2|4|8"
 _FLAG = "--grid"
-_NUMBERS_OF_EXPERTS = ("encoder_experts", "decoder_experts")  # mixtures; without any there are no experts either
-# Switch → the hparams that decide nothing where it is off; see `_silenced` for decoder_blocks.
-SILENCED = {
-    "use_experts": (
-        *("num_experts", "experts_per_token", "expert_filter_size", "expert_capacity_factor", "expert_groups"),
-        *("expert_balance_weight", *_NUMBERS_OF_EXPERTS),
-    ),
-    "use_attention": ("num_heads",),
-    "use_convolutions": (
-        *("encoder_blocks", "attention_blocks", "mixer_blocks", "small_kernel", "large_kernel", "large_dilation"),
-        "dropout",
-    ),
-}
 # What decides nothing where no problem has text targets: there is no mixer and no decoder.
 OF_WRITING = (
     *("use_attention", "num_heads", "attention_blocks", "mixer_blocks", "decoder_blocks", "decoder_attentions"),
@@ -115,7 +103,7 @@ def _effective(changes, base, writes):
     elif "num_experts" in changes and not base.use_experts and "use_experts" not in changes:
         changes = changes | {"use_experts": True}
     hparams = dataclasses.replace(base, **changes)
-    stays = _NUMBERS_OF_EXPERTS if hparams.use_experts else ()  # two zeros are the switch
+    stays = NUMBERS_OF_EXPERTS if hparams.use_experts else ()  # two zeros are the switch
     return {name: value for name, value in changes.items() if name in stays or name not in _silenced(hparams, writes)}
 
 
@@ -124,7 +112,7 @@ def _has_experts(hparams, writes):
 
 
 def _numbers_of_experts(writes):
-    return _NUMBERS_OF_EXPERTS if writes else ("encoder_experts",)
+    return NUMBERS_OF_EXPERTS if writes else ("encoder_experts",)
 
 
 def _silenced(hparams, writes):

@@ -1,0 +1,56 @@
+"""t2t-tune: what is searched has an effect, its values are those of the range, and trials are scored alike."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from t2t_multimodel.cli import tune
+from t2t_multimodel.errors import UserError
+from t2t_multimodel.hparams.multimodel import multimodel_tiny
+from t2t_multimodel.tuning import child, space
+
+BASE = multimodel_tiny()
+
+
+@pytest.mark.parametrize(
+    "text, changes, why",
+    [
+        ("num_experts=4:16", {"use_experts": False}, "use_experts=False"),
+        ("num_experts=4:16", {"encoder_experts": 0, "decoder_experts": 0}, "encoder_experts=0 and decoder_experts=0"),
+        ("num_heads=2|4", {"use_attention": False}, "use_attention=False"),
+        ("learning_rate,dropout", {"use_convolutions": False}, "use_convolutions=False"),
+        ("mixture_temperature", {}, "mixture=fixed"),
+        ("loss_balance_rate", {"loss_balance": "ratio"}, "loss_balance=ratio"),
+        ("adam_beta2", {"optimizer": "adafactor"}, "optimizer=adafactor"),
+        ("learning_rate_decay_rate=0.1:0.9", {}, "learning_rate_schedule=cosine"),
+    ],
+)
+def test_what_decides_nothing_is_not_searched(text, changes, why):
+    with pytest.raises(UserError, match=f"decides nothing where {why}; leave it out"):
+        space.parse(text, replace(BASE, **changes))
+
+
+def test_what_another_dimension_may_switch_on_is_searched():
+    names = lambda text, **changes: [d.name for d in space.parse(text, replace(BASE, **changes))]
+    assert len(names("num_experts=4:16,use_experts=True|False", use_experts=False)) == 2
+    assert len(names("num_experts=4:16,encoder_experts=0:1", encoder_experts=0, decoder_experts=0)) == 2
+    assert len(names("mixture=fixed|size,mixture_temperature")) == 2
+    assert names("blocks", use_experts=False) == [name for name in space.BLOCKS if not name.endswith("_experts")]
+    assert names(space.DEFAULT, use_convolutions=False) == ["learning_rate", "weight_decay"]
+    assert space.DEFAULT == tune.command.parse(["--data_dir=a", "--output_dir=b", "--problem=c"]).hparams_range
+
+
+@pytest.mark.parametrize(
+    "text, found, value",
+    [
+        ("dropout=0.1:0.4:0.1:log", 0.2345, 0.2),
+        ("dropout=0.1:0.4:0.1:log", 0.4, 0.4),
+        ("adam_beta2=0.999:0.99999:0.00001", 0.99937, 0.99937),
+        ("dropout=0:0.3:0.1", 0.30000000000000004, 0.3),
+        ("learning_rate=1e-4:1e-2:log", 0.00012345678, 0.0001235),
+    ],
+)
+def test_an_increment_is_kept_to(text, found, value):
+    (dimension,) = space.parse(text, BASE)
+    assert dimension.suggest(SimpleNamespace(suggest_float=lambda *given, **more: found)) == value
