@@ -54,3 +54,12 @@ def test_what_another_dimension_may_switch_on_is_searched():
 def test_an_increment_is_kept_to(text, found, value):
     (dimension,) = space.parse(text, BASE)
     assert dimension.suggest(SimpleNamespace(suggest_float=lambda *given, **more: found)) == value
+
+
+@pytest.mark.parametrize("eval_batches, rows, batches", [(4, 32, 4), (4, 8, 16), (4, 128, 1), (4, 24, 6), (0, 8, 0)])
+def test_trials_are_scored_on_as_many_examples(eval_batches, rows, batches, monkeypatch, tmp_path):
+    monkeypatch.setattr(child, "ChildRun", lambda arguments, *more: arguments)
+    flags = SimpleNamespace(hparams="", problem="p", data_dir="d", hparams_set="multimodel_tiny", seed=0)
+    vars(flags).update(eval_batches=eval_batches, t2t_usr_dir="", backend="")
+    start = tune._starter(flags, BASE, "multimodel", 100, SimpleNamespace(needs_decoding=False), ["p"], None)
+    assert f"--eval_batches={batches}" in start({"batch_examples": rows}, tmp_path)
