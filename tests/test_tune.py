@@ -15,7 +15,7 @@ from small_run import arguments
 
 from t2t_multimodel import hyperparameters
 from t2t_multimodel.cli import settings, tune
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.errors import DIVERGED, UserError
 from t2t_multimodel.hparams.multimodel import multimodel_tiny
 from t2t_multimodel.hyperparameters import HParams
 from t2t_multimodel.training import checkpoints
@@ -286,7 +286,7 @@ def test_trials_that_fail_or_diverge(tmp_path):
         assert tuning.best() is None
     reported = []
     with search(tmp_path / "b") as tuning:
-        tuning.run(lambda v, f: Fails("the loss is nan (problem p)", v), 5, on_result=reported.append)
+        tuning.run(lambda v, f: Fails(f"the weights w are not finite; {DIVERGED}", v), 5, on_result=reported.append)
     assert [r.state for r in reported] == ["pruned"] * 5
 
 

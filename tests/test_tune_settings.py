@@ -3,11 +3,13 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from t2t_multimodel.cli import tune
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.errors import DIVERGED, DivergedError, UserError
 from t2t_multimodel.hparams.multimodel import multimodel_tiny
+from t2t_multimodel.training import checks
 from t2t_multimodel.tuning import child, space
 
 BASE = multimodel_tiny()
@@ -63,3 +65,17 @@ def test_trials_are_scored_on_as_many_examples(eval_batches, rows, batches, monk
     vars(flags).update(eval_batches=eval_batches, t2t_usr_dir="", backend="")
     start = tune._starter(flags, BASE, "multimodel", 100, SimpleNamespace(needs_decoding=False), ["p"], None)
     assert f"--eval_batches={batches}" in start({"batch_examples": rows}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "diverge",
+    [
+        lambda nan: checks.check_update(5, [SimpleNamespace(problem="p", epoch=0, position=5)], [{"loss": nan}]),
+        lambda nan: checks.check_scores(5, "p", {"teacher_forced_loss": nan}),
+        lambda nan: checks.check_weights(5, "w", np.array([1.0, nan])),
+    ],
+)
+def test_a_trial_that_diverges_says_so_wherever_it_is_noticed(diverge):
+    """The search takes such a trial for a bad one, and others that fail for a fault of the whole search."""
+    with pytest.raises(DivergedError, match=DIVERGED):
+        diverge(np.nan)

@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 from t2t_multimodel import locks
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.errors import DIVERGED, UserError
 from t2t_multimodel.files import remove_folder
 from t2t_multimodel.tuning import storage
 
@@ -215,7 +215,7 @@ class Search:
         if whole and value is not None:
             self._end(trial, states.COMPLETE, value)
             return done("complete", value)
-        diverged = "the loss is" in said
+        diverged = DIVERGED in said
         self._end(trial, states.PRUNED if diverged else states.FAIL)
         return done("pruned" if diverged else "failed", None, said)
 
