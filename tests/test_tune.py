@@ -70,7 +70,6 @@ def search(folder, **more):
         ("use_experts=true|False", "use_experts=True|False"),
         ("image_stem_filters=(16,32)|(32,64)", "image_stem_filters=(16, 32)|(32, 64)"),
         ("dropout", "dropout=0:0.5"),
-        ("freeze='encoder,text'|''", "freeze='encoder,text'|''"),
     ],
 )
 def test_a_range_is_read(text, written):

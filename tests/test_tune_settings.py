@@ -43,6 +43,11 @@ def test_what_another_dimension_may_switch_on_is_searched():
     assert space.DEFAULT == tune.command.parse(["--data_dir=a", "--output_dir=b", "--problem=c"]).hparams_range
 
 
+def test_a_choice_in_quotes_may_have_a_comma():
+    (dimension,) = space.parse("freeze='encoder,text'|''", BASE)
+    assert dimension.choices == ("encoder,text", "")
+
+
 @pytest.mark.parametrize(
     "text, found, value",
     [
