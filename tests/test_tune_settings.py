@@ -1,6 +1,6 @@
 """t2t-tune: what is searched has an effect, its values are those of the range, and trials are scored alike."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +11,8 @@ from t2t_multimodel.errors import DIVERGED, DivergedError, UserError
 from t2t_multimodel.hparams.multimodel import multimodel_tiny
 from t2t_multimodel.training import checks
 from t2t_multimodel.tuning import child, space
+from t2t_multimodel.tuning.objective import Objective
+from t2t_multimodel.tuning.search import Search
 
 BASE = multimodel_tiny()
 
@@ -70,6 +72,20 @@ def test_trials_are_scored_on_as_many_examples(eval_batches, rows, batches, monk
     vars(flags).update(eval_batches=eval_batches, t2t_usr_dir="", backend="")
     start = tune._starter(flags, BASE, "multimodel", 100, SimpleNamespace(needs_decoding=False), ["p"], None)
     assert f"--eval_batches={batches}" in start({"batch_examples": rows}, tmp_path)
+
+
+def test_a_search_is_not_continued_with_another_set_of_the_same_name(tmp_path):
+    pytest.importorskip("optuna")
+    objective = Objective("bleu", {"p": ("bleu",)})
+
+    def opened(**changes):
+        base = asdict(replace(BASE, **changes))
+        Search(tmp_path, space.parse("dropout", BASE), objective, {"hparams_set": "mine"}, base=base).close()
+
+    opened()
+    opened()
+    with pytest.raises(UserError, match="began with other values in its hparams set .learning_rate: 0.005 → 0.1.;"):
+        opened(learning_rate=0.1)
 
 
 @pytest.mark.parametrize(

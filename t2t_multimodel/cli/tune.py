@@ -13,6 +13,7 @@ Examples:
       --hparams_range=blocks --equal_arithmetic --trials=40
 """
 
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -139,6 +140,7 @@ def _tune(flags):
         flags.seed,
         flags.startup_trials,
         keep_checkpoints=flags.keep_checkpoints,
+        base=dataclasses.asdict(base),
     ) as search:
         print(f"{objective}, to {objective.direction}; {search.ended()} trials have ended")
         print(f"  {decides['hparams_range']}")
