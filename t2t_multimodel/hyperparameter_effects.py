@@ -23,6 +23,11 @@ _OF_A_CHOICE = {
         "ratio": ("loss_balance_window", "loss_balance_temperature"),
     },
 }
+# Number → the hparams that say more of what there is none of where it is 0.
+_OF_A_NUMBER = {
+    "audio_time_masks": ("audio_time_mask_milliseconds", "audio_time_mask_share"),
+    "audio_bin_masks": ("audio_bin_mask_width",),
+}
 _OF_NO_USE = {
     "optimizer": {"adafactor": ("adam_beta1", "adam_beta2", "adam_epsilon")},
     "learning_rate_schedule": dict.fromkeys(
@@ -42,6 +47,9 @@ def without_effect(h: Any) -> dict[str, tuple[str, ...]]:
             found |= dict.fromkeys(names, (switch,))
     if not h.use_convolutions and h.decoder_attentions:  # else there are as many attentions
         found["decoder_blocks"] = ("use_convolutions", "decoder_attentions")
+    for number, names in _OF_A_NUMBER.items():
+        if not getattr(h, number):
+            found |= dict.fromkeys(names, (number,))
     for choice, by_value in _OF_A_CHOICE.items():
         for value, names in by_value.items():
             if getattr(h, choice) != value:
@@ -49,3 +57,8 @@ def without_effect(h: Any) -> dict[str, tuple[str, ...]]:
     for choice, by_value in _OF_NO_USE.items():
         found |= dict.fromkeys(by_value.get(getattr(h, choice), ()), (choice,))
     return found
+
+
+def words(h: Any, others: tuple[str, ...]) -> str:
+    """The values by which an hparam decides nothing, "encoder_experts=0 and decoder_experts=0"."""
+    return " and ".join(f"{name}={getattr(h, name)}" for name in others)

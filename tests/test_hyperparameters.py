@@ -121,6 +121,19 @@ def test_the_table_shows_what_is_not_default():
     assert [line.split() for line in table.splitlines()[2:3]] == [["label_smoothing", "0.1", "--hparams"]]
 
 
+def test_the_table_says_what_has_no_effect():
+    """Of what was given; a set may have values for what it switches off."""
+    given = "mixture_temperature=3.0,use_experts=False,num_experts=4,dropout=0.1,audio_time_mask_share=0.3"
+    table = settings.settings_table(settings.resolve("multimodel_tiny", given))
+    assert [line for line in table.splitlines() if "no effect" in line] == [
+        "audio_time_mask_share has no effect where audio_time_masks=0",
+        "mixture_temperature has no effect where mixture=fixed",
+        "num_experts has no effect where use_experts=False",
+    ]
+    for name in ("multimodel_tiny_no_moe", "multimodel_base_no_convolutions", "multimodel_base"):
+        assert "no effect" not in settings.settings_table(settings.resolve(name))
+
+
 @given(st.data())
 def test_hparams_text_round_trips(data):
     """Whatever values fields may have, writing them as --hparams text and reading that gives them back."""

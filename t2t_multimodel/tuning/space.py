@@ -16,7 +16,7 @@ import textwrap
 
 from t2t_multimodel import hyperparameters
 from t2t_multimodel.errors import UserError, unknown_name
-from t2t_multimodel.hyperparameter_effects import without_effect
+from t2t_multimodel.hyperparameter_effects import without_effect, words
 from t2t_multimodel.hyperparameters import HParams, Range
 
 BLOCKS = (
@@ -103,8 +103,8 @@ def parse(text, base):
     for name, others in without_effect(base).items():
         if name in dimensions and not dimensions.keys() & set(others):
             if name in named:
-                is_so = " and ".join(f"{other}={getattr(base, other)}" for other in others)
-                raise UserError(f"{_FLAG}: {name} decides nothing where {is_so}; leave it out, or change that")
+                where = words(base, others)
+                raise UserError(f"{_FLAG}: {name} decides nothing where {where}; leave it out, or change that")
             del dimensions[name]
     if not dimensions:
         raise UserError(f"{_FLAG} is empty; for instance {_FLAG}=learning_rate=1e-4:1e-2:log,dropout=0:0.3")
