@@ -40,8 +40,11 @@ class MustDefine(UserError, NotImplementedError):
         super().__init__(f"{type(instance).__name__} must define {method}")
 
 
+DIVERGED = "the last checkpoint is as it was: lower learning_rate or clip_norm"  # every `DivergedError` says so
+
+
 class DivergedError(UserError):
-    """Training that came to a loss which is not finite."""
+    """Training that came to a loss, a score or a weight which is not finite."""
 
 
 def nearest(name: object, valid: Iterable[object], most: int = 3) -> list[str]:

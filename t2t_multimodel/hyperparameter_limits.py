@@ -85,6 +85,14 @@ def validate_values(h: Any) -> None:
         )
     if not 0 <= h.audio_time_mask_share <= 1:
         raise UserError(f"audio_time_mask_share={h.audio_time_mask_share} must lie in [0, 1]: a share of a recording")
+    for name in ("image_stem_filters", "class_filter_ratios"):
+        if len(getattr(h, name)) != 2:
+            raise UserError(f"{name}={getattr(h, name)} must have two numbers, such as {getattr(defaults, name)}")
+    if h.hidden_size * min(h.class_filter_ratios) < 1:
+        raise UserError(
+            f"class_filter_ratios={h.class_filter_ratios} times hidden_size={h.hidden_size} leaves a convolution "
+            "without features; raise them"
+        )
     for name in ("audio_strides", "audio_bin_strides", "audio_speeds"):
         if not getattr(h, name):
             raise UserError(f"{name}=() must have at least one number, such as {getattr(defaults, name)}")
@@ -92,6 +100,11 @@ def validate_values(h: Any) -> None:
         raise UserError(f"audio_speeds={h.audio_speeds} must lie in [0.5, 2]; 1 is the recording's own speed")
     if not 0 <= h.image_shift <= 0.5:
         raise UserError(f"image_shift={h.image_shift} must lie in [0, 0.5]: a share of a picture's height and width")
+
+
+def frozen_parts(h: Any) -> list[str]:
+    """The names in `freeze`, which stand between spaces or commas."""
+    return h.freeze.replace(",", " ").split()
 
 
 def scales_by_part(text: str) -> dict[str, float]:

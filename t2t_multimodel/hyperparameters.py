@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from t2t_multimodel import registry
 from t2t_multimodel.errors import UserError, unknown_name
-from t2t_multimodel.hyperparameter_limits import MOST, validate_values
+from t2t_multimodel.hyperparameter_limits import MOST, frozen_parts, validate_values
 from t2t_multimodel.json_files import ANY
 from t2t_multimodel.json_files import check as check_json
 
@@ -258,6 +258,11 @@ def validate(hparams: HParams) -> None:
             f"mixture_schedule is set, and mixture={hparams.mixture} does not use it; set mixture=schedule, or "
             "mixture_schedule='' too"
         )
+    if hparams.gradient_surgery and "body" in frozen_parts(hparams):
+        raise UserError(
+            f"gradient_surgery is of the gradients of the body, and freeze={hparams.freeze!r} leaves that as it is; "
+            "set gradient_surgery=False, or freeze less"
+        )
     for name, known in (("optimizer", registry.optimizers), ("learning_rate_schedule", registry.schedules)):
         if getattr(hparams, name) not in known:
             raise unknown_name(name, getattr(hparams, name), known.names())
@@ -274,9 +279,12 @@ def check_backend(hparams: HParams, backend: str | None) -> None:
 
 
 def split(text: str) -> list[str]:
-    """Splits at commas that stand outside brackets."""
-    parts, depth, start = [], 0, 0
+    """Splits at commas that stand outside brackets and of quoted values."""
+    parts, depth, start, quote = [], 0, 0, ""
     for i, c in enumerate(text):
+        if quote or (c in "\"'" and text[:i].rstrip()[-1:] in tuple("=|([,") and c in text[i + 1 :]):
+            quote = "" if c == quote else quote or c
+            continue
         depth += (c in "([") - (c in ")]")
         if c == "," and depth == 0:
             parts.append(text[start:i])

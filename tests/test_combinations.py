@@ -19,6 +19,7 @@ from t2t_multimodel.hyperparameters import HParams, in_proportion
 from t2t_multimodel.input.mixture_stream import MixtureStream
 from t2t_multimodel.mixture import Mixture, MixtureSchedule
 from t2t_multimodel.modalities import Inputs, Numbers, ProblemSpec
+from t2t_multimodel.modalities.numbers_nets import NumbersEncoder
 from t2t_multimodel.modalities.several_nets import InputsEncoder
 from t2t_multimodel.training.early_stopping import EarlyStopping
 from t2t_multimodel.training.joint_loss import objective_of
@@ -53,6 +54,19 @@ def test_numbers_and_sound_of_several_inputs_stay_float32_in_16_bits():
     x, _, _ = encoder(arrays)
     assert [part.given["values"] for part in parts] == ["float32", "float32"]
     assert keras.backend.standardize_dtype(x.dtype) == "bfloat16"
+
+
+def test_numbers_alone_are_read_in_16_bits():
+    """As the first layer of a model, and no finer than their difference is lost."""
+    encoder = NumbersEncoder(Numbers(("year",)), replace(HParams(), hidden_size=8), dtype="mixed_bfloat16")
+    years = np.array([[1985.0], [1986.0], [np.nan]], np.float32)
+    x, _, _ = encoder({"values": years})
+    assert keras.backend.standardize_dtype(x.dtype) == "bfloat16"
+    weights = (encoder.weight, encoder.offset, encoder.unknown)
+    weight, offset, unknown = (keras.ops.convert_to_numpy(w)[0] for w in weights)
+    found = keras.ops.convert_to_numpy(keras.ops.cast(x, "float32"))[:, 0]
+    expected = np.stack([1985.0 * weight + offset, 1986.0 * weight + offset, unknown])
+    np.testing.assert_allclose(found, expected, rtol=1e-2, atol=5e-2)
 
 
 # ---- Going on

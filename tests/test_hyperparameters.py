@@ -80,6 +80,9 @@ def test_the_gin_file_that_ships_is_found_by_its_name():
         (dict(hparams="experts_per_token=9"), ["experts_per_token=9", "num_experts=8"]),
         (dict(hparams="precision=float16"), ["float16", "mixed_bfloat16"]),
         (dict(hparams="image_shift=8"), ["image_shift=8", "[0, 0.5]"]),
+        (dict(hparams="image_stem_filters=32"), ["image_stem_filters=(32,)", "two numbers", "(32, 64)"]),
+        (dict(hparams="class_filter_ratios=(1.5,2.0,2.0)"), ["two numbers", "(1.5, 2.0)"]),
+        (dict(hparams="class_filter_ratios=(1.5,0.01)"), ["(1.5, 0.01)", "hidden_size=96", "without features"]),
         (dict(gin_bindings=["HParams.hiden_size = 3"]), ["hiden_size", "hidden_size"]),
         (dict(gin_bindings=["hparams.hidden_size = 3"]), ["hparams", "HParams"]),
         (dict(gin_bindings=["HParams.mixture = size"]), ["quotes"]),
@@ -96,6 +99,18 @@ def test_a_mistake_is_one_line_that_names_it(arguments, words):
     assert "\n" not in str(error.value)
 
 
+def test_a_comma_in_quotes_separates_nothing():
+    """Parts of a model may be named with commas between them, as by --freeze."""
+    text = """freeze="encoder,text",hidden_size=8,learning_rate_scale='body=0.1, text=0.5',optimizer=o'neil,dropout=0"""
+    assert hyperparameters.parse(text) == {
+        "freeze": "encoder,text",
+        "hidden_size": 8,
+        "learning_rate_scale": "body=0.1, text=0.5",
+        "optimizer": "o'neil",
+        "dropout": 0,
+    }
+
+
 def test_an_unknown_set_shows_the_nearest():
     with pytest.raises(UserError, match="multimodel_tiny"):
         settings.resolve("multimodel_tinny")
@@ -104,6 +119,19 @@ def test_an_unknown_set_shows_the_nearest():
 def test_the_table_shows_what_is_not_default():
     table = settings.settings_table(settings.resolve("multimodel_base", "label_smoothing=0.1"))
     assert [line.split() for line in table.splitlines()[2:3]] == [["label_smoothing", "0.1", "--hparams"]]
+
+
+def test_the_table_says_what_has_no_effect():
+    """Of what was given; a set may have values for what it switches off."""
+    given = "mixture_temperature=3.0,use_experts=False,num_experts=4,dropout=0.1,audio_time_mask_share=0.3"
+    table = settings.settings_table(settings.resolve("multimodel_tiny", given))
+    assert [line for line in table.splitlines() if "no effect" in line] == [
+        "audio_time_mask_share has no effect where audio_time_masks=0",
+        "mixture_temperature has no effect where mixture=fixed",
+        "num_experts has no effect where use_experts=False",
+    ]
+    for name in ("multimodel_tiny_no_moe", "multimodel_base_no_convolutions", "multimodel_base"):
+        assert "no effect" not in settings.settings_table(settings.resolve(name))
 
 
 @given(st.data())

@@ -32,6 +32,7 @@ CORE = (
     "problem",
     "mixture",
     "hyperparameters",
+    "hyperparameter_effects",
     "hyperparameter_limits",
     "vocabulary",
     "startup",

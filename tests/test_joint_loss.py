@@ -16,6 +16,7 @@ from t2t_multimodel.mixture import LossBalance
 from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.joint_loss import surgery
 from t2t_multimodel.training.optimizer import make_optimizer
+from t2t_multimodel.training.parts import set_parts
 
 
 def balance(kind, **changes):
@@ -113,6 +114,20 @@ def test_gradients_that_agree_or_are_zero_are_averaged():
 def test_surgery_of_one_draw_is_refused():
     with pytest.raises(UserError, match="set gradient_accumulation_steps to 2 or more too"):
         hyperparameters.override(HParams(), {"gradient_surgery": True}, "here")
+
+
+def test_surgery_of_a_frozen_body_is_refused():
+    """Nothing else has its gradients projected."""
+    changes = {"gradient_surgery": True, "gradient_accumulation_steps": 2}
+    with pytest.raises(UserError, match="freeze='text,body' leaves that as it is; set gradient_surgery=False"):
+        hyperparameters.override(HParams(), changes | {"freeze": "text,body"}, "here")
+    hparams = replace(NO_EXPERTS, **changes, freeze="encoder,mixer,decoder")
+    hyperparameters.validate(hparams)  # by names of its pieces it is known with the model
+    model = make_model(hparams, [TRANSLATION])
+    with pytest.raises(UserError, match="leaves nothing of it to train; set gradient_surgery=False"):
+        set_parts(model, make_optimizer(hparams, model.trainable_variables), hparams)
+    model = make_model(replace(hparams, freeze="encoder"), [TRANSLATION])
+    set_parts(model, make_optimizer(hparams, model.trainable_variables), model.hparams)
 
 
 # ---- In the trainer's steps, on the backend at hand

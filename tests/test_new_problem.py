@@ -10,10 +10,12 @@ from table_files import png, tar, wav
 from t2t_multimodel.cli import datagen, new_problem, trainer
 from t2t_multimodel.data_gen.readers.tables import TableFormat
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.modalities import Numbers
 from t2t_multimodel.survey import columns as kinds
 from t2t_multimodel.survey.choice import choose
 from t2t_multimodel.survey.columns import profile
 from t2t_multimodel.survey.layout import find_layout
+from t2t_multimodel.survey.source import declaration
 
 WORDS = "soup bread fish cake rice milk salt corn".split()
 
@@ -51,6 +53,18 @@ def test_text_and_classes_text_and_numbers(tmp_path):
     choice = looked_at(file, targets="stars")
     assert (choice.inputs, choice.targets_kind) == ("review", kinds.LABEL)
     assert looked_at(file, targets="price").targets_kind == kinds.NUMBER
+
+
+@pytest.mark.parametrize("offset", [0.0, 101325.0, 12345678.0])
+def test_numbers_are_declared_as_they_vary(offset, tmp_path):
+    """However far from 0: by a mean rounded to six digits, targets could begin many deviations away."""
+    rows = [{"text": text, "value": offset + i % 50 / 10} for i, text in enumerate(sentences(200))]
+    layout = find_layout([str(jsonl(tmp_path / "train.jsonl", rows))], TableFormat())
+    found, _, _ = profile(layout.tables["train"], layout.form, 1000)
+    choice = choose(found, inputs="text", targets="value", targets_are="numbers")
+    attributes, _ = declaration(choice, layout, found["value"], None)
+    numbers = eval(attributes["targets"], {"Numbers": Numbers})
+    assert abs(numbers.mean[0] - (offset + 2.45)) < 0.01 and numbers.scale[0] == pytest.approx(1.443, rel=1e-2)
 
 
 def test_pictures_in_a_webdataset_with_captions(tmp_path):

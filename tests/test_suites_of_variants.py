@@ -51,6 +51,15 @@ def test_no_run_is_compared_with_itself():
         kinds_of("blocks", use_experts=False, use_attention=False, use_convolutions=False)
     with pytest.raises(UserError, match=r"has no attention itself; .* in --hparams \(use_attention\)"):
         kinds_of("paper_tables", use_attention=False)
+    of_classes = lambda **changes: [
+        kind.name
+        for kind in plan.with_own_blocks(
+            "blocks", plan.kinds_of("blocks", PROBLEMS), replace(HPARAMS, **changes), writes=False
+        )
+    ]
+    assert of_classes() == [plan.JOINT, plan.NO_EXPERTS, plan.NO_CONVOLUTIONS], "attention is in mixer and decoder"
+    assert of_classes(encoder_experts=0) == [plan.JOINT, plan.NO_CONVOLUTIONS]
+    assert of_classes(encoder_blocks=0) == [plan.JOINT, plan.NO_EXPERTS]
     assert len(kinds_of("paper_tables", use_convolutions=False)) == len(kinds_of("paper_tables"))
 
 
@@ -141,6 +150,13 @@ def test_ways_to_balance_are_valid_and_differ_from_the_joint_run():
     assert draws["temperature"]["tiny_ende"] == pytest.approx(1000**0.2 / (1000**0.2 + 3 * 10**0.2))
 
 
+def test_a_frozen_body_has_no_gradients_for_surgery():
+    joint = plan.Kind(plan.JOINT, ("tiny_ende", "tiny_parse"))
+    hparams = replace(HPARAMS, freeze="body")
+    kinds = balancing.kinds(joint, parse("tiny_ende,tiny_parse"), hparams, {"tiny_ende": 1000, "tiny_parse": 10})
+    assert [kind.name for kind in kinds] == [name for name in balancing.WORDS if name != balancing.SURGERY]
+
+
 def test_runs_are_as_long_as_take_the_time_of_the_joint_run():
     """Trees take three times as long as sentences, and two draws twice as long as one."""
     parts = lambda factor: {"tiny_ende": {"step": 0.1 * factor}, "tiny_parse": {"step": 0.3 * factor}}
@@ -157,11 +173,11 @@ def test_runs_are_as_long_as_take_the_time_of_the_joint_run():
     }
 
 
-def small_suite(name, data, tmp_path, seeds=1, workers=1, **changes):
+def small_suite(name, data, tmp_path, seeds=1, workers=1, problems="tiny_ende,tiny_image", grid="", **changes):
     """A suite of two problems, as the command opens it."""
     return open_suite(
         name,
-        parse("tiny_ende,tiny_image"),
+        parse(problems),
         Resolved(replace(HPARAMS, **changes)),
         data_dir=data,
         output_dir=tmp_path,
@@ -170,7 +186,17 @@ def small_suite(name, data, tmp_path, seeds=1, workers=1, **changes):
         seeds=seeds,
         places=[({}, (0,))] * workers,
         identity={"model": "multimodel", "backend": "tensorflow", "version": "0"},
+        grid=grid,
     )
+
+
+def test_suites_of_classes_alone_have_no_runs_without_attention(data, tmp_path):
+    names = lambda problems: [k.name for k in small_suite("blocks", data, tmp_path, problems=problems).kinds]
+    assert plan.NO_ATTENTION in names("tiny_ende,tiny_image")
+    assert names("tiny_image") == [plan.JOINT, plan.NO_EXPERTS, plan.NO_CONVOLUTIONS]
+    grid = "num_heads=1|2,decoder_blocks=1|2,encoder_blocks=1|2"
+    suite = small_suite("efficiency", data, tmp_path, problems="tiny_image", grid=grid)
+    assert [kind.name for kind in suite.kinds] == [plan.JOINT, "encoder_blocks=1"]
 
 
 @pytest.mark.parametrize("budget", [None, 600.0])

@@ -10,8 +10,10 @@ import pytest
 from small_world import HPARAMS, PROBLEMS, make_data, make_trainer, weights
 
 from t2t_multimodel.errors import DivergedError, UserError
+from t2t_multimodel.mixture import LossAverages
 from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.checks import check_update
+from t2t_multimodel.training.joint_loss import objective_of
 
 pytestmark = pytest.mark.slow  # its runs of a dozen updates each compile their programs
 
@@ -149,6 +151,22 @@ def test_a_loss_of_zero_is_no_error_where_a_problem_may_have_been_learnt():
     batch.position = 4
     with pytest.raises(UserError, match="exactly 0"):
         check_update(5, [batch], [{"loss": 0.0, "weight": 8.0}])
+
+
+def test_a_batch_of_unknown_targets_is_passed_over():
+    """NaN is not counted; it may be all there is in a small batch."""
+    batch = types.SimpleNamespace(problem="prices", epoch=0, position=4)
+    batch.arrays = {"targets": np.array([[np.nan], [0.0]], np.float32), "inputs": np.ones([2, 3], np.int32)}
+    nothing = {"loss": 0.0, "weight": 0.0, "cross_entropy": 0.0}
+    check_update(5, [batch], [nothing])
+    losses = LossAverages(["prices"])
+    losses.record("prices", objective_of(nothing, 0.0))
+    losses.record("prices", 2.0)
+    losses.record("prices", 1.0)
+    assert losses.relative()[0] < 1.0, "the first loss is that of the first known target"
+    batch.arrays["targets"] = np.zeros([2, 1], np.float32)
+    with pytest.raises(UserError, match="without targets"):
+        check_update(5, [batch], [nothing])
 
 
 def test_what_finds_the_best_needs_evaluations(data, tmp_path):

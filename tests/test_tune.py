@@ -15,7 +15,7 @@ from small_run import arguments
 
 from t2t_multimodel import hyperparameters
 from t2t_multimodel.cli import settings, tune
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.errors import DIVERGED, UserError
 from t2t_multimodel.hparams.multimodel import multimodel_tiny
 from t2t_multimodel.hyperparameters import HParams
 from t2t_multimodel.training import checkpoints
@@ -147,7 +147,7 @@ def test_what_is_suggested_is_valid_and_prints_as_it_was_tried(data):
 
 def test_every_declared_range_is_one_that_its_field_can_have():
     for name, declared in hyperparameters.declared_ranges().items():
-        assert space.parse(name, HParams())[0].range == declared
+        assert space.parse(name, replace(HParams(), mixture="size", loss_balance="uncertainty"))[0].range == declared
 
 
 # ---- The objective
@@ -285,7 +285,7 @@ def test_trials_that_fail_or_diverge(tmp_path):
         assert tuning.best() is None
     reported = []
     with search(tmp_path / "b") as tuning:
-        tuning.run(lambda v, f: Fails("the loss is nan (problem p)", v), 5, on_result=reported.append)
+        tuning.run(lambda v, f: Fails(f"the weights w are not finite; {DIVERGED}", v), 5, on_result=reported.append)
     assert [r.state for r in reported] == ["pruned"] * 5
 
 

@@ -7,6 +7,7 @@ import os
 
 from t2t_multimodel import hyperparameters
 from t2t_multimodel.errors import UserError
+from t2t_multimodel.hyperparameter_effects import without_effect, words
 
 _NOTHING = object()  # no value of an hparam
 
@@ -40,7 +41,9 @@ def resolve(hparams_set, hparams="", gin_files=(), gin_bindings=(), train_steps=
 
 
 def settings_table(resolved):
-    """An aligned table of the values that differ from the defaults of `HParams` or were given, with their sources."""
+    """An aligned table of the values that differ from the defaults of `HParams` or were given, with their sources; and
+    which of those that were given decide nothing.
+    """
     from t2t_multimodel.training.reporting import format_table
 
     rows = [
@@ -50,7 +53,12 @@ def settings_table(resolved):
     ]
     others = len(hyperparameters.field_types()) - len(rows)
     table = format_table([("hparam", "value", "from"), *rows])
-    return f"{table}\n{others} more have their defaults; all of them: hparams.json in the run directory"
+    idle = [
+        f"{name} has no effect where {words(resolved.hparams, by)}\n"
+        for name, by in sorted(without_effect(resolved.hparams).items())
+        if not resolved.sources.get(name, "set").startswith("set")
+    ]
+    return f"{table}\n{''.join(idle)}{others} more have their defaults; all of them: hparams.json in the run directory"
 
 
 def _gin_values(files, bindings):

@@ -13,6 +13,7 @@ Examples:
       --hparams_range=blocks --equal_arithmetic --trials=40
 """
 
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -35,7 +36,7 @@ command.integer("train_steps", None, "steps of each trial; default: the hparam t
 command.group("What to try")
 command.text(
     "hparams_range",
-    "learning_rate,weight_decay,dropout",
+    "learning_rate,weight_decay,dropout",  # `space.DEFAULT`
     "search space, separated by commas: "
     "name=LOW:HIGH, name=LOW:HIGH:log, name=LOW:HIGH:STEP, name=A|B, or only a name for the range "
     'declared for the field; "blocks": how many blocks of each kind (convolution, attention, experts)',
@@ -62,7 +63,12 @@ command.integer("seed", 0, "seed of the proposals and of every run", at_least=0)
 
 command.group("Evaluation")
 command.integer("eval_interval", None, "updates between evaluations; default: a fifth of the updates", at_least=1)
-command.integer("eval_batches", 4, "batches of each problem in an evaluation; 0 = all", at_least=0)
+command.integer(
+    "eval_batches",
+    4,
+    "batches of each problem in an evaluation, of the set's batch_examples if that is searched; 0 = all",
+    at_least=0,
+)
 command.integer(
     "startup_trials", 4, "number of random trials at the start; no trial is pruned before they have ended", at_least=1
 )
@@ -134,6 +140,7 @@ def _tune(flags):
         flags.seed,
         flags.startup_trials,
         keep_checkpoints=flags.keep_checkpoints,
+        base=dataclasses.asdict(base),
     ) as search:
         print(f"{objective}, to {objective.direction}; {search.ended()} trials have ended")
         print(f"  {decides['hparams_range']}")
@@ -159,6 +166,8 @@ def _starter(flags, base, model, eval_interval, objective, names, equal):
             interval = -(-steps * eval_interval // base.train_steps)
             intervals = (interval, eval_interval)
             values = hyperparameters.in_proportion(base, steps / base.train_steps, values)
+        # As many examples for all trials, up to whole batches: by few of them a trial may be the best by chance.
+        eval_batches = -(-flags.eval_batches * base.batch_examples // hparams.batch_examples)
         changes = ",".join(filter(None, [flags.hparams, *(f"{n}={value!r}" for n, value in values.items())]))
         arguments = [
             f"--problem={flags.problem}",
@@ -170,7 +179,7 @@ def _starter(flags, base, model, eval_interval, objective, names, equal):
             f"--train_steps={steps}",
             f"--seed={flags.seed}",
             f"--eval_interval={interval}",
-            f"--eval_batches={flags.eval_batches}",
+            f"--eval_batches={eval_batches}",
             f"--save_interval={interval}",
             "--keep_checkpoints=1",
             f"--log_interval={max(1, interval // 4)}",

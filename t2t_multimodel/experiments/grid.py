@@ -10,22 +10,15 @@ from t2t_multimodel import hyperparameters
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import plan
 from t2t_multimodel.experiments.choices import HELD_EQUAL
+from t2t_multimodel.hyperparameter_effects import NUMBERS_OF_EXPERTS, SILENCED
 
 DEFAULT = "num_experts=0|4|8|16|32|60,experts_per_token=1|2|4,num_heads=1|2|4|8"
 _FLAG = "--grid"
-_NUMBERS_OF_EXPERTS = ("encoder_experts", "decoder_experts")  # mixtures; without any there are no experts either
-# Switch → the hparams that decide nothing where it is off; see `_silenced` for decoder_blocks.
-SILENCED = {
-    "use_experts": (
-        *("num_experts", "experts_per_token", "expert_filter_size", "expert_capacity_factor", "expert_groups"),
-        *("expert_balance_weight", *_NUMBERS_OF_EXPERTS),
-    ),
-    "use_attention": ("num_heads",),
-    "use_convolutions": (
-        *("encoder_blocks", "attention_blocks", "mixer_blocks", "small_kernel", "large_kernel", "large_dilation"),
-        "dropout",
-    ),
-}
+# What decides nothing where no problem has text targets: there is no mixer and no decoder.
+OF_WRITING = (
+    *("use_attention", "num_heads", "attention_blocks", "mixer_blocks", "decoder_blocks", "decoder_attentions"),
+    "decoder_experts",
+)
 _MOST = 2000  # points
 
 
@@ -53,12 +46,12 @@ def parse(text):
     return grid
 
 
-def kinds(grid, base, joint):
+def kinds(grid, base, joint, writes=True):
     """The kinds of joint runs of a grid.
 
     Args:
       grid: of `parse`. base: the `HParams` of the joint run. joint: its `Kind`, which is a point too, with values of
-        its own.
+        its own. writes: whether a problem has text targets.
 
     Returns:
       {name of a kind: {hparam of the grid: its value, or None where it decides nothing}}, of the joint run too; and the
@@ -71,20 +64,20 @@ def kinds(grid, base, joint):
     first, *others = grid
     if (count := _count(grid)) > _MOST:
         raise UserError(f"{_FLAG} has {count:,} points; {_MOST:,} are the most")
-    points = {joint.name: _values(grid, base)}
-    found, seen, refused = [], {_model(base)}, None
+    points = {joint.name: _values(grid, base, writes)}
+    found, seen, refused = [], {_model(base, writes)}, None
     for value in grid[first]:
         for rest in itertools.product(*(reversed(grid[name]) for name in others)):
-            changes = _effective({first: value, **dict(zip(others, rest))}, base)
+            changes = _effective({first: value, **dict(zip(others, rest))}, base, writes)
             try:
                 hparams = hyperparameters.override(base, changes, _FLAG)
             except UserError as error:  # more experts a token than there are, heads that do not divide, …
                 refused = refused or error
                 continue
-            if _model(hparams) in seen:
+            if _model(hparams, writes) in seen:
                 continue
-            seen.add(_model(hparams))
-            point = _values(grid, hparams)
+            seen.add(_model(hparams, writes))
+            point = _values(grid, hparams, writes)
             name = ", ".join(f"{name}={value}" for name, value in point.items() if value is not None)
             points[name] = point
             structure = f"{plan.GRID}{first}={value}"
@@ -101,7 +94,7 @@ def _count(grid):
     return count
 
 
-def _effective(changes, base):
+def _effective(changes, base, writes):
     """The changes that decide anything: 0 experts are `use_experts=False`, and other numbers switch them on, unless the
     grid has the switch.
     """
@@ -110,44 +103,50 @@ def _effective(changes, base):
     elif "num_experts" in changes and not base.use_experts and "use_experts" not in changes:
         changes = changes | {"use_experts": True}
     hparams = dataclasses.replace(base, **changes)
-    stays = _NUMBERS_OF_EXPERTS if hparams.use_experts else ()  # two zeros are the switch
-    return {name: value for name, value in changes.items() if name in stays or name not in _silenced(hparams)}
+    stays = NUMBERS_OF_EXPERTS if hparams.use_experts else ()  # two zeros are the switch
+    return {name: value for name, value in changes.items() if name in stays or name not in _silenced(hparams, writes)}
 
 
-def _has_experts(hparams):
-    return hparams.use_experts and any(getattr(hparams, name) for name in _NUMBERS_OF_EXPERTS)
+def _has_experts(hparams, writes):
+    return hparams.use_experts and any(getattr(hparams, name) for name in _numbers_of_experts(writes))
 
 
-def _silenced(hparams):
-    """The hparams that decide nothing, since what they are of is switched off."""
-    on = {switch: getattr(hparams, switch) for switch in SILENCED} | {"use_experts": _has_experts(hparams)}
+def _numbers_of_experts(writes):
+    return NUMBERS_OF_EXPERTS if writes else ("encoder_experts",)
+
+
+def _silenced(hparams, writes):
+    """The hparams that decide nothing, since what they are of is switched off, or is not in the model."""
+    on = {switch: getattr(hparams, switch) for switch in SILENCED} | {"use_experts": _has_experts(hparams, writes)}
     names = {name for switch in SILENCED if not on[switch] for name in SILENCED[switch]}
+    if not writes:
+        names.update(OF_WRITING)
     if not hparams.use_convolutions and hparams.decoder_attentions:  # else there are as many attentions
         names.add("decoder_blocks")
     return names
 
 
-def _model(hparams):
+def _model(hparams, writes):
     """The `HParams` with the defaults of what decides nothing: equal for equal models."""
-    default, silenced = type(hparams)(), _silenced(hparams)
+    default, silenced = type(hparams)(), _silenced(hparams, writes)
     hparams = dataclasses.replace(hparams, decoder_attentions=hparams.decoder_attentions or hparams.decoder_blocks)
-    if not _has_experts(hparams):
+    if not _has_experts(hparams, writes):
         hparams = dataclasses.replace(hparams, use_experts=False)
     return dataclasses.replace(hparams, **{name: getattr(default, name) for name in silenced})
 
 
-def _values(grid, hparams):
+def _values(grid, hparams, writes):
     """{hparam of the grid: its value, or None where it decides nothing}.
 
     That there are no experts is the value of one hparam which can say so, or 0 in both parts of the body.
     """
     values = {name: getattr(hparams, name) for name in grid}
-    values |= {name: None for name in _silenced(hparams) if name in grid}
-    if not _has_experts(hparams):
+    values |= {name: None for name in _silenced(hparams, writes) if name in grid}
+    if not _has_experts(hparams, writes):
         if "use_experts" in grid:
             values["use_experts"] = False
         elif "num_experts" in grid and (0 in grid["num_experts"] or not hparams.use_experts):
             values["num_experts"] = 0
         else:
-            values |= {name: 0 for name in _NUMBERS_OF_EXPERTS if name in grid}
+            values |= {name: 0 for name in _numbers_of_experts(writes) if name in grid}
     return values

@@ -114,14 +114,16 @@ def blocks(problems, roles, single_changes):
     return [_joint(problems), *(_without_block(problems, name) for name in LEFT_OUT)]
 
 
-def with_own_blocks(suite, kinds, hparams):
+def with_own_blocks(suite, kinds, hparams, writes=True):
     """The kinds but for those without a kind of block that the model of `hparams` lacks anyway, which would be compared
     with themselves.
+
+    Args: writes: whether a problem has text targets; else the model has no mixer and no decoder, and so no attention.
 
     Raises:
       UserError: the suite's claims need such a block, or no kind of block is left.
     """
-    lacking = [kind.name for kind in kinds if kind.name in LEFT_OUT and not _has_block(hparams, kind.name)]
+    lacking = [kind.name for kind in kinds if kind.name in LEFT_OUT and not _has_block(hparams, kind.name, writes)]
     left = [kind for kind in kinds if kind.name not in lacking]
     if lacking and (suite == "paper_tables" or len(left) < 2):
         raise UserError(
@@ -132,9 +134,11 @@ def with_own_blocks(suite, kinds, hparams):
     return left
 
 
-def _has_block(hparams, name):
-    numbers = [getattr(hparams, each) for each in BLOCKS_OF.get(name, ())]
-    return getattr(hparams, LEFT_OUT[name]) and (not numbers or any(numbers))
+def _has_block(hparams, name, writes):
+    if name == NO_ATTENTION:
+        return hparams.use_attention and writes
+    numbers = [getattr(hparams, each) for each in BLOCKS_OF[name] if writes or each.startswith("encoder_")]
+    return getattr(hparams, LEFT_OUT[name]) and any(numbers)
 
 
 def joint_alone(problems, roles, single_changes):

@@ -316,7 +316,9 @@ def open_suite(
     _check_mean(name, stores)
     hparams = resolved.hparams
     played = roles.find_roles(stores, roles.parse_roles(named_roles, stores))
-    kinds = plan.with_own_blocks(name, plan.kinds_of(name, mixture.problem_names, played, single_changes), hparams)
+    writes = any(store.spec.targets.uses_vocabulary for store in stores.values())
+    kinds = plan.kinds_of(name, mixture.problem_names, played, single_changes)
+    kinds = plan.with_own_blocks(name, kinds, hparams, writes)
     sizes, points, values = {}, {}, {}
     if hparams.mixture == "size" or name == "balancing":
         for problem, store in stores.items():
@@ -325,7 +327,7 @@ def open_suite(
     shares = plan.shares_of(mixture, hparams, sizes)
     if name == "efficiency":
         values = grids.parse(grid)
-        points, more = grids.kinds(values, hparams, kinds[0])
+        points, more = grids.kinds(values, hparams, kinds[0], writes)
         kinds += more
     elif name == "balancing":
         kinds += balancing.kinds(kinds[0], mixture, hparams, sizes)

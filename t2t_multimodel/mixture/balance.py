@@ -31,7 +31,7 @@ class LossBalance:
         return dict(zip(self.problems, (weights / weights.mean()).tolist()))
 
     def record(self, problem, loss):
-        """Tells the training loss of one draw; ignores one that is not finite (the trainer stops at it)."""
+        """Tells the training loss of one draw; ignores one that is not finite: of targets that are unknown."""
         if math.isfinite(loss):
             self._rule.record(problem, float(loss))
 

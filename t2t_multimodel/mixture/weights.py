@@ -39,7 +39,7 @@ class LossAverages:
         self.problems = tuple(problems)
 
     def record(self, problem, loss):
-        """Adds the loss of one step; ignores a loss that is not finite (the trainer stops at it)."""
+        """Adds the loss of one step; ignores one that is not finite: of targets that are unknown."""
         loss = float(loss)
         if math.isfinite(loss):
             self._first.setdefault(problem, loss)

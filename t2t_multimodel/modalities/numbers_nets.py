@@ -26,7 +26,9 @@ class NumbersEncoder(ModalityNet):
         values = arrays["values"]
         known = values == values  # not NaN
         z = (ops.where(known, values, 0.0) - self.mean) / self.deviation
-        x = ops.where(known[..., None], z[..., None] * self.weight + self.offset, ops.convert_to_tensor(self.unknown))
+        # Keras reads the weights of the layer that is called first in 16 bits, where the precision is mixed.
+        weight, offset, unknown = (ops.cast(v, "float32") for v in (self.weight, self.offset, self.unknown))
+        x = ops.where(known[..., None], z[..., None] * weight + offset, unknown)
         return ops.cast(x, self.compute_dtype), ops.ones_like(z, dtype="float32"), None
 
 

@@ -46,8 +46,8 @@ class Column:
     longest: int = 0
     words: int = 0
     long_texts: int = 0  # of `LONG_TEXT` words and more
-    total: float = 0.0  # of numbers
-    squares: float = 0.0
+    mean: float = 0.0  # of numbers
+    squares: float = 0.0  # of their differences from the mean (Welford: they may be far from 0, and vary little)
     examples: list = dataclasses.field(default_factory=list)
 
     def add(self, value):
@@ -64,8 +64,9 @@ class Column:
             for text in value if isinstance(value, list) else [value]:
                 self._add_text(str(text))
             if kind == NUMBER:
-                self.total += float(value)
-                self.squares += float(value) * float(value)
+                difference = float(value) - self.mean
+                self.mean += difference / self.kinds[NUMBER]
+                self.squares += difference * (float(value) - self.mean)
         if self.values is not None and kind in (TEXT, NUMBER):
             self.values[str(value)] += 1
             if len(self.values) > _MOST_DISTINCT:
@@ -121,8 +122,7 @@ class Column:
 
     @property
     def mean_and_deviation(self):
-        mean = self.total / self.filled
-        return mean, math.sqrt(max(self.squares / self.filled - mean * mean, 0.0))
+        return self.mean, math.sqrt(self.squares / max(1, self.kinds[NUMBER]))
 
     def described(self):
         """What it holds, in words."""

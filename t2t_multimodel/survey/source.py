@@ -1,6 +1,7 @@
 """The Python file of a problem over a table or another corpus."""
 
 import json
+import math
 import os
 
 from t2t_multimodel.registry import snake_case
@@ -113,7 +114,10 @@ def _targets(choice, column):
     if choice.targets_kind == kinds.LABEL:
         return "Label()"
     if choice.targets_kind == kinds.NUMBER:
-        mean, deviation = (float(f"{value:.6g}") for value in column.mean_and_deviation)
+        mean, deviation = column.mean_and_deviation
+        # Digits down to a thousandth of the deviation, from which targets are counted.
+        digits = 6 if not deviation else max(6, math.ceil(math.log10(max(abs(mean) / deviation, 1.0))) + 3)
+        mean, deviation = float(f"{mean:.{digits}g}"), float(f"{deviation:.6g}")
         return f"Numbers(({literal(choice.targets)},), mean=({mean!r},), scale=({deviation or 1.0!r},))"
     return _text(choice.languages[1])
 

@@ -4,6 +4,8 @@ Surgery is PCGrad (Yu et al. 2020, "Gradient Surgery for Multi-Task Learning", a
 several draws at once, so `gradient_accumulation_steps` of 2 or more.
 """
 
+import math
+
 from keras import ops
 
 _TINY = 1e-20
@@ -24,7 +26,11 @@ def objective_of(report, ctc_weight):
     """What an update descended for its problem, unweighed and without the balancing loss.
 
     Args: report: of `Step.update`.
+
+    Returns: NaN where no target of the batch is known.
     """
+    if not report["weight"]:
+        return math.nan
     if "ctc_loss" not in report:
         return report["cross_entropy"]
     return (1.0 - ctc_weight) * float(report["cross_entropy"]) + ctc_weight * float(report["ctc_loss"])

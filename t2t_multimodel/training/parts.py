@@ -7,7 +7,7 @@ path (`encoder`, `experts`, `decoder/block0`).
 from keras import ops
 
 from t2t_multimodel.errors import UserError, unknown_name
-from t2t_multimodel.hyperparameter_limits import scales_by_part
+from t2t_multimodel.hyperparameter_limits import frozen_parts, scales_by_part
 
 
 def set_parts(model, optimizer, hparams):
@@ -19,11 +19,11 @@ def set_parts(model, optimizer, hparams):
       model: a built model. optimizer: the Keras optimizer of its trainable variables.
 
     Raises:
-      UserError: a part that the model lacks, or a problem has no weight left to train.
+      UserError: a part that the model lacks, or a problem has no weight left to train, or gradient surgery has none.
     """
     if not hparams.freeze and not hparams.learning_rate_scale:
         return
-    frozen = _chosen(model, hparams.freeze.replace(",", " ").split(), "freeze")
+    frozen = _chosen(model, frozen_parts(hparams), "freeze")
     scales = {}  # id of a variable → factor; a later part has the last word
     for name, factor in scales_by_part(hparams.learning_rate_scale).items():
         scales |= dict.fromkeys(_chosen(model, [name], "learning_rate_scale"), factor)
@@ -33,6 +33,11 @@ def set_parts(model, optimizer, hparams):
     for spec in model.specs.values() if frozen else ():
         if not model.trainable_variables_for(spec):
             raise UserError(f"freeze={hparams.freeze!r} leaves nothing of {spec.name} to train; freeze fewer parts")
+    if hparams.gradient_surgery and not model.body_variables:
+        raise UserError(
+            f"gradient_surgery is of the gradients of the body, and freeze={hparams.freeze!r} leaves nothing of it to "
+            "train; set gradient_surgery=False, or freeze fewer parts"
+        )
     scales = {i: factor for i, factor in scales.items() if factor != 1 and i not in frozen}
     if scales:
         _scale_updates(optimizer, scales)

@@ -10,12 +10,13 @@ uninterrupted one.
 
 import contextlib
 import dataclasses
+import json
 import time
 import warnings
 from pathlib import Path
 
 from t2t_multimodel import locks
-from t2t_multimodel.errors import UserError
+from t2t_multimodel.errors import DIVERGED, UserError
 from t2t_multimodel.files import remove_folder
 from t2t_multimodel.tuning import storage
 
@@ -40,7 +41,16 @@ class Search:
     """Opens or continues the search in a folder; only one process at a time."""
 
     def __init__(
-        self, output_dir, dimensions, objective, settings, seed=0, startup_trials=4, warmup_steps=0, keep_checkpoints=0
+        self,
+        output_dir,
+        dimensions,
+        objective,
+        settings,
+        seed=0,
+        startup_trials=4,
+        warmup_steps=0,
+        keep_checkpoints=0,
+        base=None,
     ):
         """
         Args:
@@ -50,6 +60,7 @@ class Search:
           startup_trials: number of random trials at the start; no trial is pruned before they have ended.
           warmup_steps: no trial is pruned before this step.
           keep_checkpoints: number of best trials that keep their checkpoints; 0: all.
+          base: {hparam: value} that the search starts from, which the name of a set alone does not say.
 
         Raises:
           UserError: optuna is missing, another process uses the folder, or the settings differ.
@@ -72,6 +83,7 @@ class Search:
         try:
             self.study = self._open(warmup_steps)
             self._check(settings)
+            self._check_base(json.loads(json.dumps(base or {})))
         except BaseException:
             self.close()
             raise
@@ -165,6 +177,21 @@ class Search:
             )
         storage.check_trials(path, self.study, self._objective.direction, self._values)
 
+    def _check_base(self, base):
+        """Raises `UserError` where a set is no longer what it was when the search began."""
+        before = self.study.user_attrs.get("base")
+        if before is None:  # of a search that begins, or began where this was not kept
+            self.study.set_user_attr("base", base)
+            return
+        if not isinstance(before, dict):
+            raise storage.damaged(self.folder / STORAGE_FILE, "the hparams of its search are damaged", storage.ADVICE)
+        changes = "; ".join(f"{n}: {before[n]} → {v}" for n, v in base.items() if n in before and before[n] != v)
+        if changes:
+            raise UserError(
+                f"{self.folder} holds a search that began with other values in its hparams set ({changes}); give "
+                "another --output_dir, or the set as it was to continue that search"
+            )
+
     def _next(self):
         """The trial that was running when the search was killed, or a new one."""
         optuna = self._optuna
@@ -215,7 +242,7 @@ class Search:
         if whole and value is not None:
             self._end(trial, states.COMPLETE, value)
             return done("complete", value)
-        diverged = "the loss is" in said
+        diverged = DIVERGED in said
         self._end(trial, states.PRUNED if diverged else states.FAIL)
         return done("pruned" if diverged else "failed", None, said)
 

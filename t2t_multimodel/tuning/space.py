@@ -5,7 +5,7 @@ hidden_size=64:256:64         64, 128, 192, 256
 learning_rate=1e-4:1e-2:log   uniform in the logarithm
 image_norm=features|picture   one of several values; also booleans and tuples: (16,32)|(32,64)
 dropout                       the range that the field declares in hyperparameters.py
-blocks                        how many blocks of each kind: all of `BLOCKS`, as they declare it
+blocks                        how many blocks of each kind: those of `BLOCKS` that decide anything, as they declare it
 """
 
 import ast
@@ -16,13 +16,16 @@ import textwrap
 
 from t2t_multimodel import hyperparameters
 from t2t_multimodel.errors import UserError, unknown_name
+from t2t_multimodel.hyperparameter_effects import without_effect, words
 from t2t_multimodel.hyperparameters import HParams, Range
 
 BLOCKS = (
     "encoder_blocks attention_blocks mixer_blocks decoder_blocks decoder_attentions encoder_experts decoder_experts"
 ).split()
+DEFAULT = "learning_rate,weight_decay,dropout"
 _FLAG = "--hparams_range"
 _DIGITS = 4  # significant digits of a value, so that the printed value is the one used
+_DIGITS_OF_STEPS = 10  # of a value at an increment, which may be small beside it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Dimension:
             step = int(step) or 1
             number = int(low) + step * round((number - low) / step)
             return number if number <= high else number - step
+        if step:
+            return min(float(f"{low + step * round((number - low) / step):.{_DIGITS_OF_STEPS}g}"), high)
         return min(max(float(f"{number:.{_DIGITS}g}"), low), high)
 
 
@@ -78,9 +83,9 @@ def parse(text, base):
       base: the `HParams` that the search starts from; the ends of every range must be valid in it.
 
     Raises:
-      UserError: an unknown hparam, a malformed or empty range, an invalid value.
+      UserError: an unknown hparam, a malformed or empty range, an invalid value, an hparam that decides nothing.
     """
-    dimensions = {}
+    dimensions, named = {}, set()
     given = [part.strip() for part in hyperparameters.split(text)]
     for part in [one for each in given for one in (BLOCKS if each == "blocks" else [each])]:
         name, equals, said = (piece.strip() for piece in part.partition("="))
@@ -92,8 +97,15 @@ def parse(text, base):
         if name in dimensions:
             raise UserError(f"{_FLAG}: {name} is given twice")
         dimensions[name] = _dimension(name, said, part.strip()) if equals else _declared(name)
+        named |= {name} if part in given and text != DEFAULT else set()
         for value in dimensions[name].ends:
             hyperparameters.override(base, {name: value}, f"{_FLAG}={part.strip()}")
+    for name, others in without_effect(base).items():
+        if name in dimensions and not dimensions.keys() & set(others):
+            if name in named:
+                where = words(base, others)
+                raise UserError(f"{_FLAG}: {name} decides nothing where {where}; leave it out, or change that")
+            del dimensions[name]
     if not dimensions:
         raise UserError(f"{_FLAG} is empty; for instance {_FLAG}=learning_rate=1e-4:1e-2:log,dropout=0:0.3")
     return list(dimensions.values())
