@@ -295,6 +295,20 @@ def test_a_request_that_never_ends_holds_up_neither_others_nor_the_end():
             assert process.wait(20) == 0
 
 
+def test_a_client_that_reads_no_answer_does_not_hold_up_the_end():
+    with server("--timeout=1") as process:
+        host, port = process.url.removeprefix("http://").split(":")
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.settimeout(20)
+            deaf.connect((host, int(port)))
+            deaf.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 4000)
+            time.sleep(0.5)  # the answers fill what the system keeps for the client, and the server waits for it
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+    assert not any("Traceback" in line for line in process.log)
+
+
 @pytest.mark.slow
 def test_sigterm_loses_no_answer():
     with server("--drain_seconds=1", delay=0.05) as process:

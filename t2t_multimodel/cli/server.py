@@ -11,7 +11,6 @@ Examples:
 
 import asyncio
 import contextlib
-import functools
 import os
 import signal
 import socket
@@ -51,6 +50,7 @@ command.integer("drain_seconds", 1, "after SIGTERM, time for load balancers to s
 command.standard_flags()
 
 _MOST_TOKEN_BYTES = 4096
+_TIMEOUTS_OF_A_REQUEST = 4  # it arrives, is parsed, its input is read, its answer is written: each has --timeout
 
 
 def main(argv=None):
@@ -110,8 +110,15 @@ def _serve(flags):
             if service.draining:  # asked twice
                 server.force_exit = True
                 return
-            close = functools.partial(setattr, server, "should_exit", True)
             tasks.add(asyncio.get_running_loop().create_task(drain(service, close, flags.drain_seconds)))
+
+        def close():
+            server.should_exit = True
+            asyncio.get_running_loop().call_later(_TIMEOUTS_OF_A_REQUEST * flags.timeout, leave)
+
+        def leave():  # clients that do not read their answers, which all are there by now
+            for connection in list(server.server_state.connections):
+                connection.transport.abort()
 
         tasks, failed = set(), []
         app = make_app(service, Access(flags.host, token), begin)
