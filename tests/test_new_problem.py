@@ -1,5 +1,6 @@
 """t2t-new-problem: what it takes files for, what it asks, what it writes; three first problems in three commands."""
 
+import ast
 import json
 import re
 import shlex
@@ -10,7 +11,6 @@ from table_files import png, tar, wav
 from t2t_multimodel.cli import datagen, new_problem, trainer
 from t2t_multimodel.data_gen.readers.tables import TableFormat
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.modalities import Numbers
 from t2t_multimodel.survey import columns as kinds
 from t2t_multimodel.survey.choice import choose
 from t2t_multimodel.survey.columns import profile
@@ -63,8 +63,9 @@ def test_numbers_are_declared_as_they_vary(offset, tmp_path):
     found, _, _ = profile(layout.tables["train"], layout.form, 1000)
     choice = choose(found, inputs="text", targets="value", targets_are="numbers")
     attributes, _ = declaration(choice, layout, found["value"], None)
-    numbers = eval(attributes["targets"], {"Numbers": Numbers})
-    assert abs(numbers.mean[0] - (offset + 2.45)) < 0.01 and numbers.scale[0] == pytest.approx(1.443, rel=1e-2)
+    declared = ast.parse(attributes["targets"], mode="eval").body.keywords
+    values = {argument.arg: ast.literal_eval(argument.value)[0] for argument in declared}
+    assert abs(values["mean"] - (offset + 2.45)) < 0.01 and values["scale"] == pytest.approx(1.443, rel=1e-2)
 
 
 def test_pictures_in_a_webdataset_with_captions(tmp_path):

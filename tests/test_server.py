@@ -306,6 +306,7 @@ def test_a_client_that_reads_no_answer_does_not_hold_up_the_end():
             time.sleep(0.5)  # the answers fill what the system keeps for the client, and the server waits for it
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
+    assert "1 × a client that does not read its answers was left" in process.log[-1]
     assert not any("Traceback" in line for line in process.log)
 
 

@@ -116,11 +116,16 @@ def _serve(flags):
             server.should_exit = True
             asyncio.get_running_loop().call_later(_TIMEOUTS_OF_A_REQUEST * flags.timeout, leave)
 
-        def leave():  # clients that do not read their answers, which all are there by now
+        def leave():
+            """Closes connections to clients that do not read their answers, which are all there by now.
+
+            `timeout_graceful_shutdown` of uvicorn ends in a traceback for each of them.
+            """
             for connection in list(server.server_state.connections):
                 connection.transport.abort()
+                left.append(connection)
 
-        tasks, failed = set(), []
+        tasks, failed, left = set(), [], []
         app = make_app(service, Access(flags.host, token), begin)
         server = _Server(
             uvicorn.Config(
@@ -128,7 +133,10 @@ def _serve(flags):
             )
         )
         server.run(sockets=[listener])
-    print("ended; every request that was taken on is answered", flush=True)
+    if left:
+        print(f"ended; {len(left):,} × a client that does not read its answers was left", flush=True)
+    else:
+        print("ended; every request that was taken on is answered", flush=True)
     return 0 if server.started and not failed else 1
 
 
