@@ -1,6 +1,7 @@
 """Promise: settings that are right each alone are right together, and a run that goes on is the one that was begun."""
 
 import contextlib
+import functools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,6 +18,8 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import choices
 from t2t_multimodel.hyperparameters import HParams, in_proportion
 from t2t_multimodel.input.mixture_stream import MixtureStream
+from t2t_multimodel.layers.experts import mixture
+from t2t_multimodel.layers.normalization import LayerNorm
 from t2t_multimodel.mixture import Mixture, MixtureSchedule
 from t2t_multimodel.modalities import Inputs, Numbers, ProblemSpec
 from t2t_multimodel.modalities.numbers_nets import NumbersEncoder
@@ -67,6 +70,21 @@ def test_numbers_alone_are_read_in_16_bits():
     found = keras.ops.convert_to_numpy(keras.ops.cast(x, "float32"))[:, 0]
     expected = np.stack([1985.0 * weight + offset, 1986.0 * weight + offset, unknown])
     np.testing.assert_allclose(found, expected, rtol=1e-2, atol=5e-2)
+
+
+def test_the_choice_of_experts_is_float32_in_16_bits(monkeypatch):
+    """Experts whose scores differ by less than neighbouring 16-bit numbers do: the better one takes the word."""
+    hparams = replace(HParams(), hidden_size=8, num_experts=2, experts_per_token=1, expert_filter_size=8)
+    monkeypatch.setattr(mixture, "LayerNorm", functools.partial(LayerNorm, dtype="mixed_bfloat16"))
+    layer = mixture.MixtureOfExperts(hparams, name="close_experts", dtype="mixed_bfloat16")
+    direction = np.linspace(0.5, 1.5, 8, dtype=np.float32)
+    layer.gate_weight.assign(np.stack([direction, direction * (1 + 2**-12)], axis=1))
+    words = np.random.default_rng(3).normal(size=[1, 64, 8])
+    normal = keras.ops.convert_to_numpy(keras.ops.cast(layer.norm(words), "float32"))
+    better = np.mean(normal @ direction > 0)
+    y, report = layer(words)
+    assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(report["load"]), [1 - better, better], atol=1e-6)
 
 
 # ---- Going on

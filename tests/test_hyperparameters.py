@@ -131,7 +131,10 @@ def test_the_table_says_what_has_no_effect():
         "num_experts has no effect where use_experts=False",
     ]
     for name in ("multimodel_tiny_no_moe", "multimodel_base_no_convolutions", "multimodel_base"):
-        assert "no effect" not in settings.settings_table(settings.resolve(name))
+        assert "no effect" not in settings.settings_table(settings.resolve(name), "tensorflow")
+    rows = settings.resolve("multimodel_tiny", "batch_rows_multiple=4")
+    assert "no effect" not in settings.settings_table(rows, "jax")
+    assert "batch_rows_multiple has no effect on TensorFlow" in settings.settings_table(rows, "tensorflow")
 
 
 @given(st.data())

@@ -6,12 +6,15 @@ import re
 import struct
 import subprocess
 import sys
+from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from t2t_multimodel.training import reporting
+from t2t_multimodel.training.loss_window import LossWindow
 from t2t_multimodel.training.metrics_log import EVENTS_FOLDER, MetricsLog, read_metrics
 from t2t_multimodel.training.reporting import Progress, format_seconds, format_table
 
@@ -85,6 +88,30 @@ def test_tensorboard_reads_the_events_and_forgets_what_a_resume_repeats(tmp_path
     assert (7, "tiny_image/train/loss") in values and (1, "run/train/tokens_per_second") in values
     restarts = [e.step for e in read if e.HasField("session_log")]
     assert restarts == [4]  # TensorBoard drops what it read for steps from there on
+
+
+def test_a_batch_without_known_targets_is_no_loss_of_zero():
+    """Also where a checkpoint was made between the batches, and by a version that did not count them."""
+
+    def report(loss, weight):
+        return {"loss": loss, "cross_entropy": loss, "weight": weight, "load_balance_loss": 1.0}
+
+    batches = [SimpleNamespace(problem=name, input_tokens=2, target_tokens=1) for name in ("years", "unknown")]
+    window, lines = LossWindow(), {}
+    window.add(batches, [report(3.0, 1.0), report(0.0, 0.0)], 1.0)
+    state = json.loads(json.dumps(window.state()))
+    del state["sums"]["years"]["without_targets"]
+    window = LossWindow()
+    window.restore(state)
+    window.add(batches[:1], [report(0.0, 0.0)], 1.0)
+    assert window.latest[0] == {}
+    window.add(batches, [report(5.0, 1.0), report(0.0, 0.0)], 1.0)
+    assert window.latest[0] == {"years": 5.0}
+    stream = SimpleNamespace(shares=lambda: {"years": (0.6, 0.6), "unknown": (0.4, 0.4)}, examples_seen=Counter())
+    log = SimpleNamespace(write=lambda step, values, problem=None: lines.update({problem: values}))
+    window.write(log, 3, stream, 0.1, 1.0)
+    assert (lines["years"]["cross_entropy"], lines["years"]["load_balance_loss"]) == (4.0, 1.0)
+    assert "loss" not in lines["unknown"] and lines["unknown"]["microbatches"] == 2
 
 
 def test_events_need_no_tensorflow(tmp_path):

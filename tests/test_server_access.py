@@ -46,6 +46,24 @@ def test_a_taken_port_is_said_before_anything_is_loaded(running, run_command):
     assert status == 2 and "Address already in use" in error and len(error.splitlines()) == 1
 
 
+def test_of_two_servers_begun_at_once_the_later_one_says_that_the_port_is_taken():
+    """Both have their address before the model is loaded; only one can listen to it after that."""
+    import uvicorn
+
+    from t2t_multimodel.cli.server import _bound, _run
+
+    async def app(scope, receive, send):
+        pass
+
+    with _bound("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with _bound("127.0.0.1", port) as second:
+            first.listen()
+            later = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+            with pytest.raises(UserError, match=f"--port={port}: another server began to listen there"):
+                _run(later, second)
+
+
 @pytest.mark.parametrize("flag", ["--host=..a", "--host=" + "a" * 300, "--host=a b", "--host=999.1.1.1", "--host="])
 def test_what_is_no_address_is_one_line(flag, run_command):
     from t2t_multimodel.cli import server as command

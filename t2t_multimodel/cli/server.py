@@ -11,6 +11,7 @@ Examples:
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -132,7 +133,7 @@ def _serve(flags):
                 app, log_level="warning", access_log=False, server_header=False, lifespan="on", proxy_headers=False
             )
         )
-        server.run(sockets=[listener])
+        _run(server, listener)
     if left:
         print(f"ended; {len(left):,} × a client that does not read its answers was left", flush=True)
     else:
@@ -151,6 +152,17 @@ def _Server(config):  # noqa: N802 - uvicorn is imported where it is used
             yield
 
     return Server(config)
+
+
+def _run(server, listener):
+    """Serves until the server ends; raises `UserError` where another process has begun to listen there meanwhile."""
+    try:
+        server.run(sockets=[listener])
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        host, port = listener.getsockname()[:2]
+        raise UserError(f"--host={host} --port={port}: another server began to listen there; give another") from None
 
 
 def _bound(host, port):

@@ -40,9 +40,9 @@ def resolve(hparams_set, hparams="", gin_files=(), gin_bindings=(), train_steps=
     return hyperparameters.resolve(hparams_set, stages)
 
 
-def settings_table(resolved):
+def settings_table(resolved, backend=None):
     """An aligned table of the values that differ from the defaults of `HParams` or were given, with their sources; and
-    which of those that were given decide nothing.
+    which of those that were given decide nothing, also because of the `backend`, where it is given.
     """
     from t2t_multimodel.training.reporting import format_table
 
@@ -53,9 +53,12 @@ def settings_table(resolved):
     ]
     others = len(hyperparameters.field_types()) - len(rows)
     table = format_table([("hparam", "value", "from"), *rows])
+    idle = {name: f"where {words(resolved.hparams, by)}" for name, by in without_effect(resolved.hparams).items()}
+    if backend == "tensorflow" and resolved.hparams.batch_rows_multiple > 1:
+        idle["batch_rows_multiple"] = "on TensorFlow, which trains on one device"
     idle = [
-        f"{name} has no effect where {words(resolved.hparams, by)}\n"
-        for name, by in sorted(without_effect(resolved.hparams).items())
+        f"{name} has no effect {where}\n"
+        for name, where in sorted(idle.items())
         if not resolved.sources.get(name, "set").startswith("set")
     ]
     return f"{table}\n{''.join(idle)}{others} more have their defaults; all of them: hparams.json in the run directory"

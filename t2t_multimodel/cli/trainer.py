@@ -16,6 +16,7 @@ Examples:
   t2t-trainer --registry_help
 """
 
+import os
 import sys
 
 from t2t_multimodel import compile_cache, startup
@@ -141,7 +142,8 @@ def _run_settings(flags):
     resolved = settings.resolve(
         flags.hparams_set, flags.hparams, flags.gin_file, flags.gin_bindings, flags.train_steps, flags.freeze
     )
-    print(f"model {model}; problems {_shares(problems)}; seed {flags.seed}\n{settings.settings_table(resolved)}")
+    table = settings.settings_table(resolved, os.environ.get("KERAS_BACKEND"))
+    print(f"model {model}; problems {_shares(problems)}; seed {flags.seed}\n{table}")
     return RunSettings(
         resolved=resolved,
         mixture=problems,

@@ -2,8 +2,8 @@
 
 import time
 
-_MEANS = ("loss", "cross_entropy", "load_balance_loss", "dropped_token_fraction")
-_WHERE_THERE = ("ctc_loss", "ctc_too_long")  # of problems that have them
+_OF_TARGETS = ("loss", "cross_entropy", "ctc_loss")  # means over the batches of which a target is known
+_OF_BATCHES = ("load_balance_loss", "dropped_token_fraction", "ctc_too_long")
 
 
 class LossWindow:
@@ -23,17 +23,20 @@ class LossWindow:
         self._norm += norm
         for batch, report in zip(batches, reports):
             sums = self._sums.setdefault(
-                batch.problem, dict.fromkeys(("microbatches", "input_tokens", "target_tokens", *report), 0.0)
+                batch.problem,
+                dict.fromkeys(("microbatches", "without_targets", "input_tokens", "target_tokens", *report), 0.0),
             )
+            without = not report["weight"]
             sums["microbatches"] += 1
+            sums["without_targets"] += without
             sums["input_tokens"] += batch.input_tokens
             sums["target_tokens"] += batch.target_tokens
             for name, value in report.items():
-                sums[name] += value
+                sums[name] += 0.0 if without and name in _OF_TARGETS else value
         tokens = sum(batch.input_tokens + batch.target_tokens for batch in batches)
         self._timed_steps += 1
         self._timed_tokens += tokens
-        self.latest = ({b.problem: r["cross_entropy"] for b, r in zip(batches, reports)}, tokens)
+        self.latest = ({b.problem: r["cross_entropy"] for b, r in zip(batches, reports) if r["weight"]}, tokens)
 
     def write(self, log, step, stream, rate, train_seconds):
         """Logs what was summed: of each problem drawn, and of the run; `train_seconds` is what the clock says."""
@@ -41,7 +44,9 @@ class LossWindow:
         seconds = max(time.monotonic() - self._started, 1e-9)
         for problem, sums in self._sums.items():
             planned, actual = shares[problem]
-            means = {name: sums[name] / sums["microbatches"] for name in (*_MEANS, *_WHERE_THERE) if name in sums}
+            with_targets = sums["microbatches"] - sums["without_targets"]
+            counts = dict.fromkeys(_OF_TARGETS, with_targets) | dict.fromkeys(_OF_BATCHES, sums["microbatches"])
+            means = {name: sums[name] / count for name, count in counts.items() if name in sums and count}
             log.write(
                 step,
                 means
@@ -65,4 +70,5 @@ class LossWindow:
     def restore(self, state):
         """Goes on where `state()` was taken."""
         self._steps, self._norm = int(state["steps"]), float(state["norm"])
-        self._sums = {problem: {n: float(v) for n, v in sums.items()} for problem, sums in state["sums"].items()}
+        older = {"without_targets": 0.0}  # what states of older versions lack
+        self._sums = {name: older | {n: float(v) for n, v in sums.items()} for name, sums in state["sums"].items()}

@@ -33,8 +33,9 @@ class MixtureOfExperts(Layer):
         self.num_experts, self.experts_per_token = h.num_experts, h.experts_per_token
         self.capacity_factor, self.groups = h.expert_capacity_factor, h.expert_groups
         size, filters = h.hidden_size, h.expert_filter_size
-        self.gate_weight = self.add_weight(shape=(size, self.num_experts), initializer="zeros", name="gate")
-        self.noise_weight = self.add_weight(shape=(size, self.num_experts), initializer="zeros", name="noise")
+        of_router = {"shape": (size, self.num_experts), "initializer": "zeros", "autocast": False}
+        self.gate_weight = self.add_weight(name="gate", **of_router)
+        self.noise_weight = self.add_weight(name="noise", **of_router)
         # Glorot of one expert's matrix; Keras would count the experts as a receptive field.
         bound = (6.0 / (size + filters)) ** 0.5
         uniform = keras.initializers.RandomUniform(-bound, bound)
