@@ -10,6 +10,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("T2T_COMPILE_CACHE", "off")  # not in the user's folder
 
+KEPT_VARIABLE = "T2T_KEPT_PROGRAMS"  # of compile_cache.py
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOLDEN = REPOSITORY / "tests" / "golden"  # numbers that Tensor2Tensor computed
 SHARED = REPOSITORY.parent / "shared"  # real corpora, where they are at hand
@@ -107,6 +108,23 @@ def small_run(tmp_path_factory):
     from small_run import make
 
     return make(tmp_path_factory.mktemp("small_run"))
+
+
+@pytest.fixture(scope="session")
+def folder_of_programs(tmp_path_factory):
+    """A folder for the traced programs of all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kept_programs(folder_of_programs):
+    """The runs of the file take programs that others have traced, and keep theirs, as a user's do."""
+    os.environ[KEPT_VARIABLE] = str(folder_of_programs)
+    yield
+    os.environ.pop(KEPT_VARIABLE, None)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from t2t_multimodel.errors import UserError
 from t2t_multimodel.experiments import choices, estimate, plan, stored
 from t2t_multimodel.mixture import parse
 
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
 METRICS = {"tiny_parse": ["exact_match"], "tiny_image": ["accuracy_top1"], "tiny_speech": ["cer"]}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from t2t_multimodel.cli import datagen, decoder, demo, evaluate, trainer
 
-pytestmark = pytest.mark.slow  # their run is made by the first of them
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kept_programs")]  # their run is made by the first of them
 CODE = '''
 """A user's folder: one small problem, one small hparams set."""
 from dataclasses import replace

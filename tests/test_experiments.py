@@ -23,6 +23,8 @@ from t2t_multimodel.mixture import Mixture, parse
 from t2t_multimodel.training.affinity import gradient_cosines
 from t2t_multimodel.training.clock import TrainingClock, seconds_logged
 
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
 ROLES = {"parsing": "tiny_parse", "images": "tiny_image"}
 IDENTITY = {"model": "multimodel", "backend": "tensorflow", "version": "0"}
 

@@ -12,7 +12,7 @@ from small_world import HPARAMS, make_data, make_trainer, weights
 
 from t2t_multimodel.errors import UserError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kept_programs")]
 PROBLEMS = ("tiny_ende",)
 QUESTIONS = ["a red circle is big", "the moon"]
 # Logs, and notes for reports: they change nothing that a run does.

@@ -9,6 +9,8 @@ import pytest
 
 from t2t_multimodel.training.stopping import INTERRUPTED, RESUME_ME
 
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
 # Its steps end with a callback of a C library that drops what is raised in it, as libraries' callbacks do.
 LOOP = """
 import gc, sys, time, weakref

@@ -18,6 +18,8 @@ from t2t_multimodel.training.joint_loss import surgery
 from t2t_multimodel.training.optimizer import make_optimizer
 from t2t_multimodel.training.parts import set_parts
 
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
 
 def balance(kind, **changes):
     return LossBalance(("a", "b", "c"), replace(HParams(), loss_balance=kind, **changes))

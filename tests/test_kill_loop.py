@@ -11,7 +11,7 @@ import pytest
 from child_runs import STEPS, finish, newest, start, wait_until
 from small_world import make_data
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kept_programs")]
 KILLS = int(os.environ.get("T2T_KILLS", 2))
 GENERATION = """
 import sys

@@ -8,6 +8,8 @@ import pytest
 
 from t2t_multimodel.cli import build_vocab, datagen, decoder, evaluate, inspect_data, trainer
 
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
 COMMANDS = {
     "t2t-datagen": datagen,
     "t2t-trainer": trainer,

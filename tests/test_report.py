@@ -25,6 +25,8 @@ from t2t_multimodel.report.page import Card, Page
 from t2t_multimodel.training.evaluation import open_stores, recalled_stores
 from t2t_multimodel.training.run_directory import NoData, RunDirectory
 
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
 # All that a page is made of.
 ELEMENTS = set(
     "a article audio body caption dd details div dl dt figcaption figure h1 h2 h3 h4 head header html img li main meta "

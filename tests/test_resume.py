@@ -9,7 +9,7 @@ from small_world import make_data
 
 from t2t_multimodel.training.trainer import INTERRUPTED, RESUME_ME
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kept_programs")]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from t2t_multimodel import locks
 from t2t_multimodel.errors import UserError
 from t2t_multimodel.training.run_directory import LOCK_FILE, RunDirectory
 
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
 HOLDER = """
 import sys, time
 from t2t_multimodel.training.run_directory import RunDirectory

@@ -12,6 +12,8 @@ import t2t_multimodel
 from t2t_multimodel.cli import decoder
 from t2t_multimodel.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
 
 def test_a_long_stream_stays_in_order_and_out_of_memory():
     lines = (f"line {i}" if i % 10 else "" for i in range(200_000))

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 from small_world import HPARAMS, log_lines, make_data, make_trainer, weights
 
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
 ALL_ON = replace(
     HPARAMS,
     audio_frame_milliseconds=32.0,

@@ -18,6 +18,8 @@ from t2t_multimodel.hyperparameters import Resolved
 from t2t_multimodel.mixture import parse
 from t2t_multimodel.report.page import Page, Section
 
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
 # ---- Blocks
 
 

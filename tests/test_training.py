@@ -15,7 +15,7 @@ from t2t_multimodel.training import checkpoints
 from t2t_multimodel.training.checks import check_update
 from t2t_multimodel.training.joint_loss import objective_of
 
-pytestmark = pytest.mark.slow  # its runs of a dozen updates each compile their programs
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kept_programs")]
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ from t2t_multimodel.training.backend import adapter
 from t2t_multimodel.training.weight_limit import weights_to_come
 from t2t_multimodel.training.workers import MANY_INPUTS, chosen_workers
 
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
 WORDS = [f"{i % 4} {'and ' * (i % 3)}{i % 7}" for i in range(30)]  # eight batches of different lengths
 TONES = [(np.sin(np.arange(1600) * 0.1 * (1 + i % 5)) * 9000).astype(np.int16) for i in range(10)]
 
