@@ -88,7 +88,7 @@ def measured(suite, problems, rights, splits=None):
     loads = {p: {"encoder": {"load": [0.75, 0.25]}} for p in problems}
     probe = {"kind": "joint", "problems": list(problems), "cosines": np.eye(count).tolist(), "loads": loads}
     probes = [{**probe, "seed": 0, "step": step} for step in (50, 100)]
-    return Results(setup, scores, curves, probes, {"processor": "an abacus"})
+    return Results(setup, scores, curves, probes, [{"processor": "an abacus"}])
 
 
 def cells(page, caption):

@@ -232,6 +232,9 @@ def test_a_suite_goes_on_after_a_kill_repeats_nothing_and_reports(data, tmp_path
         status, _, error = run_command(experiment.main, *argv, "--report_only")
         assert status == 0, error
         assert lines == {path: sorted(path.read_text().splitlines()) for path in files}
+    status, out, error = run_command(experiment.main, *argv)
+    assert status == 0 and "for the 0 runs that are to do" in out, error
+    assert lines == {path: sorted(path.read_text().splitlines()) for path in files}
     status, _, error = run_command(experiment.main, *flags_of(data, exp, folder, "--budget=31s"))
     assert status == 2 and len(error.splitlines()) == 2 and "too small: one update of every problem" in error
 

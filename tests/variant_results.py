@@ -51,4 +51,4 @@ def measured(suite, kinds, rights, **more):
         "runs": [{**run, "kind": kind.name, "seed": seed} for seed in range(3) for kind in kinds],
         **more,
     }
-    return Results(setup, scores, curves, [], {})
+    return Results(setup, scores, curves, [], [])

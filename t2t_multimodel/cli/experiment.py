@@ -130,6 +130,8 @@ def _experiment(flags):
             f"--train_steps={flags.train_steps} is too few: with fewer than {least} steps of the joint run a"
             " single-task run would have less than one"
         )
+    if flags.train_steps or kept:
+        suite = suite.settled_before(earlier, flags.train_steps or kept)
     tried = f", and {len(suite.tries)} tries of choices" if suite.tries else ""
     seeds = f"{suite.seeds} seed{'s' if suite.seeds > 1 else ''}"
     print(f"{len(suite.kinds)} kinds of runs × {seeds}{tried}, {len(suite.places)} side by side")

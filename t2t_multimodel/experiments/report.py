@@ -357,7 +357,6 @@ def _runs(page, measured):
         changes = ", ".join(f"{name}={value}" for name, value in runs[0]["changes"].items())
         rows.append((kind, runs[0]["steps"], None if seconds is None else round(seconds), sum(seen) or None, changes))
     section.table(rows, caption=f"Each with seeds 0 to {setup['seeds'] - 1}")
-    machine = measured.environment
     decoding = {problem: how for problem, how in measured.by_problem("decoding").items() if how}
     budget = setup["budget_seconds"]
     length = f"a budget of {format_seconds(budget)} (hours:minutes:seconds)" if budget else "given by --train_steps"
@@ -373,9 +372,8 @@ def _runs(page, measured):
             "; ".join(f"{name} {value}" for name, value in setup["identity"].items()),
             *([f"decoding: {'; '.join(f'{p}: {how}' for p, how in decoding.items())}"] if decoding else []),
             *(
-                [f"each run was made on: {'; '.join(f'{k} {v}' for k, v in machine.items() if k != 'from step')}"]
-                if machine
-                else []
+                f"runs were made on: {'; '.join(f'{k} {v}' for k, v in machine.items() if k != 'from step')}"
+                for machine in measured.machines
             ),
         ]
     )

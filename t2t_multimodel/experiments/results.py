@@ -49,7 +49,7 @@ class Results:
     scores: dict
     curves: list
     probes: list
-    environment: dict = dataclasses.field(default_factory=dict)  # of a run, {name: text}
+    machines: list = dataclasses.field(default_factory=list)  # on which runs were made, each {name: text}
 
     def by_problem(self, name):
         """{problem: the attribute `name` of its scores: "split" or "decoding"}."""
@@ -100,8 +100,10 @@ def collect(output_dir):
     is_there = [(output_dir / "runs" / run["digest"] / "result.json").exists() for run in plan["runs"]]
     if not any(is_there):
         return
-    before = {} if all(is_there) else _lines_of_runs(output_dir)
-    results, curves, probes, machines = [], [], [], []
+    before, machines = {}, []
+    if not all(is_there):
+        before, machines = _lines_of_runs(output_dir), environment.read(output_dir / ENVIRONMENT_FILE)
+    results, curves, probes = [], [], []
     for run in plan["runs"]:
         folder = output_dir / "runs" / run["digest"]
         name = {"kind": run["kind"], "seed": run["seed"]}
@@ -132,11 +134,22 @@ def collect(output_dir):
                 }
                 for metric, sums in measured["sums"].items()
             ]
-        machines = machines or RunDirectory(folder).environments()[:1]
+        for machine in RunDirectory(folder).environments():
+            machines += [machine] * (_place(machine) not in map(_place, machines))
         curves += [{**name, **_curve_point(record)} for record in read_metrics(folder) if _is_point(record)]
         probes += [{**name, **probe} for probe in result.get("probes", [])]
     stored.write_lines(output_dir, {RESULTS_FILE: results, CURVES_FILE: curves, PROBES_FILE: probes})
     write_file(output_dir / ENVIRONMENT_FILE, json.dumps(machines, ensure_ascii=False).encode())
+
+
+def collected(output_dir):
+    """The digests of the runs whose results are in the files of a folder, which may hold no runs."""
+    return frozenset(digest for *_, digest in _lines_of_runs(Path(output_dir)) if digest)
+
+
+def _place(machine):
+    """What tells a machine and its versions from others, of an entry of environment.json."""
+    return {name: text for name, text in machine.items() if name not in ("date", "from step")}
 
 
 def _lines_of_runs(output_dir):
@@ -185,7 +198,7 @@ def read(output_dir):
     curves = stored.read_lines(output_dir / CURVES_FILE, stored.CURVE_LINE)
     probes = stored.read_lines(output_dir / PROBES_FILE, stored.PROBE_LINE)
     _check_probes(probes, plan, output_dir / PROBES_FILE)
-    return Results(plan, scores, curves, probes, *environment.read(output_dir / ENVIRONMENT_FILE)[:1])
+    return Results(plan, scores, curves, probes, environment.read(output_dir / ENVIRONMENT_FILE))
 
 
 def stored_plan(output_dir):

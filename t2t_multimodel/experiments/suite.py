@@ -6,7 +6,7 @@ from pathlib import Path
 
 from t2t_multimodel import metrics
 from t2t_multimodel.errors import UserError
-from t2t_multimodel.experiments import balancing, choices, estimate, plan, queue, roles, stored
+from t2t_multimodel.experiments import balancing, choices, estimate, plan, queue, results, roles, stored
 from t2t_multimodel.experiments import grid as grids
 from t2t_multimodel.experiments.quality import in_points
 from t2t_multimodel.files import write_file
@@ -38,6 +38,7 @@ class Suite:
     grid_values: dict = dataclasses.field(default_factory=dict)  # {hparam: its values, in the order of --grid}
     tries: tuple = ()  # `Try`s, see choices.py
     found: dict = dataclasses.field(default_factory=dict)  # the outcome of the tries
+    collected: frozenset = frozenset()  # digests of runs whose results are in the suite's files
 
     @property
     def all_kinds(self):
@@ -180,6 +181,21 @@ class Suite:
         found = choices.outcome(self.tries, [jobs_of[one.tried.name] for one in self.tries], self.metrics)
         return dataclasses.replace(self, kinds=choices.chosen(self.kinds, self.tries, found), found=found)
 
+    def settled_before(self, earlier, joint_steps):
+        """The suite with the choices of an earlier plan, and without tries, if that plan tried the same for the same
+        runs; else the unchanged suite. So a copy of a suite's files is enough to go on.
+        """
+        found, tried = (earlier or {}).get("choices") or {}, {}
+        for one in self.tries:
+            tried.setdefault(one.kind.name, []).append(one.words)
+        if not found or {kind: list(of["tries"]) for kind, of in found.items()} != tried:
+            return self
+        chosen = choices.chosen(self.kinds, self.tries, found)
+        after = dataclasses.replace(self, kinds=chosen, tries=(), found=found)
+        digests = {(run.kind.name, run.seed): run.digest for run in after.runs(joint_steps, {})[0]}
+        theirs = {(run["kind"], run["seed"]): run["digest"] for run in earlier["runs"]}
+        return after if all(digests[run] == theirs[run] for run in digests.keys() & theirs.keys()) else self
+
     def _planned(self, kinds, seeds, joint_steps, seconds):
         runs = plan.run_plans(
             kinds, seeds, joint_steps, self.mixture, self.shares, self.resolved.hparams, self.identity
@@ -253,7 +269,8 @@ class Suite:
             f"--keep_checkpoints={points if run.kind.probed else 1}",
         )
         measure = "dev scores" if run.kind.tried else "scores and probes" if run.kind.probed else "scores"
-        return queue.Job(run.title, folder, folder / "result.json", trainer, measure, run.steps, seconds)
+        collected = run.digest in self.collected
+        return queue.Job(run.title, folder, folder / "result.json", trainer, measure, run.steps, seconds, collected)
 
     def _trainer_flags(self, mixture, changes, steps, seed, folder):
         settings = ",".join(filter(None, [self.settings, *(f"{name}={value!r}" for name, value in changes.items())]))
@@ -349,6 +366,7 @@ def open_suite(
         points,
         values,
         tuple(choices.tries(kinds, single_choices)),
+        collected=results.collected(output_dir),
     )
 
 
