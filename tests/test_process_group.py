@@ -178,6 +178,26 @@ def test_where_all_are_in_the_same_all_are_named(ended):
     assert "process 0 (process 70 on h) is stuck in the update of step 4; process 1" in ended[0]
 
 
+def test_one_that_notes_nothing_any_more_is_gone(ended, monkeypatch):
+    """Also where nothing says how long others may be held up; after a minute without a note, not before."""
+    now, service = [100.0], Service(2)
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
+    first = watch.Watch(service, 0, 2)
+    first.stage("the checkpoint of step 4", together=True)
+    for beat, later in enumerate((0.0, 59.0, 59.0, 2.0, 59.0, 0.5)):
+        now[0] += later
+        noted(service, 1, 8, "the file of step 4", beat=min(beat, 3))
+        first._note()
+        first._end_if_gone()
+        assert not ended
+    now[0] += 1.0
+    first._end_if_gone()
+    assert ended[1:] == [watch.GONE] and ended[0].startswith(
+        "t2t-trainer: error: process 1 (process 71 on h) is gone, or can't be reached, last in the file of step 4; "
+        "process 0 waits in the checkpoint of step 4; start all processes again"
+    )
+
+
 def test_who_goes_on_meanwhile_ends_nothing(ended):
     found = watch.Watch(Service(2), 0, 2, stuck_after=5)
     found._since -= 9

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from several_processes import PROBLEMS, STEPS, assert_close, assert_same_bits, ends, finish, logged, make, saved, start
 
+from t2t_multimodel.training import checkpoints
+
 pytest.importorskip("jax")
 pytestmark = pytest.mark.slow
 
@@ -63,6 +65,16 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_goes_on(flags, und
     finish(flags, tmp_path / "run", how="openmpi")
     assert_same_bits(saved(tmp_path / "run"), saved(undisturbed))
     assert logged(tmp_path / "run") == logged(undisturbed)
+
+
+def test_a_process_that_is_killed_while_the_others_wait_beside_an_update_ends_them(flags, tmp_path):
+    """For its file of a checkpoint, which is not made; the one before is there."""
+    environment = {"TEST_DIE_AT": "the checkpoint of step 4: writing"}
+    first, second = ends(start(flags, tmp_path / "run", environment=environment))
+    assert second[0] == -9 and first[0] == 2, first[1]
+    waiting = "process 0 waits in the checkpoint of step 4: waiting for the files of all; start all processes again"
+    assert "is gone, or can't be reached, last in " in first[1] and waiting in first[1]
+    assert checkpoints.steps(tmp_path / "run" / "checkpoints") == [2]
 
 
 def test_bad_data_of_one_process_stops_all_with_its_message(flags, tmp_path):

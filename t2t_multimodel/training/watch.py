@@ -15,9 +15,10 @@ from typing import NamedTuple
 from t2t_multimodel.errors import printable
 
 FOREVER = 7 * 24 * 3600 * 1000  # milliseconds
-STUCK = 1  # exit status; 2 is an error that the user can correct
+STUCK, GONE = 1, 2  # exit statuses
 _TICK = 0.5  # seconds
 _SILENT_AFTER = 4 * _TICK  # a process that is alive notes something in that time
+_GONE_AFTER = 60.0  # and one that is only held up, by Python's lock say, in that; JAX would abort all after 100
 _GOODBYE = 5.0  # seconds that a process which failed waits for the others to have read why
 HINT = "start all processes again: training goes on from the last checkpoint"
 _FAILURE, _NOTES, _ENDING = "t2t/failure", "t2t/notes/", "t2t/ending/"
@@ -40,6 +41,7 @@ class Watch:
         # What all do together is counted: a process that has begun less of it is the one that the others wait for.
         self._met, self.doing, self._since = 0, "starting", time.monotonic()
         self._beat, self._answered = 0, time.monotonic()
+        self._heard = {}  # {process: (its newest beat, when that was read)}
         self._ended = threading.Event()  # nothing is to be done by the thread any more
         self._failing, self._threads = False, []
 
@@ -97,6 +99,8 @@ class Watch:
                 failed = self.failure()
                 if failed is not None and not self._failing:
                     self._end(failed)
+                if not self._index and not self._failing:  # it has the service: it hears what anyone hears
+                    self._end_if_gone()
                 if self._stuck_after and self._seconds() > self._stuck_after and not self._failing:
                     self._end_stuck()
             except Exception:  # the service is gone, and with it process 0: JAX ends this one, or `_look_after`
@@ -116,6 +120,20 @@ class Watch:
         place = {"host": self._host, "process": os.getpid()}
         self._client.key_value_set(f"{_NOTES}{self._index}", json.dumps(note | place), True)
 
+    def _end_if_gone(self):
+        """Ends all where another process notes nothing any more: it was killed, or its machine is lost. Those that
+        wait for it in an update are told by their connections; in all else nobody is.
+        """
+        now, notes = time.monotonic(), self._notes()
+        for index, note in notes.items():
+            beat, since = self._heard.get(index, (None, now))
+            if beat != note["beat"]:
+                self._heard[index] = (note["beat"], now)
+            elif index != self._index and now - since > _GONE_AFTER:
+                said = f"{_place(index, note)} is gone, or can't be reached, last in {note['doing']}"
+                self._publish(Failure(f"{said}; process {self._index} waits in {self.doing}; {HINT}", GONE))
+                self._end(self.failure())
+
     def _end_stuck(self):
         silent, notes = self.silent(), self._notes()
         if self._seconds() <= self._stuck_after or self._ended.is_set():  # it went on meanwhile
@@ -132,8 +150,7 @@ class Watch:
     def _said_of(self, index, note, silent):
         if note is None:
             return f"process {index} never came"
-        place = f"process {index} (process {note['process']} on {note['host']})"
-        return f"{place} {'does not answer any more, last' if silent else 'is stuck'} in {note['doing']}"
+        return f"{_place(index, note)} {'does not answer any more, last' if silent else 'is stuck'} in {note['doing']}"
 
     def _end(self, failed):
         """Ends this process, whatever its main thread waits for."""
@@ -176,6 +193,10 @@ class Watch:
             if "NOT_FOUND" in str(error):
                 return None
             raise
+
+
+def _place(index, note):
+    return f"process {index} (process {note['process']} on {note['host']})"
 
 
 def one_line(error):
