@@ -10,7 +10,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("T2T_COMPILE_CACHE", "off")  # not in the user's folder
 
-KEPT_VARIABLE = "T2T_KEPT_PROGRAMS"  # of compile_cache.py
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOLDEN = REPOSITORY / "tests" / "golden"  # numbers that Tensor2Tensor computed
 SHARED = REPOSITORY.parent / "shared"  # real corpora, where they are at hand
@@ -122,6 +121,8 @@ def folder_of_programs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def kept_programs(folder_of_programs):
     """The runs of the file take programs that others have traced, and keep theirs, as a user's do."""
+    from t2t_multimodel.compile_cache import KEPT_VARIABLE
+
     os.environ[KEPT_VARIABLE] = str(folder_of_programs)
     yield
     os.environ.pop(KEPT_VARIABLE, None)

@@ -141,7 +141,7 @@ def test_a_suite_tries_chooses_and_reports_and_tries_nothing_again(data, tmp_pat
     assert written == {path: path.stat().st_mtime_ns for path in exp.glob("runs/*/result.json")}
     assert "for the 0 runs that are to do" in out
     setup = json.loads((exp / "plan.json").read_text())
-    shutil.rmtree(exp / "runs")  # a copy of the suite's files is enough to add a choice or a seed
+    shutil.rmtree(exp / "runs")  # a copy of the suite's files is enough to go on
     status, out, error = run_command(experiment.main, *argv)
     assert status == 0, error
     assert "3 kinds of runs × 1 seed, 2 side by side" in out and "for the 0 runs that are to do" in out

@@ -93,6 +93,21 @@ def check(name, folder, tmp_path):
         shutil.rmtree(work)
 
 
+@pytest.mark.parametrize("name", OF_A_COPY[1:4])
+def test_finished_runs_are_not_made_again_where_the_lines_about_them_are_damaged(name, suite, copied, tmp_path):
+    """They count as done by their lines where their folders are gone; else the lines are made from the folders."""
+    assert results.collected(copied) == {run["digest"] for run in results.stored_plan(copied)["runs"]}
+    assert results.collected(tmp_path) == results.collected(suite) == frozenset()
+    for folder, is_gone in ((copied, True), (suite, False)):
+        work = shutil.copytree(folder, tmp_path / folder.parent.name)
+        (work / name).write_bytes((copied / name).read_bytes()[:-9])
+        if is_gone:
+            with pytest.raises(UserError, match=name):
+                results.collected(work)
+        else:
+            assert results.collected(work) == frozenset()
+
+
 def test_a_flipped_bit_in_the_word_digest_is_found(suite, tmp_path):
     for name in OF_RUNS[:2]:
         content = (suite / name).read_text()

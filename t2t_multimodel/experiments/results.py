@@ -93,15 +93,15 @@ def collect(output_dir):
     that is no longer there stay.
 
     Raises:
-      UserError: `output_dir` holds no suite, or a run's result.json is damaged.
+      UserError: `output_dir` holds no suite, or a run's result.json is damaged, or the files are and runs are gone.
     """
     output_dir = Path(output_dir)
     plan = _plan(output_dir)
-    is_there = [(output_dir / "runs" / run["digest"] / "result.json").exists() for run in plan["runs"]]
-    if not any(is_there):
+    gone = _without_result(output_dir, plan)
+    if len(gone) == len(plan["runs"]):
         return
     before, machines = {}, []
-    if not all(is_there):
+    if gone:
         before, machines = _lines_of_runs(output_dir), environment.read(output_dir / ENVIRONMENT_FILE)
     results, curves, probes = [], [], []
     for run in plan["runs"]:
@@ -135,7 +135,8 @@ def collect(output_dir):
                 for metric, sums in measured["sums"].items()
             ]
         for machine in RunDirectory(folder).environments():
-            machines += [machine] * (_place(machine) not in map(_place, machines))
+            if _place(machine) not in map(_place, machines):
+                machines.append(machine)
         curves += [{**name, **_curve_point(record)} for record in read_metrics(folder) if _is_point(record)]
         probes += [{**name, **probe} for probe in result.get("probes", [])]
     stored.write_lines(output_dir, {RESULTS_FILE: results, CURVES_FILE: curves, PROBES_FILE: probes})
@@ -143,8 +144,21 @@ def collect(output_dir):
 
 
 def collected(output_dir):
-    """The digests of the runs whose results are in the files of a folder, which may hold no runs."""
-    return frozenset(digest for *_, digest in _lines_of_runs(Path(output_dir)) if digest)
+    """The digests of the runs whose results are in the files of a folder, and no longer in their own.
+
+    Raises:
+      UserError: the files are damaged: which runs were finished is not known then.
+    """
+    output_dir = Path(output_dir)
+    plan = stored_plan(output_dir)
+    if plan is None or not _without_result(output_dir, plan):
+        return frozenset()
+    return frozenset(digest for *_, digest in _lines_of_runs(output_dir) if digest)
+
+
+def _without_result(output_dir, plan):
+    """The runs of a plan that have no result of their own: they are to do, or their folders were removed."""
+    return [run for run in plan["runs"] if not (output_dir / "runs" / run["digest"] / "result.json").exists()]
 
 
 def _place(machine):
@@ -153,14 +167,9 @@ def _place(machine):
 
 
 def _lines_of_runs(output_dir):
-    """{(kind, seed, digest): its lines of each of the three files}; {} where they can't be read: the page names
-    the runs that are missing then.
-    """
+    """{(kind, seed, digest): its lines of each of the three files}; raises `DamagedFile`."""
     schemas = {RESULTS_FILE: stored.RESULT_LINE, CURVES_FILE: stored.CURVE_LINE, PROBES_FILE: stored.PROBE_LINE}
-    try:
-        files = [stored.read_lines(output_dir / name, schema) for name, schema in schemas.items()]
-    except UserError:
-        return {}
+    files = [stored.read_lines(output_dir / name, schema) for name, schema in schemas.items()]
     digests = {(line["kind"], line["seed"]): line.get("run") for line in files[0]}
     of = lambda lines, *name: [line for line in lines if (line["kind"], line["seed"]) == name]
     return {(*name, digest): [of(lines, *name) for lines in files] for name, digest in digests.items()}

@@ -122,7 +122,7 @@ class Watch:
 
     def _end_if_gone(self):
         """Ends all where another process notes nothing any more: it was killed, or its machine is lost. Those that
-        wait for it in an update are told by their connections; in all else nobody is.
+        wait for it in an update learn it from their connections; elsewhere nothing tells them.
         """
         now, notes = time.monotonic(), self._notes()
         for index, note in notes.items():
